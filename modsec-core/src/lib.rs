@@ -1,0 +1,7 @@
+//! Audit-log grammar.
+
+pub mod record;
+mod text;
+
+pub use self::record::Record;
+pub use self::text::Text;

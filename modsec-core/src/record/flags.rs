@@ -1,0 +1,124 @@
+//! What is odd about an entry.
+
+use std::fmt;
+
+/// One oddity of an entry. The record is still stored; the flag says how far to trust it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Flag {
+    /// Somebody embedded a delimiter of the entry's own boundary, or entries were run together.
+    /// Fields that could not be told for certain are absent.
+    Ambiguous,
+    /// The entry does not end with its part Z.
+    Truncated,
+    /// At least one alert was cut, or contradicts part K.
+    Unverified,
+    /// The parts are not in the order in which an engine writes them: written by hand.
+    OutOfOrder,
+    /// There is no usable part H, so nothing is known of alerts. Not the same as no alerts.
+    NoPartH,
+    /// More headers, alerts, rules or files than a record keeps; the rest was left out.
+    Capped,
+}
+
+impl Flag {
+    const ALL: [Flag; 6] = [
+        Flag::Ambiguous,
+        Flag::Truncated,
+        Flag::Unverified,
+        Flag::OutOfOrder,
+        Flag::NoPartH,
+        Flag::Capped,
+    ];
+
+    /// Returns the name used in databases and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flag::Ambiguous => "ambiguous",
+            Flag::Truncated => "truncated",
+            Flag::Unverified => "unverified",
+            Flag::OutOfOrder => "out_of_order",
+            Flag::NoPartH => "no_part_h",
+            Flag::Capped => "capped",
+        }
+    }
+}
+
+/// A set of [`Flag`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// Returns the empty set.
+    pub fn none() -> Flags {
+        Flags(0)
+    }
+
+    /// Adds `flag`.
+    pub fn insert(&mut self, flag: Flag) {
+        self.0 |= 1 << flag as u8;
+    }
+
+    /// Removes `flag`.
+    pub fn remove(&mut self, flag: Flag) {
+        self.0 &= !(1 << flag as u8);
+    }
+
+    /// Tells whether `flag` is in the set.
+    pub fn contains(self, flag: Flag) -> bool {
+        self.0 & (1 << flag as u8) != 0
+    }
+
+    /// Tells whether the set is empty.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the flags in the set, in a fixed order.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL
+            .into_iter()
+            .filter(move |flag| self.contains(*flag))
+    }
+}
+
+impl fmt::Display for Flags {
+    /// Writes the names with commas between them; nothing for the empty set.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, flag) in self.iter().enumerate() {
+            if n > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(flag.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Flag> for Flags {
+    fn from_iter<I: IntoIterator<Item = Flag>>(flags: I) -> Self {
+        let mut set = Flags::none();
+        flags.into_iter().for_each(|flag| set.insert(flag));
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_written_in_a_fixed_order() {
+        let flags: Flags = [Flag::Truncated, Flag::Ambiguous].into_iter().collect();
+        assert_eq!(flags.to_string(), "ambiguous,truncated");
+        assert!(flags.contains(Flag::Truncated) && !flags.contains(Flag::Capped));
+        assert_eq!(Flags::none().to_string(), "");
+    }
+}

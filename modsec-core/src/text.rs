@@ -1,0 +1,122 @@
+//! Bytes that somebody else chose, shown as text only at the edges.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A run of bytes from an audit log that is meant as text.
+///
+/// ModSecurity copies what the client sent, so the bytes may be invalid UTF-8, hold NULs or
+/// terminal escapes. They stay as they are in here. [`Text::to_str_lossy`] and `Display` decode
+/// lossily (U+FFFD for what is not UTF-8); `Debug` quotes and escapes, and is what belongs into a
+/// log line or on a terminal.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'a> Text<'a> {
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns the text with every invalid sequence replaced by U+FFFD.
+    pub fn to_str_lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// Returns the text if it is valid UTF-8.
+    pub fn to_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    /// Returns the number of bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Tells whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Copies what is borrowed, so that the text may outlive the entry it was read from.
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+
+    /// Returns the bytes, copied only if they were borrowed.
+    pub fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.to_str_lossy())
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Text<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Text(Cow::Borrowed(bytes))
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Text(Cow::Borrowed(text.as_bytes()))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Text(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Text<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Text(Cow::Owned(bytes))
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Text<'a> {
+    fn from(bytes: Cow<'a, [u8]>) -> Self {
+        Text(bytes)
+    }
+}
+
+impl PartialEq<str> for Text<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_never_carries_control_bytes() {
+        let text = Text::from(&b"a\x1b[31m\n\xff\"b"[..]);
+        assert_eq!(format!("{text:?}"), r#""a\x1b[31m\n\xff\"b""#);
+    }
+
+    #[test]
+    fn display_replaces_only_what_is_not_utf8() {
+        let text = Text::from(&b"\xd0\x9f\xff"[..]);
+        assert_eq!(text.to_string(), "П\u{fffd}");
+        assert_eq!(text.to_str(), None);
+    }
+}
