@@ -1,5 +1,6 @@
 //! Audit-log grammar.
 
+pub mod format;
 pub mod record;
 mod text;
 

@@ -69,7 +69,7 @@ pub struct Request<'a> {
 /// The server's half of the transaction (parts E and F).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Response<'a> {
-    /// The status line; `ModSecurity` 2 always writes `HTTP/1.1` here.
+    /// The status line; ModSecurity 2 always writes `HTTP/1.1` here.
     pub status_line: Option<Text<'a>>,
     /// Final status code, 100 to 999.
     pub status: Option<u16>,
@@ -84,7 +84,7 @@ pub struct Response<'a> {
 pub struct Header<'a> {
     /// Name in the sender's spelling; compare without regard to ASCII case.
     pub name: Text<'a>,
-    /// Value; `ModSecurity` 2 joins repeated fields by `, `.
+    /// Value; ModSecurity 2 joins repeated fields by `, `.
     pub value: Text<'a>,
 }
 
@@ -220,7 +220,7 @@ pub enum EngineMode {
 }
 
 impl EngineMode {
-    /// Returns the spelling of `ModSecurity` 2 (`Engine-Mode:` in part H).
+    /// Returns the spelling of ModSecurity 2 (`Engine-Mode:` in part H).
     pub fn name(self) -> &'static str {
         match self {
             EngineMode::Enabled => "ENABLED",

@@ -44,7 +44,7 @@ impl Severity {
         Severity::ALL.get(usize::from(number)).copied()
     }
 
-    /// Returns the upper-case name that `ModSecurity` 2 logs.
+    /// Returns the upper-case name that ModSecurity 2 logs.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Emergency => "EMERGENCY",

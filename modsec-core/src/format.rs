@@ -1,0 +1,158 @@
+//! From the bytes of an audit log to [`Record`]s: the list of dialects.
+//!
+//! The grammar works on bytes, allocates little, and cannot fail on what an attacker put into an
+//! entry: whatever cannot be told for certain is absent from the record, and a flag says so.
+//! [`Defect`] is left for input that is no audit log at all.
+
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
+
+mod escape;
+pub mod native;
+mod rule_match;
+mod scores;
+mod timestamp;
+
+use std::fmt;
+
+use crate::record::Record;
+
+/// A dialect of the audit log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// ModSecurity 2 native (`SecAuditLogFormat Native`), one entry in a file.
+    NativeV2,
+}
+
+/// Recognises the dialect by the first line.
+///
+/// Sixteen bytes are enough.
+pub fn detect(head: &[u8]) -> Option<Format> {
+    native::Boundary::open(head).map(|_| Format::NativeV2)
+}
+
+/// Decodes one entry.
+///
+/// # Errors
+///
+/// [`Defect`] if the bytes are empty or do not start with a part's delimiter line. Everything
+/// that starts like an entry becomes a record, however broken, with [`flags`](Record::flags).
+pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
+    Ok(native::Entry::parse(bytes)?.record())
+}
+
+/// Tells whether an entry has been written to its end: its last line is part Z of the boundary
+/// in its first line.
+///
+/// A file for which this is false may still be growing.
+pub fn is_complete(bytes: &[u8]) -> bool {
+    native::Boundary::open(bytes).is_some_and(|(boundary, _)| boundary.closes(bytes))
+}
+
+/// Why some bytes did not become a [`Record`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Defect {
+    /// There are no bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The first line is not the delimiter of a part.
+    #[error("not an audit log: line 1 is {found}, not a delimiter like --1a2b3c4d-A--")]
+    NotAnAuditLog {
+        /// What stands there instead.
+        found: FirstBytes,
+    },
+}
+
+/// The beginning of a line, quoted and escaped for a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FirstBytes {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl FirstBytes {
+    fn of(line: &[u8]) -> FirstBytes {
+        let mut bytes = [0; 24];
+        let mut len = 0;
+        for (to, from) in bytes
+            .iter_mut()
+            .zip(line.iter().take_while(|byte| **byte != b'\n'))
+        {
+            *to = *from;
+            len += 1;
+        }
+        FirstBytes { bytes, len }
+    }
+}
+
+impl fmt::Display for FirstBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.bytes.get(..self.len).unwrap_or_default();
+        let more = if self.len == self.bytes.len() {
+            "…"
+        } else {
+            ""
+        };
+        write!(f, "\"{}{more}\"", shown.escape_ascii())
+    }
+}
+
+impl fmt::Debug for FirstBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_audit_log_is_a_defect_that_shows_its_first_line() {
+        for (bytes, want) in [
+            (&b""[..], "the file is empty"),
+            (
+                b"\x1b[0m<html>\nmore",
+                r#"not an audit log: line 1 is "\x1b[0m<html>", not a"#,
+            ),
+            (
+                b"--1a2b3c4d-A-- \n",
+                r#"not an audit log: line 1 is "--1a2b3c4d-A-- ", not a"#,
+            ),
+            (
+                b"--1a2b3c4d-A--\r\n",
+                r#"not an audit log: line 1 is "--1a2b3c4d-A--\r", not a"#,
+            ),
+            (
+                b"--1A2B3C4D-A--\n",
+                r#"not an audit log: line 1 is "--1A2B3C4D-A--", not a"#,
+            ),
+        ] {
+            let defect = decode(bytes).unwrap_err().to_string();
+            assert!(defect.starts_with(want), "input {bytes:?} gave {defect}");
+            assert!(detect(bytes).is_none());
+        }
+    }
+
+    #[test]
+    fn an_entry_is_complete_when_its_own_part_z_ends_it() {
+        for (bytes, want) in [
+            (&b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\n"[..], true),
+            (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\n\n", true),
+            (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--", true),
+            (b"--1a2b3c4d-A--\nx\n--00000000-Z--\n", false),
+            (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\nmore", false),
+            (b"--1a2b3c4d-A--\nx--1a2b3c4d-Z--\n", false),
+            (b"--1a2b3c4d-A--\n", false),
+            (b"", false),
+        ] {
+            assert_eq!(
+                is_complete(bytes),
+                want,
+                "input {:?}",
+                bytes.escape_ascii().to_string()
+            );
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The native format of ModSecurity 2: lettered parts, held together by a boundary.
+//!
+//! ```text
+//! --3fa0c41b-A--                                      delimiter of part A
+//! [03/Feb/2024:10:11:12 +0100] Zb4k… 192.0.2.10 …     its content
+//! --3fa0c41b-B--                                      the LF before a delimiter belongs to it
+//! GET /item?id=1%27 HTTP/1.1
+//! Host: shop.example
+//!                                                     (so headers seem to end with an empty line)
+//! --3fa0c41b-F--
+//! …
+//! --3fa0c41b-Z--
+//! ```
+//!
+//! Two layers. An [`Entry`] knows where each part stands and nothing else; its parts joined are the
+//! input, byte for byte. [`Entry::record`] gives the parts their meaning.
+//!
+//! The boundary is no secret: under MPM-ITK the first request of every connection has the same
+//! one, so a client can put delimiters with the right boundary into a body. `framing` has the
+//! rules by which the genuine ones are told; they follow from the order in which the engine writes
+//! (A B C I F E H J K Z) and from who controls which bytes (raw client bytes stand in C and E only).
+//!
+//! An entry too large to hold is read in two steps: [`Outline`] takes the bytes in windows and
+//! remembers only the delimiters, [`Outline::layout`] names the ranges worth reading, and
+//! [`Excerpts`] makes the record of them.
+
+mod boundary;
+mod engine_lines;
+mod framing;
+mod matched_rules;
+mod outline;
+mod parts;
+mod render;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+pub use self::boundary::Boundary;
+pub use self::framing::{Layout, PartRange};
+pub use self::outline::{MAX_DELIMITERS, Outline};
+pub use self::render::render;
+use super::Defect;
+use crate::record::{Flags, MAX_BODY_KEPT, Record};
+
+/// An entry, split into its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+}
+
+/// One part of an [`Entry`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Letter of the part, `A` to `Z`.
+    pub letter: char,
+    /// Offset of [`bytes`](Part::bytes) in the entry.
+    pub offset: usize,
+    /// The whole part: delimiter line, content, and what separates it from the next part.
+    pub bytes: &'a [u8],
+    /// The content alone.
+    pub content: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Splits an entry into its parts.
+    ///
+    /// # Errors
+    ///
+    /// [`Defect`] if the bytes do not start with a delimiter line.
+    pub fn parse(bytes: &'a [u8]) -> Result<Entry<'a>, Defect> {
+        let mut outline = Outline::open(bytes)?;
+        outline.scan(bytes, 0, true);
+        let layout = outline.layout(|range| Cow::Borrowed(slice(bytes, &range)));
+        Ok(Entry { bytes, layout })
+    }
+
+    /// Returns the boundary of the first line.
+    pub fn boundary(&self) -> Boundary {
+        self.layout.boundary
+    }
+
+    /// Returns the parts in the order of the bytes. Joined, they are the entry.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + '_ {
+        self.layout.parts.iter().map(|part| Part {
+            letter: char::from(part.letter),
+            offset: usize::try_from(part.span.start).unwrap_or(usize::MAX),
+            bytes: slice(self.bytes, &part.span),
+            content: slice(self.bytes, &part.content),
+        })
+    }
+
+    /// Returns what the framing alone has to say against the entry.
+    pub fn flags(&self) -> Flags {
+        self.layout.flags
+    }
+
+    /// Gives the parts their meaning.
+    pub fn record(&self) -> Record<'a> {
+        let sections = self
+            .layout
+            .parts
+            .iter()
+            .map(|part| Section {
+                letter: part.letter,
+                content: slice(self.bytes, &part.content),
+                len: part.content.end - part.content.start,
+            })
+            .collect();
+        parts::record(&self.layout, sections)
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], range: &Range<u64>) -> &'a [u8] {
+    let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+    let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+    bytes.get(start..end.min(bytes.len())).unwrap_or_default()
+}
+
+/// The content of one part, or its beginning.
+struct Section<'a> {
+    letter: u8,
+    content: &'a [u8],
+    /// Length of the whole content.
+    len: u64,
+}
+
+/// The parts of an entry of which only the beginning of long parts was read.
+#[derive(Debug, Clone)]
+pub struct Excerpts {
+    layout: Layout,
+    contents: Vec<Vec<u8>>,
+}
+
+impl Excerpts {
+    /// Bytes kept of a part that is no body. Part H of a real entry has a few hundred kilobytes
+    /// at the most; part K with the whole Core Rule Set has less than two megabytes.
+    pub const MAX_PART: u64 = 4 * 1024 * 1024;
+
+    /// Reads the parts of `layout` through `read`, at most [`MAX_BODY_KEPT`] bytes of a body and
+    /// [`Excerpts::MAX_PART`] of any other part.
+    ///
+    /// # Errors
+    ///
+    /// What `read` fails with.
+    pub fn read<E>(
+        layout: Layout,
+        mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
+    ) -> Result<Excerpts, E> {
+        let contents = layout
+            .parts
+            .iter()
+            .map(|part| {
+                let most = match part.letter {
+                    b'C' | b'E' | b'I' => MAX_BODY_KEPT as u64,
+                    _ => Excerpts::MAX_PART,
+                };
+                let end = part
+                    .content
+                    .end
+                    .min(part.content.start.saturating_add(most));
+                read(part.content.start..end)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Excerpts { layout, contents })
+    }
+
+    /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a
+    /// part other than a body was cut.
+    pub fn record(&self) -> Record<'_> {
+        let sections = self
+            .layout
+            .parts
+            .iter()
+            .zip(&self.contents)
+            .map(|(part, content)| Section {
+                letter: part.letter,
+                content,
+                len: part.content.end - part.content.start,
+            })
+            .collect();
+        parts::record(&self.layout, sections)
+    }
+}

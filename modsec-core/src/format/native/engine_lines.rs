@@ -1,0 +1,189 @@
+//! Part H: what the engine says, one keyed line each, in a fixed order.
+//!
+//! Alerts come first. The text of an alert may span lines (XML validation errors quote the
+//! document, JSON parser errors end with a line feed), so a client may be able to start a line
+//! with a key. The order exposes him: a key that stands before a line of lower rank, or that is
+//! repeated though it may not be, belongs to the text of an alert.
+
+use memchr::memmem;
+
+use super::parts::{first_line, lines, number};
+use crate::format::rule_match;
+use crate::record::{Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch};
+use crate::text::Text;
+
+/// Keys in the engine's order. The first two may repeat.
+pub(super) const KEYS: [&[u8]; 16] = [
+    b"Message",
+    b"Apache-Error",
+    b"Action",
+    b"Apache-Handler",
+    b"Stopwatch",
+    b"Stopwatch2",
+    b"Response-Body-Transformed",
+    b"Producer",
+    b"Server",
+    b"Sanitised-Args",
+    b"Sanitised-Request-Headers",
+    b"Sanitised-Response-Headers",
+    b"WebApp-Info",
+    b"Sensor-Id",
+    b"Engine-Mode",
+    b"Rules-Performance-Info",
+];
+const REPEATABLE: usize = 2;
+
+/// A line that starts with one of [`KEYS`].
+struct Keyed {
+    rank: usize,
+    /// Where the line starts in the part.
+    start: usize,
+}
+
+/// Reads part H into the record.
+pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {
+    let found = keyed_lines(content);
+    let genuine = in_order(&found);
+    if genuine.len() < found.len() {
+        record.flags.insert(Flag::Ambiguous);
+    }
+    let mut ends = genuine.iter().skip(1).map(|next| next.start);
+    for line in &genuine {
+        let end = ends.next().unwrap_or(content.len() + 1);
+        let key = KEYS.get(line.rank).copied().unwrap_or_default();
+        // Behind the key stand a colon and a space; before the next line an LF.
+        let start = line.start + key.len() + 2;
+        let end = end.saturating_sub(1).max(start);
+        let value = content
+            .get(start..end.min(content.len()))
+            .unwrap_or_default();
+        if line.rank == 0 {
+            if record.alerts.len() < MAX_ALERTS {
+                // The part's own last LF is no text.
+                record.alerts.push(rule_match::parse(value, capped));
+            } else {
+                *capped = true;
+            }
+        } else {
+            set(&mut record.engine, line.rank, value, capped);
+        }
+    }
+}
+
+fn keyed_lines(content: &[u8]) -> Vec<Keyed> {
+    let mut found = Vec::with_capacity(24);
+    let mut start = 0;
+    for line in lines(content) {
+        if let Some(rank) = rank(line) {
+            found.push(Keyed { rank, start });
+        }
+        start += line.len() + 1;
+    }
+    found
+}
+
+fn rank(line: &[u8]) -> Option<usize> {
+    // All keys begin with a capital letter, few lines of other text do.
+    if !line.first()?.is_ascii_uppercase() {
+        return None;
+    }
+    KEYS.iter().position(|key| {
+        line.strip_prefix(*key)
+            .is_some_and(|rest| rest.starts_with(b": "))
+    })
+}
+
+/// Returns the lines behind which only lines of the same or a higher rank follow.
+fn in_order(found: &[Keyed]) -> Vec<&Keyed> {
+    let mut lowest = usize::MAX;
+    let mut genuine: Vec<&Keyed> = found
+        .iter()
+        .rev()
+        .filter(|line| {
+            let fits = line.rank < lowest || (line.rank == lowest && line.rank < REPEATABLE);
+            if fits {
+                lowest = line.rank;
+            }
+            // An alert is never doubted: the engine's own must not disappear.
+            fits || line.rank == 0
+        })
+        .collect();
+    genuine.reverse();
+    genuine
+}
+
+fn set<'a>(engine: &mut Engine<'a>, rank: usize, value: &'a [u8], capped: &mut bool) {
+    let line = first_line(value);
+    let text = || Some(Text::from(line));
+    let quoted = || {
+        line.strip_prefix(b"\"")
+            .and_then(|line| line.strip_suffix(b"\""))
+    };
+    match KEYS.get(rank).copied().unwrap_or_default() {
+        b"Apache-Error" if engine.apache_errors.len() < MAX_ALERTS => {
+            engine.apache_errors.push(line.into());
+        }
+        b"Apache-Error" => *capped = true,
+        b"Action" => engine.intercepted_phase = intercepted_phase(line),
+        b"Apache-Handler" => engine.handler = text(),
+        b"Stopwatch" => engine.stopwatch = stopwatch(line),
+        b"Stopwatch2" => engine.stopwatch2 = text(),
+        b"Producer" => engine.producer = Some(line.strip_suffix(b".").unwrap_or(line).into()),
+        b"Server" => engine.server = text(),
+        b"WebApp-Info" => engine.webapp_info = text(),
+        b"Sensor-Id" => engine.sensor_id = quoted().map(Text::from),
+        b"Engine-Mode" => engine.mode = quoted().and_then(mode),
+        key => push_other(engine, key, line, capped),
+    }
+    if rank >= REPEATABLE {
+        for line in lines(value).skip(1) {
+            if let Some((key, value)) = unknown(line) {
+                push_other(engine, key, value, capped);
+            }
+        }
+    }
+}
+
+fn push_other<'a>(engine: &mut Engine<'a>, key: &'a [u8], value: &'a [u8], capped: &mut bool) {
+    if engine.other.len() < MAX_ENGINE_LINES {
+        engine.other.push((key.into(), value.into()));
+    } else {
+        *capped = true;
+    }
+}
+
+/// Splits a line whose key is none of ours: a later release may add some.
+fn unknown(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memmem::find(line, b": ")?;
+    let key = line.get(..colon)?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    let named = key.first().is_some_and(u8::is_ascii_uppercase) && key.iter().all(plain);
+    named.then_some((key, line.get(colon + 2..)?))
+}
+
+// Action: Intercepted (phase 2)
+fn intercepted_phase(value: &[u8]) -> Option<u8> {
+    match value.strip_prefix(b"Intercepted (phase ")? {
+        [digit @ b'1'..=b'5', b')', ..] => Some(digit - b'0'),
+        _ => None,
+    }
+}
+
+// Stopwatch: 1706951472000345 1830 (- - -)
+fn stopwatch(value: &[u8]) -> Option<Stopwatch> {
+    let mut words = value.split(|byte| *byte == b' ');
+    Some(Stopwatch {
+        start_us: number(words.next()?)?,
+        duration_us: number(words.next()?)?,
+    })
+}
+
+fn mode(name: &[u8]) -> Option<EngineMode> {
+    [
+        EngineMode::Enabled,
+        EngineMode::DetectionOnly,
+        EngineMode::Disabled,
+    ]
+    .into_iter()
+    .find(|mode| mode.name().as_bytes() == name)
+}

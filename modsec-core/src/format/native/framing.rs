@@ -1,0 +1,293 @@
+//! Telling the genuine delimiters from forged ones.
+//!
+//! What the rules rest on:
+//!
+//! 1. A delimiter brings its own LF: one that directly follows another delimiter line is content.
+//!    (A request line may be exactly `--BND-Z--`.)
+//! 2. If every letter occurs once and in the engine's order, up to Z at the end, the split is final.
+//! 3. Otherwise: nothing the client controls precedes B, whose lines cannot be delimiters, so A and
+//!    B are the first ones. The engine alone writes behind H, so H, J, K are the last ones, with
+//!    nothing but J, K, Z behind them. Between them, C ends after `Content-Length` bytes, or F is
+//!    certain if it is the only candidate. What is not certain is left out.
+//! 4. Without Z at the end nothing tells where raw content (C, E) stops, except its length.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::boundary::Boundary;
+use super::outline::{Delimiter, Outline};
+use super::parts;
+use crate::record::{Flag, Flags};
+
+/// Letters in the order in which ModSecurity 2 writes them.
+const ORDER: &[u8] = b"ABCIFEHJKZ";
+
+/// Where the parts of an entry stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Boundary of the first line.
+    pub boundary: Boundary,
+    /// The parts, in the order of the bytes; their spans cover the entry without gaps.
+    pub parts: Vec<PartRange>,
+    /// What the framing has to say against the entry.
+    pub flags: Flags,
+    /// Whether part H may have been written by the client, so that its alerts prove nothing.
+    pub(super) alerts_doubtful: bool,
+}
+
+/// Where one part stands; offsets in bytes from the start of the entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartRange {
+    /// Letter, `A` to `Z`.
+    pub letter: u8,
+    /// From the delimiter's first dash to the next part.
+    pub span: Range<u64>,
+    /// The content alone.
+    pub content: Range<u64>,
+}
+
+impl Outline {
+    /// Decides which delimiters are genuine. `fetch` returns the bytes of a range; it is asked
+    /// for the headers only.
+    pub fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> Layout {
+        let framing = Framing {
+            outline: self,
+            fetch,
+        };
+        match self.delimiters.first() {
+            Some(first) if first.letter == b'A' => framing.strict(),
+            _ => framing.out_of_order(),
+        }
+    }
+}
+
+struct Framing<'o, F> {
+    outline: &'o Outline,
+    fetch: F,
+}
+
+impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
+    fn strict(&self) -> Layout {
+        let found = self.candidates();
+        let complete = found
+            .last()
+            .is_some_and(|last| last.letter == b'Z' && self.outline.len - last.end <= 1);
+        let clean = found.len() == self.outline.delimiters.len()
+            && !self.outline.gap
+            && found.is_sorted_by(|a, b| rank(a.letter) < rank(b.letter))
+            && found
+                .iter()
+                .all(|delimiter| rank(delimiter.letter).is_some());
+        let mut flags = Flags::none();
+        if !complete {
+            flags.insert(Flag::Truncated);
+        }
+        if !clean {
+            flags.insert(Flag::Ambiguous);
+        }
+        if complete && clean {
+            return self.clean(found, flags);
+        }
+        let tail = if complete {
+            tail_start(&found)
+        } else {
+            found.len()
+        };
+        let (mut genuine, certain_to) = self.head(&found, tail, complete);
+        if complete {
+            genuine.extend_from_slice(found.get(tail..).unwrap_or_default());
+        } else if let Some(from) = certain_to {
+            genuine.extend(forward_tail(found.get(from..).unwrap_or_default()));
+        }
+        self.lay_out(&genuine, flags, false)
+    }
+
+    /// All delimiters but those that directly follow another delimiter line.
+    fn candidates(&self) -> Vec<Delimiter> {
+        let mut candidates: Vec<Delimiter> = Vec::with_capacity(self.outline.delimiters.len());
+        for delimiter in &self.outline.delimiters {
+            if candidates
+                .last()
+                .is_none_or(|previous| delimiter.start > previous.end)
+            {
+                candidates.push(*delimiter);
+            }
+        }
+        candidates
+    }
+
+    /// Every letter once, in order, up to Z at the end. The one doubt left: part C is shorter than
+    /// announced, and a later delimiter stands exactly where it should have ended. Either the
+    /// engine kept only the beginning of the body, or the parts between are forged and the server
+    /// does not log them. Then status and alerts prove nothing.
+    fn clean(&self, mut found: Vec<Delimiter>, mut flags: Flags) -> Layout {
+        let mut alerts_doubtful = false;
+        if let Some(c) = found.iter().position(|delimiter| delimiter.letter == b'C')
+            && let Some(next) = self.body_end(&found, c.wrapping_sub(1), c)
+            && next > c + 1
+        {
+            flags.insert(Flag::Ambiguous);
+            let between = found
+                .drain(c + 1..next)
+                .find(|delimiter| delimiter.letter == b'H');
+            alerts_doubtful = between.is_some();
+            if let Some(h) = between {
+                found.insert(c + 1, h);
+            }
+        }
+        self.lay_out(&found, flags, alerts_doubtful)
+    }
+
+    /// Chooses A, B and, as far as they are certain, C, I, F and E from the delimiters before
+    /// index `limit`. Also returns the index from which on the engine alone has written, if that
+    /// is known.
+    fn head(
+        &self,
+        found: &[Delimiter],
+        limit: usize,
+        complete: bool,
+    ) -> (Vec<Delimiter>, Option<usize>) {
+        let letter = |at: usize| {
+            found
+                .get(at)
+                .filter(|_| at < limit)
+                .map(|found| found.letter)
+        };
+        let mut chosen = found.get(..1).unwrap_or_default().to_vec();
+        let mut at = 1;
+        for part in [b'B', b'C', b'I', b'F', b'E'] {
+            if letter(at) != Some(part) {
+                continue;
+            }
+            chosen.extend(found.get(at));
+            let raw = matches!(part, b'C' | b'E');
+            at = match self.body_end(found, at - 1, at) {
+                _ if !raw => at + 1,
+                Some(next) if next <= limit => next,
+                // A body of unknown length: what follows may be part of it.
+                _ => {
+                    if part == b'C' && complete && !self.outline.gap {
+                        chosen.extend(only_f(found.get(at + 1..limit).unwrap_or_default()));
+                    }
+                    return (chosen, None);
+                }
+            };
+        }
+        (chosen, Some(at))
+    }
+
+    /// Returns the index of the delimiter that stands exactly where the body that starts at index
+    /// `body` ends by the `Content-Length` in the headers at index `head`.
+    fn body_end(&self, found: &[Delimiter], head: usize, body: usize) -> Option<usize> {
+        let (head, body) = (found.get(head)?, found.get(body)?);
+        if !matches!(head.letter, b'B' | b'F') {
+            return None;
+        }
+        let headers = (self.fetch)(head.end..body.start.saturating_sub(1).max(head.end));
+        let len = parts::content_length(&headers)?;
+        let next = body.end.checked_add(len)?.checked_add(1)?;
+        found
+            .binary_search_by_key(&next, |delimiter| delimiter.start)
+            .ok()
+    }
+
+    /// An entry that does not start with part A was not written by an engine. Each part is the
+    /// first of its letter; nothing in it is certain, and the flag says so.
+    fn out_of_order(&self) -> Layout {
+        let mut flags: Flags = [Flag::OutOfOrder].into_iter().collect();
+        let found = &self.outline.delimiters;
+        if !found
+            .last()
+            .is_some_and(|last| last.letter == b'Z' && self.outline.len == last.end)
+        {
+            flags.insert(Flag::Truncated);
+        }
+        let mut genuine: Vec<Delimiter> = Vec::new();
+        for delimiter in found {
+            if genuine.iter().any(|other| other.letter == delimiter.letter) {
+                flags.insert(Flag::Ambiguous);
+            } else {
+                genuine.push(*delimiter);
+            }
+        }
+        self.lay_out(&genuine, flags, false)
+    }
+
+    /// Gives each chosen delimiter the bytes up to the next. Contents that consist of lines stop
+    /// at the first delimiter line, chosen or not.
+    fn lay_out(&self, chosen: &[Delimiter], flags: Flags, alerts_doubtful: bool) -> Layout {
+        let all = &self.outline.delimiters;
+        let parts = chosen.iter().enumerate().map(|(n, delimiter)| {
+            let next = chosen.get(n + 1).map(|next| next.start);
+            let end = next.unwrap_or(self.outline.len);
+            let stop = match delimiter.letter {
+                b'C' | b'E' => next,
+                _ => all
+                    .get(all.partition_point(|other| other.start <= delimiter.end)..)
+                    .and_then(<[_]>::first)
+                    .map(|other| other.start)
+                    .filter(|start| *start < end)
+                    .or(next),
+            };
+            // The LF before a delimiter is the delimiter's.
+            let content_end = stop
+                .map_or(self.outline.len, |stop| stop - 1)
+                .max(delimiter.end);
+            PartRange {
+                letter: delimiter.letter,
+                span: delimiter.start..end,
+                content: delimiter.end..content_end,
+            }
+        });
+        let boundary = self.outline.boundary;
+        Layout {
+            boundary,
+            parts: parts.collect(),
+            flags,
+            alerts_doubtful,
+        }
+    }
+}
+
+fn rank(letter: u8) -> Option<usize> {
+    ORDER.iter().position(|other| *other == letter)
+}
+
+/// Returns the index at which the tail that the engine alone writes begins: H, J, K, Z, each at
+/// most once and in this order, at the end of a complete entry.
+fn tail_start(found: &[Delimiter]) -> usize {
+    let mut start = found.len().saturating_sub(1);
+    for letter in [b'K', b'J', b'H'] {
+        if let Some(before) = start.checked_sub(1)
+            && found
+                .get(before)
+                .is_some_and(|delimiter| delimiter.letter == letter)
+        {
+            start = before;
+        }
+    }
+    start
+}
+
+/// Returns H, J, K as far as they follow each other, in an entry that ends too early.
+fn forward_tail(found: &[Delimiter]) -> impl Iterator<Item = Delimiter> {
+    let mut last = rank(b'E');
+    found.iter().copied().take_while(move |delimiter| {
+        let this = rank(delimiter.letter);
+        let follows = this > last;
+        last = this;
+        follows
+    })
+}
+
+/// Returns F if there is exactly one, and with it the E that directly follows.
+fn only_f(found: &[Delimiter]) -> Vec<Delimiter> {
+    let mut all = (0..found.len()).filter(|n| found.get(*n).is_some_and(|d| d.letter == b'F'));
+    match (all.next(), all.next()) {
+        (Some(f), None) => {
+            let e = found.get(f + 1).filter(|next| next.letter == b'E');
+            found.get(f).into_iter().chain(e).copied().collect()
+        }
+        _ => Vec::new(),
+    }
+}

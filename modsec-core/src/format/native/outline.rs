@@ -1,0 +1,184 @@
+//! Finding delimiter lines, in memory or in windows over a file of any size.
+
+use memchr::memmem::Finder;
+
+use super::boundary::{Boundary, LINE};
+use crate::format::{Defect, FirstBytes};
+
+/// Delimiter lines remembered of one entry, half of them from its beginning and half from its
+/// end. A genuine entry has ten; a body may hold millions.
+pub const MAX_DELIMITERS: usize = 4096;
+
+/// A delimiter line of the entry's own boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delimiter {
+    pub(super) letter: u8,
+    /// Offset of its first dash.
+    pub(super) start: u64,
+    /// Offset behind its LF, or behind its last dash at the end of the entry.
+    pub(super) end: u64,
+}
+
+/// Where the delimiter lines of an entry stand.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    pub(super) boundary: Boundary,
+    /// In the order of the bytes.
+    pub(super) delimiters: Vec<Delimiter>,
+    /// Index of the oldest delimiter in the second half, which is a ring once it is full.
+    oldest: usize,
+    /// Whether some were dropped from the middle.
+    pub(super) gap: bool,
+    /// Length of the entry as far as it was scanned.
+    pub(super) len: u64,
+    /// Offset up to which delimiters were looked for.
+    next: u64,
+}
+
+impl Outline {
+    /// Bytes that two windows must share, so that no delimiter is missed: a line, the LF before
+    /// and the LF behind it.
+    pub const OVERLAP: usize = LINE + 2;
+
+    /// Takes the boundary from the first line.
+    ///
+    /// # Errors
+    ///
+    /// [`Defect`] if `head` does not start with a delimiter line.
+    pub fn open(head: &[u8]) -> Result<Outline, Defect> {
+        if head.is_empty() {
+            return Err(Defect::Empty);
+        }
+        let (boundary, _) = Boundary::open(head).ok_or_else(|| Defect::NotAnAuditLog {
+            found: FirstBytes::of(head),
+        })?;
+        Ok(Outline {
+            boundary,
+            delimiters: Vec::new(),
+            oldest: 0,
+            gap: false,
+            len: 0,
+            next: 0,
+        })
+    }
+
+    /// Looks for delimiter lines in `window`, which starts at `offset` of the entry.
+    ///
+    /// Windows come in order, without gaps, and each starts at least [`Outline::OVERLAP`] bytes
+    /// before the previous one ended. `last` says that the entry ends with this window.
+    pub fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
+        let prefix = self.boundary.prefix();
+        let finder = Finder::new(&prefix);
+        let end = offset + window.len() as u64;
+        let mut at = usize::try_from(self.next.saturating_sub(offset)).unwrap_or(usize::MAX);
+        while let Some(found) = window.get(at..).and_then(|rest| finder.find(rest)) {
+            let start = at + found;
+            at = start + 1;
+            let behind = window.get(start..).unwrap_or_default();
+            if behind.len() <= LINE && !last {
+                // The line may go on in the next window.
+                at = start;
+                break;
+            }
+            let line_start = match start.checked_sub(1) {
+                Some(before) => window.get(before) == Some(&b'\n'),
+                None => offset == 0,
+            };
+            if line_start && let Some((boundary, letter)) = Boundary::open(behind) {
+                debug_assert_eq!(boundary, self.boundary);
+                let start = offset + start as u64;
+                let lf = u64::from(behind.len() > LINE);
+                self.push(Delimiter {
+                    letter: letter as u8,
+                    start,
+                    end: start + LINE as u64 + lf,
+                });
+            }
+        }
+        // Where nothing was found, a delimiter may still begin in the last bytes.
+        let searched = window.len().saturating_sub(if last { 0 } else { LINE });
+        self.next = offset + at.max(searched).min(window.len()) as u64;
+        if end > self.len {
+            self.len = end;
+        }
+        if last {
+            let half = MAX_DELIMITERS / 2;
+            if let Some(ring) = self.delimiters.get_mut(half..) {
+                ring.rotate_left(self.oldest);
+            }
+            self.oldest = 0;
+        }
+    }
+
+    fn push(&mut self, delimiter: Delimiter) {
+        if self.delimiters.len() < MAX_DELIMITERS {
+            self.delimiters.push(delimiter);
+            return;
+        }
+        let half = MAX_DELIMITERS / 2;
+        self.gap = true;
+        if let Some(oldest) = self.delimiters.get_mut(half + self.oldest) {
+            *oldest = delimiter;
+        }
+        self.oldest = (self.oldest + 1) % half;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letters(outline: &Outline) -> String {
+        outline
+            .delimiters
+            .iter()
+            .map(|delimiter| char::from(delimiter.letter))
+            .collect()
+    }
+
+    #[test]
+    fn windows_find_what_one_look_finds() {
+        let entry = b"--00000000-A--\n--00000000-B--\nx--00000000-C--\n--00000000-D-- \n\n--00000000-E--\r\n--00000001-F--\nyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\n--00000000-Z--";
+        let mut whole = Outline::open(entry).unwrap();
+        whole.scan(entry, 0, true);
+        assert_eq!(letters(&whole), "ABZ");
+        for size in Outline::OVERLAP + 1..entry.len() + 2 {
+            let mut outline = Outline::open(entry).unwrap();
+            let mut offset = 0;
+            loop {
+                let end = entry.len().min(offset + size);
+                let last = end == entry.len();
+                outline.scan(&entry[offset..end], offset as u64, last);
+                if last {
+                    break;
+                }
+                offset = end - Outline::OVERLAP;
+            }
+            assert_eq!(
+                outline.delimiters, whole.delimiters,
+                "window of {size} bytes"
+            );
+            assert_eq!(outline.len, whole.len, "window of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_delimiters_keeps_both_ends() {
+        let mut entry = b"--00000000-A--\n".to_vec();
+        for _ in 0..3 * MAX_DELIMITERS {
+            entry.extend_from_slice(b"\n--00000000-Q--\n");
+        }
+        entry.extend_from_slice(b"\n--00000000-Z--\n");
+        let mut outline = Outline::open(&entry).unwrap();
+        outline.scan(&entry, 0, true);
+        assert!(outline.gap);
+        assert_eq!(outline.delimiters.len(), MAX_DELIMITERS);
+        let letters = letters(&outline);
+        assert!(letters.starts_with('A') && letters.ends_with('Z'));
+        assert!(
+            outline
+                .delimiters
+                .is_sorted_by_key(|delimiter| delimiter.start)
+        );
+    }
+}

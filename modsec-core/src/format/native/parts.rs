@@ -1,0 +1,317 @@
+//! The meaning of each part; what belongs to one part is read from that part only.
+
+use memchr::{memchr, memchr_iter};
+
+use super::framing::Layout;
+use super::{Section, engine_lines, matched_rules};
+use crate::format::{escape::unescape, rule_match, scores, timestamp};
+use crate::record::{
+    Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
+    Request, Response, Upload, parse_ip,
+};
+use crate::text::Text;
+
+/// Makes the record of an entry's parts.
+pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Record<'a> {
+    let mut record = Record {
+        flags: layout.flags,
+        ..Record::default()
+    };
+    let by_hand = record.flags.contains(Flag::OutOfOrder);
+    if record.flags.contains(Flag::Truncated)
+        && !by_hand
+        && let Some(last) = sections.last_mut()
+    {
+        drop_cut_line(last);
+    }
+    let mut capped = sections.iter().any(|section| {
+        !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
+    }) && !record.flags.contains(Flag::Truncated);
+    for section in &sections {
+        let content = section.content;
+        match section.letter {
+            b'A' if by_hand => opening_by_hand(content, &mut record, &mut capped),
+            b'A' => opening(content, &mut record),
+            b'B' => record.request = request(content, &mut capped),
+            b'F' => record.response = response(content, &mut capped),
+            b'H' => engine_lines::read(content, &mut record, &mut capped),
+            b'J' => record.uploads = Some(uploads(content, &mut capped)),
+            b'K' => record.matched_rules = Some(matched_rules::read(content, &mut capped)),
+            _ => {}
+        }
+    }
+    // Bodies last: part B replaces the whole request.
+    for section in &sections {
+        match section.letter {
+            b'C' => record.request.body = Some(body(section)),
+            b'I' => record.request.form = Some(body(section)),
+            b'E' => record.response.body = Some(body(section)),
+            _ => {}
+        }
+    }
+    if !sections.iter().any(|section| section.letter == b'H') {
+        record.flags.insert(Flag::NoPartH);
+    }
+    finish(&mut record, layout.alerts_doubtful, capped);
+    record
+}
+
+/// What can be said only once all parts are read.
+fn finish(record: &mut Record<'_>, alerts_doubtful: bool, capped: bool) {
+    if let Some(rules) = &record.matched_rules {
+        rule_match::verify(&mut record.alerts, rules);
+    }
+    if alerts_doubtful {
+        record
+            .alerts
+            .iter_mut()
+            .for_each(|alert| alert.verified = Some(false));
+    }
+    record.scores = scores::of(&record.alerts);
+    if record.time.is_none() {
+        record.time = record
+            .engine
+            .stopwatch
+            .and_then(|stopwatch| chrono::DateTime::from_timestamp_micros(stopwatch.start_us))
+            .map(|time| time.fixed_offset());
+    }
+    if record.alerts.iter().any(|alert| !alert.is_trusted()) {
+        record.flags.insert(Flag::Unverified);
+    }
+    if capped {
+        record.flags.insert(Flag::Capped);
+    }
+}
+
+/// The entry ends inside this part: its last line may lack its end, and half an address is a
+/// wrong address.
+fn drop_cut_line(last: &mut Section<'_>) {
+    if !matches!(last.letter, b'C' | b'E' | b'I') {
+        let whole = memchr::memrchr(b'\n', last.content).unwrap_or(0);
+        last.content = last.content.get(..whole).unwrap_or_default();
+    }
+}
+
+fn body<'a>(section: &Section<'a>) -> Body<'a> {
+    let kept = section
+        .content
+        .get(..MAX_BODY_KEPT)
+        .unwrap_or(section.content);
+    Body {
+        kept: kept.into(),
+        len: section.len,
+    }
+}
+
+/// Part A: `[TIME] TXID CLIENT PORT SERVER PORT`. The id may hold spaces, so the line is read from
+/// the right.
+fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
+    let line = first_line(content);
+    let Some((stamp, rest)) = line
+        .strip_prefix(b"[")
+        .and_then(|line| Some((line.get(..memchr(b']', line)?)?, line)))
+        .and_then(|(stamp, line)| Some((stamp, line.get(stamp.len() + 1..)?)))
+    else {
+        return;
+    };
+    record.time = timestamp::parse(stamp);
+    let mut words = rest.rsplitn(5, |byte| *byte == b' ');
+    let mut end = || -> Option<Endpoint<'a>> {
+        let port = number(words.next()?)?;
+        let text = words.next()?;
+        Some(Endpoint {
+            text: text.into(),
+            ip: parse_ip(text),
+            port: Some(port),
+        })
+    };
+    let (Some(server), Some(client)) = (end(), end()) else {
+        return;
+    };
+    record.server = Some(server);
+    record.client = Some(client);
+    record.unique_id = words
+        .next()
+        .and_then(|id| id.strip_prefix(b" "))
+        .filter(|id| !id.is_empty())
+        .map(Text::from);
+}
+
+/// Part A of an entry that was written by hand: an address alone, or a usual line, and below it
+/// the metadata of one rule.
+fn opening_by_hand<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {
+    let line = first_line(content);
+    if let Some(ip) = parse_ip(line.trim_ascii()) {
+        let text = line.trim_ascii().into();
+        record.client = Some(Endpoint {
+            text,
+            ip: Some(ip),
+            port: None,
+        });
+    } else {
+        opening(content, record);
+    }
+    for line in lines(content).skip(1) {
+        let alert = rule_match::parse_bare(line, capped);
+        if alert.has_metadata() && record.alerts.len() < MAX_ALERTS {
+            record.alerts.push(alert);
+        }
+    }
+}
+
+fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
+    let line = first_line(content);
+    let mut request = Request {
+        headers: headers(content, capped),
+        ..Request::default()
+    };
+    if line.is_empty() {
+        return request;
+    }
+    request.line = Some(line.into());
+    let Some(space) = memchr(b' ', line) else {
+        request.method = Some(line.into());
+        return request;
+    };
+    let (method, rest) = line.split_at(space);
+    let mut uri = rest.get(1..).unwrap_or_default();
+    if let Some(last) = memchr::memrchr(b' ', rest)
+        && let Some(protocol) = rest
+            .get(last + 1..)
+            .filter(|word| word.starts_with(b"HTTP/"))
+    {
+        request.protocol = Some(protocol.into());
+        uri = rest.get(1..last).unwrap_or_default();
+    }
+    request.method = Some(method.into()).filter(|method: &Text<'_>| !method.is_empty());
+    request.uri = Some(uri.into()).filter(|uri: &Text<'_>| !uri.is_empty());
+    request
+}
+
+fn response<'a>(content: &'a [u8], capped: &mut bool) -> Response<'a> {
+    let line = first_line(content);
+    let status = line
+        .splitn(3, |byte| *byte == b' ')
+        .nth(1)
+        .filter(|word| word.len() == 3 && line.starts_with(b"HTTP/"))
+        .and_then(number)
+        .filter(|status| *status >= 100);
+    Response {
+        status_line: Some(line.into()).filter(|line: &Text<'_>| !line.is_empty()),
+        status,
+        headers: headers(content, capped),
+        body: None,
+    }
+}
+
+/// The lines behind the first: `Name: value`. Only LF ends a line; a CR belongs to the value.
+fn headers<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Header<'a>> {
+    let mut headers = Vec::with_capacity(16);
+    for line in lines(content).skip(1) {
+        let Some(colon) = memchr(b':', line) else {
+            continue;
+        };
+        if headers.len() == MAX_HEADERS {
+            *capped = true;
+            break;
+        }
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        headers.push(Header {
+            name: name.into(),
+            value: value.into(),
+        });
+    }
+    headers
+}
+
+/// Returns the length that a part's headers announce, if they do so plainly: one number, and no
+/// transfer coding.
+pub(super) fn content_length(headers: &[u8]) -> Option<u64> {
+    let mut length = None;
+    for line in lines(headers).skip(1) {
+        let Some(colon) = memchr(b':', line) else {
+            continue;
+        };
+        let (name, value) = line.split_at(colon);
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            return None;
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if length.is_some() {
+                return None;
+            }
+            length = Some(number(value.get(1..)?.trim_ascii())?);
+        }
+    }
+    length
+}
+
+/// Part J: `N,SIZE,"NAME","CONTENT-TYPE"` for each file, and a total that is not kept.
+fn uploads<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Upload<'a>> {
+    let mut uploads = Vec::new();
+    for upload in lines(content).filter_map(upload) {
+        if uploads.len() == MAX_UPLOADS {
+            *capped = true;
+            break;
+        }
+        uploads.push(upload);
+    }
+    uploads
+}
+
+fn upload(line: &[u8]) -> Option<Upload<'_>> {
+    let (index, rest) = line.split_at_checked(memchr(b',', line)?)?;
+    let rest = rest.get(1..)?;
+    let (size, rest) = rest.split_at_checked(memchr(b',', rest)?)?;
+    // Both are escaped, so the quotes and comma between them are the engine's.
+    let (name, rest) = quoted(rest.get(1..)?)?;
+    let (content_type, rest) = quoted(rest.strip_prefix(b",")?)?;
+    rest.is_empty().then_some(())?;
+    Some(Upload {
+        index: number(index)?,
+        size: number(size)?,
+        name: unescape(name).into(),
+        content_type: unescape(content_type).into(),
+    })
+}
+
+/// Splits a quoted string off the front; a backslash escapes the byte behind it.
+pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"\"")?;
+    let mut at = 0;
+    loop {
+        let found = at + memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text.get(found) == Some(&b'"') {
+            return Some((text.get(..found)?, text.get(found + 1..)?));
+        }
+        at = found + 2;
+    }
+}
+
+pub(super) fn first_line(content: &[u8]) -> &[u8] {
+    memchr(b'\n', content)
+        .and_then(|end| content.get(..end))
+        .unwrap_or(content)
+}
+
+/// Splits at LF only: the engine writes no other line end, and a client's CR is content.
+pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr_iter(b'\n', content)
+        .chain(std::iter::once(content.len()))
+        .filter_map(move |end| {
+            let line = content.get(start..end);
+            start = end + 1;
+            line
+        })
+}
+
+pub(super) fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
+    digits
+        .first()
+        .is_some_and(u8::is_ascii_digit)
+        .then_some(())?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

@@ -1,0 +1,184 @@
+//! Time stamps of part A.
+//!
+//! ModSecurity 2 writes `DD/Mon/YYYY:HH:MM:SS[.UUUUUU] ZONE`. ZONE is a sign followed by *signed*
+//! numbers, so that New York is `--0500` and Newfoundland `--03-30`; up to 2.6.2 the second number
+//! counted seconds (`+101800` is +10:30). Releases 2.9.4 and 2.9.5 print a negative fraction where
+//! `long` has 32 bits (`.-123245`): such a fraction is no time and counts as zero.
+
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
+
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
+/// Parses the text between the brackets of part A.
+pub(super) fn parse(text: &[u8]) -> Option<DateTime<FixedOffset>> {
+    let space = text.iter().position(|byte| *byte == b' ')?;
+    let (stamp, zone) = text.split_at(space);
+    local(stamp)?
+        .and_local_timezone(offset(zone.get(1..)?)?)
+        .single()
+}
+
+fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
+    let [
+        d1,
+        d2,
+        b'/',
+        m1,
+        m2,
+        m3,
+        b'/',
+        y1,
+        y2,
+        y3,
+        y4,
+        b':',
+        time @ ..,
+    ] = stamp
+    else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|month| **month == [*m1, *m2, *m3])?;
+    let date = NaiveDate::from_ymd_opt(
+        number(&[*y1, *y2, *y3, *y4])?.try_into().ok()?,
+        u32::try_from(month).ok()? + 1,
+        number(&[*d1, *d2])?,
+    )?;
+    let [h1, h2, b':', n1, n2, b':', s1, s2, fraction @ ..] = time else {
+        return None;
+    };
+    let micros = match fraction {
+        [] => 0,
+        [b'.', b'-', digits @ ..] if !digits.is_empty() && number(digits).is_some() => 0,
+        [b'.', digits @ ..] if digits.len() == 6 => number(digits)?,
+        _ => return None,
+    };
+    // A leap second (60) is written down by the C library; it counts as the second before.
+    let second = number(&[*s1, *s2])?;
+    let second = if second == 60 { 59 } else { second };
+    let time =
+        NaiveTime::from_hms_micro_opt(number(&[*h1, *h2])?, number(&[*n1, *n2])?, second, micros)?;
+    Some(date.and_time(time))
+}
+
+fn offset(zone: &[u8]) -> Option<FixedOffset> {
+    let (sign, rest) = zone.split_first()?;
+    let digits = |text: &[u8]| number(text).and_then(|number| i32::try_from(number).ok());
+    let (hours, rest) = rest
+        .strip_prefix(b"-")
+        .unwrap_or(rest)
+        .split_at_checked(2)?;
+    let small = rest.strip_prefix(b"-").unwrap_or(rest);
+    let small_seconds = match small.len() {
+        2 => digits(small)? * 60,
+        4 => digits(small)?,
+        _ => return None,
+    };
+    let seconds = digits(hours)? * 3600 + small_seconds;
+    match sign {
+        b'+' => FixedOffset::east_opt(seconds),
+        b'-' => FixedOffset::west_opt(seconds),
+        _ => None,
+    }
+}
+
+/// Parses up to nine decimal digits and nothing else.
+fn number(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 9 {
+        return None;
+    }
+    digits.iter().try_fold(0u32, |sum, byte| {
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + u32::from(byte - b'0'))
+    })
+}
+
+/// Writes a time as ModSecurity 2.9.6 and later does, the double minus included.
+pub(super) fn render(time: &DateTime<FixedOffset>) -> String {
+    let seconds = time.offset().local_minus_utc();
+    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() % 3600 / 60);
+    let zone = match (seconds < 0, hours, minutes) {
+        (false, ..) => format!("+{hours:02}{minutes:02}"),
+        (true, 0, _) => format!("-00-{minutes:02}"),
+        (true, _, 0) => format!("--{hours:02}00"),
+        (true, ..) => format!("--{hours:02}-{minutes:02}"),
+    };
+    format!("{} {zone}", time.format("%d/%b/%Y:%H:%M:%S%.6f"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_time_gives_its_instant() {
+        for (text, want) in [
+            ("03/Feb/2024:10:11:12 +0100", "2024-02-03T09:11:12+00:00"),
+            ("03/Feb/2024:10:11:12 +0000", "2024-02-03T10:11:12+00:00"),
+            (
+                "22/Nov/2026:14:25:44.025822 +0300",
+                "2026-11-22T11:25:44.025822+00:00",
+            ),
+            (
+                "03/Feb/2024:10:11:12.000345 --0500",
+                "2024-02-03T15:11:12.000345+00:00",
+            ),
+            ("03/Feb/2024:10:11:12 -0500", "2024-02-03T15:11:12+00:00"),
+            ("03/Feb/2024:10:11:12 --03-30", "2024-02-03T13:41:12+00:00"),
+            (
+                "03/Feb/2024:10:11:12 --03-1800",
+                "2024-02-03T13:41:12+00:00",
+            ),
+            ("03/Feb/2024:10:11:12 -00-30", "2024-02-03T10:41:12+00:00"),
+            ("03/Feb/2024:10:11:12 +1030", "2024-02-02T23:41:12+00:00"),
+            ("03/Feb/2024:10:11:12 +101800", "2024-02-02T23:41:12+00:00"),
+            (
+                "03/Feb/2024:10:11:12.-123245 +0000",
+                "2024-02-03T10:11:12+00:00",
+            ),
+            ("30/Jun/2015:23:59:60 +0000", "2015-06-30T23:59:59+00:00"),
+            ("29/Feb/2024:23:59:59 +1400", "2024-02-29T09:59:59+00:00"),
+        ] {
+            let got = parse(text.as_bytes()).map(|time| time.to_utc().to_rfc3339());
+            assert_eq!(got.as_deref(), Some(want), "input {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "03/Feb/2024:10:11:12",
+            "03/Feb/2024:10:11:12 ",
+            "03/Feb/2024:10:11:12 0100",
+            "03/feb/2024:10:11:12 +0100",
+            "31/Feb/2024:10:11:12 +0100",
+            "03/Feb/2024:24:11:12 +0100",
+            "03/Feb/2024:10:11:12.12 +0100",
+            "03/Feb/2024:10:11:12.- +0100",
+            "03/Feb/2024:10:11:12 +99999999",
+            "03/Feb/2024:10:11:12 +9900",
+            "0\u{661}/Feb/2024:10:11:12 +0100",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "input {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_rendered_time_is_read_back() {
+        for seconds in [0, 3 * 3600, -5 * 3600, -12_600, 37_800, -1800, 14 * 3600] {
+            let offset = FixedOffset::east_opt(seconds).unwrap();
+            let time = DateTime::from_timestamp_micros(1_706_951_472_000_345)
+                .unwrap()
+                .with_timezone(&offset);
+            let text = render(&time);
+            let back = parse(text.as_bytes()).unwrap();
+            assert_eq!(
+                (back, back.offset()),
+                (time, time.offset()),
+                "text {text:?}"
+            );
+        }
+    }
+}
