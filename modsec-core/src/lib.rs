@@ -1,8 +1,16 @@
 //! Audit-log grammar.
 
+#[cfg(any(feature = "merged-log", feature = "store"))]
+mod entry_hash;
 pub mod format;
 pub mod record;
+#[cfg(feature = "store")]
+pub mod store;
 mod text;
 
+#[cfg(any(feature = "merged-log", feature = "store"))]
+pub use self::entry_hash::{EntryHash, EntryHasher};
 pub use self::record::Record;
+#[cfg(feature = "store")]
+pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};
 pub use self::text::Text;
