@@ -1,6 +1,8 @@
 //! Audit-log grammar.
 
 pub mod record;
+#[cfg(feature = "storage-dir")]
+pub mod storage_dir;
 mod text;
 
 pub use self::record::Record;
