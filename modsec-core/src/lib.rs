@@ -4,6 +4,8 @@
 mod entry_hash;
 pub mod format;
 pub mod record;
+#[cfg(feature = "storage-dir")]
+pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
 mod text;
