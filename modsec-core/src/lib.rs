@@ -1,5 +1,7 @@
 //! Audit-log grammar.
 
+#[cfg(feature = "program")]
+pub mod program;
 pub mod record;
 mod text;
 
