@@ -3,12 +3,16 @@
 #[cfg(any(feature = "merged-log", feature = "store"))]
 mod entry_hash;
 pub mod format;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
 mod text;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 #[cfg(any(feature = "merged-log", feature = "store"))]
 pub use self::entry_hash::{EntryHash, EntryHasher};
