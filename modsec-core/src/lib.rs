@@ -1,5 +1,7 @@
 //! Audit-log grammar.
 
+#[cfg(feature = "merged-log")]
+pub mod merged_log;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
