@@ -5,6 +5,8 @@ mod entry_hash;
 pub mod format;
 #[cfg(feature = "program")]
 pub mod program;
+#[cfg(feature = "merged-log")]
+pub mod merged_log;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
