@@ -3,10 +3,14 @@
 #[cfg(any(feature = "merged-log", feature = "store"))]
 mod entry_hash;
 pub mod format;
-#[cfg(feature = "program")]
-pub mod program;
+#[cfg(feature = "ingest")]
+pub mod ingest;
+#[cfg(feature = "json")]
+pub mod json;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
