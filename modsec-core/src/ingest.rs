@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
-use tracing::info;
+use tracing::debug;
 
 use self::feed::{Feed, From};
 use self::keeper::Keeper;
@@ -191,7 +191,7 @@ pub async fn run(
         }
     }
     let tally = keeper.finish();
-    info!(
+    debug!(
         records = tally.entries,
         stored = tally.stored,
         defects = tally.defective(),

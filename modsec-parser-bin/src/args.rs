@@ -1,0 +1,262 @@
+//! The command line, and what it means to the library.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use modsec_core::ingest::{AccountNames, Directories, Options};
+use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::store::StoreOptions;
+
+/// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
+///
+/// Reads the directory in which ModSecurity keeps one file per transaction (SecAuditLogType
+/// Concurrent). An entry's file is removed only once the entry is safe in the store and in the
+/// merged log; whatever happens in between, the next run finishes without loss or doubles.
+///
+/// With INPUTs it reads those instead and removes nothing.
+#[derive(Debug, Parser)]
+#[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Files and directories to read; nothing in them is changed
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// Directory of the entries (SecAuditLogStorageDir); what was stored is removed from it
+    /// [default: /var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]
+    #[arg(long, value_name = "DIR", env = "WATCH_DIR")]
+    storage_dir: Option<PathBuf>,
+
+    /// Database: sqlite:PATH [default: sqlite:modsec.db in the state directory]
+    #[arg(long, value_name = "URL", env = "MODSEC_STORE", hide_env_values = true)]
+    store: Option<String>,
+
+    /// File to which whole entries are appended, or none [default: modsec_audit.log beside the
+    /// storage directory; none with INPUTs]
+    #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
+    merged_log: Option<PathBuf>,
+
+    /// Leave directories that became empty
+    #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    keep_dirs: bool,
+
+    /// Age at which a complete file is taken
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_MIN_AGE",
+        default_value_t = 2
+    )]
+    min_age: u64,
+
+    /// Time without change after which an incomplete entry is taken as it is, and flagged
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_STALE_AFTER",
+        default_value_t = 600
+    )]
+    stale_after: u64,
+
+    /// Name of this host in the database [default: the host name]
+    #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
+    sensor: Option<String>,
+
+    /// Read everything, say what would be done, change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Write one JSON object per transaction to standard output; without --store nothing is
+    /// stored or removed
+    #[arg(long)]
+    jsonl: bool,
+
+    /// Threads that read and decode [default: one per processor, at most 4]
+    #[arg(long, value_name = "NUMBER", env = "MODSEC_THREADS")]
+    threads: Option<NonZeroUsize>,
+
+    /// Log more; twice for single files
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log less; twice for errors only
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+
+    /// Format of log lines on standard error: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "MODSEC_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  modsec-parser                              one pass over the default directory
+  modsec-parser --store sqlite:/srv/waf.db   the same, into another database
+  modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+
+Exit status:
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments
+  3  done, but some entries were defective or some files were left alone
+
+Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+
+/// What the user asked for besides the pass itself.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) options: Options,
+    pub(crate) log: LogOptions,
+    pub(crate) output: Output,
+}
+
+/// What goes to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    Summary,
+    JsonLines,
+}
+
+/// Reads the command line; ends the process with status 2 if it makes no sense.
+pub(crate) fn parse() -> Request {
+    let matches = Args::command().get_matches();
+    match Args::from_arg_matches(&matches).and_then(|args| args.check(&matches)) {
+        Ok(args) => args.into_request(),
+        Err(error) => error.exit(),
+    }
+}
+
+impl Args {
+    fn check(self, matches: &ArgMatches) -> Result<Args, clap::Error> {
+        let given = matches.value_source("storage_dir") == Some(ValueSource::CommandLine);
+        if given && !self.inputs.is_empty() {
+            return Err(Args::command().error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
+            ));
+        }
+        Ok(self)
+    }
+
+    fn into_request(self) -> Request {
+        let paths = DefaultPaths::default();
+        let reads_only = self.dry_run || (self.jsonl && self.store.is_none());
+        let storage_dir = self
+            .inputs
+            .is_empty()
+            .then(|| self.storage_dir.unwrap_or(paths.storage_dir));
+        let merged_log = match (self.merged_log, &storage_dir) {
+            (Some(path), _) if path == Path::new("none") => None,
+            (Some(path), _) => Some(path),
+            (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
+            (None, None) => None,
+        };
+        let store = (!reads_only).then(|| StoreOptions {
+            url: self.store.unwrap_or_else(default_store),
+            ..StoreOptions::default()
+        });
+        let options = Options {
+            storage_dir,
+            inputs: self.inputs,
+            store,
+            merged_log,
+            directories: if self.keep_dirs {
+                Directories::Keep
+            } else {
+                Directories::Prune
+            },
+            min_age: Duration::from_secs(self.min_age),
+            stale_after: Duration::from_secs(self.stale_after),
+            sensor: self.sensor.or_else(host_name),
+            accounts: accounts(),
+            json_lines: self.jsonl,
+            threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
+        };
+        let log = LogOptions {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            format: self.log_format,
+            file: None,
+        };
+        let output = if self.jsonl {
+            Output::JsonLines
+        } else {
+            Output::Summary
+        };
+        Request {
+            options,
+            log,
+            output,
+        }
+    }
+}
+
+/// The database in the state directory: systemd's, root's, or the user's.
+fn default_store() -> String {
+    let var = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let dir = var("STATE_DIRECTORY").unwrap_or_else(|| {
+        if rustix::process::geteuid().is_root() {
+            return PathBuf::from("/var/lib/modsec-tools");
+        }
+        let state = var("XDG_STATE_HOME")
+            .or_else(|| var("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_default();
+        state.join("modsec-tools")
+    });
+    // If this fails, opening the database says so, with the path.
+    let _ = std::fs::create_dir_all(&dir);
+    format!("sqlite:{}", dir.join("modsec.db").display())
+}
+
+fn host_name() -> Option<String> {
+    rustix::system::uname()
+        .nodename()
+        .to_str()
+        .ok()
+        .map(str::to_owned)
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(4)
+}
+
+/// Names from `/etc/passwd`; numbers for all others.
+fn accounts() -> AccountNames {
+    let names: HashMap<u32, String> = std::fs::read("/etc/passwd")
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let mut fields = std::str::from_utf8(line).ok()?.split(':');
+            let (name, uid) = (fields.next()?, fields.nth(1)?);
+            Some((uid.parse().ok()?, name.to_owned()))
+        })
+        .collect();
+    AccountNames(Arc::new(move |uid| {
+        names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Args::command().debug_assert();
+    }
+}
