@@ -35,7 +35,7 @@ const JOBS: usize = 64;
 const OUTCOMES: usize = 64;
 /// Memory for entries between reading and storing, in bytes. Twice what the keeper's batch may
 /// hold, so that reading goes on while a batch is stored.
-const BUDGET: usize = 8 * 1024 * 1024;
+const BUDGET: usize = 4 * 1024 * 1024;
 
 /// A directory whose files are on their way. It is pruned when the last one is done.
 #[derive(Debug)]
