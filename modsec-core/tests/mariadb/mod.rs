@@ -10,6 +10,7 @@
 //! ```
 
 mod failures;
+mod lost_commit;
 mod server;
 mod upgrade;
 
