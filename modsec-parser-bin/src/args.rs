@@ -20,6 +20,7 @@ use modsec_core::store::StoreOptions;
 ///
 /// With INPUTs it reads those instead and removes nothing.
 #[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text")]
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Files and directories to read; nothing in them is changed
@@ -31,9 +32,24 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "WATCH_DIR")]
     storage_dir: Option<PathBuf>,
 
-    /// Database: sqlite:PATH [default: sqlite:modsec.db in the state directory]
+    /// Database: sqlite:PATH or mysql://USER@HOST:PORT/DATABASE; a password belongs into a file
+    /// or the environment [default: sqlite:modsec.db in the state directory]
     #[arg(long, value_name = "URL", env = "MODSEC_STORE", hide_env_values = true)]
     store: Option<String>,
+
+    /// File whose first line is the URL of the database, password included
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MODSEC_STORE_FILE",
+        conflicts_with = "store"
+    )]
+    store_file: Option<PathBuf>,
+
+    /// MySQL option file for user, password, host, port, socket and TLS: groups [client] and
+    /// [modsec-parser] [default: ~/.my.cnf]
+    #[arg(long, value_name = "FILE", env = "MODSEC_DEFAULTS_FILE")]
+    defaults_file: Option<PathBuf>,
 
     /// File to which whole entries are appended, or none [default: modsec_audit.log beside the
     /// storage directory; none with INPUTs]
@@ -129,8 +145,9 @@ pub(crate) enum Output {
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Request {
     let matches = Args::command().get_matches();
-    match Args::from_arg_matches(&matches).and_then(|args| args.check(&matches)) {
-        Ok(args) => args.into_request(),
+    let args = Args::from_arg_matches(&matches).and_then(|args| args.check(&matches));
+    match args.and_then(Args::into_request) {
+        Ok(request) => request,
         Err(error) => error.exit(),
     }
 }
@@ -147,9 +164,23 @@ impl Args {
         Ok(self)
     }
 
-    fn into_request(self) -> Request {
+    /// Returns the store to open; `None` if nothing is to be kept.
+    fn store(&self) -> Result<Option<StoreOptions>, clap::Error> {
+        let given = match (&self.store, &self.store_file) {
+            (Some(url), _) => Some(url.clone()),
+            (None, Some(file)) => Some(first_line(file)?),
+            (None, None) => None,
+        };
+        let reads_only = self.dry_run || (self.jsonl && given.is_none());
+        Ok((!reads_only).then(|| StoreOptions {
+            url: given.unwrap_or_else(default_store),
+            defaults_file: self.defaults_file.clone(),
+        }))
+    }
+
+    fn into_request(self) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
-        let reads_only = self.dry_run || (self.jsonl && self.store.is_none());
+        let store = self.store()?;
         let storage_dir = self
             .inputs
             .is_empty()
@@ -160,10 +191,6 @@ impl Args {
             (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
             (None, None) => None,
         };
-        let store = (!reads_only).then(|| StoreOptions {
-            url: self.store.unwrap_or_else(default_store),
-            ..StoreOptions::default()
-        });
         let options = Options {
             storage_dir,
             inputs: self.inputs,
@@ -192,12 +219,27 @@ impl Args {
         } else {
             Output::Summary
         };
-        Request {
+        Ok(Request {
             options,
             log,
             output,
-        }
+        })
     }
+}
+
+fn first_line(file: &Path) -> Result<String, clap::Error> {
+    let error = |what: String| {
+        let text = format!("--store-file {}: {what}\n", file.display());
+        Args::command().error(clap::error::ErrorKind::Io, text)
+    };
+    let text = std::fs::read_to_string(file).map_err(|cause| error(cause.to_string()))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() {
+        return Err(error(
+            "its first line must be the URL of the database".to_owned(),
+        ));
+    }
+    Ok(line.to_owned())
 }
 
 /// The database in the state directory: systemd's, root's, or the user's.

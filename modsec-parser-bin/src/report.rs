@@ -127,7 +127,10 @@ fn screen(tally: &Tally, stores: bool) -> String {
     for (label, count, examples) in tally.left_alone.kinds() {
         row("left alone", format!("{:>8}  {label}", grouped(count)));
         for example in examples {
-            row("", format!("          {example:?}"));
+            row(
+                "",
+                format!("          {}", example.to_string_lossy().escape_debug()),
+            );
         }
     }
     row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
