@@ -1,6 +1,10 @@
 //! Audit-log grammar.
 
+#[cfg(feature = "recidive")]
+pub mod ban;
 pub mod format;
+#[cfg(feature = "recidive")]
+pub mod recidive;
 pub mod record;
 mod text;
 

@@ -1,0 +1,3 @@
+//! Where an offender is handed over.
+//!
+//! A ban is an address or a network, and a time. No text from a log comes this far.
