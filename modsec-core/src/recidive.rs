@@ -31,7 +31,10 @@
 //!   if at the same time; that is what their entries say.
 
 mod attack;
+mod index_line;
 mod pace;
+mod seen;
+mod state;
 mod table;
 mod window;
 
@@ -42,7 +45,9 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 pub use self::attack::{Attacks, Count, ParseCountError};
+pub use self::index_line::IndexLine;
 use self::pace::Pace;
+pub use self::state::{Loaded, State, StateError};
 use self::table::{Client, SLOT_BYTES, Table};
 use self::window::{Limit, Window};
 use crate::record::Networks;
