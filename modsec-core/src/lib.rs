@@ -3,10 +3,14 @@
 #[cfg(feature = "recidive")]
 pub mod ban;
 pub mod format;
+#[cfg(feature = "program")]
+pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
 mod text;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 pub use self::record::Record;
 pub use self::text::Text;

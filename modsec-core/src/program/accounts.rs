@@ -1,0 +1,251 @@
+//! Names of users and groups, from the local files.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The users and groups of `/etc/passwd` and `/etc/group`.
+///
+/// Users from LDAP, NIS or SSSD are not in these files; their numeric ids work everywhere a name
+/// does. Asking the name service itself would load foreign code into a privileged process, and
+/// can block on a network while directories wait.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts {
+    users: Vec<Account>,
+    groups: Vec<(String, u32, Vec<String>)>,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Login name; the decimal id if it was given as a number that no name belongs to.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group; `None` if the user is known by number only.
+    pub gid: Option<u32>,
+}
+
+/// Why a name could not be turned into an id.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountError {
+    /// One of the two files cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither a name in `/etc/passwd` nor a number.
+    #[error(
+        "no user {name:?} in /etc/passwd: give another name, or the numeric id of a user from \
+         LDAP or NIS{}", known(.present)
+    )]
+    NoUser {
+        /// The name asked for.
+        name: String,
+        /// Users that web servers commonly run as and that do exist.
+        present: Vec<String>,
+    },
+    /// Neither a name in `/etc/group` nor a number.
+    #[error(
+        "no group {name:?} in /etc/group: create it (groupadd {name}), give another name, or the \
+         numeric id of a group from LDAP or NIS{}", known(.present)
+    )]
+    NoGroup {
+        /// The name asked for.
+        name: String,
+        /// Groups that web servers commonly run as and that do exist.
+        present: Vec<String>,
+    },
+}
+
+/// What distributions call the web server's user and group.
+const SERVERS: [&str; 4] = ["apache", "www-data", "wwwrun", "http"];
+
+fn known(present: &[String]) -> String {
+    if present.is_empty() {
+        return String::new();
+    }
+    format!(
+        " (the web server here seems to run as {})",
+        present.join(" or ")
+    )
+}
+
+impl Accounts {
+    /// Reads `etc/passwd` and `etc/group` below `root`, which is `/` except in tests.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::Unreadable`] names the file. Lines that make no sense are skipped.
+    pub fn below(root: &Path) -> Result<Self, AccountError> {
+        let read = |name: &str| {
+            let path = root.join("etc").join(name);
+            match fs::read(&path) {
+                Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(source) => Err(AccountError::Unreadable { path, source }),
+            }
+        };
+        Ok(Self {
+            users: read("passwd")?.lines().filter_map(user_line).collect(),
+            groups: read("group")?.lines().filter_map(group_line).collect(),
+        })
+    }
+
+    /// Returns the user called `text`, or the one with that number, known or not.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::NoUser`].
+    pub fn user(&self, text: &str) -> Result<Account, AccountError> {
+        let named = self.users.iter().find(|user| user.name == text);
+        if let Some(user) = named {
+            return Ok(user.clone());
+        }
+        let Some(uid) = id(text) else {
+            let is_user = |name: &&&str| self.users.iter().any(|user| user.name == ***name);
+            let present = SERVERS
+                .iter()
+                .filter(is_user)
+                .map(ToString::to_string)
+                .collect();
+            return Err(AccountError::NoUser {
+                name: text.to_owned(),
+                present,
+            });
+        };
+        let by_number = self.users.iter().find(|user| user.uid == uid).cloned();
+        Ok(by_number.unwrap_or_else(|| Account {
+            name: uid.to_string(),
+            uid,
+            gid: None,
+        }))
+    }
+
+    /// Returns the id of the group called `text`, or the number that `text` is.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError::NoGroup`].
+    pub fn group(&self, text: &str) -> Result<u32, AccountError> {
+        let named = self.groups.iter().find(|(name, ..)| name == text);
+        named
+            .map(|(_, gid, _)| *gid)
+            .or_else(|| id(text))
+            .ok_or_else(|| {
+                let is_group = |name: &&&str| self.groups.iter().any(|(group, ..)| group == **name);
+                let present = SERVERS
+                    .iter()
+                    .filter(is_group)
+                    .map(ToString::to_string)
+                    .collect();
+                AccountError::NoGroup {
+                    name: text.to_owned(),
+                    present,
+                }
+            })
+    }
+
+    /// Returns the users in the group `gid`, by `/etc/group` or by their primary group.
+    pub fn members(&self, gid: u32) -> impl Iterator<Item = &Account> {
+        self.users.iter().filter(move |user| {
+            user.gid == Some(gid)
+                || self
+                    .groups
+                    .iter()
+                    .any(|(_, id, names)| *id == gid && names.contains(&user.name))
+        })
+    }
+}
+
+/// Reads an id. The highest number means "do not change" to the system and is refused.
+fn id(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id != u32::MAX)
+}
+
+fn user_line(line: &str) -> Option<Account> {
+    // apache:x:48:48:Apache:/usr/share/httpd:/sbin/nologin
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+    let uid = id(fields.nth(1)?)?;
+    let gid = id(fields.next()?)?;
+    Some(Account {
+        name,
+        uid,
+        gid: Some(gid),
+    })
+}
+
+fn group_line(line: &str) -> Option<(String, u32, Vec<String>)> {
+    // fastsecure:x:1001:site1,site2
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+    let gid = id(fields.nth(1)?)?;
+    let members = fields.next().unwrap_or_default().split(',');
+    Some((
+        name,
+        gid,
+        members
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> Accounts {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        fs::write(
+            root.path().join("etc/passwd"),
+            b"root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nwww-data:x:33:33::/:/\n\
+             site1:x:1001:1001::/:/\nsite2:x:1002:700::/:/\n\xf0\nodd:x:-1:0::/:/\n",
+        )
+        .unwrap();
+        fs::write(
+            root.path().join("etc/group"),
+            "root:x:0:\nfastsecure:x:700:site1,ghost,\nhuge:x:99999999999:\n",
+        )
+        .unwrap();
+        Accounts::below(root.path()).unwrap()
+    }
+
+    #[test]
+    fn names_and_numbers_give_ids() {
+        let accounts = accounts();
+        for (text, want) in [("site1", 1001), ("33", 33), ("4242", 4242), ("root", 0)] {
+            assert_eq!(accounts.user(text).unwrap().uid, want, "{text}");
+        }
+        assert_eq!(accounts.user("33").unwrap().name, "www-data");
+        assert_eq!(accounts.group("fastsecure").unwrap(), 700);
+        assert_eq!(accounts.group("12").unwrap(), 12);
+    }
+
+    #[test]
+    fn what_is_neither_name_nor_number_is_explained() {
+        let accounts = accounts();
+        for text in ["apache", "", "-1", "+5", "4294967295", "odd", "99999999999"] {
+            assert!(accounts.user(text).is_err(), "{text:?}");
+        }
+        let text = accounts.user("apache").unwrap_err().to_string();
+        assert!(text.contains("seems to run as www-data"), "{text}");
+        let text = accounts.group("apache").unwrap_err().to_string();
+        assert!(text.contains("groupadd apache"), "{text}");
+    }
+
+    #[test]
+    fn members_are_those_listed_and_those_whose_primary_group_it_is() {
+        let names: Vec<_> = accounts()
+            .members(700)
+            .map(|user| user.name.clone())
+            .collect();
+        assert_eq!(names, ["site1", "site2"]);
+    }
+}

@@ -1,0 +1,270 @@
+//! Where log events go: standard error, and a file that log rotation may move away.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::OFlags;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
+
+use super::ProgramError;
+
+/// Crates whose events follow the chosen level; others are heard from `warn` upwards.
+const OURS: [&str; 4] = ["modsec_core", "modsec_parser", "recidive", "watch_dir"];
+
+/// How log events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One line for people: time in UTC, level, fields.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("expected text or json".to_owned()),
+        }
+    }
+}
+
+/// What is logged, how, and where.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Number of `-v`: one adds `debug`, two `trace`.
+    pub verbose: u8,
+    /// Number of `-q`: one leaves `warn`, two `error`, three nothing.
+    pub quiet: u8,
+    /// Format, in both places.
+    pub format: LogFormat,
+    /// File that gets everything; standard error then gets only warnings and errors.
+    pub file: Option<PathBuf>,
+}
+
+impl LogOptions {
+    fn level(&self) -> LevelFilter {
+        match i16::from(self.verbose) - i16::from(self.quiet) {
+            ..=-3 => LevelFilter::OFF,
+            -2 => LevelFilter::ERROR,
+            -1 => LevelFilter::WARN,
+            0 => LevelFilter::INFO,
+            1 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Sends the log events of this process where `options` say, for the rest of its life.
+///
+/// Colours appear only on a terminal, and not if `NO_COLOR` is set. A line that cannot be written
+/// (disk full, closed pipe) is dropped; it never stops the program.
+///
+/// # Errors
+///
+/// [`ProgramError::LogFile`] if the log file cannot be opened; nothing is set up then. A second
+/// call in one process has no effect on where events go.
+pub fn log_to(options: &LogOptions) -> Result<Log, ProgramError> {
+    let file = options.file.as_deref().map(LogFile::open).transpose()?;
+    let level = options.level();
+    let stderr_level = if file.is_some() {
+        level.min(LevelFilter::WARN)
+    } else {
+        level
+    };
+    let mut layers = vec![layer(options.format, colours(), io::stderr, stderr_level)];
+    if let Some(file) = &file {
+        layers.push(layer(options.format, false, file.clone(), level));
+    }
+    // Fails only if a subscriber is set already, as in a test process.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(layers));
+    Ok(Log { file })
+}
+
+/// The log of this process, as far as it must be looked after.
+#[derive(Debug)]
+#[must_use]
+pub struct Log {
+    file: Option<LogFile>,
+}
+
+impl Log {
+    /// Opens the log file again by its path, for log rotation; without a log file does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::LogFile`]; the program then goes on writing to the file it has.
+    pub fn reopen(&self) -> Result<(), ProgramError> {
+        self.file.as_ref().map_or(Ok(()), LogFile::reopen)
+    }
+}
+
+fn colours() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !set("NO_COLOR")
+}
+
+fn layer<W>(
+    format: LogFormat,
+    ansi: bool,
+    writer: W,
+    level: LevelFilter,
+) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let targets = OURS
+        .iter()
+        .fold(Targets::new(), |targets, name| {
+            targets.with_target(*name, level)
+        })
+        .with_default(level.min(LevelFilter::WARN));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
+        .with_target(false)
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => lines.with_filter(targets).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_filter(targets)
+            .boxed(),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct LogFile(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self, ProgramError> {
+        let file = Mutex::new(append_to(path)?);
+        Ok(Self(Arc::new(Shared {
+            path: path.to_owned(),
+            file,
+        })))
+    }
+
+    fn reopen(&self) -> Result<(), ProgramError> {
+        let file = append_to(&self.0.path)?;
+        *self.locked() = file;
+        Ok(())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, File> {
+        self.0.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens for appending; a link in the last place is refused, a new file is readable by its group.
+fn append_to(path: &Path) -> Result<File, ProgramError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed())
+        .open(path)
+        .map_err(|source| ProgramError::LogFile {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+impl<'a> MakeWriter<'a> for LogFile {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(self.locked())
+    }
+}
+
+/// Holds the file for one line; the formatter hands over whole lines.
+struct LineWriter<'a>(MutexGuard<'a, File>);
+
+impl Write for LineWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_v_and_q_choose_the_level() {
+        let cases = [
+            (0, 0, LevelFilter::INFO),
+            (1, 0, LevelFilter::DEBUG),
+            (9, 0, LevelFilter::TRACE),
+            (0, 1, LevelFilter::WARN),
+            (0, 2, LevelFilter::ERROR),
+            (0, 200, LevelFilter::OFF),
+            (1, 1, LevelFilter::INFO),
+        ];
+        for (verbose, quiet, want) in cases {
+            let options = LogOptions {
+                verbose,
+                quiet,
+                ..LogOptions::default()
+            };
+            assert_eq!(options.level(), want, "-v {verbose} -q {quiet}");
+        }
+    }
+
+    #[test]
+    fn after_reopening_lines_go_to_the_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let log = LogFile::open(&path).unwrap();
+        let line = |text: &str| log.make_writer().write_all(text.as_bytes()).unwrap();
+        line("one\n");
+        std::fs::rename(&path, dir.path().join("x.log.1")).unwrap();
+        line("two\n");
+        log.reopen().unwrap();
+        line("three\n");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("x.log.1")).unwrap(),
+            "one\ntwo\n"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_log_file_that_cannot_be_reopened_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let log = LogFile::open(&path).unwrap();
+        std::fs::rename(&path, dir.path().join("x.log.1")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(log.reopen(), Err(ProgramError::LogFile { .. })));
+        log.make_writer().write_all(b"still\n").unwrap();
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("x.log.1")).unwrap(),
+            "still\n"
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! One instance per PID file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+/// Starts that may remove the file between our opening and locking it before we give up.
+const ATTEMPTS: u32 = 16;
+
+/// A file with the number of this process, locked while the process lives.
+///
+/// The lock is what counts. It goes with the process however that ends, so a file left behind is
+/// no obstacle, whatever number is in it. Dropping the value removes the file.
+#[derive(Debug)]
+#[must_use = "dropping it removes the file"]
+pub struct PidFile {
+    path: PathBuf,
+    file: File,
+}
+
+/// Why the PID file could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PidFileError {
+    /// Another process has it.
+    #[error(
+        "already running as {holder}: it holds {}; stop it, or give this one its own --pid-file",
+        .path.display()
+    )]
+    Held {
+        /// The PID file.
+        path: PathBuf,
+        /// Number and name of the other process, as far as known.
+        holder: String,
+    },
+    /// The file cannot be opened, locked or written.
+    #[error("cannot write PID file {}", .path.display())]
+    Io {
+        /// The PID file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl PidFile {
+    /// Creates `path` or takes over a stale one, and writes the number of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`PidFileError::Held`] names the process that has it; the file is untouched then.
+    /// [`PidFileError::Io`] if the directory is absent or not writable, or if `path` is a link.
+    pub fn take(path: &Path) -> Result<Self, PidFileError> {
+        let failed = |source| PidFileError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        for _ in 0..ATTEMPTS {
+            let mut file = open(path).map_err(failed)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let holder = holder(&mut file);
+                    return Err(PidFileError::Held {
+                        path: path.to_owned(),
+                        holder,
+                    });
+                }
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            // The previous holder removes the file when it ends: the lock must be on the file
+            // that is at the path now, or the next start would not see it.
+            if is_at(&file, path) {
+                let written = file
+                    .set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()));
+                written.map_err(failed)?;
+                return Ok(Self {
+                    path: path.to_owned(),
+                    file,
+                });
+            }
+        }
+        Err(failed(io::Error::other("it is replaced again and again")))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if is_at(&self.file, &self.path) {
+            // A file that stays is no obstacle to the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    // The other process may have locked and not written yet.
+    let _ = file.take(32).read_to_string(&mut text);
+    let Ok(pid) = text.trim().parse::<u32>() else {
+        return "another process".to_owned();
+    };
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("process {pid} ({})", name.trim_end()),
+        Err(_) => format!("process {pid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_start_is_told_who_holds_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        let held = PidFile::take(&path).unwrap();
+        let error = PidFile::take(&path).unwrap_err().to_string();
+        let pid = std::process::id();
+        assert!(error.contains(&format!("process {pid} (")), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{pid}\n"));
+        drop(held);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_file_is_no_obstacle_whatever_is_in_it() {
+        for content in [
+            "",
+            "1\n",
+            "99999999\n",
+            "no number",
+            "4194304444444444444444444",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.pid");
+            fs::write(&path, content).unwrap();
+            let held = PidFile::take(&path).unwrap();
+            let want = format!("{}\n", std::process::id());
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                want,
+                "stale content {content:?}"
+            );
+            drop(held);
+        }
+    }
+
+    #[test]
+    fn links_are_refused_and_a_foreign_file_at_the_path_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("x.pid"), dir.path().join("target"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(matches!(PidFile::take(&path), Err(PidFileError::Io { .. })));
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+        fs::remove_file(&path).unwrap();
+
+        let held = PidFile::take(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "other").unwrap();
+        drop(held);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other");
+    }
+}

@@ -1,0 +1,149 @@
+//! SIGTERM and SIGINT as a request to stop, SIGHUP as a request to open files again.
+
+use std::future;
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::ProgramError;
+
+/// The signals that the programs answer.
+#[derive(Debug)]
+pub struct Signals {
+    /// SIGTERM or SIGINT.
+    pub stop: Stop,
+    /// SIGHUP.
+    pub hangups: Hangups,
+}
+
+impl Signals {
+    /// Takes over SIGTERM, SIGINT and SIGHUP for this process.
+    ///
+    /// They are received by a thread of their own, so that a runtime busy with blocking calls
+    /// does not delay them.
+    ///
+    /// # Errors
+    ///
+    /// [`ProgramError::Signals`] if the system refuses a handler or a thread.
+    pub fn listen() -> Result<Self, ProgramError> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(ProgramError::Signals)?;
+        let [term, int, hup] = {
+            let _inside = runtime.enter();
+            let new = |kind| signal(kind).map_err(ProgramError::Signals);
+            [
+                new(SignalKind::terminate())?,
+                new(SignalKind::interrupt())?,
+                new(SignalKind::hangup())?,
+            ]
+        };
+        let (handle, stop) = Stop::new();
+        let (hangup, hangups) = watch::channel(());
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(forward(term, int, hup, handle, hangup)))
+            .map_err(ProgramError::Signals)?;
+        Ok(Self {
+            stop,
+            hangups: Hangups(hangups),
+        })
+    }
+}
+
+async fn forward(
+    mut term: Signal,
+    mut int: Signal,
+    mut hup: Signal,
+    handle: StopHandle,
+    hangup: watch::Sender<()>,
+) {
+    loop {
+        tokio::select! {
+            Some(()) = term.recv() => handle.stop(),
+            Some(()) = int.recv() => handle.stop(),
+            Some(()) = hup.recv() => { hangup.send_replace(()); }
+            else => return,
+        }
+    }
+}
+
+/// A request to finish what is at hand and end; made by signals, or by a [`StopHandle`].
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Receiver<bool>);
+
+/// Makes the request that its [`Stop`] waits for.
+#[derive(Debug)]
+pub struct StopHandle(watch::Sender<bool>);
+
+impl Stop {
+    /// Returns a request that has not been made yet, and the handle to make it.
+    pub fn new() -> (StopHandle, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (StopHandle(sender), Self(receiver))
+    }
+
+    /// Tells whether the request has been made.
+    pub fn requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits for the request; for ever if its handle is gone without having made it.
+    pub async fn wait(&mut self) {
+        if self.0.wait_for(|stop| *stop).await.is_err() {
+            future::pending::<()>().await;
+        }
+    }
+}
+
+impl StopHandle {
+    /// Makes the request. Cannot be taken back.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// SIGHUPs, of which several at once count as one.
+#[derive(Debug)]
+pub struct Hangups(watch::Receiver<()>);
+
+impl Hangups {
+    /// Returns hangups that never come, for a caller without signals.
+    pub fn never() -> Self {
+        Self(watch::channel(()).1)
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_clone_sees_the_request() {
+        let (handle, mut stop) = Stop::new();
+        let other = stop.clone();
+        assert!(!other.requested());
+        handle.stop();
+        drop(handle);
+        stop.wait().await;
+        assert!(other.requested());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_handle_is_no_request() {
+        let (handle, mut stop) = Stop::new();
+        drop(handle);
+        let waited = tokio::time::timeout(std::time::Duration::from_hours(1), stop.wait()).await;
+        assert!(waited.is_err() && !stop.requested());
+    }
+}

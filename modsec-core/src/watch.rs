@@ -1,0 +1,291 @@
+//! A watcher over the storage directory, shared by the programs.
+//!
+//! [`Watcher`] reports directories as they appear and files as they are finished, by inotify. It
+//! watches only directories whose path fits the templates of [`Place`], never through a link, and
+//! tells when it may have missed something ([`Event::Rescan`]).
+//!
+//! A new directory is reported, then watched, then listed, in this order: what is created in it
+//! meanwhile is in the list or in an event, perhaps in both. So **the same directory or file may
+//! be reported more than once**, and anything reported may be gone or exchanged by the time the
+//! caller looks at it.
+//!
+//! ```no_run
+//! # async fn follow() -> Result<(), modsec_core::watch::WatchError> {
+//! use std::path::Path;
+//! use modsec_core::watch::{Event, Files, Options, Watcher};
+//!
+//! let options = Options { files: Files::New, ..Options::default() };
+//! let mut watcher = Watcher::new(Path::new("/var/log/httpd/modsec_audit"), options)?;
+//! loop {
+//!     match watcher.next().await? {
+//!         Event::File(path) => println!("finished, perhaps: {path:?}"),
+//!         Event::Rescan(reason) => println!("walk the whole tree once: {reason}"),
+//!         Event::Lost(error) => eprintln!("waiting: {error}"),
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! A closed file is not always a complete one: see the documentation of the audit-log grammar.
+//!
+//! The number of watches is bounded: eight days per user (or in the storage directory), 256
+//! minutes per day, and a minute in which nothing happened for an hour and a half is given up.
+
+mod engine;
+pub(crate) mod layout;
+mod root;
+mod table;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
+
+use self::engine::Engine;
+pub use self::layout::{Place, day_name, minute_name};
+pub use self::root::{Refusal, RootError};
+
+/// Which files a [`Watcher`] reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Files {
+    /// None; directories of minutes are not watched then.
+    #[default]
+    None,
+    /// Those closed after writing or moved in, and those found in a directory that has just
+    /// appeared. The caller walks the tree itself on [`Event::Rescan`].
+    New,
+    /// The same, and whenever the tree is walked every file in it.
+    All,
+}
+
+/// What a [`Watcher`] reports.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Report directories ([`Event::Directory`]) and what is refused ([`Event::Ignored`]).
+    pub directories: bool,
+    /// Report files ([`Event::File`]).
+    pub files: Files,
+    /// Walk the tree again after this time ([`Reason::Periodic`]), as a safety net.
+    pub rescan_after: Option<Duration>,
+}
+
+/// What has happened in the storage directory. Paths are relative to it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A directory appeared, or was found when the tree was walked.
+    Directory(Directory),
+    /// A file in the directory of a minute was closed after writing, moved in, or found.
+    ///
+    /// Any name and any type except directory: the caller opens it without following links.
+    File(PathBuf),
+    /// Something was left alone, and is not watched.
+    Ignored {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Everything that existed when this is reported should be looked at, for the reason given.
+    ///
+    /// It comes after the tree has been walked: every directory is watched again, and reported if
+    /// asked for. It is the first event that tells a caller that watching has begun.
+    Rescan(Reason),
+    /// The storage directory cannot be used. The watcher waits for it, and reports
+    /// [`Event::Rescan`] with [`Reason::Returned`] once it is there (again). Reported once for
+    /// each cause.
+    Lost(RootError),
+}
+
+/// A directory whose path fits the templates, held open.
+#[derive(Debug)]
+pub struct Directory {
+    /// Path below the storage directory.
+    pub path: PathBuf,
+    /// What the directory is for.
+    pub place: Place,
+    /// The directory itself, for `fstat`, `fchmod` and `fchown`. It was opened component by
+    /// component without following a link, and is on the storage directory's file system.
+    pub handle: OwnedFd,
+}
+
+/// Why a caller should look at the whole tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Watching has begun.
+    Started,
+    /// The storage directory is there (again).
+    Returned,
+    /// The kernel dropped events: `fs.inotify.max_queued_events` was reached.
+    Overflow,
+    /// Not every directory can be watched: `fs.inotify.max_user_watches` (or memory, or open
+    /// files) is exhausted. Repeated every half minute while it lasts.
+    Limit,
+    /// [`Options::rescan_after`] has passed.
+    Periodic,
+    /// [`Watcher::rescan`] was called.
+    Asked,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Started => "watching has begun",
+            Self::Returned => "the storage directory is there",
+            Self::Overflow => "events were lost: raise fs.inotify.max_queued_events",
+            Self::Limit => {
+                "not every directory can be watched: raise fs.inotify.max_user_watches, or the \
+                 limit of open files"
+            }
+            Self::Periodic => "periodic check",
+            Self::Asked => "check on request",
+        })
+    }
+}
+
+/// Why watching cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The kernel refuses another inotify instance.
+    #[error(
+        "cannot start inotify: raise fs.inotify.max_user_instances, or the limit of open files"
+    )]
+    Start(#[source] io::Error),
+    /// Reading or waiting for events failed.
+    #[error("cannot read inotify events")]
+    Read(#[source] io::Error),
+}
+
+/// Watches a storage directory.
+///
+/// Use [`next`](Self::next) in a tokio runtime, [`wait`](Self::wait) without one, or
+/// [`try_next`](Self::try_next) with a poll loop of your own on the descriptor ([`AsFd`]) that
+/// calls it at least every [`patience`](Self::patience).
+#[derive(Debug)]
+pub struct Watcher {
+    engine: Engine,
+    readable: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Watcher {
+    /// Starts to watch the directory at `path`, which need not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Start`]. What is wrong with the directory itself comes as [`Event::Lost`].
+    pub fn new(path: &Path, options: Options) -> Result<Self, WatchError> {
+        Ok(Self {
+            engine: Engine::new(path, options)?,
+            readable: None,
+        })
+    }
+
+    /// Returns the next event, as soon as there is one.
+    ///
+    /// Nothing is lost if the future is dropped before it is ready. Always use it in the same
+    /// runtime, one with I/O and time enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Read`] if inotify fails; trying again is of no use.
+    pub async fn next(&mut self) -> Result<Event, WatchError> {
+        loop {
+            if let Some(event) = self.engine.try_next()? {
+                return Ok(event);
+            }
+            let patience = self.engine.patience();
+            let readable = match &self.readable {
+                Some(readable) => readable,
+                None => self
+                    .readable
+                    .insert(register(&self.engine).map_err(WatchError::Read)?),
+            };
+            if let Ok(guard) = timeout(patience, readable.readable()).await {
+                // The next round reads until there is nothing left.
+                guard.map_err(WatchError::Read)?.clear_ready();
+            }
+        }
+    }
+
+    /// Returns the next event, or `None` if there is none within `limit`. Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<Event>, WatchError> {
+        let start = Instant::now();
+        loop {
+            if let Some(event) = self.engine.try_next()? {
+                return Ok(Some(event));
+            }
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let until = Timespec::try_from(left.min(self.engine.patience())).ok();
+            let mut fds = [PollFd::new(&self.engine, PollFlags::IN)];
+            match poll(&mut fds, until.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(WatchError::Read(errno.into())),
+            }
+        }
+    }
+
+    /// Returns an event if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn try_next(&mut self) -> Result<Option<Event>, WatchError> {
+        self.engine.try_next()
+    }
+
+    /// Returns how long a caller that waits on the descriptor may wait before it calls
+    /// [`try_next`](Self::try_next) again: at most a second.
+    pub fn patience(&self) -> Duration {
+        self.engine.patience()
+    }
+
+    /// Walks the tree again, as if the kernel had dropped events; ends with [`Reason::Asked`].
+    pub fn rescan(&mut self) {
+        self.engine.rescan(Reason::Asked);
+    }
+
+    /// Returns how many directories are watched.
+    pub fn watched(&self) -> usize {
+        self.engine.watched()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lose_events(&mut self) {
+        self.engine.lose_events();
+    }
+}
+
+impl AsFd for Watcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.engine.as_fd()
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is an unsafe function; what that demands holds for an `OwnedFd` that \
+              nobody else can reach"
+)]
+fn register(engine: &Engine) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = engine.as_fd().try_clone_to_owned()?;
+    AsyncFd::with_interest(own, Interest::READABLE)
+}

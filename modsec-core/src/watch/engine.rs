@@ -1,0 +1,458 @@
+//! The watcher without waiting: kernel events, walks, and the state of the storage directory.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use rustix::fs::{FileType, Stat};
+use tracing::{debug, warn};
+
+use super::layout::Place;
+use super::root::{Failure, Refusal, Root, RootError};
+use super::table::{IDLE_SECONDS, Now, Table};
+use super::walk::{Step, Walk};
+use super::{Directory, Event, Files, Options, Reason, WatchError};
+
+/// Room for some thousand events per read.
+const BUFFER: usize = 64 * 1024;
+/// How often to look whether the storage directory is still the one at its path. inotify does not
+/// tell of mounts, nor of a parent that is moved away.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often to look for a storage directory that is not there.
+const LOOK_FOR_EVERY: Duration = Duration::from_millis(100);
+/// How often to give up watches on idle minutes.
+const RETIRE_EVERY: Duration = Duration::from_secs(60);
+/// How often to try again to watch what could not be watched.
+const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// After so many events in a row the walks get a turn, so that a flood cannot hold them up.
+const PATIENCE_OF_WALKS: u32 = 64;
+
+#[derive(Debug)]
+struct Raw {
+    wd: WatchDescriptor,
+    mask: EventMask,
+    name: Option<OsString>,
+}
+
+/// Which of the two walks something was found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// In a directory that has just appeared: urgent.
+    Fresh,
+    /// In a walk over the whole tree.
+    Sweep,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    path: PathBuf,
+    options: Options,
+    inotify: Inotify,
+    buffer: Box<[u8]>,
+    raw: VecDeque<Raw>,
+    out: VecDeque<Event>,
+    root: Option<Root>,
+    /// Text of the last reported reason for not having a root, so that it is reported once.
+    complaint: Option<String>,
+    /// What the next walk over the whole tree is for, after the current one.
+    next_sweep: Option<Reason>,
+    current_sweep: Option<Reason>,
+    sweep: Walk,
+    fresh: Walk,
+    table: Table,
+    turn: u32,
+    now: Now,
+    look_at: Instant,
+    retire_at: Instant,
+    retry_at: Option<Instant>,
+    periodic_at: Option<Instant>,
+}
+
+impl Engine {
+    pub(crate) fn new(path: &Path, options: Options) -> Result<Self, WatchError> {
+        let start = Instant::now();
+        let mut engine = Self {
+            path: path.to_owned(),
+            inotify: Inotify::init().map_err(WatchError::Start)?,
+            buffer: vec![0; BUFFER].into(),
+            raw: VecDeque::new(),
+            out: VecDeque::new(),
+            root: None,
+            complaint: None,
+            next_sweep: None,
+            current_sweep: None,
+            sweep: Walk::default(),
+            fresh: Walk::default(),
+            table: Table::default(),
+            turn: 0,
+            now: Now::read(),
+            look_at: start,
+            retire_at: start + RETIRE_EVERY,
+            retry_at: None,
+            periodic_at: options.rescan_after.map(|after| start + after),
+            options,
+        };
+        engine.look_for_root(Reason::Started);
+        Ok(engine)
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.look_at.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn watched(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn rescan(&mut self, reason: Reason) {
+        if self.root.is_some() {
+            self.next_sweep = Some(reason);
+        }
+    }
+
+    pub(crate) fn try_next(&mut self) -> Result<Option<Event>, WatchError> {
+        loop {
+            if let Some(event) = self.out.pop_front() {
+                return Ok(Some(event));
+            }
+            if Instant::now() >= self.look_at {
+                self.look();
+                continue;
+            }
+            if self.raw.is_empty() {
+                self.read()?;
+            }
+            self.turn = self.turn.wrapping_add(1);
+            let walks_turn = self.turn.is_multiple_of(PATIENCE_OF_WALKS);
+            if walks_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
+                continue;
+            }
+            if let Some(raw) = self.raw.pop_front() {
+                self.take(raw);
+            } else if !self.walk(Source::Fresh) && !self.walk(Source::Sweep) {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), WatchError> {
+        match self.inotify.read_events(&mut self.buffer) {
+            Ok(events) => self.raw.extend(events.map(|event| Raw {
+                wd: event.wd,
+                mask: event.mask,
+                name: event.name.map(OsString::from),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(WatchError::Read(error)),
+        }
+        Ok(())
+    }
+
+    /// Does what is due by the clock.
+    fn look(&mut self) {
+        let now = Instant::now();
+        self.now = Now::read();
+        self.look_at = now + LOOK_EVERY;
+        match &self.root {
+            None => return self.look_for_root(Reason::Returned),
+            Some(root) if !root.is_in_place() => return self.lose_root(),
+            Some(_) => {}
+        }
+        if now >= self.retire_at {
+            self.retire_at = now + RETIRE_EVERY;
+            for wd in self.table.idle(self.now) {
+                self.release(&wd);
+            }
+        }
+        if self.retry_at.is_some_and(|at| now >= at) && self.sweep.is_done() {
+            self.retry_at = None;
+            self.next_sweep = Some(Reason::Limit);
+        }
+        if self.periodic_at.is_some_and(|at| now >= at) && self.sweep.is_done() {
+            self.periodic_at = self.options.rescan_after.map(|after| now + after);
+            self.next_sweep = self.next_sweep.or(Some(Reason::Periodic));
+        }
+    }
+
+    fn look_for_root(&mut self, reason: Reason) {
+        match Root::open(&self.path) {
+            Ok(root) => {
+                self.root = Some(root);
+                self.complaint = None;
+                self.next_sweep = Some(reason);
+            }
+            Err(error) => self.complain(error),
+        }
+    }
+
+    fn complain(&mut self, error: RootError) {
+        self.look_at = Instant::now() + LOOK_FOR_EVERY;
+        let text = error.to_string();
+        if self.complaint.as_ref() != Some(&text) {
+            self.complaint = Some(text);
+            self.out.push_back(Event::Lost(error));
+        }
+    }
+
+    /// Forgets the tree, and looks at once for another at its path.
+    fn lose_root(&mut self) {
+        let Some(root) = self.root.take() else { return };
+        self.give_up(Path::new(""));
+        self.raw.clear();
+        self.fresh.clear();
+        self.sweep.clear();
+        (self.current_sweep, self.next_sweep, self.retry_at) = (None, None, None);
+        self.out.push_back(Event::Lost(RootError::Gone {
+            path: root.path().to_owned(),
+        }));
+        self.look_for_root(Reason::Returned);
+    }
+
+    fn take(&mut self, raw: Raw) {
+        let Raw { wd, mask, name } = raw;
+        if mask.contains(EventMask::Q_OVERFLOW) {
+            self.next_sweep = Some(Reason::Overflow);
+            return;
+        }
+        let Some(node) = self.table.get(&wd) else {
+            return;
+        };
+        let place = node.place;
+        let path = name.map(|name| node.path.join(name));
+        if mask.intersects(EventMask::IGNORED | EventMask::UNMOUNT) {
+            self.table.forget(&wd);
+        }
+        let Some(path) = path else {
+            let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
+            if place == Place::Root && mask.intersects(gone) {
+                self.lose_root();
+            }
+            return;
+        };
+        self.table.touch(&wd, self.now);
+        match (
+            mask.contains(EventMask::ISDIR),
+            mask.contains(EventMask::MOVED_FROM),
+        ) {
+            (true, true) => self.give_up(&path),
+            (true, false) => self.found_directory(path, Source::Fresh),
+            (false, true) => {}
+            (false, false) if place.is_minute() => self.out.push_back(Event::File(path)),
+            (false, false) => self.found_other(path),
+        }
+    }
+
+    /// Ends watching the directory at `path` and those below it.
+    fn give_up(&mut self, path: &Path) {
+        for wd in self.table.at_and_below(path) {
+            self.release(&wd);
+        }
+    }
+
+    /// Does one step of a walk; tells whether there was one to do.
+    fn walk(&mut self, source: Source) -> bool {
+        if source == Source::Sweep && self.current_sweep.is_none() {
+            let Some(reason) = self.next_sweep.take() else {
+                return false;
+            };
+            self.current_sweep = Some(reason);
+            self.sweep.add(PathBuf::new());
+        }
+        let walk = match source {
+            Source::Fresh => &mut self.fresh,
+            Source::Sweep => &mut self.sweep,
+        };
+        match walk.step() {
+            Step::Open(path) => self.open(path, source),
+            Step::Entry { path, place, kind } => self.entry(path, place, kind, source),
+            Step::Done if source == Source::Fresh => return false,
+            Step::Done => self
+                .out
+                .extend(self.current_sweep.take().map(Event::Rescan)),
+        }
+        true
+    }
+
+    /// Watches the directory at `path`, then begins to list it.
+    fn open(&mut self, path: PathBuf, source: Source) {
+        let Some(place) = Place::of(&path) else {
+            return;
+        };
+        let Some((handle, stat)) = self.opened(&path) else {
+            return;
+        };
+        if self.is_worth_watching(&path, place, &stat, source) {
+            self.watch(&path, place, &handle, &stat);
+        }
+        match source {
+            Source::Fresh => self.fresh.list(path, place, handle),
+            Source::Sweep => self.sweep.list(path, place, handle),
+        }
+    }
+
+    fn opened(&mut self, path: &Path) -> Option<(OwnedFd, Stat)> {
+        match self.root.as_ref()?.open_below(path) {
+            Ok(opened) => Some(opened),
+            Err(Failure::Gone) => None,
+            Err(Failure::Refused(refusal)) => {
+                self.refuse(path.to_owned(), refusal);
+                None
+            }
+            Err(Failure::Exhausted) => {
+                self.limited();
+                None
+            }
+        }
+    }
+
+    /// Old minutes met in a walk are not watched, because a day has 1440 of them, nor are those
+    /// of a day that was given up.
+    fn is_worth_watching(&self, path: &Path, place: Place, stat: &Stat, source: Source) -> bool {
+        let of_watched_day = || {
+            path.parent()
+                .is_some_and(|day| self.table.at(day).is_some())
+        };
+        let recent = || {
+            source == Source::Fresh
+                || self.table.at(path).is_some()
+                || stat.st_mtime > self.now.unix - IDLE_SECONDS
+                || self.now.is_current(path, place)
+        };
+        !place.is_minute() || (of_watched_day() && recent())
+    }
+
+    fn watch(&mut self, path: &Path, place: Place, handle: &OwnedFd, stat: &Stat) {
+        let mask = if place.is_minute() {
+            WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO
+        } else {
+            WatchMask::CREATE
+                | WatchMask::MOVED_TO
+                | WatchMask::MOVED_FROM
+                | WatchMask::DELETE_SELF
+                | WatchMask::MOVE_SELF
+        } | WatchMask::ONLYDIR;
+        // By way of the held descriptor, so that it is this directory whatever is at its path now.
+        let held = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        match self.inotify.watches().add(held, mask) {
+            Ok(wd) => {
+                if self.table.at(path).is_some_and(|before| *before != wd) {
+                    // Another directory has taken the place of one that was moved unseen.
+                    self.give_up(path);
+                }
+                let excess = self.table.insert(&wd, path, place, stat.st_mtime, self.now);
+                if let Some(path) = excess {
+                    self.give_up(&path);
+                }
+            }
+            Err(error) => {
+                debug!(?path, %error, "directory not watched");
+                self.limited();
+            }
+        }
+    }
+
+    fn entry(&mut self, path: PathBuf, place: Place, kind: FileType, source: Source) {
+        match kind {
+            FileType::Directory if !place.is_minute() => self.found_directory(path, source),
+            FileType::Directory => {}
+            // Some file systems do not say in the list what an entry is.
+            FileType::Unknown => {
+                let seen = self.root.as_ref().map(|root| root.look_at(&path));
+                if let Some(Ok(stat)) = seen {
+                    let kind = FileType::from_raw_mode(stat.st_mode);
+                    self.entry(path, place, kind, source);
+                }
+            }
+            _ if place.is_minute() && self.reports_found(source) => {
+                self.out.push_back(Event::File(path));
+            }
+            _ if place.is_minute() => {}
+            FileType::Symlink => self.refuse(path, Refusal::NotADirectory),
+            _ => {}
+        }
+    }
+
+    fn reports_found(&self, source: Source) -> bool {
+        source == Source::Fresh || self.options.files == Files::All
+    }
+
+    fn found_directory(&mut self, path: PathBuf, source: Source) {
+        let Some(place) = Place::of(&path) else {
+            return self.refuse(path, Refusal::Name);
+        };
+        if self.options.directories {
+            let Some((handle, _)) = self.opened(&path) else {
+                return;
+            };
+            let directory = Directory {
+                path: path.clone(),
+                place,
+                handle,
+            };
+            self.out.push_back(Event::Directory(directory));
+        }
+        // Reported first, watched and listed when the caller comes back: who waits for the
+        // directory to become usable waits for the least possible time.
+        if !place.is_minute() || self.options.files != Files::None {
+            match source {
+                Source::Fresh => self.fresh.add(path),
+                Source::Sweep => self.sweep.add(path),
+            }
+        }
+    }
+
+    /// Looks at something created that is no directory: only links are worth a word.
+    fn found_other(&mut self, path: PathBuf) {
+        if !self.options.directories {
+            return;
+        }
+        let seen = self.root.as_ref().map(|root| root.look_at(&path));
+        if let Some(Ok(stat)) = seen
+            && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+        {
+            self.refuse(path, Refusal::NotADirectory);
+        }
+    }
+
+    fn refuse(&mut self, path: PathBuf, refusal: Refusal) {
+        if self.options.directories {
+            self.out.push_back(Event::Ignored { path, refusal });
+        }
+    }
+
+    fn limited(&mut self) {
+        if self.retry_at.is_none() {
+            warn!(watches = self.table.len(), "{}", Reason::Limit);
+            self.retry_at = Some(Instant::now() + RETRY_EVERY);
+        }
+    }
+
+    fn release(&mut self, wd: &WatchDescriptor) {
+        self.table.forget(wd);
+        // Refused if the directory is gone already, and its watch with it.
+        let _ = self.inotify.watches().remove(wd.clone());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lose_events(&mut self) {
+        self.raw.clear();
+        while let Ok(()) = self.read() {
+            if self.raw.is_empty() {
+                break;
+            }
+            self.raw.clear();
+        }
+        self.next_sweep = Some(Reason::Overflow);
+    }
+}
+
+impl AsFd for Engine {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}

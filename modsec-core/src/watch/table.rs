@@ -1,0 +1,181 @@
+//! Which directories are watched, and which of them may be given up.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use chrono::{Days, NaiveDateTime, TimeDelta};
+use inotify::WatchDescriptor;
+
+use super::layout::{self, Place};
+
+/// Days watched in one directory at a time.
+const MAX_DAYS: usize = 8;
+/// Minutes watched in one day at a time.
+const MAX_MINUTES: usize = 256;
+/// How long a minute is watched after its last event: longer than the hour that the end of
+/// daylight saving repeats, and than most downloads (a writer of libmodsecurity opens its file
+/// in the minute in which the request began).
+pub(crate) const IDLE_SECONDS: i64 = 90 * 60;
+/// How far ahead of the clock a name may be and still count as current, for servers that create
+/// directories in advance and for the repeated hour.
+const AHEAD: TimeDelta = TimeDelta::hours(2);
+
+/// A watched directory.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
+    /// Last event, or last change of the directory, in seconds since 1970.
+    active: i64,
+}
+
+/// The instant at which a decision is made, in both clocks it needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Seconds since 1970.
+    pub(crate) unix: i64,
+    /// What the server's clock on the wall shows.
+    pub(crate) local: NaiveDateTime,
+}
+
+impl Now {
+    pub(crate) fn read() -> Self {
+        let now = chrono::Local::now();
+        Self {
+            unix: now.timestamp(),
+            local: now.naive_local(),
+        }
+    }
+
+    /// Tells whether the writer may use the directory called by the end of `path` about now.
+    pub(crate) fn is_current(self, path: &Path, place: Place) -> bool {
+        let Some(begin) = path.file_name().and_then(layout::begins) else {
+            return true;
+        };
+        let past = if place.is_day() {
+            self.local
+                .date()
+                .checked_sub_days(Days::new(1))
+                .map(Into::into)
+        } else {
+            self.local
+                .checked_sub_signed(TimeDelta::seconds(IDLE_SECONDS))
+        };
+        past.is_none_or(|past| begin >= past)
+            && self
+                .local
+                .checked_add_signed(AHEAD)
+                .is_none_or(|ahead| begin <= ahead)
+    }
+}
+
+/// All watched directories, by descriptor and by path.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    nodes: HashMap<WatchDescriptor, Node>,
+    paths: BTreeMap<PathBuf, WatchDescriptor>,
+    /// Days and minutes by the directory they are in; short lists.
+    siblings: HashMap<PathBuf, Vec<WatchDescriptor>>,
+}
+
+impl Table {
+    pub(crate) fn get(&self, wd: &WatchDescriptor) -> Option<&Node> {
+        self.nodes.get(wd)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn touch(&mut self, wd: &WatchDescriptor, now: Now) {
+        if let Some(node) = self.nodes.get_mut(wd) {
+            node.active = now.unix;
+        }
+    }
+
+    /// Tells which watch the directory at `path` has.
+    pub(crate) fn at(&self, path: &Path) -> Option<&WatchDescriptor> {
+        self.paths.get(path)
+    }
+
+    /// Adds a directory, under its new path if it was known under another.
+    ///
+    /// Returns the directory to give up in exchange if there are too many beside it: the least
+    /// recently used, those of the present last, so that invented names cannot displace them.
+    pub(crate) fn insert(
+        &mut self,
+        wd: &WatchDescriptor,
+        path: &Path,
+        place: Place,
+        active: i64,
+        now: Now,
+    ) -> Option<PathBuf> {
+        self.forget(wd);
+        self.paths.insert(path.to_owned(), wd.clone());
+        let node = Node {
+            path: path.to_owned(),
+            place,
+            // Only the owner can set a directory's time into the future; it shall not help.
+            active: active.min(now.unix),
+        };
+        self.nodes.insert(wd.clone(), node);
+        let limit = match place {
+            Place::FlatDay | Place::UserDay => MAX_DAYS,
+            Place::FlatMinute | Place::UserMinute => MAX_MINUTES,
+            Place::Root | Place::User => return None,
+        };
+        let parent = path.parent().unwrap_or(Path::new("")).to_owned();
+        let siblings = self.siblings.entry(parent).or_default();
+        siblings.push(wd.clone());
+        if siblings.len() <= limit {
+            return None;
+        }
+        let nodes = siblings.iter().filter_map(|wd| self.nodes.get(wd));
+        let worth = |node: &&Node| (now.is_current(&node.path, node.place), node.active);
+        nodes.min_by_key(worth).map(|node| node.path.clone())
+    }
+
+    /// Takes a directory out.
+    pub(crate) fn forget(&mut self, wd: &WatchDescriptor) {
+        let Some(node) = self.nodes.remove(wd) else {
+            return;
+        };
+        if self.paths.get(&node.path) == Some(wd) {
+            self.paths.remove(&node.path);
+        }
+        if let Some(parent) = node.path.parent()
+            && let Some(siblings) = self.siblings.get_mut(parent)
+        {
+            siblings.retain(|other| other != wd);
+            if siblings.is_empty() {
+                self.siblings.remove(parent);
+            }
+        }
+    }
+
+    /// Lists the directory at `path` and all below it, the deepest first.
+    pub(crate) fn at_and_below(&self, path: &Path) -> Vec<WatchDescriptor> {
+        let below = self
+            .paths
+            .range(path.to_owned()..)
+            .take_while(|(at, _)| at.starts_with(path));
+        let mut found: Vec<_> = below.collect();
+        found.sort_by_key(|(at, _)| Reverse(at.components().count()));
+        found.into_iter().map(|(_, wd)| wd.clone()).collect()
+    }
+
+    /// Lists the minutes in which nothing happens any more.
+    pub(crate) fn idle(&self, now: Now) -> Vec<WatchDescriptor> {
+        let idle = |node: &Node| {
+            node.place.is_minute()
+                && node.active < now.unix - IDLE_SECONDS
+                && !now.is_current(&node.path, node.place)
+        };
+        self.nodes
+            .iter()
+            .filter(|(_, node)| idle(node))
+            .map(|(wd, _)| wd.clone())
+            .collect()
+    }
+}

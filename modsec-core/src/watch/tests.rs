@@ -1,0 +1,302 @@
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use chrono::{Days, Local};
+use tempfile::TempDir;
+
+use super::*;
+
+/// Longer than any of these tests takes on a busy machine; nothing waits for it to pass.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Tree {
+    dir: TempDir,
+    watcher: Watcher,
+}
+
+impl Tree {
+    /// Starts to watch a tree that `fill` has filled, and returns the events up to the first
+    /// [`Event::Rescan`].
+    fn watch(options: Options, fill: impl FnOnce(&Path)) -> (Self, Vec<Event>) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        fill(&dir.path().join("tree"));
+        let watcher = Watcher::new(&dir.path().join("tree"), options).unwrap();
+        let mut tree = Self { dir, watcher };
+        let events = tree.until_rescan();
+        (tree, events)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("tree")
+    }
+
+    fn next(&mut self) -> Event {
+        self.watcher
+            .wait(LONG)
+            .unwrap()
+            .expect("an event within a minute")
+    }
+
+    fn until_rescan(&mut self) -> Vec<Event> {
+        self.until(|event| matches!(event, Event::Rescan(_)))
+    }
+
+    fn until(&mut self, last: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let mut events = Vec::new();
+        while !events.last().is_some_and(&last) {
+            events.push(self.next());
+        }
+        events
+    }
+}
+
+fn directories() -> Options {
+    Options {
+        directories: true,
+        ..Options::default()
+    }
+}
+
+fn files(files: Files) -> Options {
+    Options {
+        files,
+        ..Options::default()
+    }
+}
+
+fn reported(events: &[Event]) -> Vec<String> {
+    let mut paths: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Directory(directory) => Some(directory.path.display().to_string()),
+            Event::File(path) => Some(path.display().to_string()),
+            Event::Ignored { path, refusal } => Some(format!("{}: {refusal}", path.display())),
+            _ => None,
+        })
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn today() -> (String, String) {
+    let now = Local::now().naive_local();
+    (layout::day_name(now), layout::minute_name(now))
+}
+
+#[test]
+fn what_is_there_at_start_is_reported_before_the_first_rescan() {
+    let (_tree, events) = Tree::watch(directories(), |root| {
+        fs::create_dir_all(root.join("site1/20200101/20200101-0000/deeper")).unwrap();
+        fs::create_dir_all(root.join("20200101/20200101-0000")).unwrap();
+        fs::create_dir_all(root.join("lost+found")).unwrap();
+        fs::write(root.join("site1/file"), "").unwrap();
+        symlink("/etc", root.join("site2")).unwrap();
+    });
+    assert_eq!(
+        reported(&events),
+        [
+            "20200101",
+            "20200101/20200101-0000",
+            "lost+found: the name fits no template",
+            "site1",
+            "site1/20200101",
+            "site1/20200101/20200101-0000",
+            "site2: it is a link or not a directory",
+        ]
+    );
+    assert!(
+        matches!(events.last(), Some(Event::Rescan(Reason::Started))),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn nested_directories_created_at_once_are_all_reported() {
+    let (mut tree, _) = Tree::watch(directories(), |_| {});
+    let mut want = Vec::new();
+    for user in 0..20 {
+        for minute in 0..10 {
+            let path = format!("site{user}/20200101/20200101-00{minute:02}");
+            fs::create_dir_all(tree.root().join(&path)).unwrap();
+            want.push(path);
+        }
+    }
+    while !want.is_empty() {
+        if let Event::Directory(directory) = tree.next() {
+            want.retain(|path| Path::new(path) != directory.path);
+        }
+    }
+}
+
+#[test]
+fn a_file_is_reported_when_it_is_closed_or_moved_in() {
+    let (mut tree, _) = Tree::watch(files(Files::New), |_| {});
+    let (day, minute) = today();
+    let path = tree.root().join("site1").join(&day).join(&minute);
+    fs::create_dir_all(&path).unwrap();
+    let mut file = File::create(path.join("one")).unwrap();
+    file.write_all(b"x").unwrap();
+    drop(file);
+    let is = |event: &Event, name: &str| matches!(event, Event::File(path) if path.ends_with(name));
+    tree.until(|event| is(event, "one"));
+    fs::write(tree.root().join("two"), "").unwrap();
+    fs::rename(tree.root().join("two"), path.join("two")).unwrap();
+    let events = tree.until(|event| is(event, "two"));
+    assert_eq!(
+        reported(&events).last().unwrap(),
+        &format!("site1/{day}/{minute}/two")
+    );
+}
+
+#[test]
+fn files_that_were_there_are_reported_only_on_demand() {
+    let (day, minute) = today();
+    for (option, want) in [(Files::None, 0), (Files::New, 0), (Files::All, 2)] {
+        let (_tree, events) = Tree::watch(files(option), |root| {
+            for minute in [&minute[..], "20200101-0000"] {
+                let path = root.join(&minute[..8]).join(minute);
+                fs::create_dir_all(&path).unwrap();
+                fs::write(path.join("entry"), "").unwrap();
+            }
+        });
+        assert_eq!(reported(&events).len(), want, "{option:?} on {day}");
+    }
+}
+
+#[test]
+fn after_an_overflow_everything_is_reported_again() {
+    let (mut tree, _) = Tree::watch(directories(), |_| {});
+    fs::create_dir_all(tree.root().join("site1/20200101")).unwrap();
+    tree.watcher.lose_events();
+    let events = tree.until_rescan();
+    assert_eq!(reported(&events), ["site1", "site1/20200101"]);
+    assert!(matches!(
+        events.last(),
+        Some(Event::Rescan(Reason::Overflow))
+    ));
+    fs::create_dir(tree.root().join("site1/20200101/20200101-0000")).unwrap();
+    tree.until(|event| matches!(event, Event::Directory(d) if d.place == Place::UserMinute));
+}
+
+#[test]
+fn the_tree_may_vanish_and_come_back() {
+    let (mut tree, _) = Tree::watch(directories(), |_| {});
+    let moved = tree.dir.path().join("moved");
+    fs::rename(tree.root(), &moved).unwrap();
+    let events = tree.until(|event| matches!(event, Event::Lost(RootError::Absent { .. })));
+    assert!(
+        matches!(events[0], Event::Lost(RootError::Gone { .. })),
+        "{events:?}"
+    );
+    fs::create_dir_all(moved.join("site1")).unwrap();
+    fs::create_dir_all(tree.root().join("site2")).unwrap();
+    let events = tree.until_rescan();
+    assert_eq!(reported(&events), ["site2"]);
+    assert!(matches!(
+        events.last(),
+        Some(Event::Rescan(Reason::Returned))
+    ));
+    fs::create_dir(tree.root().join("site3")).unwrap();
+    assert_eq!(reported(&[tree.next()]), ["site3"]);
+}
+
+#[test]
+fn a_tree_that_is_not_there_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let watcher = Watcher::new(&dir.path().join("tree"), directories()).unwrap();
+    let mut tree = Tree { dir, watcher };
+    assert!(matches!(tree.next(), Event::Lost(RootError::Absent { .. })));
+    symlink("/etc", tree.root()).unwrap();
+    assert!(matches!(tree.next(), Event::Lost(RootError::Link { .. })));
+    fs::remove_file(tree.root()).unwrap();
+    fs::create_dir(tree.root()).unwrap();
+    tree.until_rescan();
+}
+
+#[test]
+fn a_directory_moved_within_the_tree_is_known_by_its_new_name() {
+    let (mut tree, _) = Tree::watch(directories(), |root| {
+        fs::create_dir_all(root.join("site1/20200101")).unwrap();
+    });
+    fs::rename(tree.root().join("site1"), tree.root().join("site2")).unwrap();
+    tree.until(|event| matches!(event, Event::Directory(d) if d.place == Place::UserDay));
+    fs::create_dir(tree.root().join("site2/20200101/20200101-0000")).unwrap();
+    let events =
+        tree.until(|event| matches!(event, Event::Directory(d) if d.place == Place::UserMinute));
+    assert_eq!(reported(&events), ["site2/20200101/20200101-0000"]);
+}
+
+#[test]
+fn a_directory_moved_out_of_the_tree_is_not_watched_any_more() {
+    let (mut tree, _) = Tree::watch(directories(), |root| {
+        fs::create_dir_all(root.join("site1/20200101")).unwrap();
+    });
+    assert_eq!(tree.watcher.watched(), 3);
+    let outside = tree.dir.path().join("outside");
+    fs::rename(tree.root().join("site1"), &outside).unwrap();
+    fs::create_dir(outside.join("20200102")).unwrap();
+    fs::create_dir(tree.root().join("site2")).unwrap();
+    let events =
+        tree.until(|event| matches!(event, Event::Directory(d) if d.path == Path::new("site2")));
+    assert_eq!(reported(&events), ["site2"]);
+    assert_eq!(tree.watcher.watched(), 1);
+}
+
+#[test]
+fn the_number_of_watches_is_bounded_and_todays_are_kept() {
+    let (day, minute) = today();
+    let (tree, _) = Tree::watch(files(Files::New), |root| {
+        fs::create_dir_all(root.join(&day).join(&minute)).unwrap();
+        let start = Local::now().date_naive();
+        for back in 5..200 {
+            let name = layout::day_name((start - Days::new(back)).into());
+            fs::create_dir_all(root.join(&name).join(format!("{name}-0000"))).unwrap();
+        }
+    });
+    // The root, eight days, and for each of these at most its one minute.
+    let watched = tree.watcher.watched();
+    assert!((3..=17).contains(&watched), "{watched} watches");
+    let mut tree = tree;
+    fs::write(tree.root().join(&day).join(&minute).join("entry"), "").unwrap();
+    tree.until(|event| matches!(event, Event::File(_)));
+}
+
+#[test]
+fn every_file_in_a_burst_is_reported() {
+    let (mut tree, _) = Tree::watch(files(Files::New), |_| {});
+    let (day, minute) = today();
+    let path = tree.root().join(day).join(minute);
+    let mut want = 500;
+    fs::create_dir_all(&path).unwrap();
+    for number in 0..want {
+        fs::write(path.join(number.to_string()), "").unwrap();
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    while want > 0 {
+        if let Event::File(path) = tree.next()
+            && seen.insert(path)
+        {
+            want -= 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_can_be_awaited() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watcher = Watcher::new(dir.path(), directories()).unwrap();
+    assert!(matches!(
+        watcher.next().await.unwrap(),
+        Event::Rescan(Reason::Started)
+    ));
+    let path = dir.path().join("site1");
+    let (event, ()) = tokio::join!(watcher.next(), async {
+        tokio::task::yield_now().await;
+        fs::create_dir(&path).unwrap();
+    });
+    assert!(matches!(event.unwrap(), Event::Directory(d) if d.path == Path::new("site1")));
+}
