@@ -8,6 +8,8 @@ pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
+#[cfg(feature = "storage-dir")]
+pub mod storage_dir;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;

@@ -1,0 +1,235 @@
+//! Walking, reading and clearing `SecAuditLogStorageDir`.
+//!
+//! ```text
+//! storage directory / [USER /] YYYYMMDD / YYYYMMDD-HHMM / YYYYMMDD-HHMMSS-TXID
+//! ```
+//!
+//! Both layouts are recognised, side by side: `ModSecurity` 2 puts the user in front since 2.9.3.
+//! Anything else in the tree is left alone, counted and named ([`LeftAlone`]).
+//!
+//! # The tree is hostile
+//!
+//! Site users own directories in it and can put links, pipes, hard links and other people's
+//! directories under any name at any moment. So nothing is done by path. Every directory is
+//! opened in its parent without following links and held by its descriptor; it must be on the
+//! file system of the storage directory. A file is opened without following links or waiting,
+//! and must then be a plain file with a single name. It is deleted only if it is still the file
+//! that was read, and not in the site user's directory but in a private one (`.modsec-parser` in
+//! the root), where nobody can exchange it. A site user should not be able to write to the root
+//! itself, or it should be sticky: he could move the private directory away, though not enter it.
+//!
+//! # One pass
+//!
+//! ```no_run
+//! use modsec_core::storage_dir::{MAX_ENTRY_BYTES, StorageDir};
+//!
+//! let storage = StorageDir::open("/var/log/apache2/audit")?;
+//! storage.lock()?;
+//! let mut walk = storage.walk();
+//! for dir in walk.by_ref() {
+//!     for file in dir.files() {
+//!         match file.open(MAX_ENTRY_BYTES) {
+//!             Ok(entry) => entry.remove()?, // once it has been stored
+//!             Err(refusal) => eprintln!("{refusal}"),
+//!         }
+//!     }
+//! }
+//! for (kind, count, examples) in walk.left_alone().kinds() {
+//!     eprintln!("left alone: {count} of kind {kind}, such as {examples:?}");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod dir;
+mod entry;
+mod name;
+mod private;
+mod prune;
+mod refusal;
+mod walk;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustix::fs::{Mode, OFlags};
+
+use self::dir::Dir;
+pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
+pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
+pub use self::private::Holder;
+use self::private::Private;
+pub use self::prune::{PruneRules, Pruned};
+pub use self::refusal::{LeftAlone, Reason, Refusal};
+pub use self::walk::{EntryDir, Files, Walk};
+
+/// Why the storage directory as a whole cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageDirError {
+    /// There is nothing at the path.
+    #[error("storage directory {path:?} does not exist; compare with SecAuditLogStorageDir")]
+    Missing {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The path leads to something else.
+    #[error("{path:?} is not a directory; compare with SecAuditLogStorageDir")]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// The kernel said no.
+    #[error("may not read storage directory {path:?}; run as root or with CAP_DAC_READ_SEARCH")]
+    PermissionDenied {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process works on the tree.
+    #[error(
+        "storage directory {path:?} is in use by {}; wait for it or stop it",
+        in_use_by(.holder.as_ref())
+    )]
+    Locked {
+        /// The storage directory.
+        path: PathBuf,
+        /// Who holds the lock, if the kernel tells.
+        holder: Option<Holder>,
+    },
+    /// The private directory belongs to somebody else.
+    #[error("{path:?} belongs to user id {uid}, not to this program; look into it and remove it")]
+    PrivateTaken {
+        /// The private directory.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// The private directory cannot be made or used.
+    #[error("could not use {path:?}; this account must be able to write to the storage directory")]
+    Private {
+        /// The private directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("could not open storage directory {path:?}")]
+    Open {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn in_use_by(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(Holder {
+            pid,
+            program: Some(program),
+        }) => format!("{program} (process {pid})"),
+        Some(Holder { pid, program: None }) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+/// What all handles below one root share.
+#[derive(Debug)]
+struct Tree {
+    root: Arc<Dir>,
+    private: OnceLock<Private>,
+}
+
+impl Tree {
+    /// Returns the private directory if this process has locked the tree.
+    fn private(&self) -> Option<&Private> {
+        self.private.get()
+    }
+}
+
+/// `SecAuditLogStorageDir`, held open.
+///
+/// Handles taken from it can go to other threads and keep what they need open.
+#[derive(Debug)]
+pub struct StorageDir {
+    tree: Arc<Tree>,
+}
+
+impl StorageDir {
+    /// Opens the storage directory. Changes nothing.
+    ///
+    /// `path` is the administrator's and may lead through links; below it none is followed.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageDirError::Missing`], [`StorageDirError::NotADirectory`],
+    /// [`StorageDirError::PermissionDenied`], or what else the kernel said.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageDirError> {
+        let path = path.as_ref().to_owned();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from);
+        match opened.and_then(|fd| Dir::root(File::from(fd), path.clone().into())) {
+            Ok(root) => Ok(StorageDir {
+                tree: Arc::new(Tree {
+                    root,
+                    private: OnceLock::new(),
+                }),
+            }),
+            Err(source) => Err(match source.kind() {
+                io::ErrorKind::NotFound => StorageDirError::Missing { path },
+                io::ErrorKind::NotADirectory => StorageDirError::NotADirectory { path },
+                io::ErrorKind::PermissionDenied => {
+                    StorageDirError::PermissionDenied { path, source }
+                }
+                _ => StorageDirError::Open { path, source },
+            }),
+        }
+    }
+
+    /// Makes this process the only one that claims, removes and ingests below this root.
+    ///
+    /// Makes the private directory if need be. The lock is the kernel's: it ends with the last
+    /// handle of this storage directory, at the latest with the process, however that dies.
+    /// Site users cannot take it. Locking again is a no-op.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageDirError::Locked`] if another process has the lock; [`StorageDirError::Private`]
+    /// or [`StorageDirError::PrivateTaken`] if the private directory is not usable.
+    pub fn lock(&self) -> Result<(), StorageDirError> {
+        if self.tree.private().is_none() {
+            let private = Private::lock(&self.tree.root)?;
+            // Two threads cannot both get here: the kernel grants the lock to one of them.
+            let _ = self.tree.private.set(private);
+        }
+        Ok(())
+    }
+
+    /// Starts a walk over all directories that may hold entries.
+    ///
+    /// Finish one walk, and remove or keep what it read, before the next: a walk knows nothing of
+    /// files that are read but not yet removed.
+    pub fn walk(&self) -> Walk {
+        Walk::new(Arc::clone(&self.tree))
+    }
+
+    /// Removes the empty directories that `rules` allow to remove, of all trees.
+    ///
+    /// By one `rmdir` each and never recursively. Never the newest minute and day of a tree, the
+    /// private directory, or one that changed within [`PruneRules::min_age`]; so directories
+    /// whose files were just removed are left to [`EntryDir::prune`] or to the next time.
+    pub fn prune(&self, rules: &PruneRules) -> Pruned {
+        prune::prune(&self.tree.root, rules)
+    }
+
+    /// Returns how many directories are held open through handles of this storage directory.
+    ///
+    /// Every [`EntryDir`], [`EntryFile`], [`OpenEntry`] and [`ReadEntry`] holds its directory.
+    /// A batch should end when this passes a few hundred: the usual limit is 1024 descriptors.
+    pub fn open_directories(&self) -> usize {
+        self.tree.root.open_directories()
+    }
+}

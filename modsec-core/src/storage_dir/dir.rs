@@ -1,0 +1,274 @@
+//! A directory held open, and what is done relative to it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+
+use super::refusal::{Reason, Refusal};
+
+/// Bytes asked of the kernel at a time when a directory is read: about a thousand names. Memory
+/// does not grow with the directory.
+const CHUNK: usize = 64 * 1024;
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+
+/// A directory below (or at) the root, known by its descriptor and not by its path.
+#[derive(Debug)]
+pub(super) struct Dir {
+    file: File,
+    /// For the root the whole path, else the name in `parent` when it was opened.
+    name: OsString,
+    parent: Option<Arc<Dir>>,
+    device: u64,
+    /// Last change of the directory's contents when it was opened.
+    pub(super) modified: DateTime<Utc>,
+    /// One more reference per open directory; the number of them is the number of descriptors.
+    token: Arc<()>,
+}
+
+impl Dir {
+    /// Makes the root of a file that was opened as a directory.
+    pub(super) fn root(file: File, path: OsString) -> io::Result<Arc<Dir>> {
+        let meta = file.metadata()?;
+        Ok(Arc::new(Dir {
+            device: meta.dev(),
+            modified: modified(&meta),
+            file,
+            name: path,
+            parent: None,
+            token: Arc::new(()),
+        }))
+    }
+
+    /// Opens the directory `name` in `self`; follows no link and leaves no file system.
+    pub(super) fn open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Refusal> {
+        self.try_open(name)
+            .map_err(|reason| self.refusal(name, reason))
+    }
+
+    fn try_open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Reason> {
+        let opened = openat(&self.file, name, DIRECTORY, Mode::empty());
+        let file = File::from(match opened {
+            Ok(fd) => fd,
+            // The kernel answers ENOTDIR for a link as well; ask what it is for the report.
+            Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+                return Err(Reason::of(self.peek(name)?.file_type()));
+            }
+            Err(error) => return Err(error.into()),
+        });
+        let meta = file.metadata()?;
+        if meta.dev() != self.device {
+            return Err(Reason::OtherFileSystem);
+        }
+        Ok(Arc::new(Dir {
+            file,
+            name: name.to_owned(),
+            parent: Some(Arc::clone(self)),
+            device: self.device,
+            modified: modified(&meta),
+            token: Arc::clone(&self.token),
+        }))
+    }
+
+    /// Opens the file `name` to read. Waits for nobody: a FIFO opens at once and is then refused.
+    pub(super) fn open_file(&self, name: &OsStr) -> Result<(File, Metadata), Reason> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = match openat(&self.file, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(rustix::io::Errno::LOOP) => return Err(Reason::Symlink),
+            // A socket cannot be opened.
+            Err(rustix::io::Errno::NXIO) => {
+                return Err(Reason::of(self.peek(name)?.file_type()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let meta = file.metadata()?;
+        self.check_file(&meta)?;
+        Ok((file, meta))
+    }
+
+    /// Checks that `meta` is of a plain file that can be nowhere else than in this file system.
+    pub(super) fn check_file(&self, meta: &Metadata) -> Result<(), Reason> {
+        match meta {
+            meta if !meta.is_file() => Err(Reason::of(meta.file_type())),
+            meta if meta.dev() != self.device => Err(Reason::OtherFileSystem),
+            meta if meta.nlink() > 1 => Err(Reason::HardLink {
+                links: meta.nlink(),
+            }),
+            meta if meta.nlink() == 0 => Err(Reason::Vanished),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what `name` is, without opening it for reading or following it.
+    pub(super) fn peek(&self, name: &OsStr) -> io::Result<Metadata> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        File::from(openat(&self.file, name, flags, Mode::empty())?).metadata()
+    }
+
+    /// Starts reading the directory from its beginning, independently of other readers.
+    pub(super) fn list(&self) -> io::Result<Listing> {
+        let file = File::from(openat(&self.file, c".", DIRECTORY, Mode::empty())?);
+        Ok(Listing {
+            file,
+            buffer: Vec::with_capacity(CHUNK),
+            chunk: Vec::new(),
+            failed: false,
+        })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    pub(super) fn parent(&self) -> Option<&Arc<Dir>> {
+        self.parent.as_ref()
+    }
+
+    /// Number of directories of this tree that are held open, the root included.
+    pub(super) fn open_directories(&self) -> usize {
+        Arc::strong_count(&self.token)
+    }
+
+    /// The path by which the directory was reached, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        match &self.parent {
+            Some(parent) => parent.path().join(&self.name),
+            None => PathBuf::from(&self.name),
+        }
+    }
+
+    pub(super) fn refusal(&self, name: &OsStr, reason: impl Into<Reason>) -> Refusal {
+        Refusal {
+            path: self.path().join(name),
+            reason: reason.into(),
+        }
+    }
+
+    /// Turns an error about the directory itself into a refusal.
+    pub(super) fn own_refusal(&self, reason: impl Into<Reason>) -> Refusal {
+        Refusal {
+            path: self.path(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Returns the time of the last change of contents. Users can set it to anything.
+pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
+    clamp(meta.mtime(), meta.mtime_nsec())
+}
+
+/// Returns the time of the last change of contents, name or mode. Only the kernel sets it.
+pub(super) fn changed(meta: &Metadata) -> DateTime<Utc> {
+    clamp(meta.ctime(), meta.ctime_nsec())
+}
+
+fn clamp(seconds: i64, nanos: i64) -> DateTime<Utc> {
+    let nanos = u32::try_from(nanos).unwrap_or_default();
+    DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds < 0 {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    })
+}
+
+/// The names in a directory, in the file system's order, a bounded number at a time.
+#[derive(Debug)]
+pub(super) struct Listing {
+    file: File,
+    buffer: Vec<u8>,
+    chunk: Vec<Found>,
+    failed: bool,
+}
+
+/// One name, and what the directory says it is.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: OsString,
+    kind: FileType,
+}
+
+impl Found {
+    /// Returns why this cannot be a directory, by what the listing says.
+    pub(super) fn not_a_directory(&self) -> Option<Reason> {
+        match self.kind {
+            FileType::Directory | FileType::Unknown => None,
+            FileType::RegularFile => Some(Reason::File),
+            _ => self.special(),
+        }
+    }
+
+    /// Returns why this cannot be a file, by what the listing says.
+    pub(super) fn not_a_file(&self) -> Option<Reason> {
+        match self.kind {
+            FileType::RegularFile | FileType::Unknown => None,
+            FileType::Directory => Some(Reason::Directory),
+            _ => self.special(),
+        }
+    }
+
+    fn special(&self) -> Option<Reason> {
+        match self.kind {
+            FileType::RegularFile | FileType::Directory | FileType::Unknown => None,
+            FileType::Symlink => Some(Reason::Symlink),
+            FileType::Fifo => Some(Reason::Fifo),
+            FileType::Socket => Some(Reason::Socket),
+            FileType::CharacterDevice | FileType::BlockDevice => Some(Reason::Device),
+        }
+    }
+}
+
+impl Listing {
+    fn fill(&mut self) -> io::Result<()> {
+        let mut entries = RawDir::new(&self.file, self.buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                self.chunk.push(Found {
+                    name: OsString::from_vec(name.to_vec()),
+                    kind: entry.file_type(),
+                });
+            }
+            // The rest stays in the kernel until these have been handed out.
+            if entries.is_buffer_empty() && !self.chunk.is_empty() {
+                break;
+            }
+        }
+        self.chunk.reverse();
+        Ok(())
+    }
+}
+
+impl Iterator for Listing {
+    type Item = io::Result<Found>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.chunk.is_empty()
+            && !self.failed
+            && let Err(error) = self.fill()
+        {
+            self.failed = true;
+            // A directory that was removed while it was being read has nothing more to give.
+            return (error.kind() != io::ErrorKind::NotFound).then_some(Err(error));
+        }
+        self.chunk.pop().map(Ok)
+    }
+}

@@ -1,0 +1,223 @@
+//! Why something below the storage directory was left alone.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::fs::FileType;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
+
+/// One thing that was left where it is, and why.
+///
+/// Never a reason to stop: the rest of the tree is unaffected.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Where it is. The path is for people; nothing was or should be opened by it.
+    pub path: PathBuf,
+    /// What is wrong with it and what to do.
+    pub reason: Reason,
+}
+
+impl fmt::Display for Refusal {
+    #[expect(
+        clippy::unnecessary_debug_formatting,
+        reason = "strangers choose the path; it must reach no terminal unescaped"
+    )]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.path, self.reason)
+    }
+}
+
+impl Error for Refusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.reason.source()
+    }
+}
+
+/// What kept a file or directory from being used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The name is none that `ModSecurity` gives.
+    #[error("has no name of an audit log; move it elsewhere if it is yours")]
+    Name,
+    /// A symbolic link where a file or directory was expected.
+    #[error("is a symbolic link and was not followed; remove it")]
+    Symlink,
+    /// A named pipe.
+    #[error("is a named pipe, not a file; remove it")]
+    Fifo,
+    /// A socket.
+    #[error("is a socket, not a file; remove it")]
+    Socket,
+    /// A block or character device.
+    #[error("is a device, not a file; remove it")]
+    Device,
+    /// A directory where a file was expected.
+    #[error("is a directory, not a file; remove it")]
+    Directory,
+    /// A file where a directory was expected.
+    #[error("is a file, not a directory; remove it")]
+    File,
+    /// A file with more than one name; another one may be outside the tree.
+    #[error("has {links} hard links; remove all but one of its names")]
+    HardLink {
+        /// How many names it has.
+        links: u64,
+    },
+    /// A file larger than the caller's limit.
+    #[error("has {size} bytes, more than the limit of {limit}; look at it and remove it")]
+    TooBig {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Something mounted from elsewhere.
+    #[error("is on another file system than the storage directory; unmount it")]
+    OtherFileSystem,
+    /// The kernel said no.
+    #[error("may not be used by this account; run as root, or with CAP_DAC_READ_SEARCH to read")]
+    Permission(#[source] io::Error),
+    /// It is gone. Normal where several programs read one tree.
+    #[error("vanished")]
+    Vanished,
+    /// The name leads to something else than what was read, or that was written to since.
+    #[error("changed since it was read; it is read again in the next pass")]
+    Changed,
+    /// The program does not hold the lock on the storage directory.
+    #[error("may be moved or removed only by the program that locked the storage directory")]
+    NotLocked,
+    /// Anything else the kernel reported.
+    #[error("could not be used; it is tried again in the next pass")]
+    Io(#[source] io::Error),
+}
+
+impl Reason {
+    /// Names the kind in a word or two, for counting.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Reason::Name => "foreign name",
+            Reason::Symlink => "symbolic link",
+            Reason::Fifo => "named pipe",
+            Reason::Socket => "socket",
+            Reason::Device => "device",
+            Reason::Directory => "directory",
+            Reason::File => "file",
+            Reason::HardLink { .. } => "hard link",
+            Reason::TooBig { .. } => "too big",
+            Reason::OtherFileSystem => "other file system",
+            Reason::Permission(_) => "permission denied",
+            Reason::Vanished => "vanished",
+            Reason::Changed => "changed",
+            Reason::NotLocked => "not locked",
+            Reason::Io(_) => "input/output error",
+        }
+    }
+
+    /// Returns the reason to refuse what `kind` is. Callers ask only about a kind they do not want.
+    pub(super) fn of(kind: FileType) -> Self {
+        match kind {
+            kind if kind.is_symlink() => Reason::Symlink,
+            kind if kind.is_fifo() => Reason::Fifo,
+            kind if kind.is_socket() => Reason::Socket,
+            kind if kind.is_dir() => Reason::Directory,
+            kind if kind.is_file() => Reason::File,
+            _ => Reason::Device,
+        }
+    }
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Reason::Vanished,
+            io::ErrorKind::PermissionDenied => Reason::Permission(error),
+            _ => Reason::Io(error),
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for Reason {
+    fn from(error: rustix::io::Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+/// Paths kept per kind as examples; the number is counted without bound.
+const EXAMPLES: usize = 3;
+
+/// How many things were left alone, by kind, with the first few paths of each.
+#[derive(Debug, Clone, Default)]
+pub struct LeftAlone {
+    kinds: BTreeMap<&'static str, (u64, Vec<PathBuf>)>,
+}
+
+impl LeftAlone {
+    /// Counts one refusal. What vanished is not counted: nothing is left of it.
+    pub fn add(&mut self, refusal: Refusal) {
+        if matches!(refusal.reason, Reason::Vanished) {
+            return;
+        }
+        let (count, examples) = self.kinds.entry(refusal.reason.label()).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES {
+            examples.push(refusal.path);
+        }
+    }
+
+    /// Returns for each kind its label (see [`Reason::label`]), the number, and a few paths.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64, &[PathBuf])> {
+        self.kinds
+            .iter()
+            .map(|(label, (count, examples))| (*label, *count, examples.as_slice()))
+    }
+
+    /// Returns the number over all kinds.
+    pub fn total(&self) -> u64 {
+        self.kinds.values().map(|(count, _)| count).sum()
+    }
+
+    /// Returns how many were of the kind called `label`.
+    pub fn count(&self, label: &str) -> u64 {
+        self.kinds.get(label).map_or(0, |(count, _)| *count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_bounded_and_counts_are_not() {
+        let mut left = LeftAlone::default();
+        for number in 0..1000 {
+            let path = PathBuf::from(format!("/log/{number}"));
+            left.add(Refusal {
+                path,
+                reason: Reason::Symlink,
+            });
+        }
+        left.add(Refusal {
+            path: "/log/gone".into(),
+            reason: Reason::Vanished,
+        });
+        let kinds: Vec<_> = left.kinds().collect();
+        assert_eq!(kinds.len(), 1);
+        assert_eq!((kinds[0].0, kinds[0].1), ("symbolic link", 1000));
+        assert_eq!(kinds[0].2.len(), EXAMPLES);
+        assert_eq!(left.total(), 1000);
+    }
+
+    #[test]
+    fn a_hostile_path_is_escaped_and_the_remedy_named() {
+        let refusal = Refusal {
+            path: "/log/\x1b[2J\nx".into(),
+            reason: Reason::Symlink,
+        };
+        let text = refusal.to_string();
+        assert!(!text.contains('\x1b') && !text.contains('\n'), "{text:?}");
+        assert!(text.ends_with("remove it"), "{text}");
+    }
+}
