@@ -31,11 +31,14 @@
 //!   if at the same time; that is what their entries say.
 
 mod attack;
+mod counter;
 mod index_line;
 mod pace;
+mod pieces;
 mod seen;
 mod state;
 mod table;
+mod tail;
 mod window;
 
 use std::net::IpAddr;
@@ -45,6 +48,7 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 pub use self::attack::{Attacks, Count, ParseCountError};
+pub use self::counter::Tally;
 pub use self::index_line::IndexLine;
 use self::pace::Pace;
 pub use self::state::{Loaded, State, StateError};

@@ -14,8 +14,13 @@ pub(super) const MAX_SEEN: usize = 1 << 18;
 pub(super) struct EntryKey(pub(super) u64);
 
 impl EntryKey {
+    /// Returns the key of an entry; line ends behind it do not matter, the merged log adds one.
     pub(super) fn of(entry: &[u8]) -> EntryKey {
-        let hash = blake3::hash(entry);
+        let end = entry.iter().rposition(|&byte| byte != b'\n').map_or(0, |last| last + 1);
+        EntryKey::from_hash(blake3::hash(&entry[..end]))
+    }
+
+    fn from_hash(hash: blake3::Hash) -> EntryKey {
         let mut head = [0; 8];
         head.copy_from_slice(&hash.as_bytes()[..8]);
         EntryKey(u64::from_be_bytes(head))
