@@ -31,14 +31,22 @@
 //!   if at the same time; that is what their entries say.
 
 mod attack;
+mod backlog;
+mod claims;
 mod counter;
+mod follow;
 mod index_line;
+mod options;
 mod pace;
 mod pieces;
+mod reporter;
+mod run;
+mod saver;
 mod seen;
 mod state;
 mod table;
 mod tail;
+mod tree;
 mod window;
 
 use std::net::IpAddr;
@@ -50,6 +58,8 @@ use ipnet::IpNet;
 pub use self::attack::{Attacks, Count, ParseCountError};
 pub use self::counter::Tally;
 pub use self::index_line::IndexLine;
+pub use self::options::{LogSource, Options, OptionsError};
+pub use self::run::{RunError, Summary, run};
 use self::pace::Pace;
 pub use self::state::{Loaded, State, StateError};
 use self::table::{Client, SLOT_BYTES, Table};

@@ -98,25 +98,9 @@ impl Counter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::recidive::LedgerOptions;
-
-    fn counter() -> Counter {
-        Counter {
-            attacks: Attacks::default(),
-            proxies: TrustedProxies::default(),
-            ledger: Ledger::new(LedgerOptions {
-                threshold: 1,
-                ..LedgerOptions::default()
-            })
-            .unwrap(),
-            seen: Seen::default(),
-            tally: Tally::default(),
-        }
-    }
-
-    fn entry(peer: &str, headers: &str, body: &str, status: &str) -> String {
+pub(super) mod testing {
+    /// Writes an entry as the engine does.
+    pub(in crate::recidive) fn entry(peer: &str, headers: &str, body: &str, status: &str) -> String {
         let body = if body.is_empty() {
             String::new()
         } else {
@@ -134,6 +118,27 @@ mod tests {
              --3fa0c41b-H--\n{action}Stopwatch: 1787386500000345 1830 (- - -)\n\n\
              --3fa0c41b-Z--\n"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::entry;
+    use super::*;
+    use crate::recidive::LedgerOptions;
+
+    fn counter() -> Counter {
+        Counter {
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: Ledger::new(LedgerOptions {
+                threshold: 1,
+                ..LedgerOptions::default()
+            })
+            .unwrap(),
+            seen: Seen::default(),
+            tally: Tally::default(),
+        }
     }
 
     fn reported(entry: &str) -> Option<String> {

@@ -20,7 +20,7 @@ impl EntryKey {
         EntryKey::from_hash(blake3::hash(&entry[..end]))
     }
 
-    fn from_hash(hash: blake3::Hash) -> EntryKey {
+    pub(super) fn from_hash(hash: blake3::Hash) -> EntryKey {
         let mut head = [0; 8];
         head.copy_from_slice(&hash.as_bytes()[..8]);
         EntryKey(u64::from_be_bytes(head))
