@@ -107,6 +107,7 @@ impl fmt::Debug for FirstBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Flag;
 
     #[test]
     fn what_is_no_audit_log_is_a_defect_that_shows_its_first_line() {
@@ -143,16 +144,20 @@ mod tests {
             (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--", true),
             (b"--1a2b3c4d-A--\nx\n--00000000-Z--\n", false),
             (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\nmore", false),
+            (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\n)", false),
             (b"--1a2b3c4d-A--\nx--1a2b3c4d-Z--\n", false),
             (b"--1a2b3c4d-A--\n", false),
             (b"", false),
         ] {
-            assert_eq!(
-                is_complete(bytes),
-                want,
-                "input {:?}",
-                bytes.escape_ascii().to_string()
-            );
+            let shown = bytes.escape_ascii().to_string();
+            assert_eq!(is_complete(bytes), want, "input {shown:?}");
+            if let Ok(record) = decode(bytes) {
+                assert_eq!(
+                    record.flags.contains(Flag::Truncated),
+                    !want,
+                    "input {shown:?}"
+                );
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "recidive")]
 pub mod ban;
+#[cfg(any(feature = "merged-log", feature = "store"))]
+mod entry_hash;
 pub mod format;
 #[cfg(feature = "program")]
 pub mod program;
@@ -10,9 +12,15 @@ pub mod recidive;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
+#[cfg(feature = "store")]
+pub mod store;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;
 
+#[cfg(any(feature = "merged-log", feature = "store"))]
+pub use self::entry_hash::{EntryHash, EntryHasher};
 pub use self::record::Record;
+#[cfg(feature = "store")]
+pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};
 pub use self::text::Text;

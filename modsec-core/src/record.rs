@@ -258,7 +258,8 @@ pub struct Engine<'a> {
     pub sensor_id: Option<Text<'a>>,
     /// `WebApp-Info:` as logged: application, session and user.
     pub webapp_info: Option<Text<'a>>,
-    /// All other keyed lines, in order: key without colon, and value.
+    /// All other keyed lines, and those whose value is not of the form above, in order: key
+    /// without colon, and value.
     pub other: Vec<(Text<'a>, Text<'a>)>,
 }
 

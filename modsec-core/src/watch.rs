@@ -53,6 +53,8 @@ use tokio::time::timeout;
 
 use self::engine::Engine;
 pub use self::layout::{Place, day_name, minute_name};
+#[cfg(feature = "recidive")]
+pub(crate) use self::root::{Failure, Root};
 pub use self::root::{Refusal, RootError};
 
 /// Which files a [`Watcher`] reports.
@@ -285,7 +287,7 @@ impl AsFd for Watcher {
     reason = "its successor is an unsafe function; what that demands holds for an `OwnedFd` that \
               nobody else can reach"
 )]
-fn register(engine: &Engine) -> io::Result<AsyncFd<OwnedFd>> {
-    let own = engine.as_fd().try_clone_to_owned()?;
+pub(crate) fn register(inotify: &impl AsFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = inotify.as_fd().try_clone_to_owned()?;
     AsyncFd::with_interest(own, Interest::READABLE)
 }

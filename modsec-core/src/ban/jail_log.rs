@@ -54,12 +54,12 @@ pub enum JailLogError {
 /// A network of one is written as the address alone. Built from a network and a time and nothing
 /// else, so there is nothing in it that somebody else wrote.
 pub fn jail_line(network: IpNet, at: DateTime<Utc>) -> String {
-    line_in_zone(network, at.with_timezone(&Local))
+    line_in_zone(network, &at.with_timezone(&Local))
 }
 
 fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
     network: IpNet,
-    at: DateTime<Z>,
+    at: &DateTime<Z>,
 ) -> String {
     let time = at.format("%Y-%m-%d %H:%M:%S");
     if network.prefix_len() == network.max_prefix_len() {
@@ -229,7 +229,7 @@ mod tests {
             ("2001:db8::/64", "2001:db8::/64 - 2026-08-22 05:15:00\n"),
             ("2001:db8::1", "2001:db8::1 - 2026-08-22 05:15:00\n"),
         ] {
-            assert_eq!(line_in_zone(net(network), local), want);
+            assert_eq!(line_in_zone(net(network), &local), want);
         }
     }
 

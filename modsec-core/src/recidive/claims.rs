@@ -5,17 +5,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use inotify::{EventMask, Inotify, WatchMask};
 use rustix::fs::Dir;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::tree::Tree;
 use crate::storage_dir::PRIVATE;
+use crate::watch::register;
 
 /// Bytes of events read at a time.
 const EVENTS: usize = 64 * 1024;
@@ -35,9 +35,8 @@ impl Claims {
     /// Prepares to watch; to be called in a tokio runtime with I/O.
     pub(super) fn new() -> io::Result<Claims> {
         let inotify = Inotify::init()?;
-        let handle = inotify.as_fd().try_clone_to_owned()?;
         Ok(Claims {
-            readable: AsyncFd::with_interest(handle, Interest::READABLE)?,
+            readable: register(&inotify)?,
             inotify,
             watching: false,
             buffer: vec![0; EVENTS],
@@ -83,7 +82,10 @@ impl Claims {
             self.watching = false;
             return self.refresh(tree);
         }
-        names.into_iter().filter_map(|name| relative(&name)).collect()
+        names
+            .into_iter()
+            .filter_map(|name| relative(&name))
+            .collect()
     }
 }
 

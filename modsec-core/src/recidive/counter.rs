@@ -100,7 +100,12 @@ impl Counter {
 #[cfg(test)]
 pub(super) mod testing {
     /// Writes an entry as the engine does.
-    pub(in crate::recidive) fn entry(peer: &str, headers: &str, body: &str, status: &str) -> String {
+    pub(in crate::recidive) fn entry(
+        peer: &str,
+        headers: &str,
+        body: &str,
+        status: &str,
+    ) -> String {
         let body = if body.is_empty() {
             String::new()
         } else {
@@ -157,7 +162,13 @@ mod tests {
             ("192.0.2.7", "", forged, "403", Some("192.0.2.7")),
             ("127.0.0.1", forged, "", "403", Some("203.0.113.9")),
             ("127.0.0.1", "", forged, "403", Some("127.0.0.1")),
-            ("127.0.0.1", "x-real-ip:   203.0.113.9  \n", "", "403", Some("203.0.113.9")),
+            (
+                "127.0.0.1",
+                "x-real-ip:   203.0.113.9  \n",
+                "",
+                "403",
+                Some("203.0.113.9"),
+            ),
             (
                 "127.0.0.1",
                 "X-Real-IP: 203.0.113.9, 203.0.113.8\n",
@@ -165,9 +176,27 @@ mod tests {
                 "403",
                 Some("127.0.0.1"),
             ),
-            ("127.0.0.1", "X-Real-IP: $(id)\n", "", "403", Some("127.0.0.1")),
-            ("127.0.0.1", "X-Real-IP: 1.2.3.4/e\n", "", "403", Some("127.0.0.1")),
-            ("127.0.0.1", "X-Real-IP:\n 203.0.113.9\n", "", "403", Some("127.0.0.1")),
+            (
+                "127.0.0.1",
+                "X-Real-IP: $(id)\n",
+                "",
+                "403",
+                Some("127.0.0.1"),
+            ),
+            (
+                "127.0.0.1",
+                "X-Real-IP: 1.2.3.4/e\n",
+                "",
+                "403",
+                Some("127.0.0.1"),
+            ),
+            (
+                "127.0.0.1",
+                "X-Real-IP:\n 203.0.113.9\n",
+                "",
+                "403",
+                Some("127.0.0.1"),
+            ),
             ("192.0.2.7", "A: HTTP/1.1 403\n", "", "200 OK", None),
             ("192.0.2.7", "A: x[$(id)]HTTP/1.1\n", "", "200 OK", None),
             ("192.0.2.7", "", "HTTP/1.1 403 Forbidden", "200 OK", None),
@@ -179,7 +208,13 @@ mod tests {
                 None,
             ),
             // Whose status it is cannot be told, but the engine's own words stand last.
-            ("192.0.2.7", "", &whole_entry, "403 Forbidden", Some("192.0.2.7")),
+            (
+                "192.0.2.7",
+                "",
+                &whole_entry,
+                "403 Forbidden",
+                Some("192.0.2.7"),
+            ),
             ("192.0.2.7", "", &whole_entry, "200 OK", None),
             ("unix:", forged, "", "403", None),
         ] {

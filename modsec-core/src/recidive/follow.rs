@@ -1,7 +1,6 @@
 //! A log on its way into the counter.
 
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
@@ -48,10 +47,6 @@ impl Follow {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        self.tail.path()
-    }
-
     /// Returns where to go on after a restart.
     pub(super) fn bookmark(&self) -> Option<Bookmark> {
         self.tail.bookmark(match &self.shape {
@@ -61,7 +56,11 @@ impl Follow {
     }
 
     /// Reads a piece of the log and counts what is in it; tells whether there may be more.
-    pub(super) fn step(&mut self, counter: &mut Counter, report: &mut impl FnMut(Offender)) -> bool {
+    pub(super) fn step(
+        &mut self,
+        counter: &mut Counter,
+        report: &mut impl FnMut(Offender),
+    ) -> bool {
         let buffer = match &mut self.shape {
             Shape::Entries(pieces) => pieces.buffer(),
             Shape::Lines(buffer) => buffer,

@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_request_line_moves_address_or_status(request in r#"([ -~]|\\x[0-9a-f]{2})*"#) {
+        fn no_request_line_moves_address_or_status(request in r"([ -~]|\\x[0-9a-f]{2})*") {
             // As the engine escapes it.
             let request = request.replace('\\', r"\\").replace('"', "\\\"");
             let line = line("www.example.test 192.0.2.7 - -", &request);

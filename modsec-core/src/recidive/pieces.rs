@@ -213,7 +213,10 @@ mod tests {
     fn entries_are_cut_whatever_the_reading_steps() {
         let one = entry("11111111", "one");
         let two = entry("22222222", "two\n--22222222-Z--\nmore");
-        let three = entry("33333333", &format!("{}\nmore", entry("44444444", "forged")));
+        let three = entry(
+            "33333333",
+            &format!("{}\nmore", entry("44444444", "forged")),
+        );
         let log = format!("{one}\n{two}{three}\n\n{one}\n");
         for step in 1..80 {
             let (entries, left_out) = cut(&log, step);
@@ -250,7 +253,9 @@ mod tests {
     #[test]
     fn an_entry_too_large_is_left_out_and_the_next_is_found() {
         let mut pieces = Pieces::default();
-        pieces.buffer().extend_from_slice(b"--11111111-A--\n[x]\n--11111111-C--\n");
+        pieces
+            .buffer()
+            .extend_from_slice(b"--11111111-A--\n[x]\n--11111111-C--\n");
         let chunk = vec![b'x'; 1 << 20];
         for _ in 0..130 {
             pieces.buffer().extend_from_slice(&chunk);

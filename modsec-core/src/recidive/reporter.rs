@@ -56,13 +56,12 @@ impl Reporter {
     /// Writes what could not be written before; tells whether nothing is left.
     pub(super) fn send(&mut self) -> bool {
         while let Some(&(network, at)) = self.unsent.front() {
-            let sent = match &mut self.jail {
-                Some(jail) => jail.report(network, at),
-                None => {
-                    // Nobody reads it any more if this fails.
-                    let _ = std::io::stdout().write_all(jail_line(network, at).as_bytes());
-                    Ok(())
-                }
+            let sent = if let Some(jail) = &mut self.jail {
+                jail.report(network, at)
+            } else {
+                // Nobody reads it any more if this fails.
+                let _ = std::io::stdout().write_all(jail_line(network, at).as_bytes());
+                Ok(())
             };
             if let Err(error) = sent {
                 if self.unsent.len() == 1 {

@@ -130,7 +130,7 @@ pub async fn run(
                     }
                 }
             }
-            () = claims_changed(&session.claims) => session.claimed(),
+            () = claims_changed(session.claims.as_ref()) => session.claimed(),
             () = pause(busy) => {}
         }
     }
@@ -154,7 +154,7 @@ async fn next_event(watcher: &mut Option<Watcher>) -> Result<Event, WatchError> 
     }
 }
 
-async fn claims_changed(claims: &Option<Claims>) {
+async fn claims_changed(claims: Option<&Claims>) {
     match claims {
         Some(claims) => claims.changed().await,
         None => std::future::pending().await,
@@ -209,7 +209,10 @@ impl<'o> Session<'o> {
         }
         let state = loaded.state;
         let mut ledger = Ledger::new(options.ledger.clone()).map_err(OptionsError::from)?;
-        state.sightings().iter().for_each(|sighting| ledger.restore(sighting));
+        state
+            .sightings()
+            .iter()
+            .for_each(|sighting| ledger.restore(sighting));
         let follow = options.log.as_ref().map(|log| {
             Follow::new(log, state.bookmark()).map_err(|source| RunError::Log {
                 path: match log {
@@ -269,7 +272,11 @@ impl<'o> Session<'o> {
         let Some(path) = &self.options.storage_dir else {
             return;
         };
-        if self.tree.as_ref().is_none_or(|tree| !tree.root().is_in_place()) {
+        if self
+            .tree
+            .as_ref()
+            .is_none_or(|tree| !tree.root().is_in_place())
+        {
             match Tree::open(path, self.options.owners.clone()) {
                 Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(%error, "storage directory not usable"),
@@ -326,7 +333,9 @@ impl<'o> Session<'o> {
                 None
             }
         };
-        offender.iter().for_each(|offender| self.reporter.report(offender));
+        if let Some(offender) = offender {
+            self.reporter.report(&offender);
+        }
         if self.unfinished.len() > MAX_UNFINISHED {
             self.read_unfinished();
         }

@@ -44,7 +44,11 @@ impl Saver {
         let bytes = bytes();
         let took = start.elapsed();
         self.next = start + self.every.max(took.saturating_mul(SHARE));
-        debug!(bytes = bytes.len(), elapsed_ms = took.as_millis(), "state saved");
+        debug!(
+            bytes = bytes.len(),
+            elapsed_ms = took.as_millis(),
+            "state saved"
+        );
         let path = self.path.clone();
         self.running = Some(spawn_blocking(move || save(&path, &bytes)));
     }

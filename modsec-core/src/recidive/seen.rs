@@ -16,7 +16,10 @@ pub(super) struct EntryKey(pub(super) u64);
 impl EntryKey {
     /// Returns the key of an entry; line ends behind it do not matter, the merged log adds one.
     pub(super) fn of(entry: &[u8]) -> EntryKey {
-        let end = entry.iter().rposition(|&byte| byte != b'\n').map_or(0, |last| last + 1);
+        let end = entry
+            .iter()
+            .rposition(|&byte| byte != b'\n')
+            .map_or(0, |last| last + 1);
         EntryKey::from_hash(blake3::hash(&entry[..end]))
     }
 

@@ -369,21 +369,20 @@ mod tests {
     #[test]
     fn what_is_saved_is_read_back() {
         let mut ledger = ledger();
-        for (n, client) in [
+        for (ms, client) in (0i64..).zip([
             "192.0.2.1",
             "2001:db8::1",
             "192.0.2.1",
             "192.0.2.1",
             "192.0.2.1",
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let at = DateTime::from_timestamp_millis(1_787_393_700_250 + n as i64).unwrap();
+        ]) {
+            let at = DateTime::from_timestamp_millis(1_787_393_700_250 + ms).unwrap();
             ledger.strike(client.parse().unwrap(), at);
         }
         let mut seen = Seen::default();
-        (0..40).for_each(|n| assert!(seen.insert(EntryKey(n), n as i64)));
+        for n in 0u32..40 {
+            assert!(seen.insert(EntryKey(n.into()), n.into()));
+        }
         let bookmark = Some(Bookmark {
             device: 1,
             inode: 2,
@@ -444,7 +443,7 @@ mod tests {
             assert_eq!(loaded.state.sightings.len(), good, "{text:?}");
             assert_eq!(loaded.bad_lines, bad, "{text:?}");
         }
-        let endless = vec![b'1'; 3 * MAX_LINE as usize];
+        let endless = vec![b'1'; usize::try_from(3 * MAX_LINE).unwrap()];
         assert_eq!(read(&endless).bad_lines, 3);
     }
 

@@ -1,7 +1,7 @@
 //! Following a file that grows, and is rotated.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -252,7 +252,10 @@ mod tests {
         drain(&mut tail);
         let bookmark = tail.bookmark(2);
         append(&path, "o\n");
-        assert_eq!(drain(&mut Tail::new(path.clone(), bookmark).unwrap()), "two\n");
+        assert_eq!(
+            drain(&mut Tail::new(path.clone(), bookmark).unwrap()),
+            "two\n"
+        );
         fs::rename(&path, dir.path().join("log.1")).unwrap();
         append(&path, "three\n");
         assert_eq!(

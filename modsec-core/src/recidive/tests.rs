@@ -59,7 +59,7 @@ proptest! {
         times in nearly_ordered(5_000),
         threshold in 1usize..7,
     ) {
-        let mut ledger = ledger(threshold as u32, 5);
+        let mut ledger = ledger(u32::try_from(threshold).unwrap(), 5);
         let mut model = Model::default();
         for ms in times {
             let want = model.strike(ms, threshold, 5_000);
@@ -74,7 +74,7 @@ proptest! {
     ) {
         // As many reports as a full model finds, or fewer, and each for attacks that are there:
         // no more reports than disjoint groups of `threshold`.
-        let mut ledger = ledger(threshold as u32, 5);
+        let mut ledger = ledger(u32::try_from(threshold).unwrap(), 5);
         let mut seen = Vec::new();
         let mut reports = 0;
         for ms in times {

@@ -226,7 +226,11 @@ fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents
 }
 
 fn trailing_line_ends(bytes: &[u8]) -> usize {
-    bytes.iter().rev().take_while(|&&byte| byte == b'\n').count()
+    bytes
+        .iter()
+        .rev()
+        .take_while(|&&byte| byte == b'\n')
+        .count()
 }
 
 fn read_range(file: &File, start: u64, end: u64, into: &mut Vec<u8>) -> io::Result<()> {
@@ -360,7 +364,10 @@ mod tests {
         fs::rename(fixture.path("whole"), claimed).unwrap();
         assert_eq!(fixture.look("claimed", Which::Found { after: 0 }), "known");
         fs::write(fixture.path("new"), &whole).unwrap();
-        assert_eq!(fixture.look("new", Which::Found { after: i64::MAX }), "known");
+        assert_eq!(
+            fixture.look("new", Which::Found { after: i64::MAX }),
+            "known"
+        );
         assert_eq!(fixture.look("new", Which::Found { after: 0 }), "entry");
     }
 

@@ -47,9 +47,11 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
     if genuine.len() < found.len() {
         record.flags.insert(Flag::Ambiguous);
     }
+    // The last line may lack its LF if the entry was cut.
+    let after_last = content.len() + usize::from(!content.ends_with(b"\n"));
     let mut ends = genuine.iter().skip(1).map(|next| next.start);
     for line in &genuine {
-        let end = ends.next().unwrap_or(content.len() + 1);
+        let end = ends.next().unwrap_or(after_last);
         let key = KEYS.get(line.rank).copied().unwrap_or_default();
         // Behind the key stand a colon and a space; before the next line an LF.
         let start = line.start + key.len() + 2;
@@ -59,7 +61,6 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
             .unwrap_or_default();
         if line.rank == 0 {
             if record.alerts.len() < MAX_ALERTS {
-                // The part's own last LF is no text.
                 record.alerts.push(rule_match::parse(value, capped));
             } else {
                 *capped = true;
@@ -114,32 +115,62 @@ fn in_order(found: &[Keyed]) -> Vec<&Keyed> {
 
 fn set<'a>(engine: &mut Engine<'a>, rank: usize, value: &'a [u8], capped: &mut bool) {
     let line = first_line(value);
-    let text = || Some(Text::from(line));
+    let key = KEYS.get(rank).copied().unwrap_or_default();
+    if key == b"Apache-Error" {
+        if engine.apache_errors.len() < MAX_ALERTS {
+            engine.apache_errors.push(line.into());
+        } else {
+            *capped = true;
+        }
+        return;
+    }
+    if !set_field(engine, key, line) {
+        push_other(engine, key, line, capped);
+    }
+    for line in lines(value).skip(1) {
+        if let Some((key, value)) = unknown(line) {
+            push_other(engine, key, value, capped);
+        }
+    }
+}
+
+/// Sets the field that belongs to `key`; false if there is none or the value is not of its form.
+fn set_field<'a>(engine: &mut Engine<'a>, key: &[u8], line: &'a [u8]) -> bool {
     let quoted = || {
         line.strip_prefix(b"\"")
             .and_then(|line| line.strip_suffix(b"\""))
     };
-    match KEYS.get(rank).copied().unwrap_or_default() {
-        b"Apache-Error" if engine.apache_errors.len() < MAX_ALERTS => {
-            engine.apache_errors.push(line.into());
+    match key {
+        b"Action" => {
+            engine.intercepted_phase = intercepted_phase(line);
+            engine.intercepted_phase.is_some()
         }
-        b"Apache-Error" => *capped = true,
-        b"Action" => engine.intercepted_phase = intercepted_phase(line),
-        b"Apache-Handler" => engine.handler = text(),
-        b"Stopwatch" => engine.stopwatch = stopwatch(line),
-        b"Stopwatch2" => engine.stopwatch2 = text(),
-        b"Producer" => engine.producer = Some(line.strip_suffix(b".").unwrap_or(line).into()),
-        b"Server" => engine.server = text(),
-        b"WebApp-Info" => engine.webapp_info = text(),
-        b"Sensor-Id" => engine.sensor_id = quoted().map(Text::from),
-        b"Engine-Mode" => engine.mode = quoted().and_then(mode),
-        key => push_other(engine, key, line, capped),
-    }
-    if rank >= REPEATABLE {
-        for line in lines(value).skip(1) {
-            if let Some((key, value)) = unknown(line) {
-                push_other(engine, key, value, capped);
-            }
+        b"Stopwatch" => {
+            engine.stopwatch = stopwatch(line);
+            engine.stopwatch.is_some()
+        }
+        b"Sensor-Id" => {
+            engine.sensor_id = quoted().map(Text::from);
+            engine.sensor_id.is_some()
+        }
+        b"Engine-Mode" => {
+            engine.mode = quoted().and_then(mode);
+            engine.mode.is_some()
+        }
+        b"Producer" => {
+            engine.producer = Some(line.strip_suffix(b".").unwrap_or(line).into());
+            true
+        }
+        _ => {
+            let field = match key {
+                b"Apache-Handler" => &mut engine.handler,
+                b"Stopwatch2" => &mut engine.stopwatch2,
+                b"Server" => &mut engine.server,
+                b"WebApp-Info" => &mut engine.webapp_info,
+                _ => return false,
+            };
+            *field = Some(line.into());
+            true
         }
     }
 }
@@ -186,4 +217,60 @@ fn mode(name: &[u8]) -> Option<EngineMode> {
     ]
     .into_iter()
     .find(|mode| mode.name().as_bytes() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(content: &str) -> Record<'_> {
+        let mut record = Record::default();
+        read(content.as_bytes(), &mut record, &mut false);
+        record
+    }
+
+    #[test]
+    fn an_alert_ends_before_the_next_keyed_line_or_the_end() {
+        for (content, want) in [
+            ("Message: a\n", &["a"][..]),
+            ("Message: a", &["a"]),
+            ("Message: a\nMessage: b\n", &["a", "b"]),
+            (
+                "Message: parse error: x\n\nMessage: b\nServer: s\n",
+                &["parse error: x\n", "b"],
+            ),
+            ("Message: a\nsecond line\nServer: s\n", &["a\nsecond line"]),
+            ("Message: \n", &[""]),
+            ("Message: ", &[""]),
+            ("Message:\n", &[]),
+            ("", &[]),
+        ] {
+            let record = record(content);
+            let got: Vec<_> = record
+                .alerts
+                .iter()
+                .map(|alert| alert.raw.to_string())
+                .collect();
+            assert_eq!(got, want, "content {content:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_client_starts_a_line_with_is_text() {
+        let content = "Message: XML: DTD says x\nAction: Intercepted (phase 1)\nEngine-Mode: \"DISABLED\"\n [file \"/f\"] [line \"1\"] [id \"7\"]\nMessage: b\nEngine-Mode: \"ENABLED\"\n";
+        let record = record(content);
+        assert_eq!(record.engine.mode, Some(EngineMode::Enabled));
+        assert_eq!(record.engine.intercepted_phase, None);
+        assert_eq!(record.alerts[0].rule_id.as_ref().unwrap(), "7");
+        assert!(record.flags.contains(Flag::Ambiguous));
+    }
+
+    #[test]
+    fn keys_of_later_releases_are_kept() {
+        let content = "Message: a\nServer: s\nNew-Key: v: w\nno key\nEngine-Mode: \"ENABLED\"\n";
+        let record = record(content);
+        assert_eq!(record.engine.other, [("New-Key".into(), "v: w".into())]);
+        assert_eq!(record.engine.server.as_ref().unwrap(), "s");
+        assert!(record.flags.is_empty());
+    }
 }

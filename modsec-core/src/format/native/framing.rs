@@ -71,7 +71,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         let found = self.candidates();
         let complete = found
             .last()
-            .is_some_and(|last| last.letter == b'Z' && self.outline.len - last.end <= 1);
+            .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last));
         let clean = found.len() == self.outline.delimiters.len()
             && !self.outline.gap
             && found.is_sorted_by(|a, b| rank(a.letter) < rank(b.letter))
@@ -198,7 +198,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         let found = &self.outline.delimiters;
         if !found
             .last()
-            .is_some_and(|last| last.letter == b'Z' && self.outline.len == last.end)
+            .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last))
         {
             flags.insert(Flag::Truncated);
         }

@@ -31,6 +31,8 @@ pub struct Outline {
     pub(super) gap: bool,
     /// Length of the entry as far as it was scanned.
     pub(super) len: u64,
+    /// Whether the last byte scanned is LF.
+    ends_with_lf: bool,
     /// Offset up to which delimiters were looked for.
     next: u64,
 }
@@ -58,6 +60,7 @@ impl Outline {
             oldest: 0,
             gap: false,
             len: 0,
+            ends_with_lf: false,
             next: 0,
         })
     }
@@ -100,6 +103,7 @@ impl Outline {
         self.next = offset + at.max(searched).min(window.len()) as u64;
         if end > self.len {
             self.len = end;
+            self.ends_with_lf = window.last() == Some(&b'\n');
         }
         if last {
             let half = MAX_DELIMITERS / 2;
@@ -107,6 +111,16 @@ impl Outline {
                 ring.rotate_left(self.oldest);
             }
             self.oldest = 0;
+        }
+    }
+
+    /// Tells whether the entry ends with `last`, or with the empty line that a serial log has
+    /// behind each entry.
+    pub(super) fn ends_with(&self, last: &Delimiter) -> bool {
+        match self.len - last.end {
+            0 => true,
+            1 => self.ends_with_lf,
+            _ => false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A record written back as a native entry.
 
+use std::borrow::Cow;
+
 use super::boundary::Boundary;
 use super::engine_lines::KEYS;
 use crate::format::timestamp;
@@ -59,6 +61,9 @@ pub fn render(record: &Record<'_>, boundary: Boundary) -> Option<Vec<u8>> {
     out.part('Z');
     Some(out.out)
 }
+
+/// Rank, key and value of a keyed line.
+type Line<'a> = (usize, &'a [u8], Cow<'a, [u8]>);
 
 struct Writer {
     out: Vec<u8>,
@@ -126,42 +131,35 @@ impl Writer {
         Some(())
     }
 
-    /// Writes the keyed lines in the engine's order. Lines with keys of later releases follow the
-    /// line behind which they stood.
+    /// Writes the keyed lines in the engine's order. A line with a key that no engine writes
+    /// follows the line behind which it stood, as far as that is known.
     fn engine(&mut self, engine: &Engine<'_>) {
         for error in &engine.apache_errors {
             self.line(&[b"Apache-Error: ", error.as_bytes()]);
         }
-        let mut other = engine.other.iter().peekable();
-        let mut any = false;
-        for key in KEYS.iter().skip(2) {
-            let known = known(engine, key);
-            if let Some(value) = &known {
-                self.line(&[key, b": ", value]);
-            }
-            if known.is_none()
-                && other
-                    .peek()
-                    .is_some_and(|(next, _)| next.as_bytes() == *key)
-            {
-                self.other(other.next());
-                any = true;
-            }
-            any |= known.is_some();
-            while any
-                && other
-                    .peek()
-                    .is_some_and(|(next, _)| !KEYS.contains(&next.as_bytes()))
-            {
-                self.other(other.next());
-            }
+        let rank = |key: &[u8]| KEYS.iter().position(|known| *known == key);
+        let mut lines: Vec<Line<'_>> = KEYS
+            .iter()
+            .enumerate()
+            .filter_map(|(rank, key)| Some((rank, *key, known(engine, key)?.into())))
+            .collect();
+        let others = engine
+            .other
+            .iter()
+            .filter_map(|(key, _)| rank(key.as_bytes()));
+        let mut last = lines
+            .iter()
+            .map(|(rank, ..)| *rank)
+            .chain(others)
+            .min()
+            .unwrap_or(0);
+        for (key, value) in &engine.other {
+            last = rank(key.as_bytes()).unwrap_or(last);
+            lines.push((last, key.as_bytes(), value.as_bytes().into()));
         }
-        other.for_each(|line| self.other(Some(line)));
-    }
-
-    fn other(&mut self, line: Option<&(Text<'_>, Text<'_>)>) {
-        if let Some((key, value)) = line {
-            self.line(&[key.as_bytes(), b": ", value.as_bytes()]);
+        lines.sort_by_key(|(rank, ..)| *rank);
+        for (_, key, value) in lines {
+            self.line(&[key, b": ", &value]);
         }
     }
 

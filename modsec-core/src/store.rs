@@ -1,0 +1,224 @@
+//! Databases that keep what the audit log said.
+//!
+//! [`open`] returns the backend that a URL names. All backends have the tables `logs` and
+//! `rule_matches` (see the files in `store/schema`), fill them from the same [`Row`]s, and keep
+//! the contract of [`Store`], which is executable code in the module `contract` (feature
+//! `store-contract`).
+
+#[cfg(feature = "store-contract")]
+pub mod contract;
+mod error;
+mod memory;
+mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+pub use self::error::{Refused, StoreError};
+pub use self::memory::MemoryStore;
+pub use self::row::{LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
+use crate::entry_hash::EntryHash;
+
+/// What the methods of a [`Store`] return.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A database to which entries are added.
+///
+/// The contract, which every backend proves by the same tests:
+///
+/// - A batch is stored as a whole or not at all, and is durable once `insert` has returned.
+/// - An entry is stored once. Inserting it again, alone or within one batch, by this store or by
+///   another one on the same database, changes nothing.
+/// - Values too long or too large for a column never fail; they are cut to what fits. No text
+///   fails, whatever its characters.
+/// - After an error nothing of the batch is stored, unless the answer to the final commit was
+///   lost; repeating the call is always safe and gives the state that one call would have given.
+/// - Dropping a future does not undo what it began; repeat the call.
+pub trait Store: Send {
+    /// Returns those of the entries that are in the store already.
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>>;
+
+    /// Adds a batch in one transaction, and in the same transaction remembers its id as the last
+    /// one of its journal.
+    ///
+    /// A row that the database refuses for what is in it fails the batch with
+    /// [`StoreError::Refused`], which names all such rows: leave them out and repeat.
+    fn insert<'a>(&'a mut self, batch: &'a Batch) -> StoreFuture<'a, Inserted>;
+
+    /// Returns the id of the last batch committed under this journal key. After a crash this
+    /// tells whether the transaction went through.
+    fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>>;
+
+    /// Returns what messages call the store; never has a password in it.
+    fn name(&self) -> String;
+}
+
+/// Names one batch; chosen by the caller, such as a hash over the hashes of its entries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BatchId([u8; 16]);
+
+impl BatchId {
+    /// Returns the id of a batch of these entries in this order.
+    pub fn of(entries: impl IntoIterator<Item = EntryHash>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for hash in entries {
+            hasher.update(hash.as_bytes());
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(bytes)
+    }
+
+    /// Returns the id with these bytes, as read back from a journal.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for BatchId {
+    /// Writes 32 lower-case hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Rows that are stored together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The batch's own name.
+    pub id: BatchId,
+    /// Key of the merged log's journal whose last committed batch this becomes. Any text;
+    /// compared byte by byte.
+    pub journal: Option<String>,
+    /// The entries. May be empty, and may hold one entry more than once.
+    pub rows: Vec<Row>,
+}
+
+/// What became of the rows of a batch. The sum is the number of rows in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Inserted {
+    /// Rows added.
+    pub stored: usize,
+    /// Rows that were in the store, or earlier in the batch, already.
+    pub known: usize,
+}
+
+/// Which store to open, and how.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct StoreOptions {
+    /// `sqlite:PATH`, or `mysql://[user[:password]@]host[:port]/database[?option=value…]`.
+    pub url: String,
+    /// `MySQL` option file with the credentials; `None`: `~/.my.cnf` if there is one.
+    pub defaults_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for StoreOptions {
+    /// Leaves the URL out, except for its scheme: it may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("scheme", &self.scheme())
+            .field("defaults_file", &self.defaults_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoreOptions {
+    /// Returns the part of the URL before the first colon, if it can be a scheme. Anything else
+    /// is no one's business: it may be a mistyped password.
+    fn scheme(&self) -> &str {
+        let scheme = self.url.split_once(':').map_or("", |(scheme, _)| scheme);
+        let plain = scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        if plain { scheme } else { "" }
+    }
+}
+
+struct Backend {
+    scheme: &'static str,
+    open: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Box<dyn Store>>,
+}
+
+/// The only list of backends.
+const BACKENDS: &[Backend] = &[
+    #[cfg(feature = "sqlite")]
+    Backend {
+        scheme: "sqlite",
+        open: |options| Box::pin(sqlite::open(options)),
+    },
+];
+
+/// Opens the store that the options name, and creates or upgrades its tables.
+///
+/// # Errors
+///
+/// [`StoreError::UnknownScheme`] lists the backends that are compiled in. All other errors are
+/// the backend's.
+pub async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+    let scheme = options.scheme();
+    match BACKENDS
+        .iter()
+        .find(|backend| backend.scheme.eq_ignore_ascii_case(scheme))
+    {
+        Some(backend) => (backend.open)(options).await,
+        None => Err(StoreError::UnknownScheme {
+            scheme: scheme.to_owned(),
+            compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(url: &str) -> StoreOptions {
+        StoreOptions {
+            url: url.to_owned(),
+            defaults_file: None,
+        }
+    }
+
+    #[test]
+    fn debug_output_has_no_password() {
+        for url in [
+            "mysql://u:secret@h/d",
+            "u:secret@h/d",
+            "//u:secret@h",
+            "secret",
+        ] {
+            let debug = format!("{:?}", options(url));
+            assert!(!debug.contains("secret"), "input {url:?}: {debug}");
+        }
+    }
+
+    #[test]
+    fn unknown_scheme_lists_what_is_compiled_in_and_shows_no_password() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for (url, scheme) in [("pg://u:secret@h", "\"pg\""), ("/var/lib/secret", "\"\"")] {
+            let error = runtime.block_on(open(&options(url))).err().unwrap();
+            let text = error.to_string();
+            assert!(text.contains(scheme) && !text.contains("secret"), "{text}");
+            for backend in BACKENDS {
+                assert!(text.contains(backend.scheme), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! One `SQLite` file. Nothing to install; one machine.
+//!
+//! `SQLite` blocks its caller, so the connection lives on a thread of its own and this file is the
+//! only one that knows. The database is in WAL mode with `synchronous=FULL`: a committed batch
+//! survives a power failure, and readers do not block the writer.
+
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+pub(super) use self::open::open;
+use super::row::sql_time;
+use super::{
+    Batch, BatchId, Inserted, LOG_COLUMNS, RULE_COLUMNS, Refused, Row, Store, StoreError,
+    StoreFuture, Value,
+};
+use crate::entry_hash::EntryHash;
+
+type Work = Box<dyn FnOnce(&mut Database) + Send>;
+
+/// The caller's side: sends work to the thread that has the connection.
+struct SqliteStore {
+    name: String,
+    work: Option<mpsc::Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The thread's side.
+struct Database {
+    name: String,
+    connection: Connection,
+    insert_log: String,
+    insert_rule: String,
+}
+
+impl SqliteStore {
+    fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+    ) -> StoreFuture<'_, T> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |database| {
+            // Nobody waits for the answer any more if the caller's future was dropped.
+            let _ = reply.send(work(database));
+        });
+        if let Some(thread) = &self.work {
+            // If the thread is gone, so is `reply`, and `answer` says so.
+            let _ = thread.send(work);
+        }
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable {
+                    store: self.name.clone(),
+                    problem: "the thread of the database has ended; restart the program".to_owned(),
+                    source: None,
+                })
+            })
+        })
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Waits for work under way, so that the file is closed when the store is gone.
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
+        let hashes = hashes.to_vec();
+        self.call(move |database| {
+            database
+                .known(&hashes)
+                .map_err(|error| database.error("cannot read", error))
+        })
+    }
+
+    fn insert<'a>(&'a mut self, batch: &'a Batch) -> StoreFuture<'a, Inserted> {
+        // The copy costs a tenth of the insert. In return the caller keeps the batch for a
+        // repetition, and a dropped future leaves nothing borrowed behind.
+        let batch = batch.clone();
+        self.call(move |database| database.insert(&batch))
+    }
+
+    fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>> {
+        let journal = journal.to_owned();
+        self.call(move |database| {
+            database
+                .last_batch(&journal)
+                .map_err(|error| database.error("cannot read", error))
+        })
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Database {
+    fn new(name: String, connection: Connection) -> Database {
+        Database {
+            name,
+            connection,
+            insert_log: format!(
+                "insert into logs ({}) values ({}) on conflict (entry_hash) do nothing",
+                LOG_COLUMNS.join(", "),
+                placeholders(LOG_COLUMNS.len())
+            ),
+            insert_rule: format!(
+                "insert into rule_matches (log_id, position, {}) values ({})",
+                RULE_COLUMNS.join(", "),
+                placeholders(2 + RULE_COLUMNS.len())
+            ),
+        }
+    }
+
+    fn known(&self, hashes: &[EntryHash]) -> rusqlite::Result<HashSet<EntryHash>> {
+        let mut select = self
+            .connection
+            .prepare_cached("select 1 from logs where entry_hash = ?")?;
+        let mut known = HashSet::new();
+        for hash in hashes {
+            if select.exists([hash.as_bytes()])? {
+                known.insert(*hash);
+            }
+        }
+        Ok(known)
+    }
+
+    fn insert(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
+        let mut refused = Vec::new();
+        match self.try_insert(batch, &mut refused) {
+            Err(error) => Err(self.error("cannot store the batch", error)),
+            Ok(_) if !refused.is_empty() => Err(StoreError::Refused {
+                store: self.name.clone(),
+                rows: refused,
+            }),
+            Ok(inserted) => Ok(inserted),
+        }
+    }
+
+    /// Commits the batch if no row is refused.
+    fn try_insert(
+        &mut self,
+        batch: &Batch,
+        refused: &mut Vec<Refused>,
+    ) -> rusqlite::Result<Inserted> {
+        // Immediate: a transaction that starts by reading could not be sure to become the writer.
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut inserted = Inserted::default();
+        for row in &batch.rows {
+            match insert_row(&transaction, &self.insert_log, &self.insert_rule, row) {
+                Ok(true) => inserted.stored += 1,
+                Ok(false) => inserted.known += 1,
+                Err(error) if is_refusal(&error) => refused.push(Refused {
+                    entry: row.entry_hash,
+                    path: row.path.clone(),
+                    reason: error.to_string(),
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        if !refused.is_empty() {
+            transaction.rollback()?;
+            return Ok(inserted);
+        }
+        if let Some(journal) = &batch.journal {
+            transaction
+                .prepare_cached(
+                    "insert or replace into modsec_batches (journal, batch, committed_at)
+                     values (?, ?, datetime('now'))",
+                )?
+                .execute(params![journal, batch.id.as_bytes()])?;
+        }
+        transaction.commit()?;
+        Ok(inserted)
+    }
+
+    fn last_batch(&self, journal: &str) -> rusqlite::Result<Option<BatchId>> {
+        self.connection
+            .prepare_cached("select batch from modsec_batches where journal = ?")?
+            .query_row([journal], |row| row.get(0).map(BatchId::from_bytes))
+            .optional()
+    }
+
+    fn error(&self, what: &str, error: rusqlite::Error) -> StoreError {
+        store_error(&self.name, what, error)
+    }
+}
+
+/// Returns whether the row is new.
+fn insert_row(
+    connection: &Connection,
+    insert_log: &str,
+    insert_rule: &str,
+    row: &Row,
+) -> rusqlite::Result<bool> {
+    let mut log = connection.prepare_cached(insert_log)?;
+    if log.execute(rusqlite::params_from_iter(row.values()))? == 0 {
+        return Ok(false);
+    }
+    let id = connection.last_insert_rowid();
+    let mut insert = connection.prepare_cached(insert_rule)?;
+    for (position, rule) in (0i64..).zip(&row.rule_matches) {
+        let key = [Value::Int(id), Value::Int(position)];
+        insert.execute(rusqlite::params_from_iter(
+            key.into_iter().chain(rule.values()),
+        ))?;
+    }
+    Ok(true)
+}
+
+fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Value::Hash(hash) => ToSqlOutput::Borrowed(ValueRef::Blob(hash.as_bytes())),
+            Value::Time(time) => {
+                ToSqlOutput::Owned(sql_time(time).map_or(rusqlite::types::Value::Null, Into::into))
+            }
+        })
+    }
+}
+
+/// Tells whether the row's own values are the reason: constraints and triggers that somebody
+/// added.
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+    )
+}
+
+fn store_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
+    let store = store.to_owned();
+    let (later, reason) = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (true, "another process holds the database for too long")
+        }
+        Some(ErrorCode::DiskFull) => (true, "the disk is full; make room"),
+        Some(ErrorCode::SystemIoFailure) => (true, "the disk fails; see the system log"),
+        Some(ErrorCode::OutOfMemory) => (true, "there is not enough memory"),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
+            false,
+            "may not write; let this account own the file and its directory",
+        ),
+        Some(ErrorCode::CannotOpen) => (
+            false,
+            "cannot open the file, or make files beside it; see its directory's permissions",
+        ),
+        Some(ErrorCode::NotADatabase) => (
+            false,
+            "the file is not an SQLite database; name another file",
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => (
+            false,
+            "the file is damaged; put it aside and try `sqlite3 FILE .recover`",
+        ),
+        _ => (
+            false,
+            "SQLite does not accept it; are the tables those of this program?",
+        ),
+    };
+    let problem = format!("{what}: {reason}");
+    let source = Some(error.into());
+    if later {
+        StoreError::Unavailable {
+            store,
+            problem,
+            source,
+        }
+    } else {
+        StoreError::Configuration {
+            store,
+            problem,
+            source,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Opening the file, and bringing its tables up to date.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{Database, SqliteStore, Work, store_error};
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// How long one call waits for another process that writes. A batch takes some 30 ms; a
+/// maintenance job such as `vacuum` may take this long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The migrations in order; the version of the tables is the number of those applied.
+const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
+
+/// `synchronous`: a commit is on the disk. `wal_autocheckpoint` in pages of 4 KiB: copying the
+/// log back less often is a third of the work under load. `cache_size` in KiB.
+const SETTINGS: &str = "
+    pragma journal_mode = wal;
+    pragma synchronous = full;
+    pragma wal_autocheckpoint = 8000;
+    pragma journal_size_limit = 67108864;
+    pragma cache_size = -32768;
+";
+
+pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+    let path = path(&options.url)?;
+    let name = format!("sqlite:{}", path.display());
+    let (work, inbox) = mpsc::channel::<Work>();
+    let (reply, answer) = oneshot::channel();
+    let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn({
+        let name = name.clone();
+        move || match connect(name, &path) {
+            Ok(mut database) => {
+                let _ = reply.send(Ok(()));
+                for work in inbox {
+                    work(&mut database);
+                }
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error));
+            }
+        }
+    });
+    let thread = spawned.map_err(|error| StoreError::Unavailable {
+        store: name.clone(),
+        problem: "cannot start a thread".to_owned(),
+        source: Some(error.into()),
+    })?;
+    let store = SqliteStore {
+        name,
+        work: Some(work),
+        thread: Some(thread),
+    };
+    match answer.await {
+        Ok(opened) => opened.map(|()| Box::new(store) as Box<dyn Store>),
+        Err(_) => Err(StoreError::Unavailable {
+            store: store.name(),
+            problem: "the thread of the database ended while opening it".to_owned(),
+            source: None,
+        }),
+    }
+}
+
+/// Accepts `sqlite:PATH` and, as other programs write it, `sqlite:///PATH`.
+fn path(url: &str) -> Result<PathBuf, StoreError> {
+    let path = url.split_once(':').map_or("", |(_, path)| path);
+    let path = path
+        .strip_prefix("//")
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path);
+    // SQLite gives these names a meaning of their own: a database that is gone with the process.
+    if path.is_empty() || path.starts_with(':') || path.starts_with("//") {
+        return Err(StoreError::Configuration {
+            store: "sqlite".to_owned(),
+            problem: format!("{path:?} is not the path of a file; write sqlite:/path/to/file"),
+            source: None,
+        });
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn connect(name: String, path: &Path) -> Result<Database, StoreError> {
+    create(&name, path)?;
+    let failed = |error| store_error(&name, "cannot open the database", error);
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    if connection.is_readonly("main").map_err(failed)? {
+        return Err(StoreError::Configuration {
+            store: name,
+            problem: "the file is read-only for this account; let the account own it".to_owned(),
+            source: None,
+        });
+    }
+    connection.execute_batch(SETTINGS).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(16);
+    migrate(&name, &mut connection)?;
+    Ok(Database::new(name, connection))
+}
+
+/// Makes the file if there is none. Entries have session cookies and passwords in them, so others
+/// may not read it; the group may, which is how a dashboard gets its access.
+fn create(name: &str, path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            let problem = match error.kind() {
+                io::ErrorKind::NotFound => "the file's directory does not exist; make it",
+                io::ErrorKind::PermissionDenied => {
+                    "may not make the file; let this account write to its directory"
+                }
+                _ => "cannot make the file",
+            };
+            Err(StoreError::Configuration {
+                store: name.to_owned(),
+                problem: problem.to_owned(),
+                source: Some(error.into()),
+            })
+        }
+    }
+}
+
+fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
+    let failed = |error| store_error(name, "cannot make the tables", error);
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    // Without a transaction first: in the normal case opening writes nothing and waits for nobody.
+    let mut found = version(connection).map_err(failed)?;
+    if found < newest {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        // Another process may have been faster.
+        found = version(&transaction).map_err(failed)?;
+        apply(&transaction, found).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        return Ok(());
+    }
+    if found > newest {
+        return Err(StoreError::SchemaTooNew {
+            store: name.to_owned(),
+            found,
+            known: newest,
+        });
+    }
+    Ok(())
+}
+
+fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "create table if not exists modsec_migrations (
+             version integer primary key,
+             applied_at text not null
+         )",
+    )?;
+    for (version, statements) in (1i64..).zip(MIGRATIONS) {
+        if version > found {
+            connection.execute_batch(statements)?;
+            connection.execute(
+                "insert into modsec_migrations (version, applied_at) values (?, datetime('now'))",
+                [version],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    if !connection.table_exists(None, "modsec_migrations")? {
+        return Ok(0);
+    }
+    connection.query_row(
+        "select coalesce(max(version), 0) from modsec_migrations",
+        [],
+        |row| row.get(0),
+    )
+}

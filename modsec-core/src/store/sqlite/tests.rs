@@ -1,0 +1,187 @@
+use super::*;
+use crate::store::StoreOptions;
+
+fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
+    let url = format!("sqlite:{}", path.display());
+    let options = StoreOptions {
+        url,
+        defaults_file: None,
+    };
+    runtime().block_on(open(&options))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+}
+
+fn message(result: Result<Box<dyn Store>, StoreError>) -> String {
+    result.err().expect("must not open").to_string()
+}
+
+#[test]
+fn missing_directory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing/logs.db");
+    let text = message(open_file(&path));
+    assert!(
+        text.contains("missing/logs.db") && text.contains("directory does not exist"),
+        "{text}"
+    );
+}
+
+#[test]
+fn file_that_is_no_database_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    let content = "shopping list\n".repeat(100);
+    std::fs::write(&path, &content).unwrap();
+    let text = message(open_file(&path));
+    assert!(text.contains("not an SQLite database"), "{text}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+}
+
+#[test]
+fn directory_in_place_of_the_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = message(open_file(dir.path()));
+    assert!(text.contains("cannot open"), "{text}");
+}
+
+#[test]
+fn database_that_is_gone_with_the_process_is_refused() {
+    for url in ["sqlite:", "sqlite::memory:", "sqlite://"] {
+        let options = StoreOptions {
+            url: url.to_owned(),
+            defaults_file: None,
+        };
+        let text = message(runtime().block_on(open(&options)));
+        assert!(
+            text.contains("not the path of a file"),
+            "input {url:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn newer_tables_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute("insert into modsec_migrations values (99, 'later')", [])
+        .unwrap();
+    let error = open_file(&path).err().unwrap();
+    assert!(
+        matches!(error, StoreError::SchemaTooNew { found: 99, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn table_of_somebody_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("other.db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute("create table logs (line text)", [])
+        .unwrap();
+    let text = message(open_file(&path));
+    assert!(
+        text.contains("are the tables those of this program"),
+        "{text}"
+    );
+    assert!(!connection.table_exists(None, "modsec_migrations").unwrap());
+}
+
+#[test]
+fn full_disk_is_something_to_try_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    // SQLite gives the error of a full disk at this limit, too.
+    connection
+        .execute_batch("pragma max_page_count = 20")
+        .unwrap();
+    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let mut row = crate::store::Row::new(
+        &crate::Record::default(),
+        EntryHash::of(b"a"),
+        &crate::store::Origin::default(),
+        None,
+    );
+    row.uri = Some("x".repeat(60_000));
+    let rows = (0..9u8)
+        .map(|n| Row {
+            entry_hash: EntryHash::of(&[n]),
+            ..row.clone()
+        })
+        .collect();
+    let batch = Batch {
+        id: BatchId::of([]),
+        journal: None,
+        rows,
+    };
+    let error = database.insert(&batch).err().unwrap();
+    assert!(
+        error.is_unavailable() && error.to_string().contains("disk is full"),
+        "{error}"
+    );
+    assert_eq!(database.known(&[EntryHash::of(&[0])]).unwrap().len(), 0);
+}
+
+#[test]
+fn locked_database_is_something_to_try_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let batch = Batch {
+        id: BatchId::of([]),
+        journal: Some("j".to_owned()),
+        rows: Vec::new(),
+    };
+    let error = database.insert(&batch).err().unwrap();
+    assert!(error.is_unavailable(), "{error}");
+    other.execute_batch("rollback").unwrap();
+    assert_eq!(database.insert(&batch).unwrap(), Inserted::default());
+}
+
+#[test]
+fn deleted_entry_takes_its_matches_along_whoever_deletes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "pragma foreign_keys = off;
+             insert into logs (id) values (1), (2);
+             insert into rule_matches (log_id, position) values (1, 0), (1, 1), (2, 0);
+             delete from logs where id = 1",
+        )
+        .unwrap();
+    let left: i64 = connection
+        .query_row("select sum(log_id) from rule_matches", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 2);
+}
+
+#[test]
+fn others_may_not_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o007,
+        0
+    );
+}

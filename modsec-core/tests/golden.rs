@@ -1,0 +1,122 @@
+//! What each real entry decodes to, as a snapshot beside the test.
+//!
+//! A new case is a new file below `tests/data/native-v2`. After a deliberate change, accept the
+//! new snapshots with `INSTA_UPDATE=always cargo test -p modsec-core --test golden` and read the
+//! difference.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use modsec_core::record::{Alert, Body, Header};
+use modsec_core::{Record, format};
+
+#[test]
+fn every_real_entry_decodes_to_its_snapshot() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/native-v2");
+    let mut entries = 0;
+    for dialect in sorted(&data) {
+        for case in fs::read_to_string(dialect.join("cases.tsv"))
+            .unwrap()
+            .lines()
+            .skip(1)
+        {
+            let mut fields = case.split('\t');
+            let (name, file) = (fields.next().unwrap(), fields.next().unwrap());
+            if file == "-" {
+                continue; // the server logged nothing
+            }
+            let bytes = fs::read(dialect.join(file)).unwrap();
+            let record = format::decode(&bytes).unwrap();
+            // Some cases have several requests; the end of the id tells them apart.
+            let snapshot = format!("{name}-{}", &file[file.len() - 8..]);
+            let mut settings = insta::Settings::clone_current();
+            settings.set_snapshot_path(Path::new("snapshots").join(dialect.file_name().unwrap()));
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            settings.set_description(file);
+            settings.bind(|| insta::assert_snapshot!(snapshot, describe(&record)));
+            entries += 1;
+        }
+    }
+    assert_eq!(entries, 217, "entries of real servers");
+}
+
+fn sorted(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Writes all of a record, one fact on a line; bodies and part K by size.
+fn describe(record: &Record<'_>) -> String {
+    let mut out = String::new();
+    let mut line =
+        |name: &str, value: &dyn std::fmt::Debug| writeln!(out, "{name}: {value:?}").unwrap();
+    line("time", &record.time.map(|time| time.to_rfc3339()));
+    line("unique_id", &record.unique_id);
+    line("client", &record.client);
+    line("server", &record.server);
+    line("method", &record.request.method);
+    line("uri", &record.request.uri);
+    line("protocol", &record.request.protocol);
+    line("status_line", &record.response.status_line);
+    line("status", &record.response.status);
+    line("scores", &record.scores);
+    line("phase", &record.phase());
+    line("intercepted", &record.intercepted());
+    line("flags", &record.flags);
+    line("engine", &record.engine);
+    line("uploads", &record.uploads);
+    line(
+        "primary rule",
+        &record.primary().map(|alert| &alert.rule_id),
+    );
+    let rules = record.matched_rules.as_deref().unwrap_or_default();
+    let ids: Vec<String> = rules
+        .iter()
+        .filter_map(|rule| rule.id.as_ref())
+        .map(ToString::to_string)
+        .collect();
+    line(
+        "part K",
+        &record.matched_rules.as_ref().map(|rules| rules.len()),
+    );
+    line("part K ids", &ids.join(" "));
+    for (name, body) in [
+        ("request body", &record.request.body),
+        ("form", &record.request.form),
+        ("response body", &record.response.body),
+    ] {
+        line(name, &body.as_ref().map(summary));
+    }
+    headers(&mut out, "request", &record.request.headers);
+    headers(&mut out, "response", &record.response.headers);
+    record
+        .alerts
+        .iter()
+        .for_each(|alert| self::alert(&mut out, alert));
+    out
+}
+
+fn summary(body: &Body<'_>) -> (u64, String) {
+    let start = &body.kept.as_bytes()[..body.kept.len().min(40)];
+    (body.len, start.escape_ascii().to_string())
+}
+
+fn headers(out: &mut String, of: &str, headers: &[Header<'_>]) {
+    for header in headers {
+        writeln!(out, "{of} header {:?}: {:?}", header.name, header.value).unwrap();
+    }
+}
+
+fn alert(out: &mut String, alert: &Alert<'_>) {
+    let mut shown = alert.clone();
+    shown.raw = format!("{} bytes", alert.raw.len()).into();
+    writeln!(out, "{shown:#?}").unwrap();
+}

@@ -1,0 +1,155 @@
+//! The contract of the stores, clause by clause, on every backend that is compiled in.
+#![cfg(feature = "store-contract")]
+
+use modsec_core::store::contract::{self, Dumped, Fixture, FixtureFuture};
+use modsec_core::store::{MemoryStore, Store};
+
+/// Makes one test of each clause of the contract.
+macro_rules! contract_tests {
+    ($runtime:ident, $fixture:expr; $($clause:ident)*) => {
+        $(
+            #[test]
+            fn $clause() {
+                $runtime(async {
+                    let Some(fixture) = $fixture else { return };
+                    contract::$clause(&fixture).await;
+                });
+            }
+        )*
+    };
+}
+
+macro_rules! whole_contract {
+    ($runtime:ident, $fixture:expr) => {
+        contract_tests! { $runtime, $fixture;
+            nothing_is_stored_by_an_empty_batch
+            rows_are_stored_as_they_are
+            same_entry_twice_is_one_row
+            same_entry_twice_in_one_batch_is_one_row
+            refused_row_fails_its_batch_and_is_named
+            last_batch_is_that_of_the_journal
+            any_text_is_stored_as_it_is
+            invalid_utf8_is_decoded_lossily
+            over_long_values_are_cut
+            extreme_numbers_do_not_fail
+            time_is_the_instant_in_utc
+            thousands_of_rows_keep_their_order
+            rule_matches_keep_their_order
+            reopened_store_has_everything
+            two_stores_share_one_database
+            name_has_no_password
+        }
+    };
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test);
+}
+
+mod memory {
+    use super::*;
+
+    struct Memory(MemoryStore);
+
+    impl Fixture for Memory {
+        fn open(&self) -> FixtureFuture<'_, Box<dyn Store>> {
+            Box::pin(async { Box::new(self.0.clone()) as Box<dyn Store> })
+        }
+
+        fn dump(&self) -> FixtureFuture<'_, Vec<Dumped>> {
+            Box::pin(async { self.0.rows().iter().map(Dumped::from_row).collect() })
+        }
+
+        fn refuse<'a>(&'a self, unique_id: &'a str) -> FixtureFuture<'a, ()> {
+            self.0.refuse(unique_id);
+            Box::pin(async {})
+        }
+    }
+
+    whole_contract!(run, Some(Memory(MemoryStore::new())));
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use modsec_core::store::{LOG_COLUMNS, RULE_COLUMNS, StoreOptions, open};
+    use rusqlite::Connection;
+
+    use super::*;
+
+    struct File(tempfile::TempDir);
+
+    impl File {
+        fn new() -> Option<File> {
+            Some(File(tempfile::tempdir().unwrap()))
+        }
+
+        fn connect(&self) -> Connection {
+            Connection::open(self.0.path().join("logs.db")).unwrap()
+        }
+    }
+
+    impl Fixture for File {
+        fn open(&self) -> FixtureFuture<'_, Box<dyn Store>> {
+            let url = format!("sqlite:{}", self.0.path().join("logs.db").display());
+            let options = StoreOptions {
+                url,
+                defaults_file: None,
+            };
+            Box::pin(async move { open(&options).await.unwrap() })
+        }
+
+        fn dump(&self) -> FixtureFuture<'_, Vec<Dumped>> {
+            let connection = self.connect();
+            let logs = select(&connection, &LOG_COLUMNS, "logs order by id");
+            let ids = select(&connection, &["id"], "logs order by id");
+            let matches = |id: &str| {
+                let from = format!("rule_matches where log_id = {id} order by position");
+                select(&connection, &RULE_COLUMNS, &from)
+            };
+            let dumped = logs
+                .into_iter()
+                .zip(ids)
+                .map(|(columns, id)| Dumped {
+                    columns,
+                    rule_matches: matches(id[0].as_deref().unwrap()),
+                })
+                .collect();
+            Box::pin(async { dumped })
+        }
+
+        fn refuse<'a>(&'a self, unique_id: &'a str) -> FixtureFuture<'a, ()> {
+            self.connect()
+                .execute_batch(&format!(
+                    "create trigger refuse before insert on logs
+                     when new.unique_id = '{unique_id}'
+                     begin select raise(abort, 'refused on request'); end"
+                ))
+                .unwrap();
+            Box::pin(async {})
+        }
+    }
+
+    fn select(connection: &Connection, columns: &[&str], from: &str) -> Vec<Vec<Option<String>>> {
+        let columns: Vec<String> = columns
+            .iter()
+            .map(|column| match *column {
+                "entry_hash" => "lower(hex(entry_hash))".to_owned(),
+                column => format!("cast({column} as text)"),
+            })
+            .collect();
+        let mut select = connection
+            .prepare(&format!("select {} from {from}", columns.join(", ")))
+            .unwrap();
+        select
+            .query_map([], |row| (0..columns.len()).map(|n| row.get(n)).collect())
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    }
+
+    whole_contract!(run, File::new());
+}
