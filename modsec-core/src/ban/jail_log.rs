@@ -16,6 +16,8 @@ use chrono::{DateTime, Local, Utc};
 use ipnet::IpNet;
 use rustix::fs::OFlags;
 
+use crate::record::network_text;
+
 /// Owner may write, group may read: logs name people's addresses.
 const MODE: u32 = 0o640;
 
@@ -62,11 +64,7 @@ fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
     at: &DateTime<Z>,
 ) -> String {
     let time = at.format("%Y-%m-%d %H:%M:%S");
-    if network.prefix_len() == network.max_prefix_len() {
-        format!("{} - {time}\n", network.addr())
-    } else {
-        format!("{network} - {time}\n")
-    }
+    format!("{} - {time}\n", network_text(network))
 }
 
 /// A jail file, held open for appending.

@@ -71,6 +71,13 @@ impl Pieces {
         self.skipping = None;
     }
 
+    /// Returns the beginning of an entry whose rest does not come.
+    pub(super) fn rest(&self) -> Option<&[u8]> {
+        let rest = self.buffer.get(self.used..)?;
+        let opened = Boundary::open(rest).is_some() && self.skipping.is_none();
+        opened.then_some(rest)
+    }
+
     /// Tells whether an entry has begun and not ended.
     pub(super) fn is_open(&self) -> bool {
         self.skipping.is_some() || self.unread() > 0

@@ -21,7 +21,7 @@ use rustix::fs::OFlags;
 
 use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
-use crate::record::parse_network;
+use crate::record::{network_text, parse_network};
 
 /// First words of a state file.
 const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
@@ -289,16 +289,11 @@ pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, bookmark: Option<Bookmark>)
 }
 
 fn write_sighting(text: &mut String, sighting: &Sighting) {
-    let network = sighting.network;
-    let _ = if network.prefix_len() == network.max_prefix_len() {
-        write!(text, "{}", network.addr())
-    } else {
-        write!(text, "{network}")
-    };
     let (start, attacks, before) = sighting.pace;
     let _ = write!(
         text,
-        " {} {} reported={} pace={start}:{attacks}:{before} unreported=",
+        "{} {} {} reported={} pace={start}:{attacks}:{before} unreported=",
+        network_text(sighting.network),
         sighting.in_window,
         sighting.last_seen_ms.div_euclid(1000),
         sighting.reports,

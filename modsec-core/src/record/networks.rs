@@ -43,6 +43,17 @@ pub fn parse_network(text: &str) -> Result<IpNet, NetworksError> {
         })
 }
 
+/// Returns the shortest spelling of a network: of a network of one the address alone.
+///
+/// [`parse_network`] reads it back.
+pub fn network_text(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
+}
+
 /// Clears the bits behind the prefix and turns `::ffff:192.0.2.0/120` into `192.0.2.0/24`.
 fn canonical(network: IpNet) -> IpNet {
     let network = network.trunc();
