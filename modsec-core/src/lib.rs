@@ -1,5 +1,11 @@
 //! Audit-log grammar.
 
+#[cfg(feature = "accounts")]
+pub mod accounts;
+#[cfg(any(feature = "permissions", feature = "program"))]
+mod error_chain;
+#[cfg(feature = "permissions")]
+pub mod permissions;
 #[cfg(feature = "program")]
 pub mod program;
 pub mod record;
