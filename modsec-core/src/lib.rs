@@ -1,10 +1,16 @@
 //! Audit-log grammar.
 
+#[cfg(feature = "accounts")]
+pub mod accounts;
 #[cfg(feature = "recidive")]
 pub mod ban;
 #[cfg(any(feature = "merged-log", feature = "store"))]
 mod entry_hash;
+#[cfg(any(feature = "permissions", feature = "program"))]
+mod error_chain;
 pub mod format;
+#[cfg(feature = "permissions")]
+pub mod permissions;
 #[cfg(feature = "program")]
 pub mod program;
 #[cfg(feature = "recidive")]

@@ -61,7 +61,9 @@ pub use self::counter::Tally;
 pub use self::index_line::IndexLine;
 pub use self::options::{LogSource, Options, OptionsError};
 use self::pace::Pace;
-pub use self::replay::{ReplayError, ReplayOptions, ReplayReport, ReplayedOffender, Tallied, replay};
+pub use self::replay::{
+    ReplayError, ReplayOptions, ReplayReport, ReplayedOffender, Tallied, replay,
+};
 pub use self::run::{RunError, Summary, run};
 pub use self::state::{Loaded, State, StateError};
 use self::table::{Client, SLOT_BYTES, Table};

@@ -47,6 +47,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(feature = "permissions")]
+use rustix::fs::Stat;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
@@ -54,7 +56,9 @@ use tokio::time::timeout;
 use self::engine::Engine;
 pub use self::layout::{Place, day_name, minute_name};
 #[cfg(feature = "recidive")]
-pub(crate) use self::root::{Failure, Root};
+pub(crate) use self::root::Root;
+#[cfg(any(feature = "permissions", feature = "recidive"))]
+pub(crate) use self::root::{Failure, classify};
 pub use self::root::{Refusal, RootError};
 
 /// Which files a [`Watcher`] reports.
@@ -268,6 +272,18 @@ impl Watcher {
     /// Returns how many directories are watched.
     pub fn watched(&self) -> usize {
         self.engine.watched()
+    }
+
+    /// Tells whether the storage directory is there.
+    #[cfg(feature = "permissions")]
+    pub(crate) fn has_root(&self) -> bool {
+        self.engine.has_root()
+    }
+
+    /// Opens the directory at `relative` as [`Directory::handle`] is opened.
+    #[cfg(feature = "permissions")]
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
+        self.engine.open_below(relative)
     }
 
     #[cfg(test)]

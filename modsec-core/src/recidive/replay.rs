@@ -326,13 +326,7 @@ impl Replay<'_> {
         self.wait(client, time.to_utc(), rules, uri);
     }
 
-    fn wait(
-        &mut self,
-        client: IpAddr,
-        at: DateTime<Utc>,
-        rules: Vec<String>,
-        uri: Option<String>,
-    ) {
+    fn wait(&mut self, client: IpAddr, at: DateTime<Utc>, rules: Vec<String>, uri: Option<String>) {
         self.arrivals += 1;
         self.waiting.push(Reverse(Attack {
             at,
@@ -380,8 +374,9 @@ impl Replay<'_> {
     fn drop_details(&mut self, now: DateTime<Utc>) {
         let quiet = self.options.ledger.find_time.saturating_mul(2);
         let reported = |detail: &Detail| detail.reports > 0;
-        self.details
-            .retain(|_, detail| reported(detail) || (now - detail.last).to_std().is_ok_and(|age| age < quiet));
+        self.details.retain(|_, detail| {
+            reported(detail) || (now - detail.last).to_std().is_ok_and(|age| age < quiet)
+        });
         if self.details.len() > MAX_DETAILS / 2 {
             self.details.retain(|_, detail| reported(detail));
         }
@@ -541,7 +536,14 @@ mod tests {
             let offenders: Vec<String> = report
                 .offenders
                 .iter()
-                .map(|o| format!("{} {} {}", o.client, o.attacks, o.reported_at[0].format("%S")))
+                .map(|o| {
+                    format!(
+                        "{} {} {}",
+                        o.client,
+                        o.attacks,
+                        o.reported_at[0].format("%S")
+                    )
+                })
                 .collect();
             assert_eq!(
                 offenders,

@@ -9,13 +9,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::Errno;
 
 use super::seen::EntryKey;
 use crate::format;
 use crate::format::native::{Boundary, Excerpts, Outline};
 use crate::storage_dir::MAX_ENTRY_BYTES;
-use crate::watch::{Failure, Refusal, Root, RootError};
+use crate::watch::{Failure, Root, RootError, classify};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
 const WHOLE: u64 = 1 << 20;
@@ -157,14 +156,6 @@ impl Tree {
         let file = File::from(openat(handle, name, flags, Mode::empty()).map_err(classify)?);
         let meta = file.metadata().map_err(|_| Failure::Gone)?;
         Ok((file, meta))
-    }
-}
-
-fn classify(errno: Errno) -> Failure {
-    match errno {
-        Errno::NOENT | Errno::STALE => Failure::Gone,
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Failure::Exhausted,
-        _ => Failure::Refused(Refusal::Unreadable),
     }
 }
 
