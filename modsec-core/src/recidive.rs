@@ -44,6 +44,7 @@ mod reporter;
 mod run;
 mod saver;
 mod seen;
+mod show;
 mod state;
 mod table;
 mod tail;
@@ -65,6 +66,7 @@ pub use self::replay::{
     ReplayError, ReplayOptions, ReplayReport, ReplayedOffender, Tallied, replay,
 };
 pub use self::run::{RunError, Summary, run};
+pub use self::show::{Status, StatusRow};
 pub use self::state::{Loaded, State, StateError};
 use self::table::{Client, SLOT_BYTES, Table};
 use self::window::{Limit, Window};

@@ -522,7 +522,7 @@ mod tests {
         for second in [3, 0, 2, 1] {
             for client in ["192.0.2.7", "2001:db8::1"] {
                 let entry = attack(client, second);
-                log += &format!("{entry}\n");
+                log.extend([&*entry, "\n"]);
                 let name = format!("20260822-10150{second}-{}", client.len());
                 fs::write(minute.join(name), entry).unwrap();
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::backlog::Backlog;
 use super::claims::Claims;
@@ -19,7 +19,7 @@ use super::state::{State, to_bytes};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerCounts, Offender, Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
-use crate::program::{Hangups, Service, Stop};
+use crate::program::{Service, Signals};
 use crate::watch::{Event, Files, WatchError, Watcher};
 
 /// How often logs are looked at and what is due is done.
@@ -88,25 +88,29 @@ pub struct Summary {
     pub truncated: u64,
 }
 
-/// Counts attacks and reports offenders until `stop` is requested.
+/// Counts attacks and reports offenders until a stop is requested.
 ///
 /// What is in the storage directory already is counted too, minute by minute; what an earlier run
-/// counted is not counted again (state file). A hangup reopens the jail file.
+/// counted is not counted again (state file). A hangup calls `on_hangup` and reopens the jail file.
 ///
 /// # Errors
 /// [`RunError`]. Once running, nothing but a failing inotify ends it: a storage directory that is
 /// away, a full disk and a log that cannot be read are reported and tried again.
 pub async fn run(
     options: &Options,
-    mut stop: Stop,
-    mut hangups: Hangups,
+    signals: Signals,
     service: &Service,
+    mut on_hangup: impl FnMut(),
 ) -> Result<Summary, RunError> {
+    let Signals {
+        mut stop,
+        mut hangups,
+    } = signals;
     let mut session = Session::new(options)?;
     let mut watcher = options.storage_dir.as_deref().map(watch).transpose()?;
     info!("started");
     if watcher.is_none() {
-        service.ready();
+        ready(service);
     }
     let mut alive = Instant::now();
     loop {
@@ -120,7 +124,10 @@ pub async fn run(
         tokio::select! {
             biased;
             () = stop.wait() => break,
-            () = hangups.next() => session.reporter.reopen(),
+            () = hangups.next() => {
+                on_hangup();
+                session.reporter.reopen();
+            }
             event = next_event(&mut watcher) => {
                 session.event(event?, service);
                 for _ in 0..SLICE * 16 {
@@ -136,6 +143,11 @@ pub async fn run(
     }
     service.stopping();
     session.finish().await
+}
+
+fn ready(service: &Service) {
+    debug!("ready");
+    service.ready();
 }
 
 fn watch(path: &Path) -> Result<Watcher, WatchError> {
@@ -255,13 +267,13 @@ impl<'o> Session<'o> {
             Event::Rescan(reason) => {
                 info!(%reason, "walking the storage directory");
                 self.walk();
-                service.ready();
+                ready(service);
             }
             Event::Lost(error) => {
                 warn!(%error, "storage directory not usable, waiting for it");
                 self.tree = None;
                 self.backlog = None;
-                service.ready();
+                ready(service);
             }
             _ => {}
         }
@@ -353,7 +365,10 @@ impl<'o> Session<'o> {
                     let after = self.walk_after;
                     self.file(&path, Which::Found { after });
                 }
-                None => self.backlog = None,
+                None => {
+                    self.backlog = None;
+                    info!("storage directory walked");
+                }
             }
         }
         if let Some(follow) = &mut self.follow {

@@ -137,6 +137,11 @@ impl State {
         &self.sightings
     }
 
+    #[cfg(test)]
+    pub(super) fn add(&mut self, sighting: Sighting) {
+        self.sightings.push(sighting);
+    }
+
     pub(super) fn bookmark(&self) -> Option<Bookmark> {
         self.bookmark
     }
