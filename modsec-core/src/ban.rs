@@ -4,4 +4,4 @@
 
 mod jail_log;
 
-pub use self::jail_log::{JailLog, JailLogError, jail_line};
+pub use self::jail_log::{JailLog, JailLogError, JailMark, jail_line};

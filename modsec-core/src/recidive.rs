@@ -198,7 +198,7 @@ impl LedgerOptions {
 pub struct Offender {
     /// The client: an address as a network of one, or a wider network.
     pub network: IpNet,
-    /// Time of the attack that made it one (part A).
+    /// Time of the last attack of those that made it one (part A), in whole milliseconds.
     pub at: DateTime<Utc>,
     /// Attacks within the find time before that, about; see [`Sighting::in_window`].
     pub attacks: u32,
@@ -326,14 +326,12 @@ impl Ledger {
             known.last_seen = ms;
         }
         known.pace.add(ms, find_time);
-        if !known.window.add(ms, self.limit) {
-            return None;
-        }
+        let last = known.window.add(ms, self.limit)?;
         known.reports = known.reports.saturating_add(1);
         self.counts.reports += 1;
         Some(Offender {
             network,
-            at,
+            at: DateTime::from_timestamp_millis(last).unwrap_or(at),
             attacks: known.pace.in_window(ms, find_time),
             reports: known.reports,
         })

@@ -7,19 +7,24 @@
 //!
 //! Local time, because Fail2ban takes a time without a zone for local.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Local, Utc};
+use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 use rustix::fs::OFlags;
 
-use crate::record::network_text;
+use crate::record::{network_text, parse_network};
 
 /// Owner may write, group may read: logs name people's addresses.
 const MODE: u32 = 0o640;
+/// How a time is written.
+const TIME: &str = "%Y-%m-%d %H:%M:%S";
+/// Bytes that are read back at most: lines of one interval between two saves of the state.
+const MAX_READ_BACK: u64 = 1 << 20;
 
 /// Why a line did not get into the jail file.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +68,7 @@ fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
     network: IpNet,
     at: &DateTime<Z>,
 ) -> String {
-    let time = at.format("%Y-%m-%d %H:%M:%S");
+    let time = at.format(TIME);
     format!("{} - {time}\n", network_text(network))
 }
 
@@ -77,6 +82,21 @@ pub struct JailLog {
     file: File,
     /// The file ends inside a line, left by a crash or a full disk.
     torn: bool,
+    /// Clients and times of lines that an interrupted run wrote and does not know of.
+    written_before: HashMap<IpNet, Vec<NaiveDateTime>>,
+    /// Where those lines begin.
+    known_until: Option<JailMark>,
+}
+
+/// A place in a jail file, to tell later what was written behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JailMark {
+    /// Device of the file.
+    pub device: u64,
+    /// Inode of the file.
+    pub inode: u64,
+    /// Bytes from the start.
+    pub len: u64,
 }
 
 impl JailLog {
@@ -87,7 +107,68 @@ impl JailLog {
     pub fn open(path: impl Into<PathBuf>) -> Result<JailLog, JailLogError> {
         let path = path.into();
         let (file, torn) = open_file(&path)?;
-        Ok(JailLog { path, file, torn })
+        Ok(JailLog {
+            path,
+            file,
+            torn,
+            written_before: HashMap::new(),
+            known_until: None,
+        })
+    }
+
+    /// Takes note of the lines behind `mark`, so that those are not written again.
+    ///
+    /// For a run that continues one that was killed: attacks it has counted since its state was
+    /// saved are counted again, and lead to the same reports. Each such line answers for one
+    /// report of its client that is not later than it.
+    ///
+    /// # Errors
+    /// [`JailLogError::Open`] if the file cannot be read.
+    pub fn skip_written_since(&mut self, mark: JailMark) -> Result<(), JailLogError> {
+        let failed = |source| JailLogError::Open {
+            path: self.path.clone(),
+            source,
+        };
+        let now = self.end().map_err(failed)?;
+        if (now.device, now.inode) != (mark.device, mark.inode) || now.len <= mark.len {
+            return Ok(());
+        }
+        let start = mark.len.max(now.len.saturating_sub(MAX_READ_BACK));
+        let mut text = Vec::new();
+        self.file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut rest = (&self.file).take(MAX_READ_BACK);
+        rest.read_to_end(&mut text).map_err(failed)?;
+        for line in String::from_utf8_lossy(&text).lines() {
+            if let Some((network, at)) = read_line(line) {
+                self.written_before.entry(network).or_default().push(at);
+            }
+        }
+        self.known_until = Some(mark);
+        Ok(())
+    }
+
+    /// Forgets the lines that an interrupted run wrote, once its attacks have been counted again.
+    pub fn forget_written_before(&mut self) {
+        self.written_before.clear();
+        self.known_until = None;
+    }
+
+    /// Returns the place behind which there may be lines for attacks that nobody has counted: the
+    /// end of the file, or an earlier one while lines of an interrupted run are waited for.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn mark(&self) -> io::Result<JailMark> {
+        self.known_until.map_or_else(|| self.end(), Ok)
+    }
+
+    fn end(&self) -> io::Result<JailMark> {
+        let meta = self.file.metadata()?;
+        Ok(JailMark {
+            device: meta.dev(),
+            inode: meta.ino(),
+            len: meta.len(),
+        })
     }
 
     /// Opens the file at the path anew, as after SIGHUP. On failure the old one stays in use.
@@ -104,6 +185,9 @@ impl JailLog {
     /// # Errors
     /// After an error the file is as it was, as far as the system allowed; try again later.
     pub fn report(&mut self, network: IpNet, at: DateTime<Utc>) -> Result<(), JailLogError> {
+        if self.is_written_before(network, at) {
+            return Ok(());
+        }
         if self.was_rotated() {
             self.reopen()?;
         }
@@ -127,6 +211,18 @@ impl JailLog {
         Ok(())
     }
 
+    fn is_written_before(&mut self, network: IpNet, at: DateTime<Utc>) -> bool {
+        let at = at.with_timezone(&Local).naive_local();
+        let Some(times) = self.written_before.get_mut(&network) else {
+            return false;
+        };
+        // Lines have whole seconds.
+        let place = times
+            .iter()
+            .position(|&written| at < written + TimeDelta::seconds(1));
+        place.map(|place| times.swap_remove(place)).is_some()
+    }
+
     /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -138,6 +234,13 @@ impl JailLog {
         let open = self.file.metadata().map(id).ok();
         std::fs::symlink_metadata(&self.path).map(id).ok() != open
     }
+}
+
+/// Reads a line of ours back.
+fn read_line(line: &str) -> Option<(IpNet, NaiveDateTime)> {
+    let (client, time) = line.split_once(" - ")?;
+    let at = NaiveDateTime::parse_from_str(time, TIME).ok()?;
+    Some((parse_network(client).ok()?, at))
 }
 
 fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
@@ -282,6 +385,41 @@ mod tests {
         fs::File::create(&path).unwrap().set_len(0).unwrap();
         jail.report(net("192.0.2.4"), time).unwrap();
         assert!(fs::read_to_string(&path).unwrap().starts_with("192.0.2.4 "));
+    }
+
+    #[test]
+    fn what_a_killed_run_wrote_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jail.log");
+        let mut jail = JailLog::open(&path).unwrap();
+        jail.report(net("192.0.2.1"), at("2026-08-22T10:15:00Z"))
+            .unwrap();
+        let mark = jail.mark().unwrap();
+        jail.report(net("192.0.2.2"), at("2026-08-22T10:15:01Z"))
+            .unwrap();
+        jail.report(net("2001:db8::/64"), at("2026-08-22T10:15:01Z"))
+            .unwrap();
+        let mut jail = JailLog::open(&path).unwrap();
+        jail.skip_written_since(mark).unwrap();
+        for (client, time, want) in [
+            ("192.0.2.1", "2026-08-22T10:15:00Z", 4),
+            ("192.0.2.2", "2026-08-22T10:15:01.999Z", 4),
+            ("192.0.2.2", "2026-08-22T10:15:01.999Z", 5),
+            ("2001:db8::/64", "2026-08-22T10:15:02Z", 6),
+            ("2001:db8::/64", "2026-08-22T10:15:00Z", 6),
+            ("2001:db8::/64", "2026-08-22T10:15:00Z", 7),
+        ] {
+            jail.report(net(client), at(time)).unwrap();
+            let lines = fs::read_to_string(&path).unwrap().lines().count();
+            assert_eq!(lines, want, "{client} {time}");
+        }
+        assert_eq!(
+            jail.mark().unwrap(),
+            mark,
+            "another interruption finds the same"
+        );
+        jail.forget_written_before();
+        assert_ne!(jail.mark().unwrap(), mark);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! gone through one after the other, but minute by minute across all of them.
 
 use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -17,7 +18,12 @@ use crate::storage_dir::{EntryName, MinuteDir, StorageDir, StorageDirError};
 pub(super) struct Backlog {
     minutes: VecDeque<(MinuteDir, PathBuf)>,
     listing: Option<(PathBuf, Dir)>,
+    /// Files of the listing that come next, the last one first.
+    names: Vec<OsString>,
 }
+
+/// Names that are sorted at a time. A minute with more of them is read in pieces.
+const SORTED: usize = 4096;
 
 impl Backlog {
     /// Collects the directories of all minutes below `tree`, not the files in them.
@@ -38,6 +44,7 @@ impl Backlog {
         Ok(Backlog {
             minutes: minutes.into(),
             listing: None,
+            names: Vec::new(),
         })
     }
 
@@ -45,11 +52,11 @@ impl Backlog {
     pub(super) fn next(&mut self, tree: &Tree) -> Option<PathBuf> {
         loop {
             if let Some((path, listing)) = &mut self.listing {
-                for entry in listing.by_ref().flatten() {
-                    let name = std::ffi::OsStr::from_bytes(entry.file_name().to_bytes());
-                    if EntryName::parse(name.as_bytes()).is_some() {
-                        return Some(path.join(name));
-                    }
+                if self.names.is_empty() {
+                    self.names = names(listing);
+                }
+                if let Some(name) = self.names.pop() {
+                    return Some(path.join(name));
                 }
             }
             let (_, path) = self.minutes.pop_front()?;
@@ -58,6 +65,18 @@ impl Backlog {
             self.listing = listing.map(|listing| (path, listing));
         }
     }
+}
+
+/// Reads some names of entries, in reverse: a name begins with its time.
+fn names(listing: &mut Dir) -> Vec<OsString> {
+    let mut names: Vec<OsString> = listing
+        .flatten()
+        .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+        .filter(|name| EntryName::parse(name.as_bytes()).is_some())
+        .take(SORTED)
+        .collect();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names
 }
 
 #[cfg(test)]
@@ -70,6 +89,7 @@ mod tests {
     fn minutes_come_in_order_across_all_users() {
         let dir = tempfile::tempdir().unwrap();
         for path in [
+            "site1/20260822/20260822-1015/20260822-101501-b",
             "site1/20260822/20260822-1015/20260822-101500-a",
             "site1/20260822/20260822-1017/20260822-101700-d",
             "site2/20260822/20260822-1016/20260822-101600-c",
@@ -87,6 +107,6 @@ mod tests {
         let names: Vec<String> = std::iter::from_fn(|| backlog.next(&tree))
             .map(|path| path.file_name().unwrap().to_str().unwrap()[16..].to_owned())
             .collect();
-        assert_eq!(names, ["flat", "a", "c", "d"]);
+        assert_eq!(names, ["flat", "a", "b", "c", "d"]);
     }
 }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tracing::{error, info, warn};
 
 use super::Offender;
-use crate::ban::{JailLog, JailLogError, jail_line};
+use crate::ban::{JailLog, JailLogError, JailMark, jail_line};
 
 /// Lines kept while the jail file cannot be written, 40 bytes each.
 const MAX_UNSENT: usize = 1 << 16;
@@ -24,9 +24,18 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Opens the jail file; without one, lines go to standard output.
-    pub(super) fn open(path: Option<&Path>) -> Result<Reporter, JailLogError> {
+    ///
+    /// What an interrupted run wrote behind `mark` is not written again.
+    pub(super) fn open(
+        path: Option<&Path>,
+        mark: Option<JailMark>,
+    ) -> Result<Reporter, JailLogError> {
+        let mut jail = path.map(JailLog::open).transpose()?;
+        if let Some((jail, mark)) = jail.as_mut().zip(mark) {
+            jail.skip_written_since(mark)?;
+        }
         Ok(Reporter {
-            jail: path.map(JailLog::open).transpose()?,
+            jail,
             unsent: VecDeque::new(),
             lost: 0,
         })
@@ -72,6 +81,18 @@ impl Reporter {
             self.unsent.pop_front();
         }
         true
+    }
+
+    /// Returns how far the jail file has been written.
+    pub(super) fn mark(&self) -> Option<JailMark> {
+        self.jail.as_ref()?.mark().ok()
+    }
+
+    /// Forgets what an interrupted run wrote.
+    pub(super) fn forget_written_before(&mut self) {
+        self.jail
+            .iter_mut()
+            .for_each(JailLog::forget_written_before);
     }
 
     /// Opens the jail file anew, after SIGHUP.

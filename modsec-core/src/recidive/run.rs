@@ -15,7 +15,7 @@ use super::counter::Counter;
 use super::follow::Follow;
 use super::reporter::Reporter;
 use super::saver::Saver;
-use super::state::{State, to_bytes};
+use super::state::{Marks, State, to_bytes};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerCounts, Offender, Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
@@ -35,6 +35,9 @@ const MAX_UNFINISHED: usize = 4096;
 const WALK_OVERLAP: i64 = 10_000_000_000;
 /// Clients are forgotten when they have not attacked for that long, or for two find times.
 const KEEP: Duration = Duration::from_secs(86_400);
+/// Time for counting again what an interrupted run had counted since its last save; if the backlog
+/// takes longer, until its end.
+const RESUME: Duration = Duration::from_secs(60);
 
 /// Why a run could not begin or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +110,9 @@ pub async fn run(
         mut hangups,
     } = signals;
     let mut session = Session::new(options)?;
+    // From here on the state tells what an interrupted run has written, and a state file that
+    // cannot be written is found out now.
+    session.save_now().await?;
     let mut watcher = options.storage_dir.as_deref().map(watch).transpose()?;
     info!("started");
     if watcher.is_none() {
@@ -199,8 +205,10 @@ struct Session<'o> {
     summary: Summary,
     next_tick: Instant,
     /// What was counted when the state was saved last.
-    saved: (Tally, Option<super::state::Bookmark>),
+    saved: (Tally, Marks),
     told_full: bool,
+    /// When the attacks that an interrupted run counted last must have been counted again.
+    resume_until: Option<Instant>,
 }
 
 impl<'o> Session<'o> {
@@ -235,7 +243,7 @@ impl<'o> Session<'o> {
         });
         let jail = (!options.dry_run).then_some(&*options.jail_file);
         Ok(Session {
-            reporter: Reporter::open(jail)?,
+            reporter: Reporter::open(jail, state.jail())?,
             saver: (!options.dry_run)
                 .then(|| Saver::new(options.state_file.clone(), options.save_every)),
             follow: follow.transpose()?,
@@ -247,8 +255,9 @@ impl<'o> Session<'o> {
             unfinished: VecDeque::new(),
             summary: Summary::default(),
             next_tick: Instant::now(),
-            saved: (Tally::default(), state.bookmark()),
+            saved: (Tally::default(), Marks::default()),
             told_full: false,
+            resume_until: Some(Instant::now() + RESUME),
             counter: Counter {
                 attacks: options.attacks.clone(),
                 proxies: options.proxies.clone(),
@@ -395,6 +404,13 @@ impl<'o> Session<'o> {
         if self.unfinished.front().is_some_and(stale) {
             self.read_unfinished();
         }
+        let resumed = self
+            .resume_until
+            .is_some_and(|until| until < Instant::now());
+        if resumed && self.backlog.is_none() {
+            self.resume_until = None;
+            self.reporter.forget_written_before();
+        }
         let counts = self.counter.ledger.counts();
         if counts.evicted > 0 && !self.told_full {
             self.told_full = true;
@@ -417,8 +433,8 @@ impl<'o> Session<'o> {
     }
 
     async fn save(&mut self) {
-        let bookmark = self.follow.as_ref().and_then(Follow::bookmark);
-        let now = (self.counter.tally, bookmark);
+        let marks = self.marks();
+        let now = (self.counter.tally, marks);
         let Some(saver) = &mut self.saver else {
             return;
         };
@@ -427,17 +443,31 @@ impl<'o> Session<'o> {
             let keep = KEEP.max(self.options.ledger.find_time.saturating_mul(2));
             self.counter.ledger.forget(keep, Utc::now());
             let Counter { ledger, seen, .. } = &self.counter;
-            saver.save(|| to_bytes(ledger, seen, bookmark)).await;
+            saver.save(|| to_bytes(ledger, seen, marks)).await;
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            bookmark: self.follow.as_ref().and_then(Follow::bookmark),
+            jail: self.reporter.mark(),
+        }
+    }
+
+    /// Saves at once and waits for it.
+    async fn save_now(&mut self) -> Result<(), StateError> {
+        let marks = self.marks();
+        self.saved = (self.counter.tally, marks);
+        let Counter { ledger, seen, .. } = &self.counter;
+        match &mut self.saver {
+            Some(saver) => saver.save_now(to_bytes(ledger, seen, marks)).await,
+            None => Ok(()),
         }
     }
 
     async fn finish(mut self) -> Result<Summary, RunError> {
         let lines = self.reporter.finish();
-        let bookmark = self.follow.as_ref().and_then(Follow::bookmark);
-        if let Some(saver) = &mut self.saver {
-            let Counter { ledger, seen, .. } = &self.counter;
-            saver.finish(to_bytes(ledger, seen, bookmark)).await?;
-        }
+        self.save_now().await?;
         if lines > 0 {
             let path = self.options.jail_file.clone();
             error!(?path, "ended with offenders not handed over");

@@ -53,8 +53,8 @@ impl Saver {
         self.running = Some(spawn_blocking(move || save(&path, &bytes)));
     }
 
-    /// Saves for the last time.
-    pub(super) async fn finish(&mut self, bytes: Vec<u8>) -> Result<(), StateError> {
+    /// Saves at once and waits for it.
+    pub(super) async fn save_now(&mut self, bytes: Vec<u8>) -> Result<(), StateError> {
         self.wait().await;
         save(&self.path, &bytes)
     }

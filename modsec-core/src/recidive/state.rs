@@ -21,6 +21,7 @@ use rustix::fs::OFlags;
 
 use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
+use crate::ban::JailMark;
 use crate::record::{network_text, parse_network};
 
 /// First words of a state file.
@@ -79,6 +80,7 @@ pub(super) struct Bookmark {
 pub struct State {
     sightings: Vec<Sighting>,
     bookmark: Option<Bookmark>,
+    jail: Option<JailMark>,
     counted: Vec<(EntryKey, i64)>,
     forgotten_until: i64,
 }
@@ -146,6 +148,10 @@ impl State {
         self.bookmark
     }
 
+    pub(super) fn jail(&self) -> Option<JailMark> {
+        self.jail
+    }
+
     pub(super) fn seen(&self) -> Seen {
         Seen::restore(self.counted.iter().copied(), self.forgotten_until)
     }
@@ -200,12 +206,16 @@ impl State {
         let (keyword, rest) = comment.split_once(' ')?;
         match keyword {
             "read" => {
-                let mut numbers = rest.split(' ').map(|number| number.parse().ok());
+                let [device, inode, offset] = three_numbers(rest)?;
                 self.bookmark = Some(Bookmark {
-                    device: numbers.next()??,
-                    inode: numbers.next()??,
-                    offset: numbers.next()??,
+                    device,
+                    inode,
+                    offset,
                 });
+            }
+            "reported" => {
+                let [device, inode, len] = three_numbers(rest)?;
+                self.jail = Some(JailMark { device, inode, len });
             }
             "forgotten" => self.forgotten_until = rest.parse().ok()?,
             "counted" => {
@@ -220,6 +230,11 @@ impl State {
         }
         Some(())
     }
+}
+
+fn three_numbers(text: &str) -> Option<[u64; 3]> {
+    let mut numbers = text.split(' ').map(|number| number.parse().ok());
+    Some([numbers.next()??, numbers.next()??, numbers.next()??])
 }
 
 fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighting> {
@@ -261,17 +276,29 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
     Some(sighting)
 }
 
+/// Places in files, as they belong to a state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// How far the log has been read.
+    pub(super) bookmark: Option<Bookmark>,
+    /// How far the jail file has been written.
+    pub(super) jail: Option<JailMark>,
+}
+
 /// Returns the bytes of a state file.
-pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, bookmark: Option<Bookmark>) -> Vec<u8> {
+pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, marks: Marks) -> Vec<u8> {
     let mut text = format!("{HEADER}\n");
     // Writing to a string cannot fail.
     if let Some(Bookmark {
         device,
         inode,
         offset,
-    }) = bookmark
+    }) = marks.bookmark
     {
         let _ = writeln!(text, "# read {device} {inode} {offset}");
+    }
+    if let Some(JailMark { device, inode, len }) = marks.jail {
+        let _ = writeln!(text, "# reported {device} {inode} {len}");
     }
     if seen.forgotten_until() != 0 {
         let _ = writeln!(text, "# forgotten {}", seen.forgotten_until());
@@ -388,7 +415,12 @@ mod tests {
             inode: 2,
             offset: 3,
         });
-        let bytes = to_bytes(&ledger, &seen, bookmark);
+        let jail = Some(JailMark {
+            device: 4,
+            inode: 5,
+            len: 6,
+        });
+        let bytes = to_bytes(&ledger, &seen, Marks { bookmark, jail });
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(
             text.contains("\n192.0.2.1 4 1787393700 reported=1 "),
@@ -413,6 +445,7 @@ mod tests {
         }
         assert_eq!(loaded.state.sightings.len(), want.len());
         assert_eq!(loaded.state.bookmark, bookmark);
+        assert_eq!(loaded.state.jail, jail);
         assert_eq!(loaded.state.counted, seen.iter().collect::<Vec<_>>());
     }
 
@@ -491,7 +524,7 @@ mod tests {
             let mut ledger = ledger();
             read(line.as_bytes()).state.sightings().iter().for_each(|s| ledger.restore(s));
             ledger.strike("192.0.2.1".parse().unwrap(), DateTime::from_timestamp(0, 0).unwrap());
-            to_bytes(&ledger, &Seen::default(), None);
+            to_bytes(&ledger, &Seen::default(), Marks::default());
         }
     }
 }

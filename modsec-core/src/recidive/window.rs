@@ -26,20 +26,19 @@ pub(super) fn capacity(threshold: usize) -> usize {
 }
 
 impl Window {
-    /// Adds an attack; tells whether it is the one that makes `threshold` within the find time,
-    /// and if so forgets those.
-    pub(super) fn add(&mut self, at: i64, limit: Limit) -> bool {
+    /// Adds an attack; if it is the one that makes `threshold` within the find time, forgets those
+    /// and returns the time of the last of them.
+    pub(super) fn add(&mut self, at: i64, limit: Limit) -> Option<i64> {
         let place = self.times.partition_point(|&time| time <= at);
         self.grow(limit);
         self.times.insert(place, at);
         if let Some(first) = self.due(place, limit) {
-            self.times.drain(first..first + limit.threshold);
-            return true;
+            return self.times.drain(first..first + limit.threshold).last();
         }
         if self.times.len() > capacity(limit.threshold) {
             self.drop_farthest(at);
         }
-        false
+        None
     }
 
     /// Returns where `threshold` attacks within the find time start, `place` being one of them.
@@ -107,7 +106,7 @@ mod tests {
         times
             .iter()
             .copied()
-            .filter(|&at| window.add(at, LIMIT))
+            .filter_map(|at| window.add(at, LIMIT))
             .collect()
     }
 
@@ -121,8 +120,8 @@ mod tests {
             (&[0, 1, 2, 3, 4, 5], &[2, 5]),
             (&[0, 1, 2, 3, 4, 13], &[2, 13]),
             (&[0, 1, 2, 3, 4, 14], &[2]),
-            (&[10, 0, 5], &[5]),
-            (&[20, 11, 10, 0], &[10]),
+            (&[10, 0, 5], &[10]),
+            (&[20, 11, 10, 0], &[20]),
         ] {
             assert_eq!(reports(times), want, "{times:?}");
         }
@@ -135,7 +134,7 @@ mod tests {
             find_time: 10,
         };
         let mut window = Window::default();
-        assert!((0..5).all(|at| window.add(at, limit)));
+        assert!((0..5).all(|at| window.add(at, limit) == Some(at)));
         assert!(window.times().is_empty());
     }
 
