@@ -10,7 +10,7 @@ mod escape;
 pub mod native;
 mod rule_match;
 mod scores;
-mod timestamp;
+pub(crate) mod timestamp;
 
 use std::fmt;
 

@@ -57,8 +57,14 @@
 //! | `recidive` | the offender ledger and the jail file |
 //! | `program` | log set-up, stop signals, exit codes, PID file |
 
+#[cfg(feature = "accounts")]
+pub mod accounts;
+#[cfg(feature = "recidive")]
+pub mod ban;
 #[cfg(any(feature = "merged-log", feature = "store"))]
 mod entry_hash;
+#[cfg(any(feature = "permissions", feature = "program"))]
+mod error_chain;
 pub mod format;
 #[cfg(feature = "ingest")]
 pub mod ingest;
@@ -66,8 +72,12 @@ pub mod ingest;
 pub mod json;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
+#[cfg(feature = "permissions")]
+pub mod permissions;
 #[cfg(feature = "program")]
 pub mod program;
+#[cfg(feature = "recidive")]
+pub mod recidive;
 pub mod record;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;

@@ -23,7 +23,6 @@
 //! }
 //! ```
 
-mod accounts;
 mod logging;
 mod paths;
 mod pid_file;
@@ -31,17 +30,16 @@ mod service;
 mod signals;
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
-pub use self::accounts::{Account, AccountError, Accounts};
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
 pub use self::paths::DefaultPaths;
 pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::Service;
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
+pub use crate::error_chain::error_chain;
 
 /// How a program ends; the number is its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,54 +95,9 @@ pub fn fail(error: &dyn Error) -> Exit {
     Exit::Failed
 }
 
-/// Returns `error` and its causes as `a: b: c`.
-///
-/// A cause that the text before it already ends with is not repeated. Control characters are
-/// escaped, because paths and names in errors may have been chosen by a stranger.
-pub fn error_chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            let _ = write!(text, ": {next}");
-        }
-        cause = error.source();
-    }
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control();
-            escaped
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!escaped).then_some(c))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer: no space")]
-    struct Outer(#[source] io::Error);
-
-    #[test]
-    fn the_chain_is_one_line_without_repetition_and_without_control_bytes() {
-        let error = ProgramError::LogFile {
-            path: PathBuf::from("/var/log/a\x1b[31m\nb"),
-            source: io::Error::other("no space"),
-        };
-        assert_eq!(
-            error_chain(&error),
-            "cannot open log file /var/log/a\\u{1b}[31m\\nb: create its directory or choose \
-             another --log-file: no space"
-        );
-        let outer = Outer(io::Error::other("no space"));
-        assert_eq!(error_chain(&outer), "outer: no space");
-    }
 
     #[test]
     fn exit_statuses_are_the_documented_ones() {

@@ -4,13 +4,17 @@
 //! give is `None` or empty, never invented.
 
 mod address;
+mod client;
 mod flags;
+mod networks;
 mod severity;
 
 use chrono::{DateTime, FixedOffset};
 
 pub use self::address::{Endpoint, parse_ip};
+pub use self::client::{ClientHeader, ParseClientHeaderError, TrustedProxies};
 pub use self::flags::{Flag, Flags};
+pub use self::networks::{Networks, NetworksError, network_text, parse_network};
 pub use self::severity::Severity;
 use crate::text::Text;
 

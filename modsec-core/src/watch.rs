@@ -47,12 +47,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(feature = "permissions")]
+use rustix::fs::Stat;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use self::engine::Engine;
 pub use self::layout::{Place, day_name, minute_name};
+#[cfg(feature = "recidive")]
+pub(crate) use self::root::Root;
+#[cfg(any(feature = "permissions", feature = "recidive"))]
+pub(crate) use self::root::{Failure, classify};
 pub use self::root::{Refusal, RootError};
 
 /// Which files a [`Watcher`] reports.
@@ -268,6 +274,18 @@ impl Watcher {
         self.engine.watched()
     }
 
+    /// Tells whether the storage directory is there.
+    #[cfg(feature = "permissions")]
+    pub(crate) fn has_root(&self) -> bool {
+        self.engine.has_root()
+    }
+
+    /// Opens the directory at `relative` as [`Directory::handle`] is opened.
+    #[cfg(feature = "permissions")]
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
+        self.engine.open_below(relative)
+    }
+
     #[cfg(test)]
     pub(crate) fn lose_events(&mut self) {
         self.engine.lose_events();
@@ -285,7 +303,7 @@ impl AsFd for Watcher {
     reason = "its successor is an unsafe function; what that demands holds for an `OwnedFd` that \
               nobody else can reach"
 )]
-fn register(engine: &Engine) -> io::Result<AsyncFd<OwnedFd>> {
-    let own = engine.as_fd().try_clone_to_owned()?;
+pub(crate) fn register(inotify: &impl AsFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = inotify.as_fd().try_clone_to_owned()?;
     AsyncFd::with_interest(own, Interest::READABLE)
 }

@@ -12,7 +12,7 @@ const MONTHS: [&[u8; 3]; 12] = [
 ];
 
 /// Parses the text between the brackets of part A.
-pub(super) fn parse(text: &[u8]) -> Option<DateTime<FixedOffset>> {
+pub(crate) fn parse(text: &[u8]) -> Option<DateTime<FixedOffset>> {
     let space = text.iter().position(|byte| *byte == b' ')?;
     let (stamp, zone) = text.split_at(space);
     local(stamp)?

@@ -25,7 +25,7 @@ use super::StorageDirError;
 use super::dir::Dir;
 
 /// Name of the private directory.
-pub(super) const PRIVATE: &str = ".modsec-parser";
+pub(crate) const PRIVATE: &str = ".modsec-parser";
 /// Name of the lock file in it.
 const LOCK: &str = "lock";
 /// Longest file name on Linux, in bytes.

@@ -438,6 +438,19 @@ impl Engine {
         let _ = self.inotify.watches().remove(wd.clone());
     }
 
+    #[cfg(feature = "permissions")]
+    pub(crate) fn has_root(&self) -> bool {
+        self.root.is_some()
+    }
+
+    #[cfg(feature = "permissions")]
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
+        self.root
+            .as_ref()
+            .ok_or(Failure::Gone)?
+            .open_below(relative)
+    }
+
     #[cfg(test)]
     pub(crate) fn lose_events(&mut self) {
         self.raw.clear();

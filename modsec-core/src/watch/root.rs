@@ -68,6 +68,9 @@ pub enum Refusal {
     /// It is on another file system than the storage directory.
     #[error("it is on another file system")]
     OtherFileSystem,
+    /// Its owner is not one of those whose directories may be touched.
+    #[error("its owner is not allowed")]
+    Owner,
     /// It cannot be opened.
     #[error("it cannot be opened")]
     Unreadable,

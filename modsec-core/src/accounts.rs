@@ -1,14 +1,14 @@
 //! Names of users and groups, from the local files.
+//!
+//! Users from LDAP, NIS or SSSD are not in these files; their numeric ids work everywhere a name
+//! does. Asking the name service itself would load foreign code into a privileged process, and
+//! can block on a network while directories wait.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The users and groups of `/etc/passwd` and `/etc/group`.
-///
-/// Users from LDAP, NIS or SSSD are not in these files; their numeric ids work everywhere a name
-/// does. Asking the name service itself would load foreign code into a privileged process, and
-/// can block on a network while directories wait.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: Vec<Account>,
@@ -70,7 +70,7 @@ fn known(present: &[String]) -> String {
         return String::new();
     }
     format!(
-        " (the web server here seems to run as {})",
+        "; on this system the web server seems to be {}",
         present.join(" or ")
     )
 }
@@ -235,7 +235,7 @@ mod tests {
             assert!(accounts.user(text).is_err(), "{text:?}");
         }
         let text = accounts.user("apache").unwrap_err().to_string();
-        assert!(text.contains("seems to run as www-data"), "{text}");
+        assert!(text.contains("seems to be www-data"), "{text}");
         let text = accounts.group("apache").unwrap_err().to_string();
         assert!(text.contains("groupadd apache"), "{text}");
     }

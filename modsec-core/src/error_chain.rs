@@ -1,0 +1,56 @@
+//! An error with its causes as one line.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// Returns `error` and its causes as `a: b: c`.
+///
+/// A cause that the text before it already ends with is not repeated. Control characters are
+/// escaped, because paths and names in errors may have been chosen by a stranger.
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            let _ = write!(text, ": {next}");
+        }
+        cause = error.source();
+    }
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control();
+            escaped
+                .then(|| c.escape_default())
+                .into_iter()
+                .flatten()
+                .chain((!escaped).then_some(c))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer: no space")]
+    struct Outer(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open {0}")]
+    struct Inner(&'static str, #[source] io::Error);
+
+    #[test]
+    fn the_chain_is_one_line_without_repetition_and_without_control_bytes() {
+        let error = Inner("/var/log/a\x1b[31m\nb", io::Error::other("no space"));
+        assert_eq!(
+            error_chain(&error),
+            r"cannot open /var/log/a\u{1b}[31m\nb: no space"
+        );
+        let outer = Outer(io::Error::other("no space"));
+        assert_eq!(error_chain(&outer), "outer: no space");
+    }
+}

@@ -1,0 +1,316 @@
+//! Creating directories before the writer needs them, and removing those that stayed empty.
+//!
+//! A directory appears at its place with the right mode and owner in one step: it is made under
+//! another name in the storage directory and renamed. So the writer never meets it half finished.
+
+use std::ffi::OsStr;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, TimeZone};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat_with,
+    statat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::ChangeError;
+use super::apply::apply;
+use super::calendar::coming;
+use super::policy::{Attributes, SiteUser};
+use crate::watch::{Failure, Place, Refusal, Watcher, classify};
+
+/// Beginning of the names of directories being made. Fits no template, so nobody else looks.
+const TEMPORARY: &str = ".watch-dir-";
+/// Names tried before giving up.
+const ATTEMPTS: u32 = 8;
+
+/// A directory that should exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
+    /// The user of the tree; `None` in the flat layout.
+    pub(crate) uid: Option<u32>,
+}
+
+/// Lists the directories of the minute of `now` and the next `ahead` ones, parents first.
+///
+/// `user` is the owner of the tree, `None` for the flat layout. With `ahead` 0 nothing is listed
+/// but the directory of the user.
+pub(crate) fn plan<Tz: TimeZone>(
+    now: &DateTime<Tz>,
+    ahead: u16,
+    user: Option<&SiteUser>,
+) -> Vec<Ahead> {
+    let uid = user.map(|user| user.uid);
+    let tree = user
+        .map(|user| PathBuf::from(&user.name))
+        .unwrap_or_default();
+    if user.is_some() && Place::of(&tree) != Some(Place::User) {
+        return Vec::new();
+    }
+    let mut list: Vec<PathBuf> = user.map(|_| tree.clone()).into_iter().collect();
+    let minutes = if ahead == 0 {
+        Vec::new()
+    } else {
+        coming(now, ahead)
+    };
+    for minute in minutes {
+        let day = tree.join(minute.day);
+        let minute = day.join(minute.minute);
+        list.extend([day, minute]);
+    }
+    list.dedup();
+    let directory = |path: PathBuf| {
+        Some(Ahead {
+            place: Place::of(&path)?,
+            path,
+            uid,
+        })
+    };
+    list.into_iter().filter_map(directory).collect()
+}
+
+/// What became of the attempt to create or remove.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It was done.
+    Done,
+    /// There was nothing to do.
+    Nothing,
+    /// The directory is in use and stays.
+    InUse,
+    /// Something else is in the way and is left alone.
+    Refused(Refusal),
+    /// The system did not permit it.
+    Failed(ChangeError),
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refusal) => Self::Refused(refusal),
+            Failure::Gone | Failure::Exhausted => Self::Nothing,
+        }
+    }
+}
+
+/// Tells whether `path` is the temporary name of a directory that was never finished.
+pub(crate) fn is_temporary(path: &Path) -> bool {
+    path.to_str()
+        .is_some_and(|name| name.starts_with(TEMPORARY))
+}
+
+/// Tells whether the directory at `path` is missing, while its parent may be used.
+pub(crate) fn is_missing(
+    watcher: &Watcher,
+    path: &Path,
+    is_allowed: impl Fn(u32) -> bool,
+) -> Outcome {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
+        return Outcome::Refused(Refusal::Name);
+    };
+    let (handle, stat) = match watcher.open_below(parent) {
+        Ok(opened) => opened,
+        // Nor can the directory be there; when it is created, the parent has been.
+        Err(Failure::Gone) => return Outcome::Done,
+        Err(failure) => return failure.into(),
+    };
+    if parent != Path::new("") && !is_allowed(stat.st_uid) {
+        return Outcome::Refused(Refusal::Owner);
+    }
+    match statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).map_err(classify) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+            Outcome::Nothing
+        }
+        Ok(_) => Outcome::Refused(Refusal::NotADirectory),
+        Err(Failure::Gone) => Outcome::Done,
+        Err(failure) => failure.into(),
+    }
+}
+
+/// Creates the directory at `path` as `wanted`; its parent exists.
+pub(crate) fn create(watcher: &Watcher, path: &Path, wanted: Attributes) -> Outcome {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
+        return Outcome::Refused(Refusal::Name);
+    };
+    let opened = watcher.open_below(parent).and_then(|(parent, _)| {
+        let (root, _) = watcher.open_below(Path::new(""))?;
+        Ok((root, parent))
+    });
+    let (root, parent) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => return failure.into(),
+    };
+    let failed = |errno: Errno| {
+        Outcome::Failed(ChangeError::Create {
+            path: path.to_owned(),
+            source: errno.into(),
+        })
+    };
+    let temporary = match make(root.as_fd()) {
+        Ok(temporary) => temporary,
+        Err(errno) => return failed(errno),
+    };
+    let finished = finish(root.as_fd(), &temporary, path, wanted)
+        .map_err(Outcome::Failed)
+        .and_then(|()| {
+            put(root.as_fd(), &temporary, parent.as_fd(), name).map_err(|errno| {
+                match errno {
+                    // The writer was faster; what it made is looked at like any other.
+                    Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
+                    Errno::NOTDIR => Outcome::Refused(Refusal::NotADirectory),
+                    errno => failed(errno),
+                }
+            })
+        });
+    match finished {
+        Ok(()) => Outcome::Done,
+        Err(outcome) => {
+            // Refused only if a stranger has put something into its place, which then stays.
+            let _ = unlinkat(&root, &temporary, AtFlags::REMOVEDIR);
+            outcome
+        }
+    }
+}
+
+/// Makes a directory with a name nobody can foresee, for this process alone.
+fn make(root: BorrowedFd<'_>) -> Result<String, Errno> {
+    let mut last = Errno::EXIST;
+    for _ in 0..ATTEMPTS {
+        let name = format!(
+            "{TEMPORARY}{:016x}",
+            RandomState::new().build_hasher().finish()
+        );
+        match mkdirat(root, &name, Mode::RWXU) {
+            Ok(()) => return Ok(name),
+            Err(errno) => last = errno,
+        }
+    }
+    Err(last)
+}
+
+/// Gives the directory just made what it is to have, if it still is the one.
+fn finish(
+    root: BorrowedFd<'_>,
+    temporary: &str,
+    path: &Path,
+    wanted: Attributes,
+) -> Result<(), ChangeError> {
+    let other = |errno: Errno| ChangeError::Create {
+        path: path.to_owned(),
+        source: errno.into(),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let handle = openat(root, temporary, flags, Mode::empty()).map_err(other)?;
+    let stat = fstat(&handle).map_err(other)?;
+    // In a directory that others may write to, it could have been exchanged.
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(other(Errno::PERM));
+    }
+    apply(handle.as_fd(), path, Attributes::from(&stat), wanted)
+}
+
+fn put(
+    root: BorrowedFd<'_>,
+    temporary: &str,
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+) -> Result<(), Errno> {
+    match renameat_with(root, temporary, parent, name, RenameFlags::NOREPLACE) {
+        // A file system that cannot refuse to replace; all it replaces is an empty directory.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            renameat_with(root, temporary, parent, name, RenameFlags::empty())
+        }
+        result => result,
+    }
+}
+
+/// Removes the directory at `path` if it is empty.
+pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
+        return Outcome::Refused(Refusal::Name);
+    };
+    let parent = match watcher.open_below(parent) {
+        Ok((handle, _)) => handle,
+        Err(failure) => return failure.into(),
+    };
+    match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) => Outcome::Done,
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Outcome::InUse,
+        Err(Errno::NOENT) => Outcome::Nothing,
+        Err(Errno::NOTDIR) => Outcome::Refused(Refusal::NotADirectory),
+        Err(errno) => Outcome::Failed(ChangeError::Other {
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+    }
+}
+
+/// Tells whether the directory behind `handle` has no entries.
+pub(crate) fn is_empty(handle: BorrowedFd<'_>) -> bool {
+    Dir::read_from(handle).is_ok_and(|mut entries| {
+        entries.all(|entry| {
+            entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{NaiveDate, Utc};
+
+    use super::*;
+
+    fn paths(ahead: u16, user: Option<&SiteUser>) -> Vec<String> {
+        let date = NaiveDate::from_ymd_opt(2026, 8, 22).unwrap();
+        let now = Utc.from_utc_datetime(&date.and_hms_opt(23, 59, 30).unwrap());
+        plan(&now, ahead, user)
+            .iter()
+            .map(|next| next.path.display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn parents_come_before_children_and_midnight_brings_a_day() {
+        assert_eq!(
+            paths(1, None),
+            [
+                "20260822",
+                "20260822/20260822-2359",
+                "20260823",
+                "20260823/20260823-0000"
+            ]
+        );
+        let user = SiteUser {
+            name: "site1".to_owned(),
+            uid: 1001,
+        };
+        assert_eq!(paths(1, Some(&user))[..2], ["site1", "site1/20260822"]);
+        assert_eq!(paths(1, Some(&user)).len(), 5);
+    }
+
+    #[test]
+    fn with_nothing_ahead_only_the_users_own_directory_is_wanted() {
+        let user = SiteUser {
+            name: "site1".to_owned(),
+            uid: 1001,
+        };
+        assert_eq!(paths(0, Some(&user)), ["site1"]);
+        assert!(paths(0, None).is_empty());
+    }
+
+    #[test]
+    fn users_with_a_name_that_fits_no_template_get_nothing() {
+        for name in ["", "..", "a/b", "lost+found", ".ssh", "20260822", "a\nb"] {
+            let user = SiteUser {
+                name: name.to_owned(),
+                uid: 1001,
+            };
+            assert!(plan(&Utc::now(), 1, Some(&user)).is_empty(), "{name:?}");
+        }
+    }
+}

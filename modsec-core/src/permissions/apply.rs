@@ -1,0 +1,155 @@
+//! Changing one directory through a held descriptor.
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fstat};
+
+use super::ChangeError;
+use super::policy::Attributes;
+use crate::text::Text;
+
+/// A change to one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Path below the storage directory.
+    pub path: PathBuf,
+    /// What was done.
+    pub kind: Kind,
+}
+
+/// What was done to a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Mode, owner or group were changed.
+    Corrected {
+        /// How the directory was.
+        from: Attributes,
+        /// How it is.
+        to: Attributes,
+    },
+    /// The directory was created ahead of time.
+    Created(Attributes),
+    /// The directory was past and empty, and was removed.
+    Removed,
+}
+
+impl fmt::Display for Change {
+    /// Writes one line, in which the path is quoted: its name may have been chosen by a stranger.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = Text::from(self.path.as_os_str().as_bytes());
+        match self.kind {
+            Kind::Corrected { from, to } => write!(f, "correct {path:?}: {from} to {to}"),
+            Kind::Created(to) => write!(f, "create {path:?}: {to}"),
+            Kind::Removed => write!(f, "remove {path:?}"),
+        }
+    }
+}
+
+/// Returns how the directory behind `handle` is.
+pub(crate) fn attributes(handle: BorrowedFd<'_>, path: &Path) -> Result<Attributes, ChangeError> {
+    match fstat(handle) {
+        Ok(stat) => Ok(Attributes::from(&stat)),
+        Err(errno) => Err(ChangeError::Other {
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+    }
+}
+
+/// Changes the directory behind `handle` from what it is `now` to what it should be.
+///
+/// At no moment in between can the owner, old or new, not write: bits are added before the owner
+/// changes, and the group is in place before the set-group-id bit is set (the kernel takes that
+/// bit away if the caller is not in the group). After an error some of it may have been done;
+/// doing it again is harmless.
+pub(crate) fn apply(
+    handle: BorrowedFd<'_>,
+    path: &Path,
+    now: Attributes,
+    wanted: Attributes,
+) -> Result<(), ChangeError> {
+    let set_mode = |mode| {
+        fchmod(handle, Mode::from_raw_mode(mode)).map_err(|errno| ChangeError::Mode {
+            path: path.to_owned(),
+            source: errno.into(),
+        })
+    };
+    let mut mode = now.mode;
+    if wanted.uid != now.uid && wanted.mode != mode {
+        mode = wanted.mode;
+        set_mode(mode)?;
+    }
+    if (wanted.uid, wanted.gid) != (now.uid, now.gid) {
+        let owner = (wanted.uid != now.uid).then(|| Uid::from_raw(wanted.uid));
+        let group = (wanted.gid != now.gid).then(|| Gid::from_raw(wanted.gid));
+        fchown(handle, owner, group).map_err(|errno| ChangeError::Owner {
+            path: path.to_owned(),
+            source: errno.into(),
+        })?;
+    }
+    // A change of owner may have cost bits, depending on capabilities.
+    if wanted.mode != mode || wanted.mode & !0o777 != 0 {
+        set_mode(wanted.mode)?;
+    }
+    // Without CAP_FSETID the kernel drops the bit silently.
+    if wanted.mode & Mode::SGID.bits() != 0 && attributes(handle, path)?.mode != wanted.mode {
+        return Err(ChangeError::SetGroupId {
+            path: path.to_owned(),
+            group: wanted.gid,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn the_mode_of_an_own_directory_is_changed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let handle = File::open(dir.path()).unwrap();
+        let now = attributes(handle.as_fd(), dir.path()).unwrap();
+        let wanted = Attributes {
+            mode: 0o2770,
+            ..now
+        };
+        apply(handle.as_fd(), dir.path(), now, wanted).unwrap();
+        let after = fs::metadata(dir.path()).unwrap();
+        assert_eq!(
+            (after.mode() & 0o7777, after.uid(), after.gid()),
+            (0o2770, now.uid, now.gid)
+        );
+    }
+
+    #[test]
+    fn changes_are_shown_on_one_line() {
+        let from = Attributes {
+            mode: 0o755,
+            uid: 1001,
+            gid: 1001,
+        };
+        let to = Attributes {
+            mode: 0o2770,
+            uid: 1001,
+            gid: 700,
+        };
+        let change = Change {
+            path: PathBuf::from("a\n\x1b[31m"),
+            kind: Kind::Corrected { from, to },
+        };
+        assert_eq!(
+            change.to_string(),
+            r#"correct "a\n\x1b[31m": 0755 1001:1001 to 2770 1001:700"#
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! The loop: events, corrections, what is created ahead.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use chrono::{DateTime, Local, NaiveDateTime, Timelike};
+use rustix::fs::{Stat, fstat};
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use super::ahead::{self, Ahead, Outcome};
+use super::apply::{Change, Kind, apply};
+use super::calendar;
+use super::policy::{Attributes, Policy};
+use super::refusals::Refusals;
+use super::{ChangeError, Effect, KeepError, Layout, Options, Tally};
+use crate::error_chain::error_chain;
+use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
+
+/// Events handled in a row before the loop looks at anything else.
+const BATCH: u32 = 256;
+/// How often the clock is looked at. It may be set, and the machine may have slept.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Called with every change.
+type Observer<'a> = &'a mut dyn FnMut(&Change);
+
+/// Keeps mode, owner and group of the directories in one storage directory.
+#[derive(Debug)]
+pub struct Keeper {
+    options: Options,
+    watcher: Watcher,
+    tally: Tally,
+    refusals: Refusals,
+    failures: Refusals,
+    /// Users outside of the group who own flat directories, told once each.
+    outsiders: BTreeSet<u32>,
+    seen: Seen,
+    planned: Option<NaiveDateTime>,
+    ahead: VecDeque<Ahead>,
+    clock: DateTime<Local>,
+}
+
+/// Which layouts somebody else than this program has made or used directories of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    flat: bool,
+    per_user: bool,
+}
+
+/// What a [`Keeper`] does beyond correcting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Nothing.
+    CorrectOnly,
+    /// Creates what is coming, removes what is past.
+    Everything,
+}
+
+impl Keeper {
+    /// Prepares to keep the directories that `options` name.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::Watch`] if inotify is not available. Nothing is said about the storage
+    /// directory yet.
+    pub fn new(options: Options) -> Result<Self, KeepError> {
+        let watched = watching::Options {
+            directories: true,
+            rescan_after: Some(options.check_every),
+            ..watching::Options::default()
+        };
+        if options.policy.is_world_writable() {
+            warn!(
+                mode = %format_args!("{:04o}", options.policy.mode),
+                "everybody on this machine will be able to write to the directories"
+            );
+        }
+        Ok(Self {
+            watcher: Watcher::new(&options.storage_dir, watched)?,
+            options,
+            tally: Tally::default(),
+            refusals: Refusals::default(),
+            failures: Refusals::default(),
+            outsiders: BTreeSet::new(),
+            seen: Seen::default(),
+            planned: None,
+            ahead: VecDeque::new(),
+            clock: Local::now(),
+        })
+    }
+
+    /// Corrects what is there and returns; `each` is called with every change.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::Root`] if the storage directory cannot be used. A directory that cannot be
+    /// changed is logged and counted ([`Tally::failed`]), and the others are still handled.
+    pub fn once(mut self, mut each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
+        self.pass(Task::CorrectOnly, &mut each)?;
+        Ok(self.tally)
+    }
+
+    /// Reports what [`Keeper::run`] would do at this moment, without doing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keeper::once`].
+    pub fn rehearse(mut self, mut each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
+        self.options.effect = Effect::DryRun;
+        self.pass(Task::Everything, &mut each)?;
+        self.plan();
+        while let Some(next) = self.ahead.pop_front() {
+            self.create(&next, &mut each);
+        }
+        Ok(self.tally)
+    }
+
+    /// Corrects what is there and what appears until `stop` is ready, and returns the counts.
+    ///
+    /// `ready` is called once, when all that was there has been handled, or when the storage
+    /// directory turns out to be absent and is waited for. A policy that arrives by `policies`
+    /// takes the place of the one in the options; without a sender the first remains.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::Watch`] if inotify fails. Whatever happens to the storage directory is logged
+    /// and waited for.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut policies: watch::Receiver<Policy>,
+        ready: impl FnOnce(),
+    ) -> Result<Tally, KeepError> {
+        let mut stop = pin!(stop);
+        let mut ready = Some(ready);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let quiet = &mut |_: &Change| {};
+        loop {
+            let mut busy = self.drain(&mut ready, quiet)?;
+            if let Some(next) = self.ahead.pop_front() {
+                self.create(&next, quiet);
+                busy = true;
+            }
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(self.tally),
+                _ = tick.tick() => self.look_at_clock(),
+                Ok(()) = policies.changed() => self.adopt(&policies.borrow_and_update()),
+                () = yield_now(), if busy => {}
+                event = self.watcher.next(), if !busy => {
+                    self.handle(event?, Task::Everything, &mut ready, quiet);
+                }
+            }
+        }
+    }
+
+    /// Goes through the tree once.
+    fn pass(&mut self, task: Task, each: Observer<'_>) -> Result<(), KeepError> {
+        loop {
+            match self.watcher.wait(Duration::MAX)? {
+                Some(Event::Lost(error)) => return Err(error.into()),
+                Some(Event::Rescan(_)) => return Ok(()),
+                Some(event) => self.handle(event, task, &mut None::<fn()>, each),
+                None => {}
+            }
+        }
+    }
+
+    /// Handles the events that are there; tells whether there may be more.
+    fn drain(
+        &mut self,
+        ready: &mut Option<impl FnOnce()>,
+        each: Observer<'_>,
+    ) -> Result<bool, KeepError> {
+        for _ in 0..BATCH {
+            match self.watcher.try_next()? {
+                Some(event) => self.handle(event, Task::Everything, ready, each),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn handle(
+        &mut self,
+        event: Event,
+        task: Task,
+        ready: &mut Option<impl FnOnce()>,
+        each: Observer<'_>,
+    ) {
+        match event {
+            Event::Directory(directory) => self.directory(&directory, task, each),
+            Event::Ignored { path, refusal } => self.ignored(&path, refusal),
+            Event::Rescan(reason) => {
+                self.log_rescan(reason);
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+                self.planned = None;
+                self.look_at_clock();
+            }
+            Event::Lost(error) => {
+                warn!(error = %error_chain(&error), "waiting for the storage directory");
+                self.ahead.clear();
+                if let Some(ready) = ready.take() {
+                    ready();
+                }
+            }
+            Event::File(_) => {}
+        }
+    }
+
+    fn log_rescan(&self, reason: Reason) {
+        let (tally, watched) = (self.tally, self.watcher.watched());
+        let Tally {
+            directories,
+            corrected,
+            created,
+            removed,
+            unknown,
+            refused,
+            failed,
+        } = tally;
+        match reason {
+            Reason::Overflow | Reason::Limit => {
+                warn!(%reason, directories, corrected, watched, "all directories checked");
+            }
+            _ => info!(
+                %reason, directories, corrected, created, removed, unknown, refused, failed,
+                watched, "all directories checked"
+            ),
+        }
+    }
+
+    fn directory(&mut self, directory: &Directory, task: Task, each: Observer<'_>) {
+        let Directory {
+            path,
+            place,
+            handle,
+        } = directory;
+        self.tally.directories += 1;
+        let stat = match fstat(handle) {
+            Ok(stat) => stat,
+            Err(errno) => {
+                let source = errno.into();
+                return self.failed(&ChangeError::Other {
+                    path: path.clone(),
+                    source,
+                });
+            }
+        };
+        let now = Attributes::from(&stat);
+        if !self.options.policy.allows_owner(now.uid) {
+            return self.ignored(path, Refusal::Owner);
+        }
+        let wanted = self.options.policy.wanted(*place, now);
+        if wanted != now {
+            self.correct(directory, now, wanted, each);
+        }
+        let flat = matches!(place, Place::FlatDay | Place::FlatMinute);
+        if flat && wanted.uid != self.options.policy.owner && self.outsiders.insert(wanted.uid) {
+            warn!(
+                ?path,
+                uid = wanted.uid,
+                group = wanted.gid,
+                "the owner is not in the group and stays the owner: add the user to the group"
+            );
+        }
+        if task == Task::Everything && self.options.ahead > 0 {
+            self.clear_away(directory, &stat, each);
+        }
+    }
+
+    fn correct(
+        &mut self,
+        directory: &Directory,
+        from: Attributes,
+        to: Attributes,
+        each: Observer<'_>,
+    ) {
+        let Directory {
+            path,
+            place,
+            handle,
+        } = directory;
+        if self.options.effect == Effect::Real
+            && let Err(error) = apply(handle.as_fd(), path, from, to)
+        {
+            return self.failed(&error);
+        }
+        self.tally.corrected += 1;
+        self.is_used(*place);
+        if self.options.effect == Effect::Real {
+            info!(?path, %from, %to, "directory corrected");
+        }
+        each(&Change {
+            path: path.clone(),
+            kind: Kind::Corrected { from, to },
+        });
+    }
+
+    /// Removes a directory that is surely past, if it is empty.
+    fn clear_away(&mut self, directory: &Directory, stat: &Stat, each: Observer<'_>) {
+        let Directory {
+            path,
+            place,
+            handle,
+        } = directory;
+        let quiet_since = self.clock.timestamp() - calendar::grace(*place).num_seconds();
+        let is_past = (place.is_day() || place.is_minute())
+            // What has just been made, for a request that began long ago, is about to be used.
+            && stat.st_mtime < quiet_since
+            && path.file_name().is_some_and(|name| calendar::is_past(&self.clock, name, *place));
+        if !is_past {
+            return;
+        }
+        let outcome = match self.options.effect {
+            Effect::DryRun if ahead::is_empty(handle.as_fd()) => Outcome::Done,
+            Effect::DryRun => Outcome::InUse,
+            Effect::Real => ahead::remove(&self.watcher, path),
+        };
+        if matches!(outcome, Outcome::InUse) {
+            self.is_used(*place);
+        }
+        if self.settle(path, outcome) {
+            self.tally.removed += 1;
+            debug!(?path, "empty directory removed");
+            each(&Change {
+                path: path.clone(),
+                kind: Kind::Removed,
+            });
+        }
+    }
+
+    fn create(&mut self, next: &Ahead, each: Observer<'_>) {
+        let Ahead { path, place, uid } = next;
+        let policy = &self.options.policy;
+        let wanted = policy.created(*place, *uid);
+        let mut outcome = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
+        if matches!(outcome, Outcome::Done) && self.options.effect == Effect::Real {
+            outcome = ahead::create(&self.watcher, path, wanted);
+        }
+        if self.settle(path, outcome) {
+            self.tally.created += 1;
+            // A line per minute and user would be all that the log consists of.
+            if matches!(place, Place::UserDay | Place::UserMinute) {
+                debug!(?path, to = %wanted, "directory created");
+            } else {
+                info!(?path, to = %wanted, "directory created");
+            }
+            each(&Change {
+                path: path.clone(),
+                kind: Kind::Created(wanted),
+            });
+        }
+    }
+
+    /// Tells whether something was done; what went wrong is logged and counted.
+    fn settle(&mut self, path: &Path, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Done => return true,
+            Outcome::Nothing | Outcome::InUse => {}
+            Outcome::Refused(refusal) => self.ignored(path, refusal),
+            Outcome::Failed(error) => self.failed(&error),
+        }
+        false
+    }
+
+    fn ignored(&mut self, path: &Path, refusal: Refusal) {
+        if ahead::is_temporary(path) {
+            // Left behind by a process that was killed. Only an empty directory goes away.
+            if self.options.effect == Effect::Real {
+                ahead::remove(&self.watcher, path);
+            }
+            return;
+        }
+        match refusal {
+            Refusal::Name => self.tally.unknown += 1,
+            _ => self.tally.refused += 1,
+        }
+        self.refusals.log(path, &refusal);
+    }
+
+    fn failed(&mut self, error: &ChangeError) {
+        self.tally.failed += 1;
+        if self.failures.is_new(PathBuf::from(error.to_string())) {
+            error!(error = %error_chain(error), "directory not handled");
+        }
+    }
+
+    fn is_used(&mut self, place: Place) {
+        match place {
+            Place::FlatDay | Place::FlatMinute => self.seen.flat = true,
+            Place::UserDay | Place::UserMinute => self.seen.per_user = true,
+            Place::Root | Place::User => {}
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        self.clock = Local::now();
+        let minute = self
+            .clock
+            .naive_utc()
+            .with_second(0)
+            .and_then(|time| time.with_nanosecond(0));
+        if self.planned != minute && self.watcher.has_root() {
+            self.planned = minute;
+            self.plan();
+        }
+    }
+
+    fn plan(&mut self) {
+        self.ahead.clear();
+        let Options {
+            policy,
+            ahead,
+            layout,
+            ..
+        } = &self.options;
+        let Seen { flat, per_user } = self.seen;
+        let (flat, per_user) = match layout {
+            Layout::Auto => (flat || !per_user, per_user || !flat),
+            Layout::Flat => (true, false),
+            Layout::PerUser => (false, true),
+        };
+        if flat {
+            self.ahead.extend(ahead::plan(&self.clock, *ahead, None));
+        }
+        for user in policy.site_users.iter().filter(|_| per_user) {
+            self.ahead
+                .extend(ahead::plan(&self.clock, *ahead, Some(user)));
+        }
+    }
+
+    fn adopt(&mut self, policy: &Policy) {
+        if self.options.policy != *policy {
+            info!(
+                site_users = policy.site_users.len(),
+                "users and groups have changed"
+            );
+            self.options.policy = policy.clone();
+            self.outsiders.clear();
+            self.watcher.rescan();
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! What is right for a directory: a pure function of what it is for and how it is.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use rustix::fs::{Mode, Stat};
+
+use crate::accounts::{Account, AccountError, Accounts};
+use crate::watch::Place;
+
+/// Names and numbers as an administrator gives them.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Permission bits; see [`parse_mode`].
+    pub mode: u32,
+    /// Owner of flat directories: the web server's user.
+    pub owner: String,
+    /// Group of all directories.
+    pub group: String,
+    /// Users whose `USER` directories are created; `None`: the members of the group.
+    pub site_users: Option<Vec<String>>,
+    /// Lowest number of a user whose directories are touched, besides owner and site users.
+    pub allow_uid_min: u32,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            mode: 0o770,
+            owner: "apache".to_owned(),
+            group: "fastsecure".to_owned(),
+            site_users: None,
+            allow_uid_min: 1000,
+        }
+    }
+}
+
+impl Names {
+    /// Looks the names up.
+    ///
+    /// # Errors
+    ///
+    /// [`AccountError`] for a name that is neither in the local files nor a number.
+    pub fn resolve(&self, accounts: &Accounts) -> Result<Policy, AccountError> {
+        let group = accounts.group(&self.group)?;
+        let members: Vec<_> = accounts.members(group).collect();
+        let named = self
+            .site_users
+            .iter()
+            .flatten()
+            .map(|name| accounts.user(name));
+        let site_users: Vec<_> = match &self.site_users {
+            Some(_) => named.collect::<Result<_, _>>()?,
+            // The administrator may well be in the group, but has no site.
+            None => members
+                .iter()
+                .filter(|user| user.uid != 0)
+                .map(|user| (*user).clone())
+                .collect(),
+        };
+        let site_user = |user: Account| SiteUser {
+            name: user.name,
+            uid: user.uid,
+        };
+        Ok(Policy {
+            mode: self.mode,
+            owner: accounts.user(&self.owner)?.uid,
+            group,
+            members: members.iter().map(|user| user.uid).collect(),
+            site_users: site_users.into_iter().map(site_user).collect(),
+            allow_uid_min: self.allow_uid_min,
+        })
+    }
+}
+
+/// A user with a tree of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteUser {
+    /// Name of the directory.
+    pub name: String,
+    /// Owner of the directory.
+    pub uid: u32,
+}
+
+/// What is right for a directory, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Permission bits of flat directories; the group's and the others' bits of all.
+    pub mode: u32,
+    /// Owner of flat directories.
+    pub owner: u32,
+    /// Group of all directories.
+    pub group: u32,
+    /// Users known to be in the group.
+    pub members: BTreeSet<u32>,
+    /// Users whose `USER` directories are created.
+    pub site_users: Vec<SiteUser>,
+    /// Lowest number of a user whose directories are touched, besides owner and site users.
+    pub allow_uid_min: u32,
+}
+
+/// Mode, owner and group of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits with set-group-id and sticky bit.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl From<&Stat> for Attributes {
+    fn from(stat: &Stat) -> Self {
+        Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        }
+    }
+}
+
+impl fmt::Display for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o} {}:{}", self.mode, self.uid, self.gid)
+    }
+}
+
+const SET_GROUP_ID: u32 = Mode::SGID.bits();
+const OWNER_ENTERS_AND_WRITES: u32 = Mode::WUSR.bits() | Mode::XUSR.bits();
+const GROUP_ENTERS_AND_WRITES: u32 = Mode::WGRP.bits() | Mode::XGRP.bits();
+const OTHERS_ENTER_AND_WRITE: u32 = Mode::WOTH.bits() | Mode::XOTH.bits();
+const OWNER_BITS: u32 = Mode::RWXU.bits();
+
+impl Policy {
+    /// Tells whether directories of this user are touched at all.
+    pub fn allows_owner(&self, uid: u32) -> bool {
+        uid >= self.allow_uid_min
+            || uid == self.owner
+            || self.site_users.iter().any(|user| user.uid == uid)
+    }
+
+    /// Returns what a directory that is for `place` and is `now` should be.
+    ///
+    /// The present owner can write afterwards if it can write now; it stays the owner if that
+    /// takes it. No bit for others is set that [`Policy::mode`] does not have.
+    pub fn wanted(&self, place: Place, now: Attributes) -> Attributes {
+        let owner_bits = now.mode & OWNER_BITS;
+        match place {
+            // The storage directory itself is the administrator's.
+            Place::Root => now,
+            Place::User | Place::UserDay | Place::UserMinute => Attributes {
+                mode: SET_GROUP_ID | self.mode | owner_bits,
+                uid: now.uid,
+                gid: self.group,
+            },
+            Place::FlatDay | Place::FlatMinute if self.still_writes(now.uid) => Attributes {
+                mode: self.mode,
+                uid: self.owner,
+                gid: self.group,
+            },
+            Place::FlatDay | Place::FlatMinute => Attributes {
+                mode: self.mode | owner_bits,
+                uid: now.uid,
+                gid: self.group,
+            },
+        }
+    }
+
+    /// Returns what a directory created for `place` should be; `uid` is the user of the tree.
+    pub(crate) fn created(&self, place: Place, uid: Option<u32>) -> Attributes {
+        let uid = uid.unwrap_or(self.owner);
+        self.wanted(
+            place,
+            Attributes {
+                mode: self.mode,
+                uid,
+                gid: self.group,
+            },
+        )
+    }
+
+    /// Tells whether `uid` can write to a flat directory that is as this policy says.
+    ///
+    /// As in the kernel, the first class that fits decides, even if a later one allows more.
+    fn still_writes(&self, uid: u32) -> bool {
+        let bits = if uid == self.owner {
+            OWNER_ENTERS_AND_WRITES
+        } else if self.members.contains(&uid) {
+            GROUP_ENTERS_AND_WRITES
+        } else {
+            OTHERS_ENTER_AND_WRITE
+        };
+        self.mode & bits == bits
+    }
+
+    /// Tells whether everybody on the machine may write: worth a warning.
+    pub fn is_world_writable(&self) -> bool {
+        self.mode & Mode::WOTH.bits() != 0
+    }
+}
+
+/// Why a mode is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModeError {
+    /// Not an octal number, or with bits that make no sense on a directory.
+    #[error("expected an octal mode from 0 to 3777, such as 770 or 2770")]
+    NotAMode,
+    /// Nobody could write entries.
+    #[error("the owner must be able to enter, list and write (7..)")]
+    Useless,
+}
+
+/// Reads an octal mode.
+///
+/// # Errors
+///
+/// [`ModeError`] for anything but three or four octal digits (set-group-id and sticky bit
+/// allowed, set-user-id not), and for modes that take a right from the owner.
+pub fn parse_mode(text: &str) -> Result<u32, ModeError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| digits && *mode <= 0o3777);
+    match mode {
+        None => Err(ModeError::NotAMode),
+        Some(mode) if mode & OWNER_BITS != OWNER_BITS => Err(ModeError::Useless),
+        Some(mode) => Ok(mode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(mode: u32) -> Policy {
+        Policy {
+            mode,
+            owner: 48,
+            group: 700,
+            members: BTreeSet::from([48, 1001]),
+            site_users: vec![SiteUser {
+                name: "site1".to_owned(),
+                uid: 900,
+            }],
+            allow_uid_min: 1000,
+        }
+    }
+
+    fn attributes(mode: u32, uid: u32, gid: u32) -> Attributes {
+        Attributes { mode, uid, gid }
+    }
+
+    #[test]
+    fn flat_directories_get_owner_group_and_mode() {
+        let cases = [
+            (
+                0o770,
+                attributes(0o755, 1001, 1001),
+                attributes(0o770, 48, 700),
+            ),
+            (
+                0o2770,
+                attributes(0o700, 1001, 1001),
+                attributes(0o2770, 48, 700),
+            ),
+            (0o770, attributes(0o777, 48, 48), attributes(0o770, 48, 700)),
+            (
+                0o770,
+                attributes(0o2770, 48, 700),
+                attributes(0o770, 48, 700),
+            ),
+        ];
+        for (mode, now, want) in cases {
+            for place in [Place::FlatDay, Place::FlatMinute] {
+                assert_eq!(
+                    policy(mode).wanted(place, now),
+                    want,
+                    "{now} under {mode:o}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_owner_who_could_not_write_any_more_stays_the_owner() {
+        let cases = [
+            // Not in the group.
+            (
+                0o770,
+                attributes(0o755, 1002, 1002),
+                attributes(0o770, 1002, 700),
+            ),
+            // In the group, which may not write.
+            (
+                0o750,
+                attributes(0o755, 1001, 1001),
+                attributes(0o750, 1001, 700),
+            ),
+            // In the group, which may not write although others may: the group's bits decide.
+            (
+                0o757,
+                attributes(0o755, 1001, 1001),
+                attributes(0o757, 1001, 700),
+            ),
+            // Not in the group, but everybody may write.
+            (
+                0o777,
+                attributes(0o755, 1002, 1002),
+                attributes(0o777, 48, 700),
+            ),
+        ];
+        for (mode, now, want) in cases {
+            assert_eq!(
+                policy(mode).wanted(Place::FlatDay, now),
+                want,
+                "{now} under {mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn trees_of_a_user_keep_their_owner_and_open_to_the_group() {
+        let cases = [
+            (
+                0o770,
+                attributes(0o755, 1002, 1002),
+                attributes(0o2770, 1002, 700),
+            ),
+            (
+                0o750,
+                attributes(0o700, 1001, 1001),
+                attributes(0o2750, 1001, 700),
+            ),
+            (
+                0o770,
+                attributes(0o1777, 33, 33),
+                attributes(0o2770, 33, 700),
+            ),
+            (
+                0o1770,
+                attributes(0o755, 33, 33),
+                attributes(0o3770, 33, 700),
+            ),
+        ];
+        for (mode, now, want) in cases {
+            for place in [Place::User, Place::UserDay, Place::UserMinute] {
+                assert_eq!(
+                    policy(mode).wanted(place, now),
+                    want,
+                    "{now} under {mode:o}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_is_stable() {
+        for mode in [0o770, 0o750, 0o2770, 0o1777, 0o757, 0o700] {
+            for uid in [0, 48, 900, 1001, 1002] {
+                for now in [0o000, 0o755, 0o777, 0o2770, 0o7777] {
+                    for place in [Place::Root, Place::FlatDay, Place::User, Place::UserMinute] {
+                        let policy = policy(mode);
+                        let once = policy.wanted(place, attributes(now, uid, uid));
+                        assert_eq!(policy.wanted(place, once), once, "{place:?} {mode:o} {uid}");
+                        let others = once.mode & 0o007 & !mode;
+                        assert!(place == Place::Root || others == 0, "{place:?} {once}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_owner_site_users_and_high_numbers_are_allowed() {
+        let cases = [
+            (0, false),
+            (47, false),
+            (48, true),
+            (900, true),
+            (999, false),
+            (1000, true),
+        ];
+        for (uid, want) in cases {
+            assert_eq!(policy(0o770).allows_owner(uid), want, "uid {uid}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal_and_leave_the_owner_his_rights() {
+        for (text, want) in [
+            ("770", 0o770),
+            ("0770", 0o770),
+            ("2770", 0o2770),
+            ("1777", 0o1777),
+        ] {
+            assert_eq!(parse_mode(text).unwrap(), want, "{text}");
+        }
+        for text in [
+            "",
+            "+770",
+            "-1",
+            "888",
+            "4770",
+            "77777777777",
+            "0x1ff",
+            "rwx",
+        ] {
+            assert!(
+                matches!(parse_mode(text), Err(ModeError::NotAMode)),
+                "{text}"
+            );
+        }
+        for text in ["0", "070", "550", "377", "670"] {
+            assert!(
+                matches!(parse_mode(text), Err(ModeError::Useless)),
+                "{text}"
+            );
+        }
+    }
+}

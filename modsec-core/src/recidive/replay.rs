@@ -1,0 +1,588 @@
+//! What would have happened: history through the ledger, without a jail.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use rustix::fs::{Dir, FileType};
+use serde::Serialize;
+
+use super::attack::Attacks;
+use super::index_line::IndexLine;
+use super::pieces::Pieces;
+use super::seen::{EntryKey, Seen};
+use super::tree::{Contents, Look, Tree, Which};
+use super::{Ledger, LedgerError, LedgerOptions};
+use crate::format;
+use crate::record::{Record, TrustedProxies, network_text};
+
+/// Attacks that are put into the order of their times before they count. History that is not
+/// further out of order than that is replayed exactly; about 300 bytes each.
+const MAX_WAITING: usize = 1 << 18;
+/// Clients of which rules and URIs are kept.
+const MAX_DETAILS: usize = 1 << 16;
+/// Rules, and URIs, kept of one client; further ones are counted as others.
+const MAX_KINDS: usize = 16;
+/// Characters kept of a rule id or URI.
+const MAX_TEXT: usize = 120;
+/// Report times kept of one client.
+const MAX_TIMES: usize = 64;
+/// Directories in directories that are entered.
+const MAX_DEPTH: usize = 8;
+/// Bytes of a log read at a time.
+const CHUNK: u64 = 1 << 20;
+
+/// Rules of a replay.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// What counts.
+    pub attacks: Attacks,
+    /// Whose word is taken for a client's address.
+    pub proxies: TrustedProxies,
+    /// Who becomes an offender.
+    pub ledger: LedgerOptions,
+    /// User ids whose files count; all if `None`. For directories.
+    pub owners: Option<Vec<u32>>,
+}
+
+/// Why history cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// An option is out of its range.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A file or directory cannot be read.
+    #[error("cannot read {path:?}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Who would have been reported.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ReplayReport {
+    /// Entries read.
+    pub entries: u64,
+    /// What was no entry, or was cut off.
+    pub defects: u64,
+    /// Attacks counted.
+    pub attacks: u64,
+    /// Attacks from addresses that are ignored.
+    pub ignored: u64,
+    /// Attacks without a time or an address.
+    pub unplaced: u64,
+    /// Lines that would have been written to the jail file.
+    pub reports: u64,
+    /// The clients in them, those with most attacks first.
+    pub offenders: Vec<ReplayedOffender>,
+    /// Offenders left out of the list because there are too many.
+    pub offenders_left_out: u64,
+}
+
+/// A client that would have been reported.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReplayedOffender {
+    /// The client.
+    pub client: String,
+    /// Its attacks in all history.
+    pub attacks: u64,
+    /// Time of the first.
+    pub first: DateTime<Utc>,
+    /// Time of the last.
+    pub last: DateTime<Utc>,
+    /// How often it would have been reported.
+    pub reports: u64,
+    /// When, as far as kept.
+    pub reported_at: Vec<DateTime<Utc>>,
+    /// Ids of the rules that matched, most frequent first.
+    pub rules: Vec<Tallied>,
+    /// What was asked for, most frequent first.
+    pub uris: Vec<Tallied>,
+}
+
+/// Something and how often it occurred.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tallied {
+    /// The thing; control characters are escaped, long ones cut. `…` stands for all others.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// Counts what is in `paths` by the transactions' own times, and writes nothing.
+///
+/// A path is a merged or serial log, an index, one entry, or a directory of entries in any depth.
+/// An entry that is in several of them counts once.
+///
+/// # Errors
+/// [`ReplayError::Read`] for a path that cannot be read; what is in it is never an error.
+pub fn replay(options: &ReplayOptions, paths: &[PathBuf]) -> Result<ReplayReport, ReplayError> {
+    let mut replay = Replay {
+        options,
+        ledger: Ledger::new(options.ledger.clone())?,
+        seen: Seen::default(),
+        waiting: BinaryHeap::new(),
+        details: HashMap::new(),
+        arrivals: 0,
+        report: ReplayReport::default(),
+    };
+    for path in paths {
+        replay.path(path).map_err(|source| ReplayError::Read {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(replay.finish())
+}
+
+/// An attack that waits for earlier ones.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Attack {
+    at: DateTime<Utc>,
+    arrival: u64,
+    client: IpAddr,
+    rules: Vec<String>,
+    uri: Option<String>,
+}
+
+/// What is known of a client's attacks.
+#[derive(Debug)]
+struct Detail {
+    attacks: u64,
+    first: DateTime<Utc>,
+    last: DateTime<Utc>,
+    reports: u64,
+    reported_at: Vec<DateTime<Utc>>,
+    rules: Kinds,
+    uris: Kinds,
+}
+
+#[derive(Debug, Default)]
+struct Kinds {
+    counted: Vec<Tallied>,
+    others: u64,
+}
+
+struct Replay<'o> {
+    options: &'o ReplayOptions,
+    ledger: Ledger,
+    seen: Seen,
+    waiting: BinaryHeap<Reverse<Attack>>,
+    details: HashMap<IpNet, Detail>,
+    arrivals: u64,
+    report: ReplayReport,
+}
+
+impl Replay<'_> {
+    fn path(&mut self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            // The administrator's own path may lead through a link; below it none is followed.
+            let real = path.canonicalize()?;
+            let mut tree =
+                Tree::open(&real, self.options.owners.clone()).map_err(io::Error::other)?;
+            self.directory(&mut tree, Path::new(""), 0)
+        } else {
+            self.log(File::open(path)?)
+        }
+    }
+
+    /// Reads the files of a directory, then enters its directories; both by name, which is by
+    /// time in the directories of one site.
+    fn directory(&mut self, tree: &mut Tree, relative: &Path, depth: usize) -> io::Result<()> {
+        let mut directories = Vec::new();
+        let mut files = Vec::new();
+        for (name, kind) in list(tree, relative)? {
+            match kind {
+                FileType::Directory if depth < MAX_DEPTH => directories.push(name),
+                FileType::RegularFile => files.push(name),
+                _ => {}
+            }
+        }
+        files.sort_unstable();
+        directories.sort_unstable();
+        for path in files {
+            self.file(tree, &path);
+        }
+        for path in directories {
+            // One that is not to be entered is no reason to stop.
+            let _ = self.directory(tree, &path, depth + 1);
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, tree: &mut Tree, path: &Path) {
+        match tree.look(path, Which::EvenUnfinished) {
+            Look::Entry {
+                contents: Contents::Whole(entry),
+                ..
+            } => self.entry(entry),
+            Look::Entry {
+                contents: Contents::Parts(excerpts, key),
+                ..
+            } => {
+                self.report.entries += 1;
+                self.record(&excerpts.record(), || key);
+            }
+            Look::Foreign | Look::Gone => {}
+            _ => self.report.defects += 1,
+        }
+    }
+
+    /// Reads a log: an index if the first line is one of an index, else entries.
+    fn log(&mut self, mut file: File) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        file.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
+        let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
+        if IndexLine::parse(&buffer[..line_end]).is_some() {
+            return self.index(file, buffer);
+        }
+        let mut pieces = Pieces::default();
+        loop {
+            pieces.buffer().append(&mut buffer);
+            let at_end = file.by_ref().take(CHUNK).read_to_end(&mut buffer)? == 0;
+            while let Some(entry) = pieces.next(at_end) {
+                self.entry(entry);
+            }
+            if at_end {
+                // What is left over at the end is an entry that was cut off, or nothing.
+                if let Some(rest) = pieces.rest() {
+                    self.entry(rest);
+                    self.report.defects += 1;
+                }
+                self.report.defects += pieces.left_out;
+                return Ok(());
+            }
+        }
+    }
+
+    fn index(&mut self, mut file: File, mut buffer: Vec<u8>) -> io::Result<()> {
+        loop {
+            let at_end = file.by_ref().take(CHUNK).read_to_end(&mut buffer)? == 0;
+            let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |end| end + 1);
+            let used = if at_end { buffer.len() } else { whole };
+            for line in buffer[..used].split(|&byte| byte == b'\n') {
+                if !line.is_empty() {
+                    self.index_line(line);
+                }
+            }
+            buffer.drain(..used);
+            if at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn index_line(&mut self, line: &[u8]) {
+        self.report.entries += 1;
+        let Some(line) = IndexLine::parse(line) else {
+            self.report.defects += 1;
+            return;
+        };
+        if self.options.attacks.is_attack_by_status(Some(line.status)) == Some(true) {
+            self.wait(line.client, line.time.to_utc(), Vec::new(), None);
+        }
+    }
+
+    fn entry(&mut self, entry: &[u8]) {
+        self.report.entries += 1;
+        match format::decode(entry) {
+            Ok(record) => self.record(&record, || EntryKey::of(entry)),
+            Err(_) => self.report.defects += 1,
+        }
+    }
+
+    fn record(&mut self, record: &Record<'_>, key: impl FnOnce() -> EntryKey) {
+        if !self.options.attacks.is_attack(record) {
+            return;
+        }
+        let Some((client, time)) = self.options.proxies.client(record).zip(record.time) else {
+            self.report.unplaced += 1;
+            return;
+        };
+        if !self.seen.insert(key(), 0) {
+            return;
+        }
+        let mut rules: Vec<String> = record
+            .alerts
+            .iter()
+            .filter(|alert| alert.is_trusted())
+            .filter_map(|alert| alert.rule_id.as_ref())
+            .map(|id| shown(&id.to_str_lossy()))
+            .take(MAX_KINDS)
+            .collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let uri = record.request.uri.as_ref();
+        let uri = uri.map(|uri| shown(&uri.to_str_lossy()));
+        self.wait(client, time.to_utc(), rules, uri);
+    }
+
+    fn wait(&mut self, client: IpAddr, at: DateTime<Utc>, rules: Vec<String>, uri: Option<String>) {
+        self.arrivals += 1;
+        self.waiting.push(Reverse(Attack {
+            at,
+            arrival: self.arrivals,
+            client,
+            rules,
+            uri,
+        }));
+        if self.waiting.len() > MAX_WAITING
+            && let Some(Reverse(attack)) = self.waiting.pop()
+        {
+            self.strike(&attack);
+        }
+    }
+
+    fn strike(&mut self, attack: &Attack) {
+        let ignored = self.ledger.counts().ignored;
+        let offender = self.ledger.strike(attack.client, attack.at);
+        if self.ledger.counts().ignored > ignored {
+            return;
+        }
+        let network = self.options.ledger.network(attack.client);
+        let detail = self.details.entry(network).or_insert_with(|| Detail {
+            attacks: 0,
+            first: attack.at,
+            last: attack.at,
+            reports: 0,
+            reported_at: Vec::new(),
+            rules: Kinds::default(),
+            uris: Kinds::default(),
+        });
+        detail.add(attack);
+        if offender.is_some() {
+            detail.reports += 1;
+            if detail.reported_at.len() < MAX_TIMES {
+                detail.reported_at.push(attack.at);
+            }
+        }
+        if self.details.len() > MAX_DETAILS {
+            self.drop_details(attack.at);
+        }
+    }
+
+    /// Makes room: first by those who have been quiet, then by all who were not reported.
+    fn drop_details(&mut self, now: DateTime<Utc>) {
+        let quiet = self.options.ledger.find_time.saturating_mul(2);
+        let reported = |detail: &Detail| detail.reports > 0;
+        self.details.retain(|_, detail| {
+            reported(detail) || (now - detail.last).to_std().is_ok_and(|age| age < quiet)
+        });
+        if self.details.len() > MAX_DETAILS / 2 {
+            self.details.retain(|_, detail| reported(detail));
+        }
+        if self.details.len() > MAX_DETAILS {
+            // So many offenders that a list of them is of no use: the first ones stay.
+            if let Some(network) = self.details.keys().next().copied() {
+                self.details.remove(&network);
+                self.report.offenders_left_out += 1;
+            }
+        }
+    }
+
+    fn finish(mut self) -> ReplayReport {
+        while let Some(Reverse(attack)) = self.waiting.pop() {
+            self.strike(&attack);
+        }
+        let counts = self.ledger.counts();
+        let mut report = self.report;
+        report.attacks = counts.strikes;
+        report.ignored = counts.ignored;
+        report.reports = counts.reports;
+        report.offenders = self
+            .details
+            .into_iter()
+            .filter(|(_, detail)| detail.reports > 0)
+            .map(|(client, detail)| detail.offender(client))
+            .collect();
+        report
+            .offenders
+            .sort_by(|a, b| (b.attacks, &a.client).cmp(&(a.attacks, &b.client)));
+        report
+    }
+}
+
+impl Detail {
+    fn add(&mut self, attack: &Attack) {
+        self.attacks += 1;
+        self.first = self.first.min(attack.at);
+        self.last = self.last.max(attack.at);
+        attack.rules.iter().for_each(|rule| self.rules.add(rule));
+        attack.uri.iter().for_each(|uri| self.uris.add(uri));
+    }
+
+    fn offender(self, client: IpNet) -> ReplayedOffender {
+        ReplayedOffender {
+            client: network_text(client),
+            attacks: self.attacks,
+            first: self.first,
+            last: self.last,
+            reports: self.reports,
+            reported_at: self.reported_at,
+            rules: self.rules.tallied(),
+            uris: self.uris.tallied(),
+        }
+    }
+}
+
+impl Kinds {
+    fn add(&mut self, what: &str) {
+        if let Some(tallied) = self.counted.iter_mut().find(|tallied| tallied.what == what) {
+            tallied.count += 1;
+        } else if self.counted.len() < MAX_KINDS {
+            self.counted.push(Tallied {
+                what: what.to_owned(),
+                count: 1,
+            });
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn tallied(mut self) -> Vec<Tallied> {
+        self.counted.sort_by_key(|tallied| Reverse(tallied.count));
+        if self.others > 0 {
+            self.counted.push(Tallied {
+                what: "…".to_owned(),
+                count: self.others,
+            });
+        }
+        self.counted
+    }
+}
+
+/// Makes a stranger's text fit for a terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for char in text.chars().take(MAX_TEXT) {
+        if char.is_control() {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
+}
+
+fn list(tree: &Tree, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let opened = tree.root().open_below(relative);
+    let (handle, _) = opened.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
+    let mut entries = Vec::new();
+    for entry in Dir::read_from(handle)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            let path = relative.join(std::ffi::OsStr::from_bytes(name));
+            entries.push((path, entry.file_type()));
+        }
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::recidive::counter::testing::entry;
+
+    fn options(threshold: u32) -> ReplayOptions {
+        ReplayOptions {
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: LedgerOptions {
+                threshold,
+                ..LedgerOptions::default()
+            },
+            owners: None,
+        }
+    }
+
+    /// An attack at a second of one minute.
+    fn attack(client: &str, second: u32) -> String {
+        entry(client, "", "", "403 Forbidden").replace("10:15:00", &format!("10:15:{second:02}"))
+    }
+
+    #[test]
+    fn a_log_and_a_tree_give_the_same_report() {
+        let dir = tempfile::tempdir().unwrap();
+        let minute = dir.path().join("audit/site1/20260822/20260822-1015");
+        fs::create_dir_all(&minute).unwrap();
+        let mut log = String::new();
+        for second in [3, 0, 2, 1] {
+            for client in ["192.0.2.7", "2001:db8::1"] {
+                let entry = attack(client, second);
+                log.extend([&*entry, "\n"]);
+                let name = format!("20260822-10150{second}-{}", client.len());
+                fs::write(minute.join(name), entry).unwrap();
+            }
+        }
+        log += &attack("192.0.2.8", 0);
+        let path = dir.path().join("merged.log");
+        fs::write(&path, log).unwrap();
+        let audit = dir.path().join("audit");
+        for paths in [vec![path.clone()], vec![audit.clone()], vec![audit, path]] {
+            let report = replay(&options(3), &paths).unwrap();
+            let offenders: Vec<String> = report
+                .offenders
+                .iter()
+                .map(|o| {
+                    format!(
+                        "{} {} {}",
+                        o.client,
+                        o.attacks,
+                        o.reported_at[0].format("%S")
+                    )
+                })
+                .collect();
+            assert_eq!(
+                offenders,
+                ["192.0.2.7 4 02", "2001:db8::/64 4 02"],
+                "{paths:?}"
+            );
+            assert_eq!(report.reports, 2);
+            let [uri] = &*report.offenders[0].uris else {
+                panic!("{report:?}");
+            };
+            assert_eq!((&*uri.what, uri.count), ("/item", 4));
+        }
+    }
+
+    #[test]
+    fn an_index_is_replayed_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.log");
+        let line = r#"www 192.0.2.7 - - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /a 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+        fs::write(&path, format!("{line}\n{line}\nbad\n")).unwrap();
+        let report = replay(&options(2), &[path]).unwrap();
+        assert_eq!((report.entries, report.defects, report.reports), (3, 1, 1));
+    }
+
+    #[test]
+    fn a_cut_log_is_a_defect_and_a_missing_one_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("merged.log");
+        let log = attack("192.0.2.7", 0) + "\n" + &attack("192.0.2.7", 1);
+        fs::write(&path, &log[..log.len() - 3]).unwrap();
+        let report = replay(&options(2), std::slice::from_ref(&path)).unwrap();
+        assert_eq!((report.entries, report.defects), (2, 1));
+        fs::remove_file(&path).unwrap();
+        assert!(replay(&options(2), &[path]).is_err());
+    }
+
+    #[test]
+    fn strangers_text_is_fit_for_a_terminal() {
+        assert_eq!(shown("/\u{1b}[31m\n"), "/\\u{1b}[31m\\n");
+        assert_eq!(shown(&"x".repeat(500)).len(), MAX_TEXT);
+    }
+}

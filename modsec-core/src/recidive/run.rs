@@ -1,0 +1,484 @@
+//! The loop of the program.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use super::backlog::Backlog;
+use super::claims::Claims;
+use super::counter::Counter;
+use super::follow::Follow;
+use super::reporter::Reporter;
+use super::saver::Saver;
+use super::state::{Marks, State, to_bytes};
+use super::tree::{Contents, Look, Tree, Which};
+use super::{Ledger, LedgerCounts, Offender, Options, OptionsError, StateError, Tally};
+use crate::ban::JailLogError;
+use crate::program::{Service, Signals};
+use crate::watch::{Event, Files, WatchError, Watcher};
+
+/// How often logs are looked at and what is due is done.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the tree is walked although no event was lost.
+const WALK_EVERY: Duration = Duration::from_secs(900);
+/// Files of the backlog that are read before events are looked at again.
+const SLICE: usize = 16;
+/// Files remembered because their writer closed them unfinished.
+const MAX_UNFINISHED: usize = 4096;
+/// A walk covers what changed since the last one, and this many nanoseconds more: clocks of files
+/// are coarse.
+const WALK_OVERLAP: i64 = 10_000_000_000;
+/// Clients are forgotten when they have not attacked for that long, or for two find times.
+const KEEP: Duration = Duration::from_secs(86_400);
+/// Time for counting again what an interrupted run had counted since its last save; if the backlog
+/// takes longer, until its end.
+const RESUME: Duration = Duration::from_secs(60);
+
+/// Why a run could not begin or had to end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The options contradict each other.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The state cannot be read or saved.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The jail file cannot be opened.
+    #[error(transparent)]
+    Jail(#[from] JailLogError),
+    /// Watching is not possible.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The log cannot be read.
+    #[error("cannot read log {path:?}")]
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Offenders could not be written to the jail file until the end.
+    #[error("{lines} offenders were not handed over, because {path:?} could not be written")]
+    NotHandedOver {
+        /// How many.
+        lines: u64,
+        /// The jail file.
+        path: PathBuf,
+    },
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// What came in.
+    pub tally: Tally,
+    /// What the ledger made of it.
+    pub ledger: LedgerCounts,
+    /// Files that were gone before they could be read. If `modsec-parser` took them, they come by
+    /// its private directory or by the merged log.
+    pub vanished: u64,
+    /// Files of owners whose entries do not count.
+    pub foreign: u64,
+    /// What was neither a file nor readable.
+    pub refused: u64,
+    /// Files read as they were because nobody finished them.
+    pub truncated: u64,
+}
+
+/// Counts attacks and reports offenders until a stop is requested.
+///
+/// What is in the storage directory already is counted too, minute by minute; what an earlier run
+/// counted is not counted again (state file). A hangup calls `on_hangup` and reopens the jail file.
+///
+/// # Errors
+/// [`RunError`]. Once running, nothing but a failing inotify ends it: a storage directory that is
+/// away, a full disk and a log that cannot be read are reported and tried again.
+pub async fn run(
+    options: &Options,
+    signals: Signals,
+    service: &Service,
+    mut on_hangup: impl FnMut(),
+) -> Result<Summary, RunError> {
+    let Signals {
+        mut stop,
+        mut hangups,
+    } = signals;
+    let mut session = Session::new(options)?;
+    // From here on the state tells what an interrupted run has written, and a state file that
+    // cannot be written is found out now.
+    session.save_now().await?;
+    let mut watcher = options.storage_dir.as_deref().map(watch).transpose()?;
+    info!("started");
+    if watcher.is_none() {
+        ready(service);
+    }
+    let mut alive = Instant::now();
+    loop {
+        let busy = session.work().await;
+        if let Some(interval) = service.watchdog_interval()
+            && alive.elapsed() >= interval
+        {
+            service.alive();
+            alive = Instant::now();
+        }
+        tokio::select! {
+            biased;
+            () = stop.wait() => break,
+            () = hangups.next() => {
+                on_hangup();
+                session.reporter.reopen();
+            }
+            event = next_event(&mut watcher) => {
+                session.event(event?, service);
+                for _ in 0..SLICE * 16 {
+                    match watcher.as_mut().map(Watcher::try_next).transpose()?.flatten() {
+                        Some(event) => session.event(event, service),
+                        None => break,
+                    }
+                }
+            }
+            () = claims_changed(session.claims.as_ref()) => session.claimed(),
+            () = pause(busy) => {}
+        }
+    }
+    service.stopping();
+    session.finish().await
+}
+
+fn ready(service: &Service) {
+    debug!("ready");
+    service.ready();
+}
+
+fn watch(path: &Path) -> Result<Watcher, WatchError> {
+    let options = crate::watch::Options {
+        files: Files::New,
+        rescan_after: Some(WALK_EVERY),
+        ..crate::watch::Options::default()
+    };
+    Watcher::new(path, options)
+}
+
+async fn next_event(watcher: &mut Option<Watcher>) -> Result<Event, WatchError> {
+    match watcher {
+        Some(watcher) => watcher.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn claims_changed(claims: Option<&Claims>) {
+    match claims {
+        Some(claims) => claims.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the other branches have a look, and waits only if there is nothing to do.
+async fn pause(busy: bool) {
+    if busy {
+        tokio::task::yield_now().await;
+    } else {
+        sleep(TICK).await;
+    }
+}
+
+/// What one run holds.
+struct Session<'o> {
+    options: &'o Options,
+    counter: Counter,
+    reporter: Reporter,
+    saver: Option<Saver>,
+    follow: Option<Follow>,
+    tree: Option<Tree>,
+    claims: Option<Claims>,
+    backlog: Option<Backlog>,
+    /// What the running walk, and the next one, need not look at: older times of change.
+    walk_after: i64,
+    next_walk_after: i64,
+    unfinished: VecDeque<(Instant, PathBuf)>,
+    summary: Summary,
+    next_tick: Instant,
+    /// What was counted when the state was saved last.
+    saved: (Tally, Marks),
+    told_full: bool,
+    /// When the attacks that an interrupted run counted last must have been counted again.
+    resume_until: Option<Instant>,
+}
+
+impl<'o> Session<'o> {
+    fn new(options: &'o Options) -> Result<Session<'o>, RunError> {
+        options.check()?;
+        let loaded = if options.dry_run {
+            State::read(&options.state_file)?
+        } else {
+            State::take_over(&options.state_file)?
+        };
+        if loaded.bad_lines > 0 {
+            warn!(
+                lines = loaded.bad_lines,
+                path = ?options.state_file,
+                set_aside = ?loaded.set_aside,
+                "state file is broken, going on with what could be read"
+            );
+        }
+        let state = loaded.state;
+        let mut ledger = Ledger::new(options.ledger.clone()).map_err(OptionsError::from)?;
+        state
+            .sightings()
+            .iter()
+            .for_each(|sighting| ledger.restore(sighting));
+        let follow = options.log.as_ref().map(|log| {
+            Follow::new(log, state.bookmark()).map_err(|source| RunError::Log {
+                path: match log {
+                    super::LogSource::Merged(path) | super::LogSource::Index(path) => path.clone(),
+                },
+                source,
+            })
+        });
+        let jail = (!options.dry_run).then_some(&*options.jail_file);
+        Ok(Session {
+            reporter: Reporter::open(jail, state.jail())?,
+            saver: (!options.dry_run)
+                .then(|| Saver::new(options.state_file.clone(), options.save_every)),
+            follow: follow.transpose()?,
+            tree: None,
+            claims: None,
+            backlog: None,
+            walk_after: state.seen().forgotten_until(),
+            next_walk_after: state.seen().forgotten_until(),
+            unfinished: VecDeque::new(),
+            summary: Summary::default(),
+            next_tick: Instant::now(),
+            saved: (Tally::default(), Marks::default()),
+            told_full: false,
+            resume_until: Some(Instant::now() + RESUME),
+            counter: Counter {
+                attacks: options.attacks.clone(),
+                proxies: options.proxies.clone(),
+                ledger,
+                seen: state.seen(),
+                tally: Tally::default(),
+            },
+            options,
+        })
+    }
+
+    /// Takes note of what the watcher saw.
+    fn event(&mut self, event: Event, service: &Service) {
+        match event {
+            Event::File(path) => self.file(&path, Which::Closed),
+            Event::Rescan(reason) => {
+                info!(%reason, "walking the storage directory");
+                self.walk();
+                ready(service);
+            }
+            Event::Lost(error) => {
+                warn!(%error, "storage directory not usable, waiting for it");
+                self.tree = None;
+                self.backlog = None;
+                ready(service);
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins to look at everything that is there.
+    fn walk(&mut self) {
+        let Some(path) = &self.options.storage_dir else {
+            return;
+        };
+        if self
+            .tree
+            .as_ref()
+            .is_none_or(|tree| !tree.root().is_in_place())
+        {
+            match Tree::open(path, self.options.owners.clone()) {
+                Ok(tree) => self.tree = Some(tree),
+                Err(error) => warn!(%error, "storage directory not usable"),
+            }
+            self.claims = Claims::new().ok();
+        }
+        let Some(tree) = &self.tree else {
+            return;
+        };
+        self.walk_after = self.next_walk_after;
+        self.next_walk_after = Utc::now()
+            .timestamp_nanos_opt()
+            .unwrap_or_default()
+            .saturating_sub(WALK_OVERLAP);
+        match Backlog::new(tree) {
+            Ok(backlog) => self.backlog = Some(backlog),
+            Err(error) => warn!(%error, "storage directory not walked"),
+        }
+    }
+
+    /// Reads what `modsec-parser` has taken charge of.
+    fn claimed(&mut self) {
+        let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) else {
+            return;
+        };
+        for path in claims.take(tree) {
+            self.file(&path, Which::Found { after: i64::MIN });
+        }
+    }
+
+    /// Reads a file and counts what is in it.
+    fn file(&mut self, path: &Path, which: Which) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let offender = match tree.look(path, which) {
+            Look::Entry { contents, changed } => match contents {
+                Contents::Whole(entry) => self.counter.entry(entry, changed),
+                Contents::Parts(excerpts, key) => {
+                    self.counter.record(&excerpts.record(), || key, changed)
+                }
+            },
+            Look::Unfinished => {
+                self.unfinished.push_back((Instant::now(), path.to_owned()));
+                None
+            }
+            other => {
+                match other {
+                    Look::Gone => self.summary.vanished += 1,
+                    Look::Foreign => self.summary.foreign += 1,
+                    Look::Refused => self.summary.refused += 1,
+                    _ => {}
+                }
+                None
+            }
+        };
+        if let Some(offender) = offender {
+            self.reporter.report(&offender);
+        }
+        if self.unfinished.len() > MAX_UNFINISHED {
+            self.read_unfinished();
+        }
+    }
+
+    /// Does a piece of what is to do; tells whether there is more.
+    async fn work(&mut self) -> bool {
+        let mut busy = self.backlog.is_some();
+        for _ in 0..SLICE {
+            let Some((backlog, tree)) = self.backlog.as_mut().zip(self.tree.as_ref()) else {
+                break;
+            };
+            match backlog.next(tree) {
+                Some(path) => {
+                    let after = self.walk_after;
+                    self.file(&path, Which::Found { after });
+                }
+                None => {
+                    self.backlog = None;
+                    info!("storage directory walked");
+                }
+            }
+        }
+        if let Some(follow) = &mut self.follow {
+            let reporter = &mut self.reporter;
+            busy |= follow.step(&mut self.counter, &mut |offender: Offender| {
+                reporter.report(&offender);
+            });
+        }
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.tick().await;
+        }
+        busy
+    }
+
+    async fn tick(&mut self) {
+        self.reporter.send();
+        if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
+            for path in claims.refresh(tree) {
+                self.file(&path, Which::Found { after: i64::MIN });
+            }
+        }
+        let stale = |(since, _): &(Instant, _)| since.elapsed() >= self.options.stale_after;
+        if self.unfinished.front().is_some_and(stale) {
+            self.read_unfinished();
+        }
+        let resumed = self
+            .resume_until
+            .is_some_and(|until| until < Instant::now());
+        if resumed && self.backlog.is_none() {
+            self.resume_until = None;
+            self.reporter.forget_written_before();
+        }
+        let counts = self.counter.ledger.counts();
+        if counts.evicted > 0 && !self.told_full {
+            self.told_full = true;
+            warn!(
+                clients = self.counter.ledger.len(),
+                "more clients than --max-clients, the least recently seen are forgotten"
+            );
+        }
+        self.save().await;
+    }
+
+    /// Reads the file that has been waiting longest for its writer, finished or not.
+    fn read_unfinished(&mut self) {
+        let Some((_, path)) = self.unfinished.pop_front() else {
+            return;
+        };
+        let before = self.counter.tally.entries;
+        self.file(&path, Which::EvenUnfinished);
+        self.summary.truncated += self.counter.tally.entries - before;
+    }
+
+    async fn save(&mut self) {
+        let marks = self.marks();
+        let now = (self.counter.tally, marks);
+        let Some(saver) = &mut self.saver else {
+            return;
+        };
+        if saver.is_due() && self.saved != now {
+            self.saved = now;
+            let keep = KEEP.max(self.options.ledger.find_time.saturating_mul(2));
+            self.counter.ledger.forget(keep, Utc::now());
+            let Counter { ledger, seen, .. } = &self.counter;
+            saver.save(|| to_bytes(ledger, seen, marks)).await;
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            bookmark: self.follow.as_ref().and_then(Follow::bookmark),
+            jail: self.reporter.mark(),
+        }
+    }
+
+    /// Saves at once and waits for it.
+    async fn save_now(&mut self) -> Result<(), StateError> {
+        let marks = self.marks();
+        self.saved = (self.counter.tally, marks);
+        let Counter { ledger, seen, .. } = &self.counter;
+        match &mut self.saver {
+            Some(saver) => saver.save_now(to_bytes(ledger, seen, marks)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(mut self) -> Result<Summary, RunError> {
+        let lines = self.reporter.finish();
+        self.save_now().await?;
+        if lines > 0 {
+            let path = self.options.jail_file.clone();
+            error!(?path, "ended with offenders not handed over");
+            return Err(RunError::NotHandedOver { lines, path });
+        }
+        let summary = Summary {
+            tally: self.counter.tally,
+            ledger: self.counter.ledger.counts(),
+            ..self.summary
+        };
+        info!(?summary, "stopped");
+        Ok(summary)
+    }
+}

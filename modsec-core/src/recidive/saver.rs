@@ -1,0 +1,74 @@
+//! Saving the state now and then, without making attacks wait for the disk.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::{debug, warn};
+
+use super::StateError;
+use super::state::save;
+
+/// Saving takes at most this share of the time: a table of a million clients is saved less often.
+const SHARE: u32 = 50;
+
+/// Saves the state at most every few seconds; disk and `fsync` are left to another thread.
+#[derive(Debug)]
+pub(super) struct Saver {
+    path: PathBuf,
+    every: Duration,
+    next: Instant,
+    running: Option<JoinHandle<Result<(), StateError>>>,
+}
+
+impl Saver {
+    pub(super) fn new(path: PathBuf, every: Duration) -> Saver {
+        Saver {
+            path,
+            every,
+            next: Instant::now() + every,
+            running: None,
+        }
+    }
+
+    /// Tells whether it is time to save.
+    pub(super) fn is_due(&self) -> bool {
+        let idle = self.running.as_ref().is_none_or(JoinHandle::is_finished);
+        idle && Instant::now() >= self.next
+    }
+
+    /// Saves what `bytes` returns, in the background.
+    pub(super) async fn save(&mut self, bytes: impl FnOnce() -> Vec<u8>) {
+        self.wait().await;
+        let start = Instant::now();
+        let bytes = bytes();
+        let took = start.elapsed();
+        self.next = start + self.every.max(took.saturating_mul(SHARE));
+        debug!(
+            bytes = bytes.len(),
+            elapsed_ms = took.as_millis(),
+            "state saved"
+        );
+        let path = self.path.clone();
+        self.running = Some(spawn_blocking(move || save(&path, &bytes)));
+    }
+
+    /// Saves at once and waits for it.
+    pub(super) async fn save_now(&mut self, bytes: Vec<u8>) -> Result<(), StateError> {
+        self.wait().await;
+        save(&self.path, &bytes)
+    }
+
+    async fn wait(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        match running.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                warn!(%error, cause = ?std::error::Error::source(&error), "state not saved, trying again");
+            }
+            Err(error) => warn!(%error, "state not saved, trying again"),
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! The ledger on disk.
+//!
+//! ```text
+//! # modsec-recidive 1: ADDRESS COUNT EPOCH reported=N pace=START:ATTACKS:BEFORE unreported=TIME,…
+//! 203.0.113.9 12 1787393700 reported=1 pace=1787393640000:12:0 unreported=1787393698000,1787393700250
+//! 2001:db8::/64 3 1787393702 reported=0 pace=1787393701000:3:0 unreported=1787393701000,…
+//! ```
+//!
+//! The first three words are those of the shell script that this replaces, whose files are read
+//! too: client, attacks in the window, time of the last one in seconds since the Unix epoch. What
+//! follows continues the window exactly; its times are milliseconds. Lines that start with `#`
+//! hold how far the sources have been read and which entries were counted.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::seen::{EntryKey, Seen};
+use super::{Ledger, MAX_THRESHOLD, Sighting};
+use crate::ban::JailMark;
+use crate::record::{network_text, parse_network};
+
+/// First words of a state file.
+const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
+                      pace=START:ATTACKS:BEFORE unreported=TIME,...";
+/// Owner may write, group may read: the file names people's addresses.
+const MODE: u32 = 0o640;
+/// Longest line that is read, in bytes: as many times as the largest threshold keeps, and room.
+const MAX_LINE: u64 = 2 * 16 * MAX_THRESHOLD as u64 + 4096;
+/// Keys in one `# counted` line.
+const KEYS_PER_LINE: usize = 16;
+
+/// Why the state cannot be read or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The file is there and cannot be read.
+    #[error("cannot read state file {path:?}")]
+    Read {
+        /// The state file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is broken and cannot be set aside.
+    #[error("state file {path:?} is broken and cannot be renamed to {aside:?}")]
+    SetAside {
+        /// The state file.
+        path: PathBuf,
+        /// Where it should go.
+        aside: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The new state cannot be written; the old file stays as it was.
+    #[error("cannot save state file {path:?}, the last saved state stays")]
+    Save {
+        /// The state file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How far a source that is one growing file has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bookmark {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Bytes from the start.
+    pub(super) offset: u64,
+}
+
+/// What was saved.
+#[derive(Debug, Default)]
+pub struct State {
+    sightings: Vec<Sighting>,
+    bookmark: Option<Bookmark>,
+    jail: Option<JailMark>,
+    counted: Vec<(EntryKey, i64)>,
+    forgotten_until: i64,
+}
+
+/// A state as read from its file.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// All that could be read.
+    pub state: State,
+    /// Lines that could not be read; the file was set aside if there are any.
+    pub bad_lines: usize,
+    /// Where the broken file is now.
+    pub set_aside: Option<PathBuf>,
+}
+
+impl State {
+    /// Reads the state file; there being none is an empty state.
+    ///
+    /// # Errors
+    /// [`StateError::Read`] if the system does not let it be read. What is in it is never an
+    /// error: lines that make no sense are left out and counted.
+    pub fn read(path: &Path) -> Result<Loaded, StateError> {
+        let failed = |source| StateError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        match open(path) {
+            Ok(file) => parse(BufReader::with_capacity(1 << 16, file)).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Reads the state file and, if it is broken, renames it to `NAME.broken`.
+    ///
+    /// # Errors
+    /// As for [`State::read`], and [`StateError::SetAside`].
+    pub fn take_over(path: &Path) -> Result<Loaded, StateError> {
+        let mut loaded = State::read(path)?;
+        if loaded.bad_lines > 0 {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(".broken");
+            let aside = PathBuf::from(aside);
+            fs::rename(path, &aside).map_err(|source| StateError::SetAside {
+                path: path.to_owned(),
+                aside: aside.clone(),
+                source,
+            })?;
+            loaded.set_aside = Some(aside);
+        }
+        Ok(loaded)
+    }
+
+    /// Returns the clients, the least recently seen first.
+    pub fn sightings(&self) -> &[Sighting] {
+        &self.sightings
+    }
+
+    #[cfg(test)]
+    pub(super) fn add(&mut self, sighting: Sighting) {
+        self.sightings.push(sighting);
+    }
+
+    pub(super) fn bookmark(&self) -> Option<Bookmark> {
+        self.bookmark
+    }
+
+    pub(super) fn jail(&self) -> Option<JailMark> {
+        self.jail
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        Seen::restore(self.counted.iter().copied(), self.forgotten_until)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is not a plain file"))
+    }
+}
+
+fn parse(mut input: impl BufRead) -> io::Result<Loaded> {
+    let mut loaded = Loaded::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(loaded);
+        }
+        // Also the rest of a line that is too long, and a last line without its end.
+        let whole = line.pop() == Some(b'\n');
+        let text = std::str::from_utf8(&line).ok().filter(|_| whole);
+        if text.and_then(|text| loaded.state.add_line(text)).is_none() {
+            loaded.bad_lines += 1;
+        }
+    }
+}
+
+impl State {
+    /// Takes over what one line says; `None` if it says nothing that makes sense.
+    fn add_line(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        match line.strip_prefix("# ") {
+            Some(comment) => self.add_comment(comment),
+            None if line.is_empty() => Some(()),
+            None => {
+                let sighting = read_sighting(&mut words)?;
+                self.sightings.push(sighting);
+                Some(())
+            }
+        }
+    }
+
+    fn add_comment(&mut self, comment: &str) -> Option<()> {
+        let (keyword, rest) = comment.split_once(' ')?;
+        match keyword {
+            "read" => {
+                let [device, inode, offset] = three_numbers(rest)?;
+                self.bookmark = Some(Bookmark {
+                    device,
+                    inode,
+                    offset,
+                });
+            }
+            "reported" => {
+                let [device, inode, len] = three_numbers(rest)?;
+                self.jail = Some(JailMark { device, inode, len });
+            }
+            "forgotten" => self.forgotten_until = rest.parse().ok()?,
+            "counted" => {
+                for word in rest.split(' ') {
+                    let (key, changed) = word.split_once('@')?;
+                    let key = EntryKey(u64::from_str_radix(key, 16).ok()?);
+                    self.counted.push((key, changed.parse().ok()?));
+                }
+            }
+            // The header, and what a later version may add.
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+fn three_numbers(text: &str) -> Option<[u64; 3]> {
+    let mut numbers = text.split(' ').map(|number| number.parse().ok());
+    Some([numbers.next()??, numbers.next()??, numbers.next()??])
+}
+
+fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighting> {
+    let network = parse_network(words.next()?).ok()?;
+    let in_window: u32 = words.next()?.parse().ok()?;
+    let epoch: i64 = words.next()?.parse().ok()?;
+    let last_seen_ms = epoch.checked_mul(1000)?;
+    // Without the further words it is a line of the shell script. It does not say when the attacks
+    // before the last one were, so only that one is sure to lie in the window.
+    let mut sighting = Sighting {
+        network,
+        in_window,
+        last_seen_ms,
+        reports: 0,
+        unreported_ms: vec![last_seen_ms],
+        pace: (last_seen_ms, in_window, 0),
+    };
+    for word in words {
+        let (key, value) = word.split_once('=')?;
+        match key {
+            "reported" => sighting.reports = value.parse().ok()?,
+            "pace" => {
+                let mut numbers = value.split(':');
+                sighting.pace = (
+                    numbers.next()?.parse().ok()?,
+                    numbers.next()?.parse().ok()?,
+                    numbers.next()?.parse().ok()?,
+                );
+            }
+            "unreported" => {
+                let times = value.split(',').filter(|time| !time.is_empty());
+                sighting.unreported_ms =
+                    times.map(|time| time.parse().ok()).collect::<Option<_>>()?;
+                sighting.unreported_ms.sort_unstable();
+            }
+            _ => {}
+        }
+    }
+    Some(sighting)
+}
+
+/// Places in files, as they belong to a state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// How far the log has been read.
+    pub(super) bookmark: Option<Bookmark>,
+    /// How far the jail file has been written.
+    pub(super) jail: Option<JailMark>,
+}
+
+/// Returns the bytes of a state file.
+pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, marks: Marks) -> Vec<u8> {
+    let mut text = format!("{HEADER}\n");
+    // Writing to a string cannot fail.
+    if let Some(Bookmark {
+        device,
+        inode,
+        offset,
+    }) = marks.bookmark
+    {
+        let _ = writeln!(text, "# read {device} {inode} {offset}");
+    }
+    if let Some(JailMark { device, inode, len }) = marks.jail {
+        let _ = writeln!(text, "# reported {device} {inode} {len}");
+    }
+    if seen.forgotten_until() != 0 {
+        let _ = writeln!(text, "# forgotten {}", seen.forgotten_until());
+    }
+    for (n, (EntryKey(key), changed)) in seen.iter().enumerate() {
+        let start = match n % KEYS_PER_LINE {
+            0 if n == 0 => "# counted",
+            0 => "\n# counted",
+            _ => "",
+        };
+        let _ = write!(text, "{start} {key:016x}@{changed}");
+    }
+    if seen.iter().next().is_some() {
+        text.push('\n');
+    }
+    for sighting in ledger.sightings() {
+        write_sighting(&mut text, &sighting);
+    }
+    text.into_bytes()
+}
+
+fn write_sighting(text: &mut String, sighting: &Sighting) {
+    let (start, attacks, before) = sighting.pace;
+    let _ = write!(
+        text,
+        "{} {} {} reported={} pace={start}:{attacks}:{before} unreported=",
+        network_text(sighting.network),
+        sighting.in_window,
+        sighting.last_seen_ms.div_euclid(1000),
+        sighting.reports,
+    );
+    for (n, time) in sighting.unreported_ms.iter().enumerate() {
+        let _ = write!(text, "{}{time}", if n == 0 { "" } else { "," });
+    }
+    text.push('\n');
+}
+
+/// Replaces the state file: at any moment, also after a loss of power, it is the old or the new.
+///
+/// # Errors
+/// [`StateError::Save`]; the old file is then untouched.
+pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+    replace(path, bytes).map_err(|source| StateError::Save {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let mut new = std::ffi::OsString::from(".");
+    new.push(name);
+    new.push(".new");
+    let new = dir.join(new);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(MODE)
+        .custom_flags(flags.bits().cast_signed())
+        .open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::recidive::LedgerOptions;
+
+    fn ledger() -> Ledger {
+        Ledger::new(LedgerOptions {
+            threshold: 3,
+            ..LedgerOptions::default()
+        })
+        .unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Loaded {
+        parse(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_saved_is_read_back() {
+        let mut ledger = ledger();
+        for (ms, client) in (0i64..).zip([
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.1",
+            "192.0.2.1",
+            "192.0.2.1",
+        ]) {
+            let at = DateTime::from_timestamp_millis(1_787_393_700_250 + ms).unwrap();
+            ledger.strike(client.parse().unwrap(), at);
+        }
+        let mut seen = Seen::default();
+        for n in 0u32..40 {
+            assert!(seen.insert(EntryKey(n.into()), n.into()));
+        }
+        let bookmark = Some(Bookmark {
+            device: 1,
+            inode: 2,
+            offset: 3,
+        });
+        let jail = Some(JailMark {
+            device: 4,
+            inode: 5,
+            len: 6,
+        });
+        let bytes = to_bytes(&ledger, &seen, Marks { bookmark, jail });
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(
+            text.contains("\n192.0.2.1 4 1787393700 reported=1 "),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n2001:db8::/64 1 1787393700 reported=0 "),
+            "{text}"
+        );
+        let loaded = read(&bytes);
+        assert_eq!(loaded.bad_lines, 0);
+        let want: Vec<Sighting> = ledger.sightings().collect();
+        for (got, want) in loaded.state.sightings.iter().zip(&want) {
+            let second = want.last_seen_ms / 1000 * 1000;
+            assert_eq!(
+                got,
+                &Sighting {
+                    last_seen_ms: second,
+                    ..want.clone()
+                }
+            );
+        }
+        assert_eq!(loaded.state.sightings.len(), want.len());
+        assert_eq!(loaded.state.bookmark, bookmark);
+        assert_eq!(loaded.state.jail, jail);
+        assert_eq!(loaded.state.counted, seen.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_line_of_the_shell_script_counts_for_its_last_attack() {
+        let loaded = read(b"192.0.2.1 9 1787393700\n");
+        let [sighting] = loaded.state.sightings() else {
+            panic!("{loaded:?}");
+        };
+        assert_eq!(sighting.in_window, 9);
+        assert_eq!(sighting.unreported_ms, [1_787_393_700_000]);
+    }
+
+    #[test]
+    fn bad_lines_are_left_out_and_counted() {
+        for (text, good, bad) in [
+            ("192.0.2.1 9 1787393700\nwho 1 2\n192.0.2.2 1 5\n", 2, 1),
+            ("192.0.2.1 9\n", 0, 1),
+            ("192.0.2.1 -9 1787393700\n", 0, 1),
+            ("192.0.2.1 1 9223372036854775807\n", 0, 1),
+            ("192.0.2.1 1 1787393700 reported=x\n", 0, 1),
+            ("192.0.2.1 1 1787393700 reported\n", 0, 1),
+            ("192.0.2.1 1 1787393700 later=x\n\n# later x\n", 1, 0),
+            ("192.0.2.1 1 1787393700", 0, 1),
+            ("\u{0}\u{0}\u{0}\n", 0, 1),
+        ] {
+            let loaded = read(text.as_bytes());
+            assert_eq!(loaded.state.sightings.len(), good, "{text:?}");
+            assert_eq!(loaded.bad_lines, bad, "{text:?}");
+        }
+        let endless = vec![b'1'; usize::try_from(3 * MAX_LINE).unwrap()];
+        assert_eq!(read(&endless).bad_lines, 3);
+    }
+
+    #[test]
+    fn a_broken_file_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        assert_eq!(State::take_over(&path).unwrap().bad_lines, 0, "none yet");
+        fs::write(&path, "192.0.2.1 9 1787393700\nnonsense\n").unwrap();
+        let loaded = State::take_over(&path).unwrap();
+        assert_eq!(loaded.state.sightings.len(), 1);
+        let aside = loaded.set_aside.unwrap();
+        assert!(!path.exists() && aside.exists());
+        save(&path, b"new\n").unwrap();
+        save(&path, b"newer\n").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer\n");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "nothing left over"
+        );
+        assert!(State::read(dir.path()).is_err(), "a directory is no state");
+        assert!(save(&dir.path().join("no/state"), b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let loaded = read(&bytes);
+            let mut ledger = ledger();
+            loaded.state.sightings().iter().for_each(|sighting| ledger.restore(sighting));
+        }
+
+        #[test]
+        fn any_line_that_is_read_can_be_continued(
+            times in prop::collection::vec(any::<i64>(), 0..9),
+            epoch in any::<i64>(), pace in any::<(i64, u32, u32)>(),
+        ) {
+            let times: Vec<String> = times.iter().map(i64::to_string).collect();
+            let (start, current, before) = pace;
+            let line = format!(
+                "192.0.2.1 1 {epoch} pace={start}:{current}:{before} unreported={}\n",
+                times.join(","),
+            );
+            let mut ledger = ledger();
+            read(line.as_bytes()).state.sightings().iter().for_each(|s| ledger.restore(s));
+            ledger.strike("192.0.2.1".parse().unwrap(), DateTime::from_timestamp(0, 0).unwrap());
+            to_bytes(&ledger, &Seen::default(), Marks::default());
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The ledger against a model that keeps everything.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap()
+}
+
+fn ledger(threshold: u32, find_time: u64) -> Ledger {
+    Ledger::new(LedgerOptions {
+        threshold,
+        find_time: Duration::from_secs(find_time),
+        ..LedgerOptions::default()
+    })
+    .unwrap()
+}
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// All attacks of one client ever made; those a report stands for are taken out.
+#[derive(Default)]
+struct Model(Vec<i64>);
+
+impl Model {
+    fn strike(&mut self, ms: i64, threshold: usize, find_time: i64) -> bool {
+        self.0.push(ms);
+        self.0.sort_unstable();
+        let due = self
+            .0
+            .windows(threshold)
+            .position(|run| run[threshold - 1] - run[0] <= find_time);
+        if let Some(first) = due {
+            self.0.drain(first..first + threshold);
+        }
+        due.is_some()
+    }
+}
+
+/// Times that go forward, each then moved back by less than one find time.
+fn nearly_ordered(find_time: i64) -> impl Strategy<Value = Vec<i64>> {
+    let step = prop_oneof![Just(0), 0..find_time / 4, 0..find_time * 3];
+    let late = prop_oneof![4 => Just(0), 1 => 0..=find_time];
+    prop::collection::vec((step, late), 0..200).prop_map(|steps| {
+        let mut now = 1_000_000_000;
+        let mut times = Vec::new();
+        for (step, late) in steps {
+            now += step;
+            times.push(now - late);
+        }
+        times
+    })
+}
+
+proptest! {
+    #[test]
+    fn reports_are_those_of_the_model(
+        times in nearly_ordered(5_000),
+        threshold in 1usize..7,
+    ) {
+        let mut ledger = ledger(u32::try_from(threshold).unwrap(), 5);
+        let mut model = Model::default();
+        for ms in times {
+            let want = model.strike(ms, threshold, 5_000);
+            prop_assert_eq!(ledger.strike(CLIENT, at(ms)).is_some(), want, "at {}", ms);
+        }
+    }
+
+    #[test]
+    fn no_disorder_reports_below_the_threshold(
+        times in prop::collection::vec(-40_000i64..40_000, 0..300),
+        threshold in 1usize..7,
+    ) {
+        // As many reports as a full model finds, or fewer, and each for attacks that are there:
+        // no more reports than disjoint groups of `threshold`.
+        let mut ledger = ledger(u32::try_from(threshold).unwrap(), 5);
+        let mut seen = Vec::new();
+        let mut reports = 0;
+        for ms in times {
+            seen.push(ms);
+            if ledger.strike(CLIENT, at(ms)).is_some() {
+                reports += 1;
+                let near = seen.iter().filter(|&&other| (ms - other).abs() <= 5_000).count();
+                prop_assert!(near >= threshold);
+            }
+        }
+        prop_assert!(reports * threshold <= seen.len());
+    }
+
+    #[test]
+    fn a_jump_of_the_clock_hides_nobody(
+        before in prop::collection::vec(0i64..10_000, 0..60),
+        jump in prop_oneof![Just(-86_400_000i64), Just(86_400_000), Just(315_360_000_000)],
+        threshold in 1u32..7,
+    ) {
+        let mut ledger = ledger(threshold, 5);
+        for ms in before {
+            ledger.strike(CLIENT, at(1_000_000_000_000 + ms + jump));
+        }
+        let reported = (0..i64::from(threshold))
+            .any(|n| ledger.strike(CLIENT, at(1_000_000_000_000 + n)).is_some());
+        prop_assert!(reported);
+    }
+
+    #[test]
+    fn equal_times_may_come_in_any_order(
+        mut clients in prop::collection::vec(0u8..3, 0..60),
+        seed in any::<u64>(),
+    ) {
+        let run = |clients: &[u8]| {
+            let mut ledger = ledger(3, 5);
+            let mut reported: Vec<IpNet> = clients
+                .iter()
+                .filter_map(|&n| ledger.strike(IpAddr::from([192, 0, 2, n]), at(0)))
+                .map(|offender| offender.network)
+                .collect();
+            reported.sort();
+            reported
+        };
+        let want = run(&clients);
+        let len = clients.len();
+        for n in 0..len {
+            clients.swap(n, (seed.wrapping_mul(n as u64 + 7) >> 7) as usize % len);
+        }
+        prop_assert_eq!(run(&clients), want);
+    }
+
+    #[test]
+    fn a_restart_changes_no_report(
+        times in nearly_ordered(5_000),
+        threshold in 1u32..7,
+        restart in 0usize..200,
+    ) {
+        let mut whole = ledger(threshold, 5);
+        let mut first = ledger(threshold, 5);
+        for (n, ms) in times.into_iter().enumerate() {
+            if n == restart {
+                let mut second = ledger(threshold, 5);
+                first.sightings().for_each(|sighting| second.restore(&sighting));
+                first = second;
+            }
+            prop_assert_eq!(whole.strike(CLIENT, at(ms)), first.strike(CLIENT, at(ms)));
+        }
+    }
+}
+
+#[test]
+fn further_multiples_are_reported_while_it_goes_on() {
+    let mut ledger = ledger(10, 600);
+    let reported: Vec<(i64, u32)> = (0..35)
+        .filter_map(|n| Some((n, ledger.strike(CLIENT, at(n * 1000))?.reports)))
+        .collect();
+    assert_eq!(reported, [(9, 1), (19, 2), (29, 3)]);
+}
+
+#[test]
+fn clients_are_counted_by_network() {
+    let mut ledger = ledger(2, 600);
+    for (first, second, want) in [
+        ("192.0.2.1", "192.0.2.2", None),
+        (
+            "198.51.100.7",
+            "::ffff:198.51.100.7",
+            Some("198.51.100.7/32"),
+        ),
+        (
+            "2001:db8:0:1::1",
+            "2001:db8:0:1:ffff::",
+            Some("2001:db8:0:1::/64"),
+        ),
+        ("2001:db8:0:2::1", "2001:db8:0:3::1", None),
+    ] {
+        assert_eq!(ledger.strike(first.parse().unwrap(), at(0)), None);
+        let got = ledger.strike(second.parse().unwrap(), at(0));
+        let got = got.map(|offender| offender.network.to_string());
+        assert_eq!(got.as_deref(), want, "{first} and {second}");
+    }
+}
+
+#[test]
+fn ignored_addresses_leave_no_trace() {
+    let mut ledger = Ledger::new(LedgerOptions {
+        threshold: 1,
+        ignore: Networks::loopback(),
+        ..LedgerOptions::default()
+    })
+    .unwrap();
+    assert_eq!(ledger.strike("127.0.0.9".parse().unwrap(), at(0)), None);
+    assert!(ledger.is_empty());
+    assert_eq!(ledger.counts().ignored, 1);
+}
+
+#[test]
+fn the_least_recently_seen_client_goes_first() {
+    let mut ledger = Ledger::new(LedgerOptions {
+        threshold: 2,
+        max_clients: 2,
+        ..LedgerOptions::default()
+    })
+    .unwrap();
+    let mut strike = |n: u8| ledger.strike(IpAddr::from([192, 0, 2, n]), at(0)).is_some();
+    assert!(!strike(1) && !strike(2) && !strike(3), "3 pushes 1 out");
+    assert!(strike(2), "2 was kept");
+    assert!(!strike(1), "1 starts anew and pushes 3 out");
+    assert_eq!(ledger.counts().evicted, 2);
+    assert_eq!(ledger.len(), 2);
+}
+
+#[test]
+fn old_clients_are_forgotten_by_the_newest_attack() {
+    let mut ledger = ledger(10, 5);
+    for (n, ms) in [(1, 0), (2, 9_000), (3, 20_000)] {
+        ledger.strike(IpAddr::from([192, 0, 2, n]), at(ms));
+    }
+    assert_eq!(
+        ledger.forget(Duration::from_secs(12), at(i64::from(i32::MAX))),
+        1
+    );
+    assert_eq!(
+        ledger.forget(Duration::from_secs(12), at(0)),
+        0,
+        "by the earlier of both"
+    );
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    for (change, want) in [
+        (
+            (|o| o.threshold = 0) as fn(&mut LedgerOptions),
+            "threshold 0 is not between 1 and 10000",
+        ),
+        (
+            |o| o.find_time = Duration::ZERO,
+            "find time 0 s is not between",
+        ),
+        (|o| o.ipv4_prefix = 33, "an IPv4 prefix of 33 bits"),
+        (|o| o.ipv6_prefix = 129, "an IPv6 prefix of 129 bits"),
+        (
+            |o| o.max_clients = 0,
+            "a table of 0 clients is not possible",
+        ),
+    ] {
+        let mut options = LedgerOptions::default();
+        change(&mut options);
+        let error = Ledger::new(options).unwrap_err().to_string();
+        assert!(error.contains(want), "{error}");
+    }
+}

@@ -1,0 +1,406 @@
+//! Reading entries' files below the storage directory, without touching them.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::seen::EntryKey;
+use crate::format;
+use crate::format::native::{Boundary, Excerpts, Outline};
+use crate::storage_dir::MAX_ENTRY_BYTES;
+use crate::watch::{Failure, Root, RootError, classify};
+
+/// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
+const WHOLE: u64 = 1 << 20;
+/// Files of which it is remembered that they were read, 48 bytes each at most.
+const MAX_RECENT: usize = 1 << 16;
+
+/// What a look at a file gave.
+#[derive(Debug)]
+pub(super) enum Look<'a> {
+    /// A finished entry, or one that was read although it is not finished.
+    Entry {
+        contents: Contents<'a>,
+        /// Time of change, nanoseconds since the Unix epoch.
+        changed: i64,
+    },
+    /// Still being written, or cut off for ever.
+    Unfinished,
+    /// Not there (any more).
+    Gone,
+    /// Read or counted before.
+    Known,
+    /// Owned by somebody whose entries do not count.
+    Foreign,
+    /// Nothing that may or can be read.
+    Refused,
+}
+
+/// An entry in memory.
+#[derive(Debug)]
+pub(super) enum Contents<'a> {
+    Whole(&'a [u8]),
+    Parts(Box<Excerpts>, EntryKey),
+}
+
+/// Which files to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which {
+    /// The writer has just closed it.
+    Closed,
+    /// Found by looking around: unless it was read before, or is not newer than the given time of
+    /// change in nanoseconds.
+    Found { after: i64 },
+    /// Nothing more will be written to it.
+    EvenUnfinished,
+}
+
+/// The storage directory, held open for reading.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Root,
+    /// User ids whose entries count; all if `None`.
+    owners: Option<Vec<u32>>,
+    /// The directory of the last file: the next is mostly in the same.
+    directory: Option<(PathBuf, OwnedFd)>,
+    recent: Recent,
+    buffer: Vec<u8>,
+}
+
+impl Tree {
+    pub(super) fn open(path: &Path, owners: Option<Vec<u32>>) -> Result<Tree, RootError> {
+        Ok(Tree {
+            root: Root::open(path)?,
+            owners,
+            directory: None,
+            recent: Recent::default(),
+            buffer: Vec::new(),
+        })
+    }
+
+    pub(super) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Looks at the file at `relative`.
+    pub(super) fn look(&mut self, relative: &Path, which: Which) -> Look<'_> {
+        let (file, meta) = match self.open_file(relative) {
+            Ok(opened) => opened,
+            Err(Failure::Gone) => return Look::Gone,
+            // Worth another attempt later.
+            Err(Failure::Exhausted) => return Look::Unfinished,
+            Err(Failure::Refused(_)) => return Look::Refused,
+        };
+        // A file without a name was removed after it was opened: it is whole.
+        if !meta.is_file() || meta.nlink() > 1 || meta.len() > MAX_ENTRY_BYTES {
+            return Look::Refused;
+        }
+        let allowed = |owners: &Vec<u32>| owners.contains(&meta.uid());
+        if !self.owners.as_ref().is_none_or(allowed) {
+            return Look::Foreign;
+        }
+        let changed = nanoseconds(meta.ctime(), meta.ctime_nsec());
+        let identity = Identity::of(&meta);
+        if let Which::Found { after } = which
+            && (changed <= after || self.recent.contains(&identity))
+        {
+            return Look::Known;
+        }
+        let finish = !matches!(which, Which::EvenUnfinished);
+        let read = if meta.len() > WHOLE {
+            parts(&file, meta.len(), finish)
+        } else {
+            whole(&file, &mut self.buffer, finish)
+        };
+        // Somebody wrote meanwhile: what was read may be a mixture, and he will close it.
+        let same = file
+            .metadata()
+            .is_ok_and(|meta| Identity::of(&meta) == identity);
+        match read {
+            Ok(Some(contents)) if same => {
+                self.recent.insert(identity);
+                Look::Entry { contents, changed }
+            }
+            Ok(_) => Look::Unfinished,
+            Err(_) => Look::Refused,
+        }
+    }
+
+    fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Failure> {
+        let name = relative.file_name().ok_or(Failure::Gone)?;
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        let cached = matches!(&self.directory, Some((path, _)) if path == parent);
+        if cached {
+            match self.open_in_directory(name) {
+                // The directory may have been removed and made again.
+                Err(Failure::Gone) => {}
+                other => return other,
+            }
+        }
+        self.directory = None;
+        let (handle, _) = self.root.open_below(parent)?;
+        self.directory = Some((parent.to_owned(), handle));
+        self.open_in_directory(name)
+    }
+
+    fn open_in_directory(&self, name: &OsStr) -> Result<(File, Metadata), Failure> {
+        let (_, handle) = self.directory.as_ref().ok_or(Failure::Gone)?;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = File::from(openat(handle, name, flags, Mode::empty()).map_err(classify)?);
+        let meta = file.metadata().map_err(|_| Failure::Gone)?;
+        Ok((file, meta))
+    }
+}
+
+/// Reads the file into `buffer`; `None` if it is not finished.
+fn whole<'a>(
+    mut file: &File,
+    buffer: &'a mut Vec<u8>,
+    finish: bool,
+) -> io::Result<Option<Contents<'a>>> {
+    buffer.clear();
+    file.by_ref().take(WHOLE + 1).read_to_end(buffer)?;
+    let readable = if finish {
+        format::is_complete(buffer)
+    } else {
+        !buffer.is_empty()
+    };
+    Ok(readable.then_some(Contents::Whole(buffer)))
+}
+
+/// Reads the parts of a large file, a window at a time; `None` if it is not finished.
+fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents<'a>>> {
+    let mut head = vec![0; 64];
+    let mut tail = vec![0; 64];
+    file.read_exact_at(&mut head, 0)?;
+    file.read_exact_at(&mut tail, size - 64)?;
+    let closed = Boundary::open(&head).is_some_and(|(boundary, _)| boundary.closes(&tail));
+    let Some(mut outline) = Outline::open(&head).ok().filter(|_| closed || !finish) else {
+        return Ok(None);
+    };
+    let mut hasher = blake3::Hasher::new();
+    let mut window = Vec::new();
+    let mut offset = 0;
+    loop {
+        let end = size.min(offset + WHOLE);
+        read_range(file, offset, end, &mut window)?;
+        outline.scan(&window, offset, end == size);
+        // Line ends behind the entry are not part of what it is known by.
+        let overlap = if offset == 0 { 0 } else { Outline::OVERLAP };
+        let fresh = window.get(overlap..).unwrap_or_default();
+        let last = if end == size {
+            trailing_line_ends(fresh)
+        } else {
+            0
+        };
+        hasher.update(&fresh[..fresh.len() - last]);
+        if end == size {
+            break;
+        }
+        offset = end - Outline::OVERLAP as u64;
+    }
+    let read = |range: std::ops::Range<u64>| {
+        let mut bytes = Vec::new();
+        read_range(file, range.start, range.end, &mut bytes).map(|()| bytes)
+    };
+    let layout = outline.layout(|range| read(range).unwrap_or_default().into());
+    let excerpts = Excerpts::read(layout, read)?;
+    let key = EntryKey::from_hash(hasher.finalize());
+    Ok(Some(Contents::Parts(Box::new(excerpts), key)))
+}
+
+fn trailing_line_ends(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .rev()
+        .take_while(|&&byte| byte == b'\n')
+        .count()
+}
+
+fn read_range(file: &File, start: u64, end: u64, into: &mut Vec<u8>) -> io::Result<()> {
+    let len = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
+    into.resize(len, 0);
+    file.read_exact_at(into, start)
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
+}
+
+/// What tells an unchanged file, also after it was renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    inode: u64,
+    size: u64,
+    modified: i64,
+}
+
+impl Identity {
+    fn of(meta: &Metadata) -> Identity {
+        Identity {
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+        }
+    }
+}
+
+/// The files read last.
+#[derive(Debug, Default)]
+struct Recent {
+    known: HashSet<Identity>,
+    order: VecDeque<Identity>,
+}
+
+impl Recent {
+    fn contains(&self, identity: &Identity) -> bool {
+        self.known.contains(identity)
+    }
+
+    fn insert(&mut self, identity: Identity) {
+        if self.known.insert(identity) {
+            self.order.push_back(identity);
+        }
+        if self.order.len() > MAX_RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::recidive::counter::testing::entry;
+
+    const DIR: &str = "site1/20260822/20260822-1015";
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        tree: Tree,
+    }
+
+    fn fixture(owners: Option<Vec<u32>>) -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(DIR)).unwrap();
+        let tree = Tree::open(dir.path(), owners).unwrap();
+        Fixture { dir, tree }
+    }
+
+    impl Fixture {
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(DIR).join(name)
+        }
+
+        fn look(&mut self, name: &str, which: Which) -> &'static str {
+            match self.tree.look(&Path::new(DIR).join(name), which) {
+                Look::Entry { .. } => "entry",
+                Look::Unfinished => "unfinished",
+                Look::Gone => "gone",
+                Look::Known => "known",
+                Look::Foreign => "foreign",
+                Look::Refused => "refused",
+            }
+        }
+    }
+
+    #[test]
+    fn only_finished_plain_files_are_entries() {
+        let mut fixture = fixture(None);
+        let whole = entry("192.0.2.7", "", "", "403");
+        fs::write(fixture.path("whole"), &whole).unwrap();
+        fs::write(fixture.path("half"), &whole[..whole.len() - 2]).unwrap();
+        fs::write(fixture.path("empty"), "").unwrap();
+        fs::write(fixture.path("twice"), &whole).unwrap();
+        fs::hard_link(fixture.path("twice"), fixture.path("twice2")).unwrap();
+        symlink(fixture.path("whole"), fixture.path("link")).unwrap();
+        fs::create_dir(fixture.path("dir")).unwrap();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(fixture.path("pipe"))
+            .status();
+        assert!(pipe.unwrap().success());
+        File::create(fixture.path("huge"))
+            .unwrap()
+            .set_len(MAX_ENTRY_BYTES + 1)
+            .unwrap();
+        for (name, want) in [
+            ("whole", "entry"),
+            ("half", "unfinished"),
+            ("empty", "unfinished"),
+            ("twice", "refused"),
+            ("link", "refused"),
+            ("dir", "refused"),
+            ("pipe", "refused"),
+            ("huge", "refused"),
+            ("none", "gone"),
+        ] {
+            assert_eq!(fixture.look(name, Which::Closed), want, "{name}");
+        }
+        assert_eq!(fixture.look("half", Which::EvenUnfinished), "entry");
+        assert_eq!(fixture.look("whole", Which::Found { after: 0 }), "known");
+        let claimed = fixture.path("claimed");
+        fs::rename(fixture.path("whole"), claimed).unwrap();
+        assert_eq!(fixture.look("claimed", Which::Found { after: 0 }), "known");
+        fs::write(fixture.path("new"), &whole).unwrap();
+        assert_eq!(
+            fixture.look("new", Which::Found { after: i64::MAX }),
+            "known"
+        );
+        assert_eq!(fixture.look("new", Which::Found { after: 0 }), "entry");
+    }
+
+    #[test]
+    fn a_directory_made_again_is_found() {
+        let mut fixture = fixture(None);
+        assert_eq!(fixture.look("x", Which::Closed), "gone");
+        fs::remove_dir(fixture.dir.path().join(DIR)).unwrap();
+        fs::create_dir(fixture.dir.path().join(DIR)).unwrap();
+        fs::write(fixture.path("x"), entry("192.0.2.7", "", "", "403")).unwrap();
+        assert_eq!(fixture.look("x", Which::Closed), "entry");
+    }
+
+    #[test]
+    fn entries_of_others_do_not_count_if_an_owner_is_required() {
+        let me = rustix::process::geteuid().as_raw();
+        for (owners, want) in [(vec![me + 1], "foreign"), (vec![me + 1, me], "entry")] {
+            let mut fixture = fixture(Some(owners));
+            fs::write(fixture.path("x"), entry("192.0.2.7", "", "", "403")).unwrap();
+            assert_eq!(fixture.look("x", Which::Closed), want);
+        }
+    }
+
+    #[test]
+    fn a_large_entry_is_the_same_read_in_parts() {
+        let body = "x".repeat(3 << 20);
+        let large = entry("192.0.2.7", "", &body, "403");
+        let mut fixture = fixture(None);
+        fs::write(fixture.path("large"), &large).unwrap();
+        let path = Path::new(DIR).join("large");
+        let Look::Entry {
+            contents: Contents::Parts(excerpts, key),
+            ..
+        } = fixture.tree.look(&path, Which::Closed)
+        else {
+            panic!("not read in parts");
+        };
+        assert_eq!(key, EntryKey::of(large.as_bytes()));
+        let record = excerpts.record();
+        assert_eq!(record.response.status, Some(403));
+        assert_eq!(record.client.unwrap().text, "192.0.2.7");
+        fs::write(fixture.path("cut"), &large[..large.len() - 3]).unwrap();
+        assert_eq!(fixture.look("cut", Which::Closed), "unfinished");
+    }
+}

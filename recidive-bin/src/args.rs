@@ -1,0 +1,538 @@
+//! Options of the program, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser, Subcommand};
+use ipnet::IpNet;
+use modsec_core::accounts::Accounts;
+use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::recidive::{Attacks, Count, LedgerOptions, LogSource, Options, ReplayOptions};
+use modsec_core::record::{ClientHeader, Networks, TrustedProxies, parse_network};
+
+const ABOUT: &str = "\
+Report clients that keep attacking to Fail2ban
+
+Reads each finished entry of ModSecurity's audit log once, counts attacks per client over a sliding \
+window of the transactions' own times, and appends a line for each offender to a file that a \
+Fail2ban jail reads. Only addresses that were parsed as such are ever written.";
+
+const DETAILS: &str = "\
+SOURCES
+  storage-dir   the directory with one file per transaction, by inotify
+  merged-log    the log into which modsec-parser merges entries; together with storage-dir nothing
+                is missed that modsec-parser takes away first, and nothing counts twice
+  index=FILE    the index (SecAuditLog), which has a line for every record, also for those whose
+                files were overwritten; knows address and status only, and stands alone
+
+SIGNALS
+  SIGTERM, SIGINT  save the state, remove the PID file and end
+  SIGHUP           open the jail file and the log file again
+
+EXIT STATUS
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments
+  3  replay: done, but some entries were defective
+
+PRIVILEGES
+  Reading the entries: their owners' rights, or CAP_DAC_READ_SEARCH. Writing the jail file, the
+  state file and the PID file. Not root.
+
+EXAMPLES
+  recidive replay --threshold 5 --find-time 300 /var/log/httpd/modsec_audit.log
+  recidive --trusted-proxy 192.0.2.10 --ignore 198.51.100.0/24
+  recidive --source index=/var/log/httpd/modsec_index.log
+  recidive status";
+
+const DATA_DIR: &str = "/var/lib/modsecurity_recedive";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "recidive",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
+#[command(about = "Report clients that keep attacking to Fail2ban")]
+#[command(long_about = ABOUT, after_long_help = DETAILS)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say who would have been reported, by history; write nothing
+    Replay(Replay),
+    /// Show the clients in the state file
+    Status(Status),
+}
+
+/// What the program does without a subcommand.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// What to read, repeatable: storage-dir, merged-log, index=FILE
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        env = "RECIDIVE_SOURCE",
+        value_delimiter = ',',
+        default_value = "storage-dir"
+    )]
+    source: Vec<Source>,
+
+    /// Directory of the entries (SecAuditLogStorageDir)
+    #[arg(long, value_name = "DIR", env = "WATCH_DIR",
+          default_value_os_t = DefaultPaths::default().storage_dir)]
+    storage_dir: PathBuf,
+
+    /// Log that modsec-parser writes [default: modsec_audit.log beside the storage directory]
+    #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
+    merged_log: Option<PathBuf>,
+
+    /// File for Fail2ban
+    #[arg(long, value_name = "FILE", env = "RECEDIVE_FILE",
+          default_value_os_t = DefaultPaths::default().log_dir.join("modsec_recedive.log"))]
+    recidive_file: PathBuf,
+
+    /// File in which the table is kept between runs; its directory is made if need be
+    #[arg(long, value_name = "FILE", env = "LOG_FILE",
+          default_value_os_t = default_state_file())]
+    state_file: PathBuf,
+
+    /// File with the number of the process, locked while it runs
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "RECIDIVE_PID_FILE",
+        default_value = "/var/run/modsec_recedive.pid"
+    )]
+    pub(crate) pid_file: PathBuf,
+
+    #[command(flatten)]
+    rules: Rules,
+
+    /// Time after which a file that its writer never finished is read as it is
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "RECIDIVE_STALE_AFTER",
+        default_value_t = 600
+    )]
+    stale_after: u32,
+
+    /// Shortest time between two saves of the state; a large table is saved less often
+    #[arg(long, value_name = "SECONDS", env = "RECIDIVE_SAVE_INTERVAL", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    save_interval: u32,
+
+    /// Write no file, and the lines for Fail2ban to standard output
+    #[arg(long, env = "RECIDIVE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Options of `replay`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// Merged or serial logs, indexes, entries, or directories of entries
+    #[arg(value_name = "FILE|DIR", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    rules: Rules,
+
+    /// Write one JSON object
+    #[arg(long, env = "RECIDIVE_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Options of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// File in which the table is kept between runs
+    #[arg(long, value_name = "FILE", env = "LOG_FILE",
+          default_value_os_t = default_state_file())]
+    pub(crate) state_file: PathBuf,
+
+    /// Length of the window
+    #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    find_time: u32,
+
+    /// Write one JSON object
+    #[arg(long, env = "RECIDIVE_JSON", value_parser = BoolishValueParser::new())]
+    pub(crate) json: bool,
+}
+
+/// What is an attack, and whose.
+#[derive(Debug, clap::Args)]
+struct Rules {
+    /// Attacks that make an offender; reported again at each further multiple
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "ATTACK_THRESHOLD",
+        default_value_t = 10
+    )]
+    threshold: u32,
+
+    /// Time within which they must lie
+    #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600)]
+    find_time: u32,
+
+    /// What counts as an attack, repeatable: any, blocked (intercepted, or status 403), score>=N,
+    /// severity<=N (0 is worst), rule=REGEX (searched in the rule's id)
+    #[arg(
+        long,
+        value_name = "KIND",
+        env = "RECIDIVE_COUNT",
+        default_value = "blocked"
+    )]
+    count: Vec<Count>,
+
+    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "RECIDIVE_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<Proxy>,
+
+    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    #[arg(long, value_name = "NAME", env = "RECIDIVE_CLIENT_HEADER",
+          default_value_t = ClientHeader::default())]
+    client_header: ClientHeader,
+
+    /// Addresses that are never counted, repeatable
+    #[arg(long, value_name = "CIDR", env = "RECIDIVE_IGNORE", value_delimiter = ',',
+          value_parser = parse_network)]
+    ignore: Vec<IpNet>,
+
+    /// File with such addresses, one per line; # begins a comment
+    #[arg(long, value_name = "FILE", env = "RECIDIVE_IGNORE_FILE")]
+    ignore_file: Option<PathBuf>,
+
+    /// Owners whose entries count, by name or number, repeatable [default: all]
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "RECIDIVE_REQUIRE_OWNER",
+        value_delimiter = ','
+    )]
+    require_owner: Vec<String>,
+
+    /// IPv4 addresses with so many leading bits in common are one client
+    #[arg(
+        long,
+        value_name = "BITS",
+        env = "RECIDIVE_IPV4_PREFIX",
+        default_value_t = 32
+    )]
+    ipv4_prefix: u8,
+
+    /// IPv6 addresses with so many leading bits in common are one client
+    #[arg(
+        long,
+        value_name = "BITS",
+        env = "RECIDIVE_IPV6_PREFIX",
+        default_value_t = 64
+    )]
+    ipv6_prefix: u8,
+
+    /// Clients remembered, at most 264 bytes each with a threshold of 10; when there are more, the
+    /// least recently seen is forgotten
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        env = "RECIDIVE_MAX_CLIENTS",
+        default_value_t = 1_000_000
+    )]
+    max_clients: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct LogArgs {
+    /// Log file; without one everything goes to standard error
+    #[arg(long, value_name = "FILE", env = "RECIDIVE_LOG_FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Format of log lines: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "RECIDIVE_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+
+    /// Log more; twice: everything
+    #[arg(short, long, env = "RECIDIVE_VERBOSE", action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log less: only warnings; twice: only errors; three times: nothing
+    #[arg(short, long, env = "RECIDIVE_QUIET", action = ArgAction::Count)]
+    quiet: u8,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    StorageDir,
+    MergedLog,
+    Index(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.strip_prefix("index=")) {
+            ("storage-dir", _) => Ok(Source::StorageDir),
+            ("merged-log", _) => Ok(Source::MergedLog),
+            (_, Some(file)) if !file.is_empty() => Ok(Source::Index(PathBuf::from(file))),
+            _ => Err("expected storage-dir, merged-log or index=FILE".to_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Proxy {
+    None,
+    Network(IpNet),
+}
+
+impl FromStr for Proxy {
+    type Err = modsec_core::record::NetworksError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Proxy::None),
+            _ => parse_network(text).map(Proxy::Network),
+        }
+    }
+}
+
+type Fault = Box<dyn std::error::Error>;
+
+fn default_state_file() -> PathBuf {
+    Path::new(DATA_DIR).join("modsec_recedive.dat")
+}
+
+impl Run {
+    pub(crate) fn log_options(&self) -> LogOptions {
+        self.log.options()
+    }
+
+    /// Returns what the library is to do; looks up users and reads the file of ignored addresses.
+    pub(crate) fn options(&self) -> Result<Options, Fault> {
+        let rules = self.rules.resolve()?;
+        let mut options = Options {
+            storage_dir: None,
+            log: None,
+            attacks: rules.attacks,
+            proxies: rules.proxies,
+            ledger: rules.ledger,
+            owners: rules.owners,
+            jail_file: self.recidive_file.clone(),
+            state_file: self.state_file.clone(),
+            stale_after: Duration::from_secs(self.stale_after.into()),
+            save_every: Duration::from_secs(self.save_interval.into()),
+            dry_run: self.dry_run,
+        };
+        for source in &self.source {
+            let log = match source {
+                Source::StorageDir => {
+                    options.storage_dir = Some(self.storage_dir.clone());
+                    continue;
+                }
+                Source::MergedLog => LogSource::Merged(self.merged_log()),
+                Source::Index(path) => LogSource::Index(path.clone()),
+            };
+            if options.log.replace(log).is_some() {
+                return Err(
+                    "only one log can be followed, give --source merged-log or index=FILE once"
+                        .into(),
+                );
+            }
+        }
+        Ok(options)
+    }
+
+    fn merged_log(&self) -> PathBuf {
+        let beside = || self.storage_dir.with_file_name("modsec_audit.log");
+        self.merged_log.clone().unwrap_or_else(beside)
+    }
+}
+
+impl Replay {
+    pub(crate) fn log_options(&self) -> LogOptions {
+        self.log.options()
+    }
+
+    pub(crate) fn options(&self) -> Result<ReplayOptions, Fault> {
+        self.rules.resolve()
+    }
+}
+
+impl Status {
+    pub(crate) fn find_time(&self) -> Duration {
+        Duration::from_secs(self.find_time.into())
+    }
+}
+
+impl Rules {
+    fn resolve(&self) -> Result<ReplayOptions, Fault> {
+        let mut ignore = self.ignore.clone();
+        if let Some(path) = &self.ignore_file {
+            let named = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            ignore.extend(Networks::parse_list(&text).map_err(|error| named(&error))?);
+        }
+        Ok(ReplayOptions {
+            attacks: Attacks::from(self.count.clone()),
+            proxies: self.proxies(),
+            ledger: LedgerOptions {
+                threshold: self.threshold,
+                find_time: Duration::from_secs(self.find_time.into()),
+                ignore: ignore.into_iter().collect(),
+                ipv4_prefix: self.ipv4_prefix,
+                ipv6_prefix: self.ipv6_prefix,
+                max_clients: self.max_clients,
+            },
+            owners: self.owners()?,
+        })
+    }
+
+    fn proxies(&self) -> TrustedProxies {
+        let networks = self.trusted_proxy.iter().filter_map(|proxy| match proxy {
+            Proxy::None => None,
+            Proxy::Network(network) => Some(*network),
+        });
+        TrustedProxies {
+            networks: if self.trusted_proxy.is_empty() {
+                Networks::loopback()
+            } else {
+                networks.collect()
+            },
+            header: self.client_header,
+        }
+    }
+
+    fn owners(&self) -> Result<Option<Vec<u32>>, Fault> {
+        if self.require_owner.is_empty() {
+            return Ok(None);
+        }
+        let accounts = Accounts::below(Path::new("/"))?;
+        let uid = |name: &String| accounts.user(name).map(|account| account.uid);
+        let uids = self.require_owner.iter().map(uid);
+        Ok(Some(uids.collect::<Result<_, _>>()?))
+    }
+}
+
+impl LogArgs {
+    fn options(&self) -> LogOptions {
+        LogOptions {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            format: self.log_format,
+            file: self.log_file.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_option_has_a_variable() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            for option in command.get_arguments().filter(|arg| !arg.is_positional()) {
+                assert!(option.get_long().is_some(), "{option}");
+                let own = ["help", "version"].contains(&option.get_id().as_str());
+                assert!(own || option.get_env().is_some(), "{option}");
+            }
+        }
+    }
+
+    fn run(arguments: &[&str]) -> Options {
+        let args = Args::parse_from([&["recidive"], arguments].concat());
+        args.run.options().unwrap()
+    }
+
+    #[test]
+    fn sources_become_what_the_library_reads() {
+        let tree = || Some(PathBuf::from("/srv/audit"));
+        let merged = |path: &str| Some(LogSource::Merged(PathBuf::from(path)));
+        for (arguments, storage_dir, log) in [
+            (&[][..], tree(), None),
+            (
+                &["--source", "merged-log"],
+                None,
+                merged("/srv/modsec_audit.log"),
+            ),
+            (
+                &["--source", "storage-dir,merged-log", "--merged-log", "/x"],
+                tree(),
+                merged("/x"),
+            ),
+            (
+                &["--source", "index=/x"],
+                None,
+                Some(LogSource::Index(PathBuf::from("/x"))),
+            ),
+        ] {
+            let options = run(&[arguments, &["--storage-dir", "/srv/audit/"]].concat());
+            assert_eq!(
+                options.storage_dir.map(|dir| dir.join("x")),
+                storage_dir.map(|dir| dir.join("x"))
+            );
+            assert_eq!(options.log, log, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_given_replace_the_default() {
+        let address = |text: &str| text.parse().unwrap();
+        for (arguments, loopback, given) in [
+            (&[][..], true, false),
+            (&["--trusted-proxy", "192.0.2.1"], false, true),
+            (&["--trusted-proxy", "192.0.2.0/24,127.0.0.1"], true, true),
+            (&["--trusted-proxy", "none"], false, false),
+        ] {
+            let networks = run(arguments).proxies.networks;
+            assert_eq!(
+                networks.contains(address("127.0.0.1")),
+                loopback,
+                "{arguments:?}"
+            );
+            assert_eq!(
+                networks.contains(address("192.0.2.1")),
+                given,
+                "{arguments:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_stated_size_of_a_client_is_the_true_one() {
+        assert_eq!(LedgerOptions::default().client_bytes(), 264);
+    }
+}

@@ -1,0 +1,102 @@
+//! `recidive` reports clients that keep attacking to Fail2ban. What it does is in
+//! `modsec_core::recidive`; here it is put together.
+
+mod args;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use chrono::Utc;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
+use modsec_core::program::{self, Exit, PidFile, Service, Signals};
+use modsec_core::recidive::{self, State};
+
+use crate::args::{Args, Command, Replay, Run, Status};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Exit {
+    let args = Args::parse();
+    let result = match &args.command {
+        Some(Command::Replay(replay)) => report_history(replay),
+        Some(Command::Status(status)) => show_status(status),
+        None => serve(&args.run).await,
+    };
+    result.unwrap_or_else(|error| program::fail(&*error))
+}
+
+async fn serve(run: &Run) -> Result<Exit, Box<dyn Error>> {
+    let options = run.options()?;
+    if let Err(error) = options.check() {
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, error)
+            .exit();
+    }
+    // A rehearsal may run beside the real thing.
+    let _pid_file = (!run.dry_run)
+        .then(|| PidFile::take(&run.pid_file))
+        .transpose()?;
+    let log = program::log_to(&run.log_options())?;
+    let signals = Signals::listen()?;
+    if !run.dry_run {
+        make_directory(&options.state_file)?;
+    }
+    let reopen = || {
+        if let Err(error) = log.reopen() {
+            // Where else should it go?
+            program::fail(&error);
+        }
+    };
+    recidive::run(&options, signals, &Service::from_env(), reopen).await?;
+    Ok(Exit::Done)
+}
+
+/// Makes the directory of the state file; its own, and only the last component.
+fn make_directory(state_file: &Path) -> io::Result<()> {
+    match state_file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
+            std::fs::create_dir(parent)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn report_history(replay: &Replay) -> Result<Exit, Box<dyn Error>> {
+    let options = replay.options()?;
+    let _log = program::log_to(&replay.log_options())?;
+    let report = recidive::replay(&options, &replay.paths)?;
+    if replay.json {
+        print(&serde_json::to_string(&report)?)?;
+    } else {
+        print(report.to_string().trim_end())?;
+    }
+    Ok(if report.defects > 0 {
+        Exit::Defective
+    } else {
+        Exit::Done
+    })
+}
+
+fn show_status(status: &Status) -> Result<Exit, Box<dyn Error>> {
+    let loaded = State::read(&status.state_file)?;
+    let table = recidive::Status::new(&loaded.state, status.find_time(), Utc::now());
+    if status.json {
+        print(&serde_json::to_string(&table)?)?;
+    } else {
+        print(table.to_string().trim_end())?;
+    }
+    Ok(if loaded.bad_lines > 0 {
+        Exit::Defective
+    } else {
+        Exit::Done
+    })
+}
+
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        // A reader that has gone away has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
