@@ -33,6 +33,7 @@ use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
+use crate::record::TrustedProxies;
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOptions};
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub stale_after: Duration,
     /// Name of this host in the rows.
     pub sensor: Option<String>,
+    /// Whose word is taken for a client's address.
+    pub proxies: TrustedProxies,
     /// Names of accounts by user id.
     pub accounts: AccountNames,
     /// Whether each transaction is also reported as a line of JSON.

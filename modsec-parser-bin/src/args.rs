@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use ipnet::IpNet;
 use modsec_core::ingest::{AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::record::{ClientHeader, Networks, NetworksError, TrustedProxies, parse_network};
 use modsec_core::store::StoreOptions;
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
@@ -81,6 +84,20 @@ pub(crate) struct Args {
     /// Name of this host in the database [default: the host name]
     #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
     sensor: Option<String>,
+
+    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "MODSEC_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<Proxy>,
+
+    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
+          default_value_t = ClientHeader::default())]
+    client_header: ClientHeader,
 
     /// Read everything, say what would be done, change nothing
     #[arg(long)]
@@ -204,6 +221,7 @@ impl Args {
             min_age: Duration::from_secs(self.min_age),
             stale_after: Duration::from_secs(self.stale_after),
             sensor: self.sensor.or_else(host_name),
+            proxies: proxies(&self.trusted_proxy, self.client_header),
             accounts: accounts(),
             json_lines: self.jsonl,
             threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
@@ -261,6 +279,37 @@ fn default_store() -> String {
     // If this fails, opening the database says so, with the path.
     let _ = std::fs::create_dir_all(&dir);
     format!("sqlite:{}", dir.join("modsec.db").display())
+}
+
+/// A network that is trusted, or the word that none is.
+#[derive(Debug, Clone, Copy)]
+enum Proxy {
+    Network(IpNet),
+    None,
+}
+
+impl FromStr for Proxy {
+    type Err = NetworksError;
+
+    fn from_str(text: &str) -> Result<Proxy, NetworksError> {
+        match text {
+            "none" => Ok(Proxy::None),
+            network => parse_network(network).map(Proxy::Network),
+        }
+    }
+}
+
+fn proxies(given: &[Proxy], header: ClientHeader) -> TrustedProxies {
+    let networks = given.iter().filter_map(|proxy| match proxy {
+        Proxy::Network(network) => Some(*network),
+        Proxy::None => None,
+    });
+    let networks = if given.is_empty() {
+        Networks::loopback()
+    } else {
+        networks.collect()
+    };
+    TrustedProxies { networks, header }
 }
 
 fn host_name() -> Option<String> {
