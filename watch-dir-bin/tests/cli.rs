@@ -1,4 +1,5 @@
 //! What the program promises at its edges: arguments, messages, exit statuses, signals, files.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod daemon;
 mod proof;

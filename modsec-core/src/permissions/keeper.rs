@@ -469,4 +469,13 @@ impl Keeper {
             self.watcher.rescan();
         }
     }
+
+    /// Handles what there is to handle, or loses all events first; for tests.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, lose: bool) {
+        if lose {
+            self.watcher.lose_events();
+        }
+        while self.drain(&mut None::<fn()>, &mut |_| {}).unwrap() {}
+    }
 }

@@ -1,5 +1,4 @@
 //! The real program in a directory of its own, started and stopped by a test.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::io::Read;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
@@ -101,11 +102,7 @@ fn the_shell_loop_loses_records_in_the_same_minute() {
         if [ -d "$line" ]; then chmod 770 "$line"; chown mswowner:mswlogs "$line"; fi; done"#;
     let mut command = stage.inside("bash");
     command.args(["-c", script]).arg(stage.place.tree());
-    let shell = Shell(
-        std::os::unix::process::CommandExt::process_group(&mut command, 0)
-            .spawn()
-            .unwrap(),
-    );
+    let shell = Shell(command.process_group(0).spawn().unwrap());
     until("the loop watches", || {
         let probe = stage.place.tree().join("probe");
         let _ = fs::remove_dir(&probe);

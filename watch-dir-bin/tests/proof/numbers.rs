@@ -32,11 +32,10 @@ fn make_ten_thousand(stage: &Stage) {
     let mut wrong = all;
     until("all directories are right", || {
         wrong.retain(|path| {
-            let (mode, uid, gid) = attributes(path);
             let owner = USERS
                 .iter()
-                .find(|(user, _)| path.starts_with(stage.place.path("audit").join(user)));
-            (mode, gid, Some(uid)) != (0o2770, GROUP, owner.map(|(_, uid)| *uid))
+                .find(|(user, _)| path.starts_with(stage.place.tree().join(user)));
+            owner.is_none_or(|(_, uid)| attributes(path) != (0o2770, *uid, GROUP))
         });
         wrong.is_empty()
     });
