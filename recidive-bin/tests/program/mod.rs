@@ -1,5 +1,10 @@
 //! The real program in its own directory.
 
+#![allow(
+    dead_code,
+    reason = "each test binary uses another part of this module"
+)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;
