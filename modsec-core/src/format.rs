@@ -147,6 +147,7 @@ mod tests {
             (b"--1a2b3c4d-A--\nx\n--1a2b3c4d-Z--\n)", false),
             (b"--1a2b3c4d-A--\nx--1a2b3c4d-Z--\n", false),
             (b"--1a2b3c4d-A--\n", false),
+            (b"--1a2b3c4d-Z--\n", false),
             (b"", false),
         ] {
             let shown = bytes.escape_ascii().to_string();

@@ -1,4 +1,61 @@
-//! Audit-log grammar.
+//! ModSecurity audit logs: grammar, records, stores, and the chores around them.
+//!
+//! ```text
+//!  bytes ─► format::native::Entry ─► Record ─► store::Row ─► SQLite, MySQL, MariaDB
+//!           (lossless, borrowed)     (typed)       │
+//!                                                  └► json::line
+//!  storage_dir ─► ingest ─► merged_log + store, then remove        program `modsec-parser`
+//!        │ inotify
+//!        └─► watch ─► permissions                                  program `watch-dir`
+//! ```
+//!
+//! An *entry* is one audit-log item as written on disk: lettered *parts* held together by a
+//! *boundary*. A [`Record`] is the typed form of the one HTTP *transaction* that it describes. An
+//! [`Alert`](record::Alert) with an id is a *rule match*. A *sensor* is the host that wrote the
+//! entry.
+//!
+//! # Reading an entry
+//!
+//! ```
+//! let entry = b"--3fa0c41b-A--
+//! [03/Feb/2024:10:11:12 +0100] Zb4kQH8AAAEAAB1cR0MAAAAA 192.0.2.10 40112 198.51.100.4 80
+//! --3fa0c41b-B--
+//! GET /item?id=1%27 HTTP/1.1
+//! Host: shop.example.org
+//!
+//! --3fa0c41b-H--
+//! Message: Warning. Pattern match \"'\" at ARGS:id. [file \"/etc/waf.conf\"] [line \"12\"] [id \"100100\"] [msg \"quote in id\"]
+//!
+//! --3fa0c41b-Z--
+//! ";
+//! let record = modsec_core::format::decode(entry)?;
+//! assert_eq!(record.request.uri.as_ref().unwrap(), "/item?id=1%27");
+//! assert_eq!(record.primary().unwrap().rule_id.as_ref().unwrap(), "100100");
+//! # Ok::<(), modsec_core::format::Defect>(())
+//! ```
+//!
+//! Everything in an entry but the engine's own framing was typed by a stranger. What he puts into
+//! a body, a header, an argument name or the request line changes no rule field, status, address
+//! or score; at most [`Record::flags`] says that somebody tried.
+//!
+//! # Features
+//!
+//! Without features the crate is the grammar and the record types: synchronous, without a clock,
+//! a disk or a database.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `json` | one JSON object per transaction |
+//! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor |
+//! | `merged-log` | appending whole entries to one log, with a journal |
+//! | `store` | the `Store` trait, rows, a backend in memory |
+//! | `sqlite`, `mysql` | backends |
+//! | `store-contract` | what every backend must pass, as functions for tests |
+//! | `ingest` | from the storage directory to store and merged log |
+//! | `watch` | inotify over the tree |
+//! | `permissions` | mode, owner and group of directories |
+//! | `recidive` | the offender ledger and the jail file |
+//! | `program` | log set-up, stop signals, exit codes, PID file |
 
 #[cfg(feature = "accounts")]
 pub mod accounts;
@@ -9,6 +66,12 @@ mod entry_hash;
 #[cfg(any(feature = "permissions", feature = "program"))]
 mod error_chain;
 pub mod format;
+#[cfg(feature = "ingest")]
+pub mod ingest;
+#[cfg(feature = "json")]
+pub mod json;
+#[cfg(feature = "merged-log")]
+pub mod merged_log;
 #[cfg(feature = "permissions")]
 pub mod permissions;
 #[cfg(feature = "program")]

@@ -9,6 +9,8 @@
 pub mod contract;
 mod error;
 mod memory;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -160,6 +162,11 @@ const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "sqlite",
         open: |options| Box::pin(sqlite::open(options)),
+    },
+    #[cfg(feature = "mysql")]
+    Backend {
+        scheme: "mysql",
+        open: |options| Box::pin(mysql::open(options)),
     },
 ];
 

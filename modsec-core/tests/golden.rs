@@ -83,10 +83,7 @@ fn describe(record: &Record<'_>) -> String {
         .filter_map(|rule| rule.id.as_ref())
         .map(ToString::to_string)
         .collect();
-    line(
-        "part K",
-        &record.matched_rules.as_ref().map(|rules| rules.len()),
-    );
+    line("part K", &record.matched_rules.as_ref().map(Vec::len));
     line("part K ids", &ids.join(" "));
     for (name, body) in [
         ("request body", &record.request.body),

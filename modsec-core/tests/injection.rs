@@ -28,16 +28,14 @@ impl Entry {
             self.headers
         );
         if let Some(body) = &self.body {
-            out += &format!("--6ce10769-C--\n{body}\n");
+            out = out + "--6ce10769-C--\n" + body + "\n";
         }
         for part in self.parts_behind.chars() {
             match part {
                 'F' => out += GENUINE_F,
                 'E' => {
-                    out += &format!(
-                        "--6ce10769-E--\n{}\n",
-                        self.response.as_deref().unwrap_or("ok")
-                    )
+                    let body = self.response.as_deref().unwrap_or("ok");
+                    out = out + "--6ce10769-E--\n" + body + "\n";
                 }
                 'H' => out += GENUINE_H,
                 'K' => out += GENUINE_K,

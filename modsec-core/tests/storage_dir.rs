@@ -377,6 +377,32 @@ fn descriptors_are_counted_and_given_back() {
 }
 
 #[test]
+fn an_entry_that_is_being_removed_is_not_read_again() {
+    let tree = Tree::new();
+    for number in 0..3000 {
+        tree.put(&format!("{A}{number}"));
+    }
+    let storage = tree.locked();
+    let minute = storage.walk().nth(1).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for file in minute.files() {
+                file.open(MAX_ENTRY_BYTES).unwrap().remove().unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            for file in storage.walk().next().unwrap().files() {
+                let refusal = file.open(MAX_ENTRY_BYTES).unwrap_err();
+                assert!(matches!(refusal.reason, Reason::Vanished), "{refusal}");
+            }
+        }
+    });
+    assert_eq!(files(&storage).len(), 0);
+}
+
+#[test]
 fn handles_can_go_to_other_threads() {
     fn is_send<T: Send>() {}
     is_send::<modsec_core::storage_dir::Walk>();

@@ -42,11 +42,15 @@ macro_rules! whole_contract {
     };
 }
 
+#[cfg(test)]
+#[cfg(feature = "mysql")]
+mod mariadb;
+
 fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .unwrap()
+        .expect("a runtime")
         .block_on(test);
 }
 
@@ -73,6 +77,7 @@ mod memory {
     whole_contract!(run, Some(Memory(MemoryStore::new())));
 }
 
+#[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use modsec_core::store::{LOG_COLUMNS, RULE_COLUMNS, StoreOptions, open};
@@ -83,8 +88,8 @@ mod sqlite {
     struct File(tempfile::TempDir);
 
     impl File {
-        fn new() -> Option<File> {
-            Some(File(tempfile::tempdir().unwrap()))
+        fn new() -> File {
+            File(tempfile::tempdir().unwrap())
         }
 
         fn connect(&self) -> Connection {
@@ -151,5 +156,5 @@ mod sqlite {
             .unwrap()
     }
 
-    whole_contract!(run, File::new());
+    whole_contract!(run, Some(File::new()));
 }

@@ -75,7 +75,8 @@ impl EntryFile {
     }
 
     /// Moves the file into the private directory at once, so that a later record of the same
-    /// name does not overwrite it. Only for a file that its writer has closed.
+    /// name does not overwrite it. Only for a file that its writer has closed, and not for an
+    /// empty one: `ModSecurity` 3 closes the file once before it writes the entry.
     ///
     /// Needs the lock ([`super::StorageDir::lock`]).
     ///

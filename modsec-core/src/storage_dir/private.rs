@@ -45,46 +45,25 @@ pub(super) struct Private {
 impl Private {
     /// Opens the private directory, makes it if it is missing, and locks it.
     pub(super) fn lock(root: &Arc<Dir>) -> Result<Private, StorageDirError> {
-        let path = root.path().join(PRIVATE);
-        let failed = |source: io::Error| StorageDirError::Private {
-            path: path.clone(),
+        let dir = open_private(root)?;
+        let failed = |source| StorageDirError::Private {
+            path: dir.path(),
             source,
         };
-        match mkdirat(root.file(), PRIVATE, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error.into())),
-        }
-        let dir = root
-            .open(OsStr::new(PRIVATE))
-            .map_err(|refusal| failed(io::Error::other(refusal.reason)))?;
-        let meta = dir.file().metadata().map_err(failed)?;
-        if meta.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StorageDirError::PrivateTaken {
-                path,
-                uid: meta.uid(),
-            });
-        }
-        if meta.mode() & 0o7777 != 0o700 {
-            let only_us = Permissions::from_mode(0o700);
-            dir.file().set_permissions(only_us).map_err(failed)?;
-        }
         let lock = open_lock(&dir).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN) => {
-                return Err(StorageDirError::Locked {
-                    path: root.path(),
-                    holder: holder(&lock),
-                });
-            }
-            Err(error) => return Err(failed(error.into())),
+            Ok(()) => Ok(Private {
+                dir,
+                next: AtomicU64::new(0),
+                removing: Mutex::default(),
+                _lock: lock,
+            }),
+            Err(Errno::AGAIN) => Err(StorageDirError::Locked {
+                path: root.path(),
+                holder: holder(&lock),
+            }),
+            Err(error) => Err(failed(error.into())),
         }
-        Ok(Private {
-            dir,
-            next: AtomicU64::new(0),
-            removing: Mutex::default(),
-            _lock: lock,
-        })
     }
 
     /// Moves `name` out of `from` under a new name, unseen by listings until released.
@@ -115,6 +94,32 @@ impl Private {
         // A set of names is whole even if a thread died holding it.
         self.removing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens the private directory and makes sure that only we may enter it.
+fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
+    let path = root.path().join(PRIVATE);
+    let failed = |source: io::Error| StorageDirError::Private {
+        path: path.clone(),
+        source,
+    };
+    match mkdirat(root.file(), PRIVATE, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(failed(error.into())),
+    }
+    let dir = root
+        .open(OsStr::new(PRIVATE))
+        .map_err(|refusal| failed(io::Error::other(refusal.reason)))?;
+    let meta = dir.file().metadata().map_err(failed)?;
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        let uid = meta.uid();
+        return Err(StorageDirError::PrivateTaken { path, uid });
+    }
+    if meta.mode() & 0o7777 != 0o700 {
+        let only_us = Permissions::from_mode(0o700);
+        dir.file().set_permissions(only_us).map_err(failed)?;
+    }
+    Ok(dir)
 }
 
 /// A file that was moved into the private directory. When this is dropped, listings see the file

@@ -167,6 +167,16 @@ impl LeftAlone {
         }
     }
 
+    /// Adds what `other` has counted.
+    pub fn merge(&mut self, other: LeftAlone) {
+        for (label, (count, paths)) in other.kinds {
+            let (total, examples) = self.kinds.entry(label).or_default();
+            *total += count;
+            let room = EXAMPLES - examples.len();
+            examples.extend(paths.into_iter().take(room));
+        }
+    }
+
     /// Returns for each kind its label (see [`Reason::label`]), the number, and a few paths.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64, &[PathBuf])> {
         self.kinds

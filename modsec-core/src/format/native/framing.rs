@@ -196,10 +196,10 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     fn out_of_order(&self) -> Layout {
         let mut flags: Flags = [Flag::OutOfOrder].into_iter().collect();
         let found = &self.outline.delimiters;
-        if !found
-            .last()
-            .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last))
-        {
+        // A lone part Z ends nothing.
+        if !found.last().is_some_and(|last| {
+            last.letter == b'Z' && last.start > 0 && self.outline.ends_with(last)
+        }) {
             flags.insert(Flag::Truncated);
         }
         let mut genuine: Vec<Delimiter> = Vec::new();

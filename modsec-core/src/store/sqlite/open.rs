@@ -28,7 +28,7 @@ const SETTINGS: &str = "
     pragma synchronous = full;
     pragma wal_autocheckpoint = 8000;
     pragma journal_size_limit = 67108864;
-    pragma cache_size = -32768;
+    pragma cache_size = -8192;
 ";
 
 pub(in crate::store) async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {

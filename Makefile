@@ -1,0 +1,65 @@
+# make            release build of all programs
+# make test       everything that can be tested here; installs missing Debian packages if it may
+# make bench      criterion benchmarks (figures are ratios within one run)
+# make fuzz       a short run of each fuzz target (needs cargo-fuzz)
+# make install    programs, units and examples below $(DESTDIR)$(PREFIX)
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
+UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+PROGRAMS = $(patsubst %-bin/Cargo.toml,%,$(wildcard *-bin/Cargo.toml))
+
+.PHONY: all test check bench fuzz install uninstall clean
+
+all:
+	$(CARGO) build --release
+
+test:
+	./.ci/packages
+	$(CARGO) test --workspace --all-features
+
+# What continuous integration asks for besides the tests.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) clippy -p modsec-core --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
+
+bench:
+	$(CARGO) bench -p modsec-core --all-features
+
+fuzz:
+	cd modsec-core && for target in fuzz/fuzz_targets/*.rs; do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$(basename $$target .rs) -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
+	done
+
+# Builds only if the programs are missing, so that `sudo make install` need not have cargo.
+install:
+	for program in $(PROGRAMS); do \
+		[ -x target/release/$$program ] || $(CARGO) build --release || exit 1; \
+		install -D -m 755 target/release/$$program $(BINDIR)/$$program || exit 1; \
+	done
+	for unit in *-bin/deploy/*.service *-bin/deploy/*.timer; do \
+		[ -e $$unit ] || continue; \
+		mkdir -p $(UNITDIR) && sed 's|/usr/bin/|$(PREFIX)/bin/|g' $$unit \
+			> $(UNITDIR)/$$(basename $$unit) || exit 1; \
+	done
+	install -D -m 644 README.md $(DOCDIR)/README.md
+	install -m 644 CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
+
+uninstall:
+	for program in $(PROGRAMS); do rm -f $(BINDIR)/$$program; done
+	for unit in *-bin/deploy/*.service *-bin/deploy/*.timer; do \
+		rm -f $(UNITDIR)/$$(basename $$unit); \
+	done
+	rm -rf $(DOCDIR)
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,226 @@
+//! One pass: read, decode, keep in the merged log and the store, and only then remove.
+//!
+//! ```text
+//! storage directory ─► entry ─► row ─► batch ─► 1. merged log (append, sync)
+//!                                              2. store (one transaction)
+//!                                              3. remove the batch's files, prune directories
+//! ```
+//!
+//! A crash between any two steps loses nothing and doubles nothing: what is in the store is known
+//! by its hash, and the journal of the merged log knows which batch was under way.
+//!
+//! [`run`] does one pass over a storage directory, which it consumes, or over inputs, which it
+//! leaves alone.
+
+mod feed;
+mod inputs;
+mod keeper;
+mod read;
+mod rows;
+mod tally;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Local, TimeDelta, Utc};
+use tracing::debug;
+
+use self::feed::{Feed, From};
+use self::keeper::Keeper;
+pub use self::tally::{DefectReason, Tally, TopCounts};
+use crate::merged_log::MergedLogError;
+use crate::program::Stop;
+use crate::record::TrustedProxies;
+use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
+use crate::store::{StoreError, StoreOptions};
+
+/// What to read, and where to keep it.
+#[derive(Debug)]
+pub struct Options {
+    /// `SecAuditLogStorageDir`, whose entries are stored and removed.
+    pub storage_dir: Option<PathBuf>,
+    /// Files and directories that are read and left alone.
+    pub inputs: Vec<PathBuf>,
+    /// Where rows go. Without a store nothing is kept, and nothing is removed.
+    pub store: Option<StoreOptions>,
+    /// Where whole entries go.
+    pub merged_log: Option<PathBuf>,
+    /// Whether directories that became empty stay.
+    pub directories: Directories,
+    /// How old a file must be before it is taken.
+    pub min_age: Duration,
+    /// How long an incomplete entry must not have changed before it is taken as it is.
+    pub stale_after: Duration,
+    /// Name of this host in the rows.
+    pub sensor: Option<String>,
+    /// Whose word is taken for a client's address.
+    pub proxies: TrustedProxies,
+    /// Names of accounts by user id.
+    pub accounts: AccountNames,
+    /// Whether each transaction is also reported as a line of JSON.
+    pub json_lines: bool,
+    /// Threads that read and decode.
+    pub threads: usize,
+}
+
+/// What happens to directories that became empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Directories {
+    /// They are removed, except the newest and those a writer may still use.
+    #[default]
+    Prune,
+    /// They stay.
+    Keep,
+}
+
+/// Turns a user id into the name of the account.
+#[derive(Clone)]
+pub struct AccountNames(pub Arc<dyn Fn(u32) -> String + Send + Sync>);
+
+impl Default for AccountNames {
+    /// Shows ids as numbers.
+    fn default() -> Self {
+        AccountNames(Arc::new(|uid| uid.to_string()))
+    }
+}
+
+impl fmt::Debug for AccountNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccountNames")
+    }
+}
+
+impl Options {
+    /// Returns when directories may go; `None` if all stay.
+    fn prune_rules(&self, now: DateTime<Utc>) -> Option<PruneRules> {
+        let keep = self.directories == Directories::Keep || self.store.is_none();
+        (!keep).then(|| PruneRules {
+            now: now.with_timezone(&Local).fixed_offset(),
+            min_age: TimeDelta::from_std(self.min_age).unwrap_or(TimeDelta::MAX),
+            users: false,
+        })
+    }
+}
+
+/// Hears how the pass goes.
+pub trait Report {
+    /// Takes the counts so far, a few times a second.
+    fn progress(&mut self, tally: &Tally) {
+        let _ = tally;
+    }
+
+    /// Takes one transaction as a line of JSON without its line feed, in the order of the walk.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the pass.
+    fn json_line(&mut self, line: &str) -> io::Result<()> {
+        let _ = line;
+        Ok(())
+    }
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Report for Silent {}
+
+/// Why a pass ended early. Entries that were not stored are where they were.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IngestError {
+    /// The storage directory cannot be used.
+    #[error(transparent)]
+    StorageDir(#[from] StorageDirError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The merged log cannot be used.
+    #[error(transparent)]
+    MergedLog(#[from] MergedLogError),
+    /// The reading threads could not be started.
+    #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
+    Thread(#[source] io::Error),
+    /// Nobody takes the JSON lines any more.
+    #[error("could not write JSON lines")]
+    Output(#[source] io::Error),
+}
+
+/// Passes over one storage directory that a single call makes at the most. The second finds what
+/// the file system did not list while files were removed.
+const MAX_WALKS: usize = 8;
+
+/// Does one pass and returns its counts.
+///
+/// Ends early, after the batch at hand, once `stop` is requested.
+///
+/// # Errors
+///
+/// [`IngestError`] if nothing can be kept or read at all. What one file or entry is guilty of is
+/// in the [`Tally`].
+pub async fn run(
+    options: &Options,
+    stop: &Stop,
+    report: &mut dyn Report,
+) -> Result<Tally, IngestError> {
+    let started = Instant::now();
+    let storage = match &options.storage_dir {
+        Some(path) => Some(Arc::new(StorageDir::open(path)?)),
+        None => None,
+    };
+    if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
+        storage.lock()?;
+    }
+    let mut keeper = Keeper::open(options, started).await?;
+    if !options.inputs.is_empty() {
+        let inputs = From::Inputs(options.inputs.clone());
+        pass(inputs, options, stop, &mut keeper, report).await?;
+    }
+    if let Some(storage) = storage {
+        for _ in 0..MAX_WALKS {
+            let from = From::StorageDir(Arc::clone(&storage));
+            let old = pass(from, options, stop, &mut keeper, report).await?;
+            if old == 0 || options.store.is_none() || stop.requested() {
+                break;
+            }
+        }
+        if let Some(rules) = options.prune_rules(Utc::now()) {
+            let pruned = storage.prune(&rules);
+            keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
+        }
+    }
+    let tally = keeper.finish();
+    debug!(
+        records = tally.entries,
+        stored = tally.stored,
+        defects = tally.defective(),
+        elapsed_ms = u64::try_from(tally.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "pass finished"
+    );
+    Ok(tally)
+}
+
+/// Goes through `from` once. Returns how many entries were taken that had been there before.
+async fn pass(
+    from: From,
+    options: &Options,
+    stop: &Stop,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+) -> Result<u64, IngestError> {
+    let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
+    let mut old = 0;
+    while let Some(outcome) = feed.next().await {
+        old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
+        keeper.take(outcome, &feed.budget, report).await?;
+    }
+    keeper.flush(&feed.budget, report).await?;
+    let (pruned, left) = feed.finish();
+    keeper.tally.pruned += pruned;
+    keeper.left_alone(left);
+    Ok(old)
+}

@@ -1,0 +1,446 @@
+//! Finding files and turning them into rows on several threads, in order and within bounds.
+//!
+//! ```text
+//! walk ──jobs──► reader 1..n ──outcomes──► keeper (one task: batches, store, removal)
+//! ```
+//!
+//! A reader takes a job, opens the file and reserves memory for it while it holds the queue, so
+//! reservations are granted in the order of the walk and the keeper, which waits for outcomes in
+//! that order, can always go on. Everything else runs side by side.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+
+use super::inputs;
+use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
+use super::rows::Rows;
+use super::{Options, Stop};
+use crate::storage_dir::{
+    EntryDir, EntryFile, MAX_ENTRY_BYTES, OpenEntry, PruneRules, ReadEntry, Refusal, StorageDir,
+};
+use crate::store::Origin;
+
+/// Jobs that may wait for a reader. Each may hold a directory or a file open.
+const JOBS: usize = 64;
+/// Outcomes that may wait for the keeper.
+const OUTCOMES: usize = 64;
+/// Memory for entries between reading and storing, in bytes. Twice what the keeper's batch may
+/// hold, so that reading goes on while a batch is stored.
+const BUDGET: usize = 4 * 1024 * 1024;
+
+/// A directory whose files are on their way. It is pruned when the last one is done.
+#[derive(Debug)]
+pub(super) struct OpenDir {
+    dir: EntryDir,
+    /// Files on their way, and one for the listing itself.
+    pending: AtomicUsize,
+    prune: Option<PruneRules>,
+    pruned: Arc<AtomicU64>,
+}
+
+impl OpenDir {
+    /// One file less. Returns why the directory could not be removed, if it should have been.
+    pub(super) fn done(&self) -> Option<Refusal> {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return None;
+        }
+        match self.dir.prune(self.prune.as_ref()?) {
+            Ok(removed) => {
+                self.pruned.fetch_add(u64::from(removed), Ordering::Relaxed);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        }
+    }
+}
+
+/// What becomes of one file.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    seq: u64,
+    /// Bytes reserved for it.
+    pub(super) reserved: usize,
+    /// Its directory, if it stands in the storage directory.
+    pub(super) dir: Option<Arc<OpenDir>>,
+    pub(super) path: PathBuf,
+    pub(super) result: Result<Found, Skipped>,
+}
+
+/// An entry.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) read: ReadRow,
+    /// How to remove it; `None` for an input.
+    pub(super) file: Option<ReadEntry>,
+    /// Whether it was there before the pass began.
+    pub(super) is_old: bool,
+}
+
+/// No entry.
+#[derive(Debug)]
+pub(super) enum Skipped {
+    /// Too young.
+    Young,
+    Refused(Refusal),
+    Unusable(io::Error),
+    NoRow(NoRow),
+}
+
+struct Job {
+    seq: u64,
+    source: Source,
+}
+
+enum Source {
+    Entry(EntryFile, Arc<OpenDir>),
+    Input(PathBuf, io::Result<File>),
+}
+
+/// Hands out memory.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    used: Mutex<Option<usize>>,
+    freed: Condvar,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Budget {
+            used: Mutex::new(Some(0)),
+            freed: Condvar::new(),
+        }
+    }
+
+    /// Waits until `bytes` are free; false if the pass is over.
+    fn reserve(&self, bytes: usize) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let full =
+            |used: &mut Option<usize>| used.is_some_and(|used| used > 0 && used + bytes > BUDGET);
+        let mut used = self
+            .freed
+            .wait_while(used, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        *used = used.map(|used| used + bytes);
+        used.is_some()
+    }
+
+    pub(super) fn free(&self, bytes: usize) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.map(|used| used.saturating_sub(bytes));
+        self.freed.notify_all();
+    }
+
+    fn close(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.freed.notify_all();
+    }
+}
+
+/// The threads of one pass. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct Feed {
+    outcomes: mpsc::Receiver<Outcome>,
+    /// Outcomes that came before their turn.
+    early: Vec<Outcome>,
+    next: u64,
+    pub(super) budget: Arc<Budget>,
+    pruned: Arc<AtomicU64>,
+    walker: Option<JoinHandle<crate::storage_dir::LeftAlone>>,
+}
+
+/// What a pass goes through.
+#[derive(Debug)]
+pub(super) enum From {
+    StorageDir(Arc<StorageDir>),
+    Inputs(Vec<PathBuf>),
+}
+
+impl Feed {
+    /// Starts the threads.
+    pub(super) fn start(
+        from: From,
+        options: &Options,
+        now: DateTime<Utc>,
+        stop: &Stop,
+    ) -> io::Result<Feed> {
+        let budget = Arc::new(Budget::new());
+        let pruned = Arc::new(AtomicU64::new(0));
+        let (jobs, waiting) = sync_channel(JOBS);
+        let (sender, outcomes) = mpsc::channel(OUTCOMES);
+        let queue = Arc::new(Mutex::new(waiting));
+        for n in 0..options.threads.max(1) {
+            let reader = Reader {
+                jobs: Arc::clone(&queue),
+                outcomes: sender.clone(),
+                budget: Arc::clone(&budget),
+                rows: Rows::new(options),
+                ages: Ages {
+                    now,
+                    min: options.min_age,
+                    stale: options.stale_after,
+                },
+            };
+            thread::Builder::new()
+                .name(format!("read-{n}"))
+                .spawn(move || reader.run())?;
+        }
+        let walker = Walker {
+            jobs,
+            seq: 0,
+            stop: stop.clone(),
+            prune: options.prune_rules(now),
+            pruned: Arc::clone(&pruned),
+        };
+        let walker = thread::Builder::new()
+            .name("walk".to_owned())
+            .spawn(move || walker.run(from))?;
+        Ok(Feed {
+            outcomes,
+            early: Vec::new(),
+            next: 0,
+            budget,
+            pruned,
+            walker: Some(walker),
+        })
+    }
+
+    /// Returns the next outcome in the order of the walk; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Outcome> {
+        loop {
+            if let Some(at) = self
+                .early
+                .iter()
+                .position(|outcome| outcome.seq == self.next)
+            {
+                self.next += 1;
+                return Some(self.early.swap_remove(at));
+            }
+            let outcome = self.outcomes.recv().await?;
+            self.early.push(outcome);
+        }
+    }
+
+    /// Returns how many directories were removed, and what was left alone. Waits for the walk.
+    pub(super) fn finish(mut self) -> (u64, crate::storage_dir::LeftAlone) {
+        self.outcomes.close();
+        self.budget.close();
+        let left = self
+            .walker
+            .take()
+            .and_then(|walker| walker.join().ok())
+            .unwrap_or_default();
+        (self.pruned.load(Ordering::Relaxed), left)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.budget.close();
+    }
+}
+
+struct Walker {
+    jobs: SyncSender<Job>,
+    seq: u64,
+    stop: Stop,
+    prune: Option<PruneRules>,
+    pruned: Arc<AtomicU64>,
+}
+
+impl Walker {
+    fn run(mut self, from: From) -> crate::storage_dir::LeftAlone {
+        match from {
+            From::StorageDir(storage) => {
+                let mut walk = storage.walk();
+                for dir in walk.by_ref() {
+                    if !self.entries(dir) {
+                        break;
+                    }
+                }
+                walk.left_alone()
+            }
+            From::Inputs(paths) => {
+                for path in paths {
+                    if !inputs::walk(&path, &mut |path, file| {
+                        self.send(Source::Input(path, file))
+                    }) {
+                        break;
+                    }
+                }
+                crate::storage_dir::LeftAlone::default()
+            }
+        }
+    }
+
+    fn entries(&mut self, dir: EntryDir) -> bool {
+        let open = Arc::new(OpenDir {
+            dir,
+            pending: AtomicUsize::new(1),
+            prune: self.prune.clone(),
+            pruned: Arc::clone(&self.pruned),
+        });
+        for file in open.dir.files() {
+            open.pending.fetch_add(1, Ordering::AcqRel);
+            if !self.send(Source::Entry(file, Arc::clone(&open))) {
+                return false;
+            }
+        }
+        // An empty directory that cannot be removed is tried again by the next pass.
+        open.done();
+        true
+    }
+
+    fn send(&mut self, source: Source) -> bool {
+        let job = Job {
+            seq: self.seq,
+            source,
+        };
+        self.seq += 1;
+        !self.stop.requested() && self.jobs.send(job).is_ok()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Ages {
+    now: DateTime<Utc>,
+    min: std::time::Duration,
+    stale: std::time::Duration,
+}
+
+struct Reader {
+    jobs: Arc<Mutex<Receiver<Job>>>,
+    outcomes: mpsc::Sender<Outcome>,
+    budget: Arc<Budget>,
+    rows: Rows,
+    ages: Ages,
+}
+
+/// A file that was opened and may be read.
+struct Ready {
+    file: File,
+    size: u64,
+    origin: Origin,
+    if_cut: CutEntries,
+    entry: Option<ReadEntry>,
+    is_old: bool,
+}
+
+impl Reader {
+    fn run(self) {
+        while let Some((mut outcome, ready)) = self.take() {
+            if let Some(ready) = ready {
+                outcome.result = self.read(ready);
+            }
+            if self.outcomes.blocking_send(outcome).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
+    fn take(&self) -> Option<(Outcome, Option<Ready>)> {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Job { seq, source } = jobs.recv().ok()?;
+        let (dir, path, ready) = match source {
+            Source::Entry(entry, dir) => {
+                let path = entry.path();
+                (Some(dir), path.clone(), self.open(entry, path))
+            }
+            Source::Input(path, file) => {
+                let ready = file
+                    .and_then(|file| self.input(&path, file))
+                    .map_err(Skipped::Unusable);
+                (None, path, ready)
+            }
+        };
+        let mut outcome = Outcome {
+            seq,
+            reserved: 0,
+            dir,
+            path,
+            result: Err(Skipped::Young),
+        };
+        let ready = match ready {
+            Ok(ready) => ready,
+            Err(skipped) => {
+                outcome.result = Err(skipped);
+                return Some((outcome, None));
+            }
+        };
+        outcome.reserved = usize::try_from(ready.size.min(IN_MEMORY)).unwrap_or(0);
+        self.budget
+            .reserve(outcome.reserved)
+            .then_some((outcome, Some(ready)))
+    }
+
+    fn open(&self, entry: EntryFile, path: PathBuf) -> Result<Ready, Skipped> {
+        let claimed = entry.is_claimed();
+        let open = entry.open(MAX_ENTRY_BYTES).map_err(Skipped::Refused)?;
+        let age = self
+            .ages
+            .now
+            .signed_duration_since(open.changed())
+            .to_std()
+            .unwrap_or_default();
+        if age < self.ages.min && !claimed {
+            return Err(Skipped::Young);
+        }
+        let if_cut = if age < self.ages.stale {
+            CutEntries::Wait
+        } else {
+            CutEntries::Take
+        };
+        let file = open.file().try_clone().map_err(Skipped::Unusable)?;
+        let (size, uid) = (open.size(), open.uid());
+        let is_old = open.changed() < self.ages.now;
+        let entry = Some(OpenEntry::close(open));
+        Ok(Ready {
+            file,
+            size,
+            origin: self.rows.origin(uid, path),
+            if_cut,
+            entry,
+            is_old,
+        })
+    }
+
+    fn input(&self, path: &std::path::Path, file: File) -> io::Result<Ready> {
+        let meta = file.metadata()?;
+        let origin = self.rows.origin(meta.uid(), path.to_owned());
+        let if_cut = CutEntries::Take;
+        Ok(Ready {
+            file,
+            size: meta.len(),
+            origin,
+            if_cut,
+            entry: None,
+            is_old: true,
+        })
+    }
+
+    fn read(&self, ready: Ready) -> Result<Found, Skipped> {
+        let Ready {
+            file,
+            size,
+            origin,
+            if_cut,
+            entry,
+            is_old,
+        } = ready;
+        let read = read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+        Ok(Found {
+            read,
+            file: entry,
+            is_old,
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! Files and directories that are read and left as they are.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+
+/// Names of one directory that are sorted at a time: enough for every directory a person looks
+/// at, and a bound for the others.
+const SORTED: usize = 65_536;
+/// How deep directories may nest; deeper ones are reported, not entered.
+const MAX_DEPTH: usize = 64;
+
+/// Opens `path`, or all files below it in the order of their names, and hands each to `take`
+/// until that returns false. Returns false then.
+///
+/// The path itself may be a link: the administrator wrote it. Below it links are not followed,
+/// and only plain files are opened.
+pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>) -> bool) -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
+    match opened
+        .map(File::from)
+        .and_then(|file| Ok((file.metadata()?, file)))
+    {
+        Ok((meta, file)) if meta.is_dir() => descend(&file, path, MAX_DEPTH, take),
+        Ok((meta, file)) if meta.is_file() => take(path.to_owned(), Ok(file)),
+        Ok(_) => take(path.to_owned(), Err(not_a_file())),
+        Err(error) => take(path.to_owned(), Err(error)),
+    }
+}
+
+fn not_a_file() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "neither a plain file nor a directory",
+    )
+}
+
+fn descend(
+    dir: &File,
+    path: &Path,
+    depth: usize,
+    take: &mut impl FnMut(PathBuf, io::Result<File>) -> bool,
+) -> bool {
+    if depth == 0 {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "directories nest too deeply");
+        return take(path.to_owned(), Err(error));
+    }
+    let mut listing = match Dir::read_from(dir) {
+        Ok(listing) => listing,
+        Err(error) => return take(path.to_owned(), Err(error.into())),
+    };
+    loop {
+        let mut names: Vec<_> = listing
+            .by_ref()
+            .map_while(Result::ok)
+            .map(|entry| entry.file_name().to_owned())
+            .filter(|name| !matches!(name.to_bytes(), b"." | b".."))
+            .take(SORTED)
+            .collect();
+        if names.is_empty() {
+            return true;
+        }
+        names.sort_unstable();
+        for name in names {
+            let path = path.join(OsStr::from_bytes(name.to_bytes()));
+            let Ok(stat) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue; // gone since
+            };
+            let flags = OFlags::RDONLY
+                | OFlags::NOFOLLOW
+                | OFlags::CLOEXEC
+                | OFlags::NONBLOCK
+                | OFlags::NOCTTY;
+            let open = |flags| {
+                openat(dir, &name, flags, Mode::empty())
+                    .map(File::from)
+                    .map_err(io::Error::from)
+            };
+            let go_on = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => match open(flags | OFlags::DIRECTORY) {
+                    Ok(dir) => descend(&dir, &path, depth - 1, take),
+                    Err(error) => take(path, Err(error)),
+                },
+                FileType::RegularFile => take(path, open(flags)),
+                _ => take(path, Err(not_a_file())),
+            };
+            if !go_on {
+                return false;
+            }
+        }
+    }
+}

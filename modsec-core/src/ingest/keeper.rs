@@ -1,0 +1,416 @@
+//! Batches of entries on their way into merged log and store, and the files that may then go.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::{debug, error, info, warn};
+
+use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
+use super::read::{Bytes, NoRow, Rereading};
+use super::{DefectReason, IngestError, Options, Report, Tally};
+use crate::entry_hash::EntryHash;
+use crate::format::Defect;
+use crate::merged_log::{MergedLog, MergedLogError, Recovered, Stored};
+use crate::storage_dir::{LeftAlone, ReadEntry};
+use crate::store::{self, Batch, BatchId, Row, Store};
+
+/// Entries of one batch at the most: one transaction and two syncs for all of them.
+const BATCH_ENTRIES: usize = 1000;
+/// Bytes of one batch that are held in memory.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
+const BATCH_OPEN: usize = 256;
+/// Messages about single files in one run; the rest is only counted.
+const MESSAGES: u64 = 20;
+/// How often the report is told of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// One entry of a batch, beside its row.
+struct Item {
+    hash: EntryHash,
+    bytes: Bytes,
+    file: Option<ReadEntry>,
+    dir: Option<Arc<OpenDir>>,
+    reserved: usize,
+}
+
+/// Takes outcomes, keeps entries and removes files.
+pub(super) struct Keeper {
+    store: Option<Box<dyn Store>>,
+    merged_log: Option<(MergedLog, String)>,
+    batch: Vec<(Row, Item)>,
+    held: usize,
+    open: usize,
+    messages: u64,
+    started: Instant,
+    reported: Instant,
+    pub(super) tally: Tally,
+}
+
+impl Keeper {
+    /// Opens store and merged log, and settles what an earlier run left under way.
+    pub(super) async fn open(options: &Options, started: Instant) -> Result<Keeper, IngestError> {
+        let mut store = match &options.store {
+            Some(options) => Some(store::open(options).await?),
+            None => None,
+        };
+        let merged_log = match (&options.merged_log, &mut store) {
+            (Some(path), Some(store)) => {
+                let mut log = MergedLog::open(path)?;
+                let key = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                let key = match &options.sensor {
+                    Some(sensor) => format!("{sensor}:{}", key.display()),
+                    None => key.display().to_string(),
+                };
+                recover(&mut log, &key, store.as_mut()).await?;
+                Some((log, key))
+            }
+            _ => None,
+        };
+        Ok(Keeper {
+            store,
+            merged_log,
+            batch: Vec::new(),
+            held: 0,
+            open: 0,
+            messages: 0,
+            started,
+            reported: started,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Takes what became of one file.
+    pub(super) async fn take(
+        &mut self,
+        outcome: Outcome,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        match outcome.result {
+            Ok(found) => {
+                let Found { read, file, .. } = found;
+                self.tally.entry(&read.row, read.flags, read.bytes.len());
+                if let Some(line) = &read.json {
+                    report.json_line(line).map_err(IngestError::Output)?;
+                }
+                self.held += read.bytes.held();
+                self.open +=
+                    usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
+                let item = Item {
+                    hash: read.row.entry_hash,
+                    bytes: read.bytes,
+                    file,
+                    dir: outcome.dir,
+                    reserved: outcome.reserved,
+                };
+                self.batch.push((read.row, item));
+            }
+            Err(skipped) => {
+                budget.free(outcome.reserved);
+                self.skip(&outcome.path, skipped);
+                self.done(outcome.dir.as_deref());
+            }
+        }
+        if self.batch.len() >= BATCH_ENTRIES
+            || self.held >= BATCH_BYTES
+            || self.open_now() >= BATCH_OPEN
+        {
+            self.flush(budget, report).await?;
+        }
+        self.progress(report);
+        Ok(())
+    }
+
+    /// Returns how many descriptors the batch may hold: many entries share one directory.
+    fn open_now(&self) -> usize {
+        if self.open < BATCH_OPEN {
+            return self.open;
+        }
+        let dirs: HashSet<_> = self
+            .batch
+            .iter()
+            .filter_map(|(_, item)| item.dir.as_ref())
+            .map(Arc::as_ptr)
+            .collect();
+        dirs.len()
+            + self
+                .batch
+                .iter()
+                .filter(|(_, item)| item.bytes.held() == 0)
+                .count()
+    }
+
+    fn progress(&mut self, report: &mut dyn Report) {
+        let now = Instant::now();
+        if now.duration_since(self.reported) >= REPORT_EVERY {
+            self.reported = now;
+            self.tally.elapsed = now.duration_since(self.started);
+            report.progress(&self.tally);
+        }
+    }
+
+    /// Keeps the batch at hand and removes its files.
+    pub(super) async fn flush(
+        &mut self,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        let batch = std::mem::take(&mut self.batch);
+        (self.held, self.open) = (0, 0);
+        let reserved = batch.iter().map(|(_, item)| item.reserved).sum();
+        if let Some(mut store) = self.store.take() {
+            let kept = self.keep(store.as_mut(), batch).await;
+            self.store = Some(store);
+            self.remove(kept?);
+        }
+        budget.free(reserved);
+        self.progress(report);
+        Ok(())
+    }
+
+    /// Puts what is new into merged log and store, and returns the items that are safe now.
+    async fn keep(
+        &mut self,
+        store: &mut dyn Store,
+        batch: Vec<(Row, Item)>,
+    ) -> Result<Vec<Item>, IngestError> {
+        let hashes: Vec<EntryHash> = batch.iter().map(|(_, item)| item.hash).collect();
+        let mut seen = store.known(&hashes).await?;
+        let mut safe = Vec::with_capacity(batch.len());
+        let mut fresh = Fresh::default();
+        for (row, item) in batch {
+            if seen.insert(item.hash) {
+                fresh.rows.push(row);
+                fresh.items.push(item);
+            } else {
+                safe.push(item);
+            }
+        }
+        self.tally.known += safe.len() as u64;
+        while !fresh.items.is_empty() {
+            match self.keep_fresh(store, &mut fresh).await? {
+                Kept::All => break,
+                Kept::Not(unwanted) => self.set_aside(&mut fresh, &unwanted),
+            }
+        }
+        self.tally.stored += fresh.items.len() as u64;
+        safe.append(&mut fresh.items);
+        Ok(safe)
+    }
+
+    /// Keeps all of `fresh` or nothing.
+    async fn keep_fresh(
+        &mut self,
+        store: &mut dyn Store,
+        fresh: &mut Fresh,
+    ) -> Result<Kept, IngestError> {
+        let id = batch_id(&fresh.items);
+        let journal = self.merged_log.as_ref().map(|(_, key)| key.clone());
+        let appended = match &mut self.merged_log {
+            Some((log, _)) => match append(log, id, &fresh.items)? {
+                Ok(appended) => Some(appended),
+                Err(changed) => return Ok(Kept::Not(vec![(changed, None)])),
+            },
+            None => None,
+        };
+        let batch = Batch {
+            id,
+            journal,
+            rows: std::mem::take(&mut fresh.rows),
+        };
+        let inserted = store.insert(&batch).await;
+        fresh.rows = batch.rows;
+        match inserted {
+            Ok(_) => {
+                if let Some(appended) = appended {
+                    appended.commit()?;
+                }
+                Ok(Kept::All)
+            }
+            Err(error) if !error.refused().is_empty() => {
+                if let Some(appended) = appended {
+                    appended.rollback()?;
+                }
+                let refused = error.refused().iter();
+                Ok(Kept::Not(
+                    refused
+                        .map(|row| (row.entry, Some(row.reason.clone())))
+                        .collect(),
+                ))
+            }
+            // Whether the transaction went through may be unknown. The journal stays open, and the
+            // next run asks the store.
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes entries out of the batch; their files stay.
+    fn set_aside(&mut self, fresh: &mut Fresh, unwanted: &[(EntryHash, Option<String>)]) {
+        let all = std::mem::take(fresh);
+        for (row, item) in all.rows.into_iter().zip(all.items) {
+            let Some((_, reason)) = unwanted.iter().find(|(hash, _)| *hash == item.hash) else {
+                fresh.rows.push(row);
+                fresh.items.push(item);
+                continue;
+            };
+            match reason {
+                Some(reason) => {
+                    self.tally.defect(DefectReason::Refused);
+                    if self.may_speak() {
+                        error!(path = ?row.path, error = ?reason, "entry refused by the database, file kept");
+                    }
+                }
+                None => self.tally.waiting += 1,
+            }
+            self.done(item.dir.as_deref());
+        }
+    }
+
+    /// Removes the files of entries that are safe.
+    fn remove(&mut self, batch: Vec<Item>) {
+        for item in batch {
+            if let Some(file) = &item.file {
+                match file.remove() {
+                    Ok(()) => self.tally.removed += 1,
+                    Err(refusal) => self.tally.left_alone.add(refusal),
+                }
+            }
+            self.done(item.dir.as_deref());
+        }
+    }
+
+    fn done(&mut self, dir: Option<&OpenDir>) {
+        if let Some(refusal) = dir.and_then(OpenDir::done) {
+            self.tally.left_alone.add(refusal);
+        }
+    }
+
+    fn skip(&mut self, path: &std::path::Path, skipped: Skipped) {
+        let reason = match skipped {
+            Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
+                debug!(?path, "entry not complete or too young, waiting");
+                self.tally.waiting += 1;
+                return;
+            }
+            Skipped::Refused(refusal) => {
+                self.tally.left_alone.add(refusal);
+                return;
+            }
+            Skipped::Unusable(error) => {
+                self.tally.unusable_inputs += 1;
+                if self.may_speak() {
+                    error!(?path, %error, "input could not be opened");
+                }
+                return;
+            }
+            Skipped::NoRow(NoRow::Defect(defect)) => {
+                if self.may_speak() {
+                    warn!(?path, error = %defect, "no entry, file kept");
+                }
+                match defect {
+                    Defect::Empty => DefectReason::Empty,
+                    Defect::NotAnAuditLog { .. } => DefectReason::NotAnAuditLog,
+                }
+            }
+            Skipped::NoRow(NoRow::Io(error)) => {
+                if self.may_speak() {
+                    warn!(?path, %error, "file could not be read, file kept");
+                }
+                DefectReason::Unreadable
+            }
+        };
+        self.tally.defect(reason);
+    }
+
+    /// Tells whether one more message about a single file may be written.
+    fn may_speak(&mut self) -> bool {
+        self.messages += 1;
+        if self.messages == MESSAGES + 1 {
+            warn!("more files like these, counted in the summary");
+        }
+        self.messages <= MESSAGES
+    }
+
+    /// Counts what a walk left alone.
+    pub(super) fn left_alone(&mut self, left: LeftAlone) {
+        self.tally.left_alone.merge(left);
+    }
+
+    /// Returns the counts.
+    pub(super) fn finish(mut self) -> Tally {
+        self.tally.elapsed = self.started.elapsed();
+        self.tally
+    }
+}
+
+/// Entries that are not in the store yet: rows, and in the same order what belongs to them.
+#[derive(Default)]
+struct Fresh {
+    rows: Vec<Row>,
+    items: Vec<Item>,
+}
+
+/// What became of a batch.
+enum Kept {
+    All,
+    /// Nothing of it, because of these entries: refused by the store for a reason, or changed
+    /// since they were read.
+    Not(Vec<(EntryHash, Option<String>)>),
+}
+
+/// Appends a batch and syncs. The inner error is an entry that changed since it was read.
+fn append<'l>(
+    log: &'l mut MergedLog,
+    id: BatchId,
+    fresh: &[Item],
+) -> Result<Result<crate::merged_log::Appended<'l>, EntryHash>, MergedLogError> {
+    let mut batch = log.begin(*id.as_bytes())?;
+    for item in fresh {
+        match &item.bytes {
+            Bytes::Whole(bytes) => batch.append(bytes)?,
+            Bytes::InFile { file, len } => {
+                let mut reader = Rereading::new(file, *len);
+                batch.append_from(&mut reader)?;
+                if reader.hash() != item.hash {
+                    batch.rollback()?;
+                    return Ok(Err(item.hash));
+                }
+            }
+        }
+    }
+    batch.finish().map(Ok)
+}
+
+/// Names a batch like no other, even if the same entries come again.
+fn batch_id(fresh: &[Item]) -> BatchId {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let salt = EntryHash::of(format!("{} {}", now.as_nanos(), std::process::id()).as_bytes());
+    BatchId::of(std::iter::once(salt).chain(fresh.iter().map(|item| item.hash)))
+}
+
+/// Asks the store about the batch that was under way when an earlier run ended.
+async fn recover(log: &mut MergedLog, key: &str, store: &mut dyn Store) -> Result<(), IngestError> {
+    let Some(pending) = log.pending() else {
+        return Ok(());
+    };
+    let last = store.last_batch(key).await?;
+    let stored = if last == Some(BatchId::from_bytes(pending)) {
+        Stored::Yes
+    } else {
+        Stored::No
+    };
+    match log.recover(stored)? {
+        Some(Recovered::NotFound) => {
+            warn!(
+                "an interrupted batch could not be taken out of the rotated merged log; its entries may be in there twice"
+            );
+        }
+        Some(recovered) => info!(?recovered, "interrupted batch settled"),
+        None => {}
+    }
+    Ok(())
+}

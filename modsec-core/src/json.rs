@@ -1,0 +1,143 @@
+//! One transaction as one line of JSON.
+
+use chrono::SecondsFormat;
+use serde::Serialize;
+
+use crate::record::Record;
+use crate::store::{Row, RuleRow};
+
+/// The object. Keys of the 19 fields are the columns of the table `logs`.
+#[derive(Serialize)]
+struct Transaction<'r> {
+    #[serde(rename = "REQUEST_METHOD")]
+    method: Option<&'r str>,
+    #[serde(rename = "REQUEST_URI")]
+    uri: Option<&'r str>,
+    #[serde(rename = "REMOTE_ADDR")]
+    remote_addr: Option<&'r str>,
+    #[serde(rename = "ruleId")]
+    rule_id: Option<&'r str>,
+    #[serde(rename = "Host")]
+    host: Option<&'r str>,
+    msg: Option<&'r str>,
+    data: Option<&'r str>,
+    unique_id: Option<&'r str>,
+    severity: Option<&'static str>,
+    maturity: Option<i64>,
+    accuracy: Option<i64>,
+    #[serde(rename = "User_Agent")]
+    user_agent: Option<&'r str>,
+    #[serde(rename = "responce_header")]
+    status: Option<u16>,
+    #[serde(rename = "Engine_Mode")]
+    engine_mode: Option<&'static str>,
+    #[serde(rename = "Score")]
+    score: Option<i64>,
+    #[serde(rename = "SQLi")]
+    sqli: Option<i64>,
+    #[serde(rename = "XSS")]
+    xss: Option<i64>,
+    phase: Option<u8>,
+    created_at: Option<String>,
+    entry_hash: String,
+    path: Option<String>,
+    sensor: Option<&'r str>,
+    account: Option<&'r str>,
+    client_ip: Option<String>,
+    status_line: Option<&'r str>,
+    intercepted: bool,
+    flags: Vec<&'static str>,
+    rule_matches: Vec<RuleMatch<'r>>,
+}
+
+#[derive(Serialize)]
+struct RuleMatch<'r> {
+    #[serde(rename = "ruleId")]
+    rule_id: Option<&'r str>,
+    msg: Option<&'r str>,
+    data: Option<&'r str>,
+    severity: Option<&'static str>,
+    file: Option<&'r str>,
+    line: Option<u32>,
+    rev: Option<&'r str>,
+    ver: Option<&'r str>,
+    maturity: Option<i64>,
+    accuracy: Option<i64>,
+    tags: Vec<String>,
+    phase: Option<u8>,
+    verified: Option<bool>,
+    detail: Option<&'r str>,
+}
+
+/// Writes a transaction as one JSON object, without a line feed.
+///
+/// `row` must have been made of `record`. Values are those of the database columns, except that
+/// `created_at` is ISO 8601 with the server's own offset, `flags` and `tags` are arrays, and
+/// `rule_matches` has every alert in the order of the log. Absent values are `null`.
+pub fn line(record: &Record<'_>, row: &Row) -> String {
+    let transaction = Transaction {
+        method: row.method.as_deref(),
+        uri: row.uri.as_deref(),
+        remote_addr: row.remote_addr.as_deref(),
+        rule_id: row.rule_id.as_deref(),
+        host: row.host.as_deref(),
+        msg: row.msg.as_deref(),
+        data: row.data.as_deref(),
+        unique_id: row.unique_id.as_deref(),
+        severity: row.severity.map(crate::record::Severity::name),
+        maturity: row.maturity,
+        accuracy: row.accuracy,
+        user_agent: row.user_agent.as_deref(),
+        status: row.status,
+        engine_mode: row.engine_mode.map(crate::record::EngineMode::name),
+        score: row.score,
+        sqli: row.sqli,
+        xss: row.xss,
+        phase: row.phase,
+        created_at: record
+            .time
+            .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, false)),
+        entry_hash: row.entry_hash.to_string(),
+        path: row
+            .path
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned()),
+        sensor: row.sensor.as_deref(),
+        account: row.account.as_deref(),
+        client_ip: row.client_ip.map(|ip| ip.to_string()),
+        status_line: row.status_line.as_deref(),
+        intercepted: row.intercepted,
+        flags: record.flags.iter().map(crate::record::Flag::name).collect(),
+        rule_matches: record
+            .alerts
+            .iter()
+            .zip(&row.rule_matches)
+            .map(rule_match)
+            .collect(),
+    };
+    // Strings and numbers always serialise; there are no maps with other keys in there.
+    serde_json::to_string(&transaction).unwrap_or_default()
+}
+
+fn rule_match<'r>((alert, row): (&crate::record::Alert<'_>, &'r RuleRow)) -> RuleMatch<'r> {
+    RuleMatch {
+        rule_id: row.rule_id.as_deref(),
+        msg: row.msg.as_deref(),
+        data: row.data.as_deref(),
+        severity: row.severity.map(crate::record::Severity::name),
+        file: row.file.as_deref(),
+        line: row.line,
+        rev: row.rev.as_deref(),
+        ver: row.ver.as_deref(),
+        maturity: row.maturity,
+        accuracy: row.accuracy,
+        tags: alert
+            .tags
+            .iter()
+            .map(|tag| tag.to_str_lossy().into_owned())
+            .collect(),
+        phase: row.phase,
+        verified: row.verified,
+        detail: row.detail.as_deref(),
+    }
+}

@@ -1,0 +1,357 @@
+//! Appending whole entries to one log, all of a batch or none of it.
+//!
+//! The merged log is what the serial log of `ModSecurity` would have been, without its mutex: the
+//! entries' own bytes, one after the other. A native entry ends with its Z line and an empty
+//! line, as in the serial log of `ModSecurity` 2; a JSON entry with a line feed. An entry that was
+//! cut short gets the missing line end, so that the next one always starts on a fresh line. So
+//! the log can be read again as a serial log.
+//!
+//! # Together with a store
+//!
+//! An append and a database transaction cannot be made one. Instead the append can be undone:
+//!
+//! 1. [`MergedLog::begin`]; [`Batch::append`] for each entry; [`Batch::finish`] syncs. Before the
+//!    first byte a journal beside the log (`<log>.journal`) notes the batch's id and the length
+//!    of the log, and is synced.
+//! 2. The store commits the batch together with its id.
+//! 3. [`Appended::commit`], or [`Appended::rollback`] if the store refused.
+//!
+//! After a crash [`MergedLog::pending`] names the batch that was interrupted. The store knows
+//! whether it counts, and [`MergedLog::recover`] keeps it or takes it back.
+//!
+//! # Rotation
+//!
+//! By rename (`create` in logrotate): noticed at the next batch, no signal is needed. By copy
+//! (`copytruncate`): works too, and a batch that is hit is taken back and reported as
+//! [`MergedLogError::Rotated`]; but logrotate itself loses what is written between its copying
+//! and its truncating. Prefer rename, with `delaycompress`: an interrupted batch in a file that is
+//! already compressed cannot be taken back ([`Recovered::NotFound`]).
+//!
+//! # Example
+//!
+//! ```no_run
+//! use modsec_core::merged_log::{MergedLog, Stored};
+//!
+//! # fn is_in_store(batch: [u8; 16]) -> Stored { Stored::No }
+//! let mut log = MergedLog::open("/var/log/apache2/modsec_audit.log")?;
+//! if let Some(batch) = log.pending() {
+//!     log.recover(is_in_store(batch))?;
+//! }
+//! let mut batch = log.begin([7; 16])?;
+//! batch.append(b"--0a1b2c3d-A--\n...\n--0a1b2c3d-Z--\n")?;
+//! batch.finish()?.commit()?;
+//! # Ok::<(), modsec_core::merged_log::MergedLogError>(())
+//! ```
+
+mod batch;
+mod file;
+mod journal;
+mod undo;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+pub use self::batch::{Appended, Batch};
+pub use self::journal::BatchId;
+use self::journal::Record;
+pub use self::undo::Cut;
+use self::undo::Undo;
+
+/// Why the merged log cannot be used, or a batch not be appended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergedLogError {
+    /// The directory of the log is missing.
+    #[error("the directory of merged log {path:?} does not exist; make it")]
+    NoDirectory {
+        /// The log.
+        path: PathBuf,
+    },
+    /// There is something else at the path.
+    #[error("merged log {path:?} is a {kind}, not a file; name a file that can be appended to")]
+    NotAFile {
+        /// The log.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The log has more than one name, so nobody knows what cutting it would hit.
+    #[error("merged log {path:?} has other hard links; remove them or name another file")]
+    HardLinked {
+        /// The log.
+        path: PathBuf,
+    },
+    /// The kernel said no.
+    #[error("may not write merged log {path:?}; check owner and mode of it and its directory")]
+    PermissionDenied {
+        /// The log.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process appends to the log.
+    #[error("merged log {path:?} is in use by another process; stop that one first")]
+    Locked {
+        /// The log.
+        path: PathBuf,
+    },
+    /// No space or quota left. The batch was taken back.
+    #[error("no space left to write merged log {path:?}; free some, nothing is lost until then")]
+    DiskFull {
+        /// The log.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The log could not be written for another reason. The batch was taken back.
+    #[error("could not write merged log {path:?}")]
+    Write {
+        /// The log.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An entry could not be read. The batch was taken back.
+    #[error("could not read an entry for the merged log")]
+    Read {
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// The log was emptied while it was appended to. The batch was taken back.
+    #[error("merged log {path:?} was rotated by copying meanwhile; append the batch again")]
+    Rotated {
+        /// The log.
+        path: PathBuf,
+    },
+    /// The batch was taken back earlier, because of an error that was reported then.
+    #[error("the batch for merged log {path:?} was taken back already; begin a new one")]
+    TakenBack {
+        /// The log.
+        path: PathBuf,
+    },
+    /// The journal could not be opened, written or locked, or is not ours.
+    #[error("could not use journal {path:?} of the merged log; check its owner and directory")]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// An earlier batch was interrupted and nobody has said yet whether it counts.
+    #[error("a batch for merged log {path:?} was interrupted; it must be recovered first")]
+    Unrecovered {
+        /// The log.
+        path: PathBuf,
+    },
+    /// A batch could not be taken back; it is pending still.
+    #[error("could not take back the last batch of merged log {path:?}; it is tried again")]
+    Undo {
+        /// The log.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl MergedLogError {
+    fn of_write(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                MergedLogError::DiskFull { path, source }
+            }
+            _ => MergedLogError::Write { path, source },
+        }
+    }
+}
+
+/// Whether the store has a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It was committed.
+    Yes,
+    /// It was not, and will not be.
+    No,
+}
+
+/// What became of an interrupted batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovered {
+    /// The store has it, so it stays in the log.
+    Kept,
+    /// It is out of the log. Nothing is listed if nothing of it was in there.
+    TakenBack(Vec<Cut>),
+    /// The file it was appended to is gone, was compressed or touched by somebody else. Some of
+    /// the batch's entries may be in there, and will be in the log a second time. No file was
+    /// changed.
+    NotFound,
+}
+
+/// A log to which one process appends.
+#[derive(Debug)]
+pub struct MergedLog {
+    path: PathBuf,
+    file: File,
+    journal_path: PathBuf,
+    journal: File,
+    pending: Option<Record>,
+}
+
+impl MergedLog {
+    /// Opens the log and its journal, and makes them if they are missing (mode 0640 and 0600).
+    ///
+    /// The journal is locked until this is dropped or the process ends, however it does.
+    ///
+    /// # Errors
+    ///
+    /// Links, pipes, devices and directories are refused, as is a log that is in use.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, MergedLogError> {
+        let path = path.as_ref().to_owned();
+        let file = file::open_log(&path)?;
+        let journal_path = journal_path(&path);
+        let failed = |source| MergedLogError::Journal {
+            path: journal_path.clone(),
+            source,
+        };
+        let journal = file::open_journal(&journal_path).map_err(failed)?;
+        if !journal::is_ours(&journal).map_err(failed)? {
+            return Err(failed(io::ErrorKind::PermissionDenied.into()));
+        }
+        match flock(&journal, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::AGAIN) => return Err(MergedLogError::Locked { path }),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let pending = journal::pending(&journal).map_err(failed)?;
+        Ok(MergedLog {
+            path,
+            file,
+            journal_path,
+            journal,
+            pending,
+        })
+    }
+
+    /// Returns the batch that was interrupted, if there is one. Ask the store about it and tell
+    /// [`MergedLog::recover`].
+    pub fn pending(&self) -> Option<BatchId> {
+        self.pending.as_ref().map(|record| record.batch)
+    }
+
+    /// Keeps or takes back the batch that was interrupted, also if the log was rotated since.
+    ///
+    /// Returns `None` if there was none. Afterwards the log can be appended to again.
+    ///
+    /// # Errors
+    ///
+    /// [`MergedLogError::Undo`] or [`MergedLogError::Journal`]. The batch is then still pending,
+    /// and this can be called again.
+    pub fn recover(&mut self, stored: Stored) -> Result<Option<Recovered>, MergedLogError> {
+        let Some(record) = &self.pending else {
+            return Ok(None);
+        };
+        let recovered = match stored {
+            Stored::Yes => Recovered::Kept,
+            Stored::No => match self.undo(record)? {
+                Some(cut) => Recovered::TakenBack(cut),
+                None => Recovered::NotFound,
+            },
+        };
+        self.close_journal()?;
+        Ok(Some(recovered))
+    }
+
+    /// Begins a batch. If the log was rotated by renaming, the new one is opened first.
+    ///
+    /// `batch` must be new, and be committed by the store together with the entries.
+    ///
+    /// # Errors
+    ///
+    /// [`MergedLogError::Unrecovered`] if an earlier batch is pending, else as for
+    /// [`MergedLog::open`]. Nothing was written.
+    pub fn begin(&mut self, batch: BatchId) -> Result<Batch<'_>, MergedLogError> {
+        if self.pending.is_some() {
+            return Err(MergedLogError::Unrecovered {
+                path: self.path.clone(),
+            });
+        }
+        let path = self.path.clone();
+        let failed = |source| MergedLogError::of_write(&path, source);
+        if file::is_rotated(&self.path, &self.file).map_err(failed)? {
+            self.reopen()?;
+        }
+        Batch::new(self, batch).map_err(failed)
+    }
+
+    /// Opens the log again by its path, for SIGHUP. Without a signal the next batch does it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MergedLog::open`]; the old file then stays open.
+    pub fn reopen(&mut self) -> Result<(), MergedLogError> {
+        self.file = file::open_log(&self.path)?;
+        Ok(())
+    }
+
+    /// Notes a batch in the journal before its first byte is written.
+    fn note(&mut self, record: &Record) -> Result<(), MergedLogError> {
+        self.pending = Some(record.clone());
+        journal::begin(&self.journal, record).map_err(|source| self.journal_error(source))
+    }
+
+    /// Takes back the batch that was noted, if one was.
+    fn take_back(&mut self) -> Result<(), MergedLogError> {
+        let Some(record) = &self.pending else {
+            return Ok(());
+        };
+        if self.undo(record)?.is_none() {
+            return Err(MergedLogError::Undo {
+                path: self.path.clone(),
+                source: io::Error::other("the log was emptied and no copy of it was found"),
+            });
+        }
+        self.close_journal()
+    }
+
+    fn undo(&self, record: &Record) -> Result<Option<Vec<Cut>>, MergedLogError> {
+        let since = journal::written(&self.journal);
+        let undo = Undo {
+            log: &self.path,
+            record,
+            since: since.map_err(|source| self.journal_error(source))?,
+        };
+        undo.run(&self.file).map_err(|source| MergedLogError::Undo {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn close_journal(&mut self) -> Result<(), MergedLogError> {
+        if let Some(record) = self.pending.take() {
+            let finished = journal::finish(&self.journal, &record);
+            if let Err(source) = finished {
+                self.pending = Some(record);
+                return Err(self.journal_error(source));
+            }
+        }
+        Ok(())
+    }
+
+    fn journal_error(&self, source: io::Error) -> MergedLogError {
+        MergedLogError::Journal {
+            path: self.journal_path.clone(),
+            source,
+        }
+    }
+}
+
+fn journal_path(log: &Path) -> PathBuf {
+    let mut path = OsString::from(log);
+    path.push(".journal");
+    PathBuf::from(path)
+}

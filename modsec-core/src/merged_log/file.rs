@@ -1,0 +1,140 @@
+//! Opening log and journal, and proving that a file is the one that was written.
+
+use std::fs::{File, FileType, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+use blake3::Hash;
+use rustix::fs::{Mode, OFlags};
+
+use super::MergedLogError;
+
+/// Bytes that are hashed to recognise a place in the log: more than the first part of any entry,
+/// with its time and transaction id.
+pub(super) const FINGERPRINT: u64 = 4096;
+
+const WITHOUT_SURPRISES: OFlags = OFlags::RDWR
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// Opens an existing file to read and write; follows no link and waits for nobody.
+pub(super) fn open_existing(path: &Path) -> io::Result<File> {
+    let opened = rustix::fs::open(path, WITHOUT_SURPRISES, Mode::empty());
+    Ok(File::from(opened?))
+}
+
+/// Opens the log for appending, and makes it if it is missing.
+pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    let flags = WITHOUT_SURPRISES | OFlags::APPEND;
+    let file = create(path, flags, mode).map_err(|error| refuse(path, error))?;
+    let meta = file.metadata().map_err(|error| refuse(path, error))?;
+    if !meta.is_file() {
+        return Err(not_a_file(path, meta.file_type()));
+    }
+    if meta.nlink() > 1 {
+        return Err(MergedLogError::HardLinked {
+            path: path.to_owned(),
+        });
+    }
+    Ok(file)
+}
+
+/// Opens the journal, and makes it if it is missing.
+pub(super) fn open_journal(path: &Path) -> io::Result<File> {
+    create(path, WITHOUT_SURPRISES, Mode::RUSR | Mode::WUSR)
+}
+
+/// Opens or makes a file; a new name is on disk when this returns.
+fn create(path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => {}
+        other => return Ok(File::from(other?)),
+    }
+    let file = File::from(rustix::fs::open(path, flags | OFlags::CREATE, mode)?);
+    File::open(parent(path))?.sync_all()?;
+    Ok(file)
+}
+
+/// Returns the directory in which `path` lies.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn refuse(path: &Path, source: io::Error) -> MergedLogError {
+    // A socket, a link or a pipe may fail to open; say what it is rather than what errno it is.
+    if let Ok(meta) = path.symlink_metadata()
+        && !meta.is_file()
+    {
+        return not_a_file(path, meta.file_type());
+    }
+    let owned = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            MergedLogError::NoDirectory { path: owned }
+        }
+        io::ErrorKind::PermissionDenied => MergedLogError::PermissionDenied {
+            path: owned,
+            source,
+        },
+        _ => MergedLogError::of_write(path, source),
+    }
+}
+
+fn not_a_file(path: &Path, kind: FileType) -> MergedLogError {
+    let kind = match kind {
+        kind if kind.is_symlink() => "symbolic link",
+        kind if kind.is_dir() => "directory",
+        kind if kind.is_fifo() => "named pipe",
+        kind if kind.is_socket() => "socket",
+        _ => "device",
+    };
+    MergedLogError::NotAFile {
+        path: path.to_owned(),
+        kind,
+    }
+}
+
+/// Hashes the last bytes before `end`, at most [`FINGERPRINT`] of them.
+pub(super) fn hash_before(file: &File, end: u64) -> io::Result<Hash> {
+    let start = end.saturating_sub(FINGERPRINT);
+    hash_range(file, start, end - start)
+}
+
+/// Hashes `length` bytes from `start`.
+///
+/// # Errors
+///
+/// `UnexpectedEof` if the file is too short.
+pub(super) fn hash_range(file: &File, start: u64, length: u64) -> io::Result<Hash> {
+    let length = length.min(FINGERPRINT);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(blake3::hash(&bytes))
+}
+
+/// Tells whether `path` no longer leads to `file`: the log was renamed or deleted.
+pub(super) fn is_rotated(path: &Path, file: &File) -> io::Result<bool> {
+    let identity = |meta: &Metadata| (meta.dev(), meta.ino());
+    match path.symlink_metadata() {
+        Ok(meta) => Ok(identity(&meta) != identity(&file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the last byte, or none of an empty file.
+pub(super) fn last_byte(file: &File, length: u64) -> io::Result<Option<u8>> {
+    let Some(at) = length.checked_sub(1) else {
+        return Ok(None);
+    };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    Ok(Some(byte[0]))
+}

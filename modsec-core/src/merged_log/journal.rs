@@ -1,0 +1,211 @@
+//! The note beside the log that makes an append undoable.
+//!
+//! One sector of text, so that an administrator can read it and the disk writes it whole:
+//!
+//! ```text
+//! modsec merged log journal 1
+//! batch 000102030405060708090a0b0c0d0e0f
+//! state pending
+//! file 64768 131073 0
+//! length 81920
+//! before 8d74…
+//! head 4096 51ab…
+//! check 03fe…
+//! ```
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::time::SystemTime;
+
+use blake3::Hash;
+
+/// A batch's name, chosen by the caller and known to the store.
+pub type BatchId = [u8; 16];
+
+/// Size of the journal: one sector of any disk.
+const SIZE: usize = 512;
+const TITLE: &str = "modsec merged log journal 1";
+
+/// How far the batch got, as far as the journal knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The log may hold some, all or nothing of the batch; the store knows if it counts.
+    Pending,
+    /// Committed or taken back.
+    Done,
+}
+
+/// What must be known to take a batch back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) batch: BatchId,
+    pub(super) state: State,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) uid: u32,
+    /// Length of the log before the batch.
+    pub(super) length: u64,
+    /// Hash of the last bytes before that length.
+    pub(super) before: Hash,
+    /// Length and hash of the batch's first bytes; the only proof if the log was empty.
+    pub(super) head: (u64, Hash),
+}
+
+impl Record {
+    fn encode(&self) -> [u8; SIZE] {
+        let state = match self.state {
+            State::Pending => "pending",
+            State::Done => "done",
+        };
+        let batch = hex(&self.batch);
+        let (device, inode, uid, length) = (self.device, self.inode, self.uid, self.length);
+        let (head, head_hash) = self.head;
+        let text = format!(
+            "{TITLE}\nbatch {batch}\nstate {state}\nfile {device} {inode} {uid}\n\
+             length {length}\nbefore {}\nhead {head} {}\n",
+            self.before.to_hex(),
+            head_hash.to_hex(),
+        );
+        let check = blake3::hash(text.as_bytes()).to_hex();
+        let text = format!("{text}check {check}\n");
+        let mut sector = [b'\n'; SIZE];
+        // 447 bytes with the longest numbers.
+        sector[..text.len()].copy_from_slice(text.as_bytes());
+        sector
+    }
+
+    /// Reads a record. A torn or foreign one is `None`.
+    fn decode(sector: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(sector).ok()?;
+        let (body, check) = text.split_once("check ")?;
+        if Hash::from_hex(check.trim_ascii_end()).ok()? != blake3::hash(body.as_bytes()) {
+            return None;
+        }
+        let mut lines = body.lines();
+        if lines.next()? != TITLE {
+            return None;
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
+        let batch = u128::from_str_radix(value("batch")?, 16).ok()?;
+        let state = match value("state")? {
+            "pending" => State::Pending,
+            "done" => State::Done,
+            _ => return None,
+        };
+        let mut file = value("file")?.split(' ');
+        let (device, inode, uid) = (file.next()?, file.next()?, file.next()?);
+        let length = value("length")?.parse().ok()?;
+        let before = Hash::from_hex(value("before")?).ok()?;
+        let (head, head_hash) = value("head")?.split_once(' ')?;
+        Some(Record {
+            batch: batch.to_be_bytes(),
+            state,
+            device: device.parse().ok()?,
+            inode: inode.parse().ok()?,
+            uid: uid.parse().ok()?,
+            length,
+            before,
+            head: (head.parse().ok()?, Hash::from_hex(head_hash).ok()?),
+        })
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // a String takes everything
+        text
+    })
+}
+
+/// Returns the record if it says that a batch was interrupted.
+///
+/// A torn record counts as none: the record is on disk before the first byte of its batch is
+/// written, so where it is torn, the log was not touched; and the batch before it was finished.
+pub(super) fn pending(file: &File) -> io::Result<Option<Record>> {
+    let mut sector = [0; SIZE];
+    match file.read_exact_at(&mut sector, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Record::decode(&sector).filter(|record| record.state == State::Pending))
+}
+
+/// Writes the record and waits until it is on disk.
+pub(super) fn begin(file: &File, record: &Record) -> io::Result<()> {
+    file.write_all_at(&record.encode(), 0)?;
+    file.sync_data()
+}
+
+/// Marks the record as done. Not synced: a mark that is lost makes the next start ask the store
+/// or take back what is already gone.
+pub(super) fn finish(file: &File, record: &Record) -> io::Result<()> {
+    let done = Record {
+        state: State::Done,
+        ..record.clone()
+    };
+    file.write_all_at(&done.encode(), 0)
+}
+
+/// Returns when the record was written. Nothing of its batch is older.
+pub(super) fn written(file: &File) -> io::Result<SystemTime> {
+    file.metadata()?.modified()
+}
+
+/// Tells whether the opened journal is a plain file of ours.
+pub(super) fn is_ours(file: &File) -> io::Result<bool> {
+    let meta = file.metadata()?;
+    let us = rustix::process::geteuid().as_raw();
+    Ok(meta.is_file() && meta.nlink() == 1 && meta.uid() == us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            batch: u128::MAX.to_be_bytes(),
+            state: State::Pending,
+            device: u64::MAX,
+            inode: u64::MAX,
+            uid: u32::MAX,
+            length: u64::MAX,
+            before: blake3::hash(b"before"),
+            head: (u64::MAX, blake3::hash(b"head")),
+        }
+    }
+
+    #[test]
+    fn the_longest_record_fits_a_sector_and_is_read_back() {
+        for state in [State::Pending, State::Done] {
+            let record = Record { state, ..record() };
+            assert_eq!(Record::decode(&record.encode()), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_record_with_any_byte_changed_is_none() {
+        let good = record().encode();
+        let end = good.trim_ascii_end().len();
+        for at in 0..end {
+            let mut torn = good;
+            torn[at] ^= 1;
+            assert_eq!(Record::decode(&torn), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_empty_or_short_journal_means_nothing_is_pending() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(pending(&file).unwrap(), None);
+        file.write_all_at(b"modsec", 0).unwrap();
+        assert_eq!(pending(&file).unwrap(), None);
+        begin(&file, &record()).unwrap();
+        assert_eq!(pending(&file).unwrap(), Some(record()));
+        finish(&file, &record()).unwrap();
+        assert_eq!(pending(&file).unwrap(), None);
+    }
+}

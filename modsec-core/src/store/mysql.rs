@@ -1,0 +1,273 @@
+//! `MySQL`, `MariaDB` and what speaks their protocol: a server, or a cluster, for many sensors.
+//!
+//! One batch is one transaction of a few large statements. A connection is made when it is needed
+//! and given up at the first doubt. What went wrong is repeated for some seconds; a batch can be
+//! repeated safely, because the hash of an entry is unique in the table.
+
+mod columns;
+mod failure;
+mod migrate;
+mod option_file;
+mod options;
+mod session;
+mod statements;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use mysql_async::{DriverError, Error};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use self::failure::Remedy;
+use self::migrate::Failed;
+use self::options::Target;
+use self::session::{Outcome, Session};
+use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFuture, StoreOptions};
+use crate::entry_hash::EntryHash;
+
+/// How long failures are met by repetition here, before the caller hears of them. A restart of
+/// the server takes about this long.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+/// The first pause between repetitions; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause.
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// Time for a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for one transaction. Longer than the server's own limit for waiting on a lock (50 s), so
+/// that the server can say what is the matter.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
+
+struct MysqlStore {
+    target: Target,
+    /// Not there while a call is under way: a call that is dropped takes its connection along,
+    /// and the server rolls its transaction back.
+    session: Option<Session>,
+}
+
+/// A transaction whose commit was sent and not answered.
+#[derive(Default)]
+struct Unanswered {
+    /// The rows it would have added.
+    entries: Vec<EntryHash>,
+}
+
+pub(super) async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+    let mut store = MysqlStore {
+        target: Target::new(options)?,
+        session: None,
+    };
+    let mut patience = Patience::new();
+    loop {
+        match store.prepare().await {
+            Ok(()) => return Ok(Box::new(store)),
+            Err(Failed::Store(error)) => return Err(error),
+            Err(Failed::Driver(error)) => store.wait(&mut patience, "cannot open", error).await?,
+        }
+    }
+}
+
+impl MysqlStore {
+    /// Connects, and makes or upgrades the tables.
+    async fn prepare(&mut self) -> Result<(), Failed> {
+        let mut conn = within(CONNECT_TIMEOUT, Session::connect(&self.target.opts)).await?;
+        // No limit: an index on a table that has grown for years takes its time.
+        migrate::migrate(&self.target.name, &mut conn).await?;
+        self.session = Some(within(CONNECT_TIMEOUT, Session::new(conn)).await?);
+        Ok(())
+    }
+
+    async fn session(&mut self) -> Result<Session, Error> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => {
+                within(CONNECT_TIMEOUT, async {
+                    Session::new(Session::connect(&self.target.opts).await?).await
+                })
+                .await
+            }
+        }
+    }
+
+    /// Pauses before a repetition, or gives the error up to the caller.
+    async fn wait(
+        &self,
+        patience: &mut Patience,
+        what: &str,
+        error: Error,
+    ) -> Result<(), StoreError> {
+        // Refused data comes here only if no row of the batch can be found that is to blame.
+        let transient = matches!(
+            failure::remedy(&error),
+            Remedy::Repeat | Remedy::Reconnect | Remedy::Data
+        );
+        match patience.next() {
+            Some(pause) if transient => {
+                warn!(store = self.target.name, error = %error, "transaction is repeated");
+                sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(failure::store_error(&self.target.name, what, error)),
+        }
+    }
+
+    async fn find_known(&mut self, hashes: &[EntryHash]) -> Result<HashSet<EntryHash>, Error> {
+        let mut session = self.session().await?;
+        let known = within(TRANSACTION_TIMEOUT, session.known(hashes)).await?;
+        self.session = Some(session);
+        Ok(known)
+    }
+
+    async fn find_last_batch(&mut self, journal: &str) -> Result<Option<BatchId>, Error> {
+        let mut session = self.session().await?;
+        let last = within(TRANSACTION_TIMEOUT, session.last_batch(journal)).await?;
+        self.session = Some(session);
+        Ok(last)
+    }
+
+    /// Tells whether a transaction went through of which only the answer was lost.
+    async fn went_through(&mut self, batch: &Batch, lost: &Unanswered) -> Result<bool, Error> {
+        if let Some(journal) = &batch.journal
+            && self.find_last_batch(journal).await? != Some(batch.id)
+        {
+            return Ok(false);
+        }
+        // None of them were there before it, and it brings all or none.
+        let known = self.find_known(&lost.entries).await?;
+        Ok(lost.entries.iter().all(|entry| known.contains(entry)))
+    }
+
+    /// Tries once to store the batch.
+    async fn try_insert(
+        &mut self,
+        batch: &Batch,
+        lost: &mut Option<Unanswered>,
+    ) -> Result<Result<Inserted, Vec<Refused>>, Error> {
+        if let Some(unanswered) = lost.as_ref() {
+            let stored = unanswered.entries.len();
+            if self.went_through(batch, unanswered).await? {
+                return Ok(Ok(Inserted {
+                    stored,
+                    known: batch.rows.len() - stored,
+                }));
+            }
+            *lost = None;
+        }
+        let mut seen = HashSet::new();
+        let mut rows: Vec<&Row> = batch
+            .rows
+            .iter()
+            .filter(|row| seen.insert(row.entry_hash))
+            .collect();
+        loop {
+            let mut session = self.session().await?;
+            match within(TRANSACTION_TIMEOUT, session.store(&rows, batch, lost)).await? {
+                Outcome::Stored => {
+                    self.session = Some(session);
+                    let stored = rows.len();
+                    return Ok(Ok(Inserted {
+                        stored,
+                        known: batch.rows.len() - stored,
+                    }));
+                }
+                Outcome::Refused(rows) => {
+                    self.session = Some(session);
+                    return Ok(Err(rows));
+                }
+                Outcome::SomeKnown(known) => {
+                    self.session = Some(session);
+                    rows.retain(|row| !known.contains(&row.entry_hash));
+                }
+            }
+        }
+    }
+
+    async fn insert_batch(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
+        let mut patience = Patience::new();
+        let mut lost = None;
+        loop {
+            match self.try_insert(batch, &mut lost).await {
+                Ok(Ok(inserted)) => return Ok(inserted),
+                Ok(Err(rows)) => {
+                    return Err(StoreError::Refused {
+                        store: self.target.name.clone(),
+                        rows,
+                    });
+                }
+                Err(error) => {
+                    self.wait(&mut patience, "cannot store the batch", error)
+                        .await?;
+                }
+            }
+        }
+    }
+}
+
+impl Store for MysqlStore {
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
+        Box::pin(async move {
+            let mut patience = Patience::new();
+            loop {
+                match self.find_known(hashes).await {
+                    Ok(known) => return Ok(known),
+                    Err(error) => self.wait(&mut patience, "cannot read", error).await?,
+                }
+            }
+        })
+    }
+
+    fn insert<'a>(&'a mut self, batch: &'a Batch) -> StoreFuture<'a, Inserted> {
+        Box::pin(self.insert_batch(batch))
+    }
+
+    fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>> {
+        Box::pin(async move {
+            let mut patience = Patience::new();
+            loop {
+                match self.find_last_batch(journal).await {
+                    Ok(last) => return Ok(last),
+                    Err(error) => self.wait(&mut patience, "cannot read", error).await?,
+                }
+            }
+        })
+    }
+
+    fn name(&self) -> String {
+        self.target.name.clone()
+    }
+}
+
+/// Runs a future for a limited time; a peer that is silent for longer counts as gone.
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Error::Driver(DriverError::ConnectionClosed);
+    timeout(limit, work).await.map_err(late)?
+}
+
+/// The pauses between repetitions.
+struct Patience {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Patience {
+        Patience {
+            until: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Returns the next pause; `None` once repetitions have gone on for [`RETRY_FOR`]. Time
+    /// counts from the first failure, not from the beginning of a transaction that took long.
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + RETRY_FOR);
+        let pause = self.pause;
+        self.pause = LAST_PAUSE.min(pause * 2);
+        (now + pause <= until).then_some(pause)
+    }
+}

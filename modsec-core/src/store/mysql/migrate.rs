@@ -1,0 +1,352 @@
+//! Makes the tables, or brings those that are there up to date.
+//!
+//! `MySQL` commits after each change of a table, so a migration can be interrupted halfway, and
+//! two sensors of a fleet can start at once. Therefore nothing is assumed: what there is is read
+//! from the server, and only what is missing is added.
+
+use std::collections::{HashMap, HashSet};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error};
+use tracing::info;
+
+use super::failure::{self, Remedy};
+use crate::store::StoreError;
+
+/// The migrations in order; the version of the tables is the number of those applied.
+const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
+
+const RECORD: &str = "create table if not exists modsec_migrations (
+    version int not null primary key,
+    applied_at timestamp not null default current_timestamp
+) engine=InnoDB";
+
+/// "Table exists already", "duplicate column", "duplicate key name", "duplicate entry": somebody
+/// else is migrating, too.
+const DONE_BY_ANOTHER: [u16; 4] = [1050, 1060, 1061, 1062];
+/// How often to look again because of that. Each time at least one statement has been done.
+const ATTEMPTS: usize = 20;
+
+/// Why the tables are not as they should be.
+pub(super) enum Failed {
+    /// The server or the connection.
+    Driver(Error),
+    /// Something for an administrator.
+    Store(StoreError),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Driver(error)
+    }
+}
+
+/// Brings the tables of the current database to this program's version.
+pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> {
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found = version(conn).await?;
+    if found > newest {
+        let store = store.to_owned();
+        return Err(Failed::Store(StoreError::SchemaTooNew {
+            store,
+            found,
+            known: newest,
+        }));
+    }
+    transactional(store, conn).await?;
+    for (version, source) in (1i64..).zip(MIGRATIONS) {
+        if version > found {
+            // Spares those who start at the same time the repetition; nothing depends on it, and
+            // in a Galera cluster it holds for one node only.
+            let _: Option<i64> = conn
+                .query_first("select get_lock('modsec-tools', 60)")
+                .await?;
+            // After an error the connection is dropped, and the lock with it.
+            apply(store, conn, version, source).await?;
+            let _: Option<i64> = conn
+                .query_first("select release_lock('modsec-tools')")
+                .await?;
+            info!(store, version, "tables brought up to date");
+        }
+    }
+    Ok(())
+}
+
+async fn version(conn: &mut Conn) -> Result<i64, Error> {
+    let tables = Existing::read(conn).await?.tables;
+    if !tables.contains_key("modsec_migrations") {
+        return Ok(0);
+    }
+    let version: Option<i64> = conn
+        .query_first("select coalesce(max(version), 0) from modsec_migrations")
+        .await?;
+    Ok(version.unwrap_or_default())
+}
+
+async fn apply(store: &str, conn: &mut Conn, version: i64, source: &str) -> Result<(), Failed> {
+    let mut attempts = 0;
+    loop {
+        let existing = Existing::read(conn).await?;
+        let mut statements = existing.missing(source);
+        statements.insert(0, RECORD.to_owned());
+        statements.push(format!(
+            "insert ignore into modsec_migrations (version) values ({version})"
+        ));
+        attempts += 1;
+        match run(conn, &statements).await {
+            Ok(()) => return Ok(()),
+            Err((_, error)) if attempts < ATTEMPTS && is_done_by_another(&error) => {}
+            Err((left, error)) if failure::remedy(&error) == Remedy::Permission => {
+                return Err(Failed::Store(denied(store, left, error)));
+            }
+            Err((_, error)) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_done_by_another(error: &Error) -> bool {
+    failure::code(error).is_some_and(|code| DONE_BY_ANOTHER.contains(&code))
+}
+
+/// Runs the statements; on failure returns those that have not been done.
+async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [String], Error)> {
+    for (done, statement) in statements.iter().enumerate() {
+        conn.query_drop(statement)
+            .await
+            .map_err(|error| (&statements[done..], error))?;
+    }
+    Ok(())
+}
+
+fn denied(store: &str, statements: &[String], error: Error) -> StoreError {
+    let statements = statements.join(";\n") + ";\n";
+    StoreError::MigrationDenied {
+        store: store.to_owned(),
+        statements,
+        source: error.into(),
+    }
+}
+
+/// Refuses tables of an engine that cannot roll back: half a batch could stay in them.
+async fn transactional(store: &str, conn: &mut Conn) -> Result<(), Failed> {
+    let existing = Existing::read(conn).await?;
+    for table in ["logs", "rule_matches", "modsec_batches"] {
+        let engine = existing
+            .tables
+            .get(table)
+            .map(String::as_str)
+            .unwrap_or_default();
+        if ["MyISAM", "Aria", "MEMORY", "CSV", "ARCHIVE"].contains(&engine) {
+            return Err(Failed::Store(StoreError::Configuration {
+                store: store.to_owned(),
+                problem: format!(
+                    "the table {table} has the engine {engine}, which knows no transactions; \
+                     let an administrator run: alter table {table} engine=InnoDB;"
+                ),
+                source: None,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// What there is in the current database. Names in lower case; tables with their engine.
+#[derive(Debug, Default)]
+struct Existing {
+    tables: HashMap<String, String>,
+    columns: HashSet<(String, String)>,
+    indexes: HashSet<(String, String)>,
+    /// First columns of the indexes.
+    indexed: HashSet<(String, String)>,
+    /// Type of `logs.id`.
+    id_type: Option<String>,
+}
+
+impl Existing {
+    async fn read(conn: &mut Conn) -> Result<Existing, Error> {
+        let mut existing = Existing::default();
+        let tables: Vec<(String, Option<String>)> = conn
+            .query(
+                "select table_name, engine from information_schema.tables
+                 where table_schema = database()",
+            )
+            .await?;
+        existing.tables = tables
+            .into_iter()
+            .map(|(table, engine)| (table.to_lowercase(), engine.unwrap_or_default()))
+            .collect();
+        let columns: Vec<(String, String, String)> = conn
+            .query(
+                "select table_name, column_name, column_type from information_schema.columns
+                 where table_schema = database() and table_name in ('logs', 'rule_matches')",
+            )
+            .await?;
+        for (table, column, column_type) in columns {
+            let key = (table.to_lowercase(), column.to_lowercase());
+            if key.0 == "logs" && key.1 == "id" {
+                existing.id_type = Some(column_type);
+            }
+            existing.columns.insert(key);
+        }
+        let indexes: Vec<(String, String, String)> = conn
+            .query(
+                "select table_name, index_name, column_name from information_schema.statistics
+                 where table_schema = database() and seq_in_index = 1 and column_name is not null",
+            )
+            .await?;
+        for (table, index, column) in indexes {
+            let table = table.to_lowercase();
+            existing
+                .indexes
+                .insert((table.clone(), index.to_lowercase()));
+            existing.indexed.insert((table, column.to_lowercase()));
+        }
+        Ok(existing)
+    }
+
+    /// Returns the statements of a migration that are still to be done, in order.
+    fn missing(&self, source: &str) -> Vec<String> {
+        let mut statements: Vec<String> = Vec::new();
+        let mut altered = None;
+        for statement in statements_of(source) {
+            match addition(&statement) {
+                Some((table, addition)) if self.has(table, addition) => {}
+                Some((table, addition)) if altered.as_deref() == Some(table) => {
+                    if let Some(last) = statements.last_mut() {
+                        last.push_str(",\n    ");
+                        last.push_str(addition);
+                    }
+                }
+                Some((table, addition)) => {
+                    statements.push(format!("alter table {table}\n    {addition}"));
+                    altered = Some(table.to_owned());
+                }
+                None if self.has_table(&statement) => {}
+                None => {
+                    statements.push(self.with_id_type(statement));
+                    altered = None;
+                }
+            }
+        }
+        statements
+    }
+
+    fn has_table(&self, statement: &str) -> bool {
+        let table = statement
+            .strip_prefix("create table ")
+            .and_then(|rest| rest.split(' ').next());
+        table.is_some_and(|table| self.tables.contains_key(table))
+    }
+
+    /// Tells whether `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done. Any
+    /// index that begins with the column serves as well as ours, unless it must be unique.
+    fn has(&self, table: &str, addition: &str) -> bool {
+        let lower = addition.to_lowercase();
+        let key = |name: &str| (table.to_owned(), name.to_owned());
+        let name_after = |start: &str| lower.strip_prefix(start)?.split([' ', '(']).next().map(key);
+        if let Some(column) = name_after("add column ") {
+            return self.columns.contains(&column);
+        }
+        if let Some(index) = name_after("add unique key ") {
+            return self.indexes.contains(&index);
+        }
+        let index = name_after("add key ");
+        let column = lower.split(['(', ')']).nth(1).map(key);
+        index.is_some_and(|index| self.indexes.contains(&index))
+            || column.is_some_and(|column| self.indexed.contains(&column))
+    }
+
+    /// A foreign key must have the very type of the column it names.
+    fn with_id_type(&self, statement: String) -> String {
+        match &self.id_type {
+            Some(id_type) => statement.replace(
+                "log_id bigint not null",
+                &format!("log_id {id_type} not null"),
+            ),
+            None => statement,
+        }
+    }
+}
+
+/// Splits `alter table TABLE add …` behind the table.
+fn addition(statement: &str) -> Option<(&str, &str)> {
+    statement.strip_prefix("alter table ")?.split_once(' ')
+}
+
+fn statements_of(source: &str) -> Vec<String> {
+    let lines: Vec<&str> = source
+        .lines()
+        .filter(|line| !line.starts_with("--"))
+        .collect();
+    lines
+        .join("\n")
+        .split(";\n")
+        .map(|statement| statement.trim().trim_end_matches(';').to_owned())
+        .filter(|statement| !statement.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> (String, String) {
+        ("logs".to_owned(), name.to_owned())
+    }
+
+    #[test]
+    fn empty_database_gets_everything() {
+        let statements = Existing::default().missing(MIGRATIONS[0]);
+        let starts: Vec<&str> = statements
+            .iter()
+            .map(|text| text.split([' ', '\n']).nth(2).unwrap())
+            .collect();
+        assert_eq!(starts, ["logs", "logs", "rule_matches", "modsec_batches"]);
+        assert!(
+            statements
+                .iter()
+                .all(|text| !text.contains(';') && !text.contains("--"))
+        );
+        assert_eq!(statements[1].matches("add column").count(), 7);
+        assert_eq!(statements[1].matches(" key ").count(), 5);
+    }
+
+    #[test]
+    fn only_what_is_missing_is_added() {
+        let mut existing = Existing {
+            id_type: Some("int(11)".to_owned()),
+            ..Existing::default()
+        };
+        for table in ["logs", "modsec_batches"] {
+            existing
+                .tables
+                .insert(table.to_owned(), "InnoDB".to_owned());
+        }
+        for column in [
+            "entry_hash",
+            "sensor",
+            "account",
+            "client_ip",
+            "status_line",
+            "flags",
+        ] {
+            existing.columns.insert(key(column));
+        }
+        existing.indexes.insert(key("logs_entry_hash"));
+        for column in ["created_at", "ruleid", "host"] {
+            existing.indexed.insert(key(column));
+        }
+        let statements = existing.missing(MIGRATIONS[0]);
+        assert_eq!(
+            statements[0],
+            "alter table logs\n    add column intercepted tinyint null,\n    \
+             add key logs_remote_addr (REMOTE_ADDR)"
+        );
+        assert!(
+            statements[1].contains("log_id int(11) not null"),
+            "{}",
+            statements[1]
+        );
+        assert_eq!(statements.len(), 2);
+    }
+}

@@ -1,0 +1,136 @@
+//! The option files of `MySQL`'s own programs (`~/.my.cnf`).
+//!
+//! Only what a connection needs is understood: `host`, `port`, `user`, `password`, `socket`,
+//! `database`, `ssl-ca`, `ssl-mode`. Source: "Using Option Files" in `MySQL`'s reference manual.
+//! `!include` lines are not followed, and everything else in the file is passed over.
+
+use super::options::Settings;
+
+/// The groups that concern us. As with `MySQL`'s programs, what comes later in the file wins.
+const GROUPS: [&str; 2] = ["client", "modsec-parser"];
+
+/// Reads the settings from the text of an option file.
+pub(super) fn parse(text: &str) -> Settings {
+    let mut settings = Settings::default();
+    let mut in_group = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(group) = line.strip_prefix('[') {
+            let group = group.split(']').next().unwrap_or_default().trim();
+            in_group = GROUPS.contains(&group);
+        } else if in_group && !line.starts_with(['#', ';', '!']) {
+            let (key, value) = match line.split_once('=') {
+                Some((key, value)) => (key.trim(), Some(value)),
+                None => (line, None),
+            };
+            set(&mut settings, key, value.map(unquote));
+        }
+    }
+    settings
+}
+
+fn set(settings: &mut Settings, key: &str, value: Option<String>) {
+    match key.replace('_', "-").as_str() {
+        "host" => settings.host = value,
+        "port" => settings.port = value,
+        "user" => settings.user = value,
+        "password" => settings.password = value,
+        "socket" => settings.socket = value,
+        "database" => settings.database = value,
+        "ssl-ca" => settings.ssl_ca = value,
+        "ssl-mode" => settings.ssl_mode = value,
+        _ => {}
+    }
+}
+
+/// Undoes quotes, escapes and a comment at the end of the line.
+///
+/// `'p#w'  # comment` gives `p#w`; `p\sw` gives `p w`.
+fn unquote(value: &str) -> String {
+    let value = without_comment(value).trim();
+    let inner = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(value);
+    let mut plain = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => push_escaped(&mut plain, chars.next()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+fn push_escaped(plain: &mut String, escaped: Option<char>) {
+    match escaped {
+        Some('b') => plain.push('\u{8}'),
+        Some('t') => plain.push('\t'),
+        Some('n') => plain.push('\n'),
+        Some('r') => plain.push('\r'),
+        Some('s') => plain.push(' '),
+        Some(quoted @ ('\\' | '"' | '\'')) => plain.push(quoted),
+        // Any other backslash stands for itself.
+        other => plain.extend(['\\'].into_iter().chain(other)),
+    }
+}
+
+fn without_comment(value: &str) -> &str {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in value.char_indices() {
+        match (c, quote) {
+            _ if escaped => escaped = false,
+            ('\\', _) => escaped = true,
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            ('#', None) => return &value[..at],
+            _ => {}
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_follows_the_manual() {
+        for (value, want) in [
+            ("secret", "secret"),
+            ("  secret  ", "secret"),
+            ("\"a b \"", "a b "),
+            ("'a\"b'", "a\"b"),
+            ("a # comment", "a"),
+            ("'a#b' # comment", "a#b"),
+            ("\"a#b\"", "a#b"),
+            (r"a\sb\tc\\d", "a b\tc\\d"),
+            (r"C:\program", r"C:\program"),
+            (r"'a\'b'", "a'b"),
+            ("a=b", "a=b"),
+            ("", ""),
+            ("\"", "\""),
+            ("пароль", "пароль"),
+        ] {
+            assert_eq!(unquote(value), want, "input {value:?}");
+        }
+    }
+
+    #[test]
+    fn only_our_groups_count_and_the_last_one_wins() {
+        let settings = parse(
+            "user = outside\n\
+             [mysqld]\nuser=mysql\nport=1\n\
+             [client]\n; a comment\nuser=client\npassword='first'\nhost = db.example.org\n\
+             [mysql]\npassword=other\n\
+             [ modsec-parser ]\npassword = \"s e c\"\nssl_ca=/etc/ca.pem\nssl-ca\n!include x\n\
+             [clientele]\nhost=no\n",
+        );
+        assert_eq!(settings.user.as_deref(), Some("client"));
+        assert_eq!(settings.password.as_deref(), Some("s e c"));
+        assert_eq!(settings.host.as_deref(), Some("db.example.org"));
+        assert_eq!(settings.port, None);
+        assert_eq!(settings.ssl_ca, None);
+    }
+}

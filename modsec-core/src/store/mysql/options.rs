@@ -1,0 +1,336 @@
+//! From a URL and an option file to a connection.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mysql_async::{Opts, OptsBuilder, SslOpts};
+use tracing::warn;
+
+use super::option_file;
+use crate::store::{StoreError, StoreOptions};
+
+/// Sent on an idle connection, so that a server that lost its power is noticed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// The statements there are, times two: see the ladder in `statements.rs`.
+const STATEMENT_CACHE: usize = 64;
+
+/// Where to connect, from one source. Values are not checked yet.
+#[derive(Default, Clone)]
+pub(super) struct Settings {
+    pub(super) host: Option<String>,
+    pub(super) port: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) socket: Option<String>,
+    pub(super) database: Option<String>,
+    pub(super) ssl_ca: Option<String>,
+    pub(super) ssl_mode: Option<String>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server's address with all that is needed to log in there.
+pub(super) struct Target {
+    /// For the driver. Has the password in it.
+    pub(super) opts: Opts,
+    /// For messages.
+    pub(super) name: String,
+}
+
+impl Target {
+    /// Puts URL and option file together; the URL wins.
+    pub(super) fn new(options: &StoreOptions) -> Result<Target, StoreError> {
+        let url = parse_url(&options.url).map_err(|problem| wrong(problem, None))?;
+        let file = read_option_file(options.defaults_file.as_deref())?;
+        merge(url, file)
+            .into_target()
+            .map_err(|problem| wrong(problem, None))
+    }
+}
+
+fn wrong(problem: impl Into<String>, source: Option<io::Error>) -> StoreError {
+    StoreError::Configuration {
+        store: "mysql".to_owned(),
+        problem: problem.into(),
+        source: source.map(Into::into),
+    }
+}
+
+fn merge(url: Settings, file: Settings) -> Settings {
+    // As with MySQL's programs, a socket is only for the machine itself: one from the file must not
+    // redirect a URL that names another host.
+    let local = matches!(
+        url.host.as_deref().or(file.host.as_deref()),
+        None | Some("localhost")
+    );
+    Settings {
+        socket: url
+            .socket
+            .or(file.socket.filter(|_| local && url.port.is_none())),
+        host: url.host.or(file.host),
+        port: url.port.or(file.port),
+        user: url.user.or(file.user),
+        password: url.password.or(file.password),
+        database: url.database.or(file.database),
+        ssl_ca: url.ssl_ca.or(file.ssl_ca),
+        ssl_mode: url.ssl_mode.or(file.ssl_mode),
+    }
+}
+
+impl Settings {
+    fn into_target(self) -> Result<Target, &'static str> {
+        let host = self.host.unwrap_or_else(|| "localhost".to_owned());
+        let port = match self.port.as_deref() {
+            None => 3306,
+            Some(port) => port
+                .parse::<u16>()
+                .map_err(|_| "the port is not a number from 0 to 65535")?,
+        };
+        let database = self.database.ok_or(
+            "no database is named; write mysql://host/DATABASE or `database` in the option file",
+        )?;
+        // As with MySQL's programs: the account is called like the user who runs the program.
+        let user = self.user.or_else(|| std::env::var("USER").ok());
+        let place = match &self.socket {
+            Some(socket) => format!("localhost[{socket}]"),
+            None => format!("{host}:{port}"),
+        };
+        let name = format!(
+            "mysql://{}@{place}/{database}",
+            user.as_deref().unwrap_or_default()
+        );
+        // The driver does not encrypt what goes through a socket, nor need it.
+        let ssl = if self.socket.is_some() {
+            None
+        } else {
+            ssl(self.ssl_mode, self.ssl_ca)?
+        };
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(host.trim_start_matches('[').trim_end_matches(']'))
+            .tcp_port(port)
+            .user(user)
+            .pass(self.password)
+            .db_name(Some(database))
+            .socket(self.socket)
+            // Otherwise the driver leaves a TCP connection for the socket the server names.
+            .prefer_socket(false)
+            .ssl_opts(ssl)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .stmt_cache_size(STATEMENT_CACHE);
+        Ok(Target {
+            opts: opts.into(),
+            name,
+        })
+    }
+}
+
+fn ssl(mode: Option<String>, ca: Option<String>) -> Result<Option<SslOpts>, &'static str> {
+    let mode = mode.map(|mode| mode.to_ascii_lowercase().replace('_', "-"));
+    // Who names an authority wants it asked.
+    let default = if ca.is_some() {
+        "verify-identity"
+    } else {
+        "disabled"
+    };
+    let ssl = SslOpts::default();
+    let ssl = match mode.as_deref().unwrap_or(default) {
+        "disabled" => return Ok(None),
+        "required" => ssl.with_danger_accept_invalid_certs(true),
+        "verify-ca" => ssl.with_danger_skip_domain_validation(true),
+        "verify-identity" => ssl,
+        _ => return Err("ssl-mode is one of disabled, required, verify-ca, verify-identity"),
+    };
+    Ok(Some(match ca {
+        Some(ca) => ssl
+            .with_disable_built_in_roots(true)
+            .with_root_certs(vec![PathBuf::from(ca).into()]),
+        None => ssl,
+    }))
+}
+
+/// Takes `mysql://[user[:password]@][host[:port]][/database][?option=value[&…]]` apart.
+///
+/// The messages quote nothing of the URL: a password with a character that must be
+/// percent-encoded ends up in any of its parts.
+fn parse_url(url: &str) -> Result<Settings, &'static str> {
+    let rest = url
+        .split_once(':')
+        .and_then(|(_, rest)| rest.strip_prefix("//"))
+        .ok_or("the URL must start with mysql://")?;
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, place) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = match login.split_once(':') {
+        Some((user, password)) => (user, Some(decode(password)?)),
+        None => (login, None),
+    };
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port.to_owned())),
+        _ => (place, None),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_[]:".contains(c);
+    if !host.chars().all(plain) || database.contains(['/', '@', ':']) {
+        return Err("host or database have characters that cannot be in them; \
+                    percent-encode those of user and password");
+    }
+    let mut settings = Settings {
+        host: some(host.to_owned()),
+        port,
+        user: some(decode(user)?),
+        password,
+        database: some(decode(database)?),
+        ..Settings::default()
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = some(decode(value)?);
+        match key {
+            "socket" => settings.socket = value,
+            "ssl-ca" => settings.ssl_ca = value,
+            "ssl-mode" => settings.ssl_mode = value,
+            _ => return Err("the options behind `?` are socket, ssl-ca and ssl-mode"),
+        }
+    }
+    Ok(settings)
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn decode(text: &str) -> Result<String, &'static str> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut pieces = text.split('%');
+    bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
+    for piece in pieces {
+        let digits = piece
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.ok_or("a % in the URL must be followed by two hexadecimal digits")?);
+        bytes.extend_from_slice(&piece.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).map_err(|_| "the URL's percent-encoded bytes are not UTF-8")
+}
+
+/// Reads the file that was asked for, or else `~/.my.cnf` if there is one.
+fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
+    let usual = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".my.cnf"));
+    let Some(path) = asked.map(Path::to_owned).or_else(usual) else {
+        return Ok(Settings::default());
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Settings::default());
+        }
+        Err(error) => {
+            let problem = format!("cannot read the option file {}", path.display());
+            return Err(wrong(problem, Some(error)));
+        }
+    };
+    let settings = option_file::parse(&text);
+    let readable = fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
+    if readable && settings.password.is_some() {
+        warn!(path = ?path, "password is in a file that everybody may read");
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str, file: &str) -> Result<Target, &'static str> {
+        merge(parse_url(url)?, option_file::parse(file)).into_target()
+    }
+
+    #[test]
+    fn url_gives_all_parts() {
+        let target = target("mysql://m%40x:p%2Fw%3A@[2001:db8::1]:3307/logs", "").unwrap();
+        assert_eq!(target.name, "mysql://m@x@[2001:db8::1]:3307/logs");
+        assert_eq!(target.opts.user(), Some("m@x"));
+        assert_eq!(target.opts.pass(), Some("p/w:"));
+        assert_eq!(target.opts.ip_or_hostname(), "2001:db8::1");
+        assert_eq!(target.opts.tcp_port(), 3307);
+        assert_eq!(target.opts.db_name(), Some("logs"));
+        assert!(target.opts.ssl_opts().is_none());
+    }
+
+    #[test]
+    fn option_file_fills_what_the_url_leaves_out() {
+        let file = "[client]\nuser=u\npassword=secret\nsocket=/run/s\ndatabase=d\nport=3310\n";
+        for (url, want) in [
+            ("mysql://", "mysql://u@localhost[/run/s]/d"),
+            ("mysql://localhost/e", "mysql://u@localhost[/run/s]/e"),
+            ("mysql:///e?socket=/tmp/t", "mysql://u@localhost[/tmp/t]/e"),
+            ("mysql://db.example.org", "mysql://u@db.example.org:3310/d"),
+            ("mysql://localhost:3307", "mysql://u@localhost:3307/d"),
+            ("mysql://v@192.0.2.1:1", "mysql://v@192.0.2.1:1/d"),
+        ] {
+            let target = target(url, file).unwrap();
+            assert_eq!(target.name, want, "input {url:?}");
+            assert_eq!(target.opts.pass(), Some("secret"), "input {url:?}");
+        }
+    }
+
+    #[test]
+    fn errors_quote_nothing_of_the_url() {
+        for url in [
+            "mysql:u:secret@h/d",
+            "mysql://u:secret/x@h/d",
+            "mysql://u:secret?x@h/d",
+            "mysql://u:%secret@h/d",
+            "mysql://u:%s\u{e9}cret@h/d",
+            "mysql://u:secret",
+            "mysql://u:secret@h",
+            "mysql://u:x@h/d?password=secret",
+            "mysql://h/d?ssl-mode=secret",
+        ] {
+            let error = target(url, "")
+                .err()
+                .unwrap_or_else(|| panic!("{url:?} is accepted"));
+            assert!(!error.contains("secret"), "input {url:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn naming_an_authority_means_to_ask_it() {
+        let target = |query| target(&format!("mysql://h/d?{query}"), "").unwrap().opts;
+        let asked = target("ssl-ca=/etc/ca.pem");
+        let ssl = asked.ssl_opts().unwrap();
+        assert!(!ssl.accept_invalid_certs() && !ssl.skip_domain_validation());
+        assert!(ssl.disable_built_in_roots());
+        assert!(
+            target("ssl-mode=required")
+                .ssl_opts()
+                .unwrap()
+                .accept_invalid_certs()
+        );
+        assert!(
+            target("ssl-mode=VERIFY_CA")
+                .ssl_opts()
+                .unwrap()
+                .skip_domain_validation()
+        );
+        assert!(target("ssl-mode=disabled&ssl-ca=x").ssl_opts().is_none());
+    }
+
+    #[test]
+    fn missing_option_file_is_an_error_only_if_it_was_asked_for() {
+        let error = read_option_file(Some(Path::new("/nonexistent/my.cnf")))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("/nonexistent/my.cnf"), "{error}");
+    }
+}

@@ -1,0 +1,277 @@
+//! Servers that go away, refuse, or are set up in other ways than ours.
+
+use std::time::Duration;
+
+use modsec_core::store::contract::{Dumped, Fixture as _, row};
+use modsec_core::store::{Batch, BatchId, Inserted, Row, StoreError};
+use mysql_async::prelude::Queryable as _;
+
+use super::{Database, Server, open_url, run, shared_url};
+
+fn batch(rows: impl IntoIterator<Item = usize>, journal: &str) -> Batch {
+    let rows: Vec<Row> = rows.into_iter().map(row).collect();
+    Batch {
+        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
+        journal: Some(journal.to_owned()),
+        rows,
+    }
+}
+
+#[test]
+fn killed_server_loses_nothing_and_is_waited_for() {
+    run(async {
+        let Some(mut server) = Server::start(&[]).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let mut store = db.try_open().await.unwrap();
+        let (one, two) = (batch(0..100, "j"), batch(100..200, "j"));
+        store.insert(&one).await.unwrap();
+        server.kill();
+        // The store finds its connection dead, and repeats until the server is back.
+        let (inserted, ()) = tokio::join!(store.insert(&two), async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            server.run().await;
+        });
+        let inserted = match inserted {
+            Err(error) if error.is_unavailable() => store.insert(&two).await.unwrap(),
+            inserted => inserted.unwrap(),
+        };
+        assert_eq!(
+            inserted,
+            Inserted {
+                stored: 100,
+                known: 0
+            }
+        );
+        assert_eq!(store.last_batch("j").await.unwrap(), Some(two.id));
+        assert_eq!(db.dump().await.len(), 200);
+    });
+}
+
+#[test]
+fn server_that_stays_away_is_something_to_try_again() {
+    run(async {
+        let Some(mut server) = Server::start(&[]).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let mut store = db.try_open().await.unwrap();
+        server.kill();
+        let error = store.insert(&batch([0], "j")).await.err().unwrap();
+        assert!(
+            error.is_unavailable() && error.to_string().contains("not there"),
+            "{error}"
+        );
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    });
+}
+
+#[test]
+fn connection_that_the_server_closed_is_made_again() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        for n in 0..3 {
+            store.insert(&batch([n], "j")).await.unwrap();
+            kill_connections(&db).await;
+        }
+        assert_eq!(
+            store.last_batch("j").await.unwrap(),
+            Some(batch([2], "j").id)
+        );
+        assert_eq!(db.dump().await.len(), 3);
+    });
+}
+
+async fn kill_connections(db: &Database) {
+    let mut conn = db.connect().await;
+    let ids: Vec<u64> = conn
+        .exec(
+            "select id from information_schema.processlist where db = ? and id <> connection_id()",
+            (&db.name,),
+        )
+        .await
+        .unwrap();
+    for id in ids {
+        // It may be gone by itself.
+        let _ = conn.query_drop(format!("kill {id}")).await;
+    }
+}
+
+#[test]
+fn wrong_password_and_missing_database_are_for_somebody_to_correct() {
+    run(async {
+        let Some(url) = shared_url() else { return };
+        let (start, place) = url.rsplit_once('@').unwrap();
+        let user = start.split(':').nth(1).unwrap();
+        let wrong = format!("mysql:{user}:wrong-password@{place}/mysql");
+        for (url, want) in [
+            (wrong, "user or password"),
+            (format!("{url}/no_such_database"), "create database"),
+        ] {
+            let error = open_url(&url).await.err().unwrap();
+            let text = format!("{error} {error:?}");
+            assert!(matches!(error, StoreError::Configuration { .. }), "{text}");
+            assert!(
+                text.contains(want) && !text.contains("wrong-password"),
+                "{text}"
+            );
+        }
+    });
+}
+
+#[test]
+fn time_zone_and_mode_of_the_server_do_not_matter() {
+    run(async {
+        let arguments = [
+            "--default-time-zone=-09:30",
+            "--sql-mode=TRADITIONAL,ANSI_QUOTES",
+        ];
+        let Some(server) = Server::start(&arguments).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let mut store = db.try_open().await.unwrap();
+        store.insert(&batch(0..2, "j")).await.unwrap();
+        assert_eq!(
+            db.dump().await,
+            [row(0), row(1)]
+                .iter()
+                .map(Dumped::from_row)
+                .collect::<Vec<_>>()
+        );
+    });
+}
+
+#[test]
+fn statements_stay_below_the_largest_packet() {
+    run(async {
+        let arguments = ["--max-allowed-packet=65536"];
+        let Some(server) = Server::start(&arguments).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let mut store = db.try_open().await.unwrap();
+        let mut batch = batch(0..300, "j");
+        let long = &mut batch.rows[7];
+        for field in [&mut long.uri, &mut long.msg, &mut long.data] {
+            *field = Some("я".repeat(32_000));
+        }
+        let inserted = store.insert(&batch).await.unwrap();
+        assert_eq!(
+            inserted,
+            Inserted {
+                stored: 300,
+                known: 0
+            }
+        );
+        let found = db.dump().await;
+        assert_eq!(found[6], Dumped::from_row(&batch.rows[6]));
+        let cut = found[7].columns[1].as_deref().unwrap();
+        assert!(batch.rows[7].uri.as_deref().unwrap().starts_with(cut) && cut.len() > 2_000);
+    });
+}
+
+#[test]
+fn deadlock_is_repeated() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        store.insert(&batch([0], "j")).await.unwrap();
+        // The other transaction holds row 9, for which ours waits while it holds row 5, which the
+        // other one then wants. The server ends one of the two; ours is done in the end.
+        let mut other = db.connect().await;
+        other.query_drop("begin").await.unwrap();
+        let hash = row(9).entry_hash.as_bytes().to_vec();
+        other
+            .exec_drop("insert into logs (entry_hash) values (?)", (&hash,))
+            .await
+            .unwrap();
+        let ours = batch(5..10, "j");
+        let theirs = async {
+            wait_for_lock(&db).await;
+            let hash = row(5).entry_hash.as_bytes().to_vec();
+            let _ = other
+                .exec_drop("insert into logs (entry_hash) values (?)", (&hash,))
+                .await;
+            other.query_drop("rollback").await.unwrap();
+        };
+        let (inserted, ()) = tokio::join!(store.insert(&ours), theirs);
+        assert_eq!(
+            inserted.unwrap(),
+            Inserted {
+                stored: 5,
+                known: 0
+            }
+        );
+        assert_eq!(store.last_batch("j").await.unwrap(), Some(ours.id));
+        assert_eq!(db.dump().await.len(), 6);
+    });
+}
+
+async fn wait_for_lock(db: &Database) {
+    let mut conn = db.connect().await;
+    loop {
+        let waiting: Option<u32> = conn
+            .query_first(
+                "select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT'",
+            )
+            .await
+            .unwrap();
+        if waiting.is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn dropped_call_leaves_nothing_behind() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        let batch = batch(0..500, "j");
+        for micros in [100, 1_000, 3_000, 10_000, 20_000] {
+            let limit = Duration::from_micros(micros);
+            let _ = tokio::time::timeout(limit, store.insert(&batch)).await;
+        }
+        store.insert(&batch).await.unwrap();
+        assert_eq!(store.last_batch("j").await.unwrap(), Some(batch.id));
+        let found = db.dump().await;
+        assert_eq!(found.len(), 500);
+        assert!(found.iter().all(|row| row.rule_matches.len() == 4));
+    });
+}
+
+#[test]
+fn unix_socket_and_option_file_work() {
+    run(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("my.cnf");
+        let text = format!(
+            "[client]\nuser=modsec\npassword='secret' # comment\nsocket={}\n\
+             [modsec-parser]\ndatabase={}\n",
+            server.socket().display(),
+            db.name
+        );
+        std::fs::write(&file, text).unwrap();
+        let options = modsec_core::StoreOptions {
+            url: "mysql://".to_owned(),
+            defaults_file: Some(file),
+        };
+        let mut store = modsec_core::store::open(&options).await.unwrap();
+        assert_eq!(store.insert(&batch([0], "j")).await.unwrap().stored, 1);
+        assert!(store.name().contains(&db.name) && !store.name().contains("secret"));
+    });
+}

@@ -1,0 +1,194 @@
+//! A private `MariaDB` server, gone with the test that started it.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts};
+
+/// Runs the server until standard input ends, which it does when the test's process ends in
+/// whatever way, and then removes the data unless told to keep them.
+const KEEPER: &str = r#"
+    trap "" INT
+    dir=$1; shift
+    "$@" > "$dir/log" 2>&1 < /dev/null &
+    pid=$!
+    read -r word
+    kill -9 "$pid"; wait "$pid" 2> /dev/null
+    [ "$word" = keep ] || rm -rf "$dir"
+"#;
+
+/// How long a server may take to start, on a machine with other things to do.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+pub(crate) struct Server {
+    dir: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+    keeper: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server with additional arguments. `None`, and a message, if there is none.
+    pub(crate) async fn start(arguments: &[&str]) -> Option<Server> {
+        if which("mariadbd").is_none() || which("mariadb-install-db").is_none() {
+            eprintln!("skipped: the package mariadb-server is not installed");
+            return None;
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("modsec-mariadb-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        install(&dir);
+        let mut server = Server {
+            dir,
+            port: free_port(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
+            keeper: None,
+        };
+        server.run().await;
+        server
+            .admin()
+            .await
+            .query_drop("create user modsec identified by 'secret'")
+            .await
+            .unwrap();
+        server
+            .admin()
+            .await
+            .query_drop("grant all on *.* to modsec with grant option")
+            .await
+            .unwrap();
+        Some(server)
+    }
+
+    /// Starts the server on the data that are there.
+    pub(crate) async fn run(&mut self) {
+        let program = which("mariadbd").expect("was there a moment ago");
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&self.dir)
+            .arg(program)
+            .args([
+                "--no-defaults",
+                "--user=root",
+                "--bind-address=127.0.0.1",
+                "--innodb-flush-log-at-trx-commit=1",
+                "--innodb-buffer-pool-size=256M",
+                "--skip-name-resolve",
+            ]);
+        keeper.arg(format!("--datadir={}", self.dir.join("data").display()));
+        keeper.arg(format!("--socket={}", self.socket().display()));
+        keeper.arg(format!("--pid-file={}", self.dir.join("pid").display()));
+        keeper
+            .arg(format!("--port={}", self.port))
+            .args(&self.arguments);
+        self.keeper = Some(keeper.stdin(Stdio::piped()).spawn().unwrap());
+        let since = Instant::now();
+        while let Err(error) = Conn::new(self.admin_opts()).await {
+            let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            assert!(
+                since.elapsed() < START_LIMIT,
+                "no server: {error}\n{}",
+                log()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Kills the server like a power failure, and keeps its data.
+    pub(crate) fn kill(&mut self) {
+        self.end("keep\n");
+    }
+
+    /// A connection that may do everything.
+    pub(crate) async fn admin(&self) -> Conn {
+        Conn::new(self.admin_opts()).await.unwrap()
+    }
+
+    /// URL of the server without a database, for an account with a password.
+    pub(crate) fn url(&self) -> String {
+        format!("mysql://modsec:secret@127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+
+    fn admin_opts(&self) -> Opts {
+        let socket = self.socket().display().to_string();
+        mysql_async::OptsBuilder::default()
+            .user(Some("root"))
+            .socket(Some(socket))
+            .into()
+    }
+
+    fn end(&mut self, word: &str) {
+        if let Some(mut keeper) = self.keeper.take() {
+            let _ = keeper.stdin.take().unwrap().write_all(word.as_bytes());
+            let _ = keeper.wait();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end("remove\n");
+        // Nobody else does if the server was down.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Returns the URL of the server that most tests share, without a database: the one that
+/// `MODSEC_TEST_MYSQL_URL` names, or a private one.
+pub(crate) fn shared_url() -> Option<String> {
+    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+    if let Ok(url) = std::env::var("MODSEC_TEST_MYSQL_URL") {
+        return Some(url.trim_end_matches('/').to_owned());
+    }
+    // A thread, as this test may be within its runtime already.
+    let start = || std::thread::spawn(|| super::runtime().block_on(Server::start(&[]))).join();
+    SHARED
+        .get_or_init(|| start().unwrap())
+        .as_ref()
+        .map(Server::url)
+}
+
+fn install(dir: &Path) {
+    let output = Command::new("mariadb-install-db")
+        .args(["--no-defaults", "--user=root", "--skip-test-db"])
+        .arg("--auth-root-authentication-method=normal")
+        .arg(format!("--datadir={}", dir.join("data").display()))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Servers are often where only root's PATH looks.
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    dirs.map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}

@@ -1,0 +1,353 @@
+//! The command line, and what it means to the library.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use ipnet::IpNet;
+use modsec_core::ingest::{AccountNames, Directories, Options};
+use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::record::{ClientHeader, Networks, NetworksError, TrustedProxies, parse_network};
+use modsec_core::store::StoreOptions;
+
+/// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
+///
+/// Reads the directory in which ModSecurity keeps one file per transaction (SecAuditLogType
+/// Concurrent). An entry's file is removed only once the entry is safe in the store and in the
+/// merged log; whatever happens in between, the next run finishes without loss or doubles.
+///
+/// With INPUTs it reads those instead and removes nothing.
+#[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "these comments are the help text")]
+#[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Files and directories to read; nothing in them is changed
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// Directory of the entries (SecAuditLogStorageDir); what was stored is removed from it
+    /// [default: /var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]
+    #[arg(long, value_name = "DIR", env = "WATCH_DIR")]
+    storage_dir: Option<PathBuf>,
+
+    /// Database: sqlite:PATH or mysql://USER@HOST:PORT/DATABASE; a password belongs into a file
+    /// or the environment [default: sqlite:modsec.db in the state directory]
+    #[arg(long, value_name = "URL", env = "MODSEC_STORE", hide_env_values = true)]
+    store: Option<String>,
+
+    /// File whose first line is the URL of the database, password included
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MODSEC_STORE_FILE",
+        conflicts_with = "store"
+    )]
+    store_file: Option<PathBuf>,
+
+    /// MySQL option file for user, password, host, port, socket and TLS: groups [client] and
+    /// [modsec-parser] [default: ~/.my.cnf]
+    #[arg(long, value_name = "FILE", env = "MODSEC_DEFAULTS_FILE")]
+    defaults_file: Option<PathBuf>,
+
+    /// File to which whole entries are appended, or none [default: modsec_audit.log beside the
+    /// storage directory; none with INPUTs]
+    #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
+    merged_log: Option<PathBuf>,
+
+    /// Leave directories that became empty
+    #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    keep_dirs: bool,
+
+    /// Age at which a complete file is taken
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_MIN_AGE",
+        default_value_t = 2
+    )]
+    min_age: u64,
+
+    /// Time without change after which an incomplete entry is taken as it is, and flagged
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_STALE_AFTER",
+        default_value_t = 600
+    )]
+    stale_after: u64,
+
+    /// Name of this host in the database [default: the host name]
+    #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
+    sensor: Option<String>,
+
+    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "MODSEC_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<Proxy>,
+
+    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
+          default_value_t = ClientHeader::default())]
+    client_header: ClientHeader,
+
+    /// Read everything, say what would be done, change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Write one JSON object per transaction to standard output; without --store nothing is
+    /// stored or removed
+    #[arg(long)]
+    jsonl: bool,
+
+    /// Threads that read and decode [default: one per processor, at most 4]
+    #[arg(long, value_name = "NUMBER", env = "MODSEC_THREADS")]
+    threads: Option<NonZeroUsize>,
+
+    /// Log more; twice for single files
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log less; twice for errors only
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+
+    /// Format of log lines on standard error: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "MODSEC_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  modsec-parser                              one pass over the default directory
+  modsec-parser --store sqlite:/srv/waf.db   the same, into another database
+  modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+
+Exit status:
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments
+  3  done, but some entries were defective or some files were left alone
+
+Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+
+/// What the user asked for besides the pass itself.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) options: Options,
+    pub(crate) log: LogOptions,
+    pub(crate) output: Output,
+}
+
+/// What goes to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    Summary,
+    JsonLines,
+}
+
+/// Reads the command line; ends the process with status 2 if it makes no sense.
+pub(crate) fn parse() -> Request {
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).and_then(|args| args.check(&matches));
+    match args.and_then(Args::into_request) {
+        Ok(request) => request,
+        Err(error) => error.exit(),
+    }
+}
+
+impl Args {
+    fn check(self, matches: &ArgMatches) -> Result<Args, clap::Error> {
+        let given = matches.value_source("storage_dir") == Some(ValueSource::CommandLine);
+        if given && !self.inputs.is_empty() {
+            return Err(Args::command().error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// Returns the store to open; `None` if nothing is to be kept.
+    fn store(&self) -> Result<Option<StoreOptions>, clap::Error> {
+        let given = match (&self.store, &self.store_file) {
+            (Some(url), _) => Some(url.clone()),
+            (None, Some(file)) => Some(first_line(file)?),
+            (None, None) => None,
+        };
+        let reads_only = self.dry_run || (self.jsonl && given.is_none());
+        Ok((!reads_only).then(|| StoreOptions {
+            url: given.unwrap_or_else(default_store),
+            defaults_file: self.defaults_file.clone(),
+        }))
+    }
+
+    fn into_request(self) -> Result<Request, clap::Error> {
+        let paths = DefaultPaths::default();
+        let store = self.store()?;
+        let storage_dir = self
+            .inputs
+            .is_empty()
+            .then(|| self.storage_dir.unwrap_or(paths.storage_dir));
+        let merged_log = match (self.merged_log, &storage_dir) {
+            (Some(path), _) if path == Path::new("none") => None,
+            (Some(path), _) => Some(path),
+            (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
+            (None, None) => None,
+        };
+        let options = Options {
+            storage_dir,
+            inputs: self.inputs,
+            store,
+            merged_log,
+            directories: if self.keep_dirs {
+                Directories::Keep
+            } else {
+                Directories::Prune
+            },
+            min_age: Duration::from_secs(self.min_age),
+            stale_after: Duration::from_secs(self.stale_after),
+            sensor: self.sensor.or_else(host_name),
+            proxies: proxies(&self.trusted_proxy, self.client_header),
+            accounts: accounts(),
+            json_lines: self.jsonl,
+            threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
+        };
+        let log = LogOptions {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            format: self.log_format,
+            file: None,
+        };
+        let output = if self.jsonl {
+            Output::JsonLines
+        } else {
+            Output::Summary
+        };
+        Ok(Request {
+            options,
+            log,
+            output,
+        })
+    }
+}
+
+fn first_line(file: &Path) -> Result<String, clap::Error> {
+    let error = |what: String| {
+        let text = format!("--store-file {}: {what}\n", file.display());
+        Args::command().error(clap::error::ErrorKind::Io, text)
+    };
+    let text = std::fs::read_to_string(file).map_err(|cause| error(cause.to_string()))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() {
+        return Err(error(
+            "its first line must be the URL of the database".to_owned(),
+        ));
+    }
+    Ok(line.to_owned())
+}
+
+/// The database in the state directory: systemd's, root's, or the user's.
+fn default_store() -> String {
+    let var = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let dir = var("STATE_DIRECTORY").unwrap_or_else(|| {
+        if rustix::process::geteuid().is_root() {
+            return PathBuf::from("/var/lib/modsec-tools");
+        }
+        let state = var("XDG_STATE_HOME")
+            .or_else(|| var("HOME").map(|home| home.join(".local/state")))
+            .unwrap_or_default();
+        state.join("modsec-tools")
+    });
+    // If this fails, opening the database says so, with the path.
+    let _ = std::fs::create_dir_all(&dir);
+    format!("sqlite:{}", dir.join("modsec.db").display())
+}
+
+/// A network that is trusted, or the word that none is.
+#[derive(Debug, Clone, Copy)]
+enum Proxy {
+    Network(IpNet),
+    None,
+}
+
+impl FromStr for Proxy {
+    type Err = NetworksError;
+
+    fn from_str(text: &str) -> Result<Proxy, NetworksError> {
+        match text {
+            "none" => Ok(Proxy::None),
+            network => parse_network(network).map(Proxy::Network),
+        }
+    }
+}
+
+fn proxies(given: &[Proxy], header: ClientHeader) -> TrustedProxies {
+    let networks = given.iter().filter_map(|proxy| match proxy {
+        Proxy::Network(network) => Some(*network),
+        Proxy::None => None,
+    });
+    let networks = if given.is_empty() {
+        Networks::loopback()
+    } else {
+        networks.collect()
+    };
+    TrustedProxies { networks, header }
+}
+
+fn host_name() -> Option<String> {
+    rustix::system::uname()
+        .nodename()
+        .to_str()
+        .ok()
+        .map(str::to_owned)
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(4)
+}
+
+/// Names from `/etc/passwd`; numbers for all others.
+fn accounts() -> AccountNames {
+    let names: HashMap<u32, String> = std::fs::read("/etc/passwd")
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| {
+            let mut fields = std::str::from_utf8(line).ok()?.split(':');
+            let (name, uid) = (fields.next()?, fields.nth(1)?);
+            Some((uid.parse().ok()?, name.to_owned()))
+        })
+        .collect();
+    AccountNames(Arc::new(move |uid| {
+        names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Args::command().debug_assert();
+    }
+}

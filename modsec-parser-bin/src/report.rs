@@ -1,0 +1,200 @@
+//! What a person sees: progress while it works, a summary at the end.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use modsec_core::ingest::{Report, Tally, TopCounts};
+
+/// Progress on standard error if that is a terminal, JSON lines on standard output.
+pub(crate) struct Terminal {
+    bar: Option<ProgressBar>,
+    out: BufWriter<Stdout>,
+}
+
+impl Terminal {
+    pub(crate) fn new(quiet: u8) -> Terminal {
+        let show = quiet == 0 && io::stderr().is_terminal() && io::stdout().is_terminal();
+        let bar = show.then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Terminal {
+            bar,
+            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+        }
+    }
+
+    /// Clears the progress bar and writes what is left.
+    pub(crate) fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        // A pipe that was closed meanwhile has had what it wanted.
+        let _ = self.out.flush();
+    }
+}
+
+impl Report for Terminal {
+    fn progress(&mut self, tally: &Tally) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!(
+                "{} entries, {}, {} stored, {} defective",
+                grouped(tally.entries),
+                speed(tally),
+                grouped(tally.stored),
+                grouped(tally.defective())
+            ));
+        }
+    }
+
+    fn json_line(&mut self, line: &str) -> io::Result<()> {
+        self.out.write_all(line.as_bytes())?;
+        self.out.write_all(b"\n")
+    }
+}
+
+/// Writes the summary: one screen on a terminal, else one line.
+pub(crate) fn summary(tally: &Tally, stores: bool) {
+    let text = if io::stdout().is_terminal() {
+        screen(tally, stores)
+    } else {
+        line(tally, stores)
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn line(tally: &Tally, stores: bool) -> String {
+    let kept = if stores {
+        format!(
+            "{} stored, {} already known, {} removed",
+            tally.stored, tally.known, tally.removed
+        )
+    } else {
+        "nothing stored or removed".to_owned()
+    };
+    format!(
+        "{} entries, {kept}, {} defective, {} left alone, {} waiting, {:.1} s, {}\n",
+        tally.entries,
+        tally.defective(),
+        tally.left_alone.total(),
+        tally.waiting,
+        tally.elapsed.as_secs_f64(),
+        speed(tally)
+    )
+}
+
+fn screen(tally: &Tally, stores: bool) -> String {
+    let mut out = String::new();
+    let mut row = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{name:>16}  {value}");
+    };
+    row(
+        "entries",
+        format!("{}  ({})", grouped(tally.entries), speed(tally)),
+    );
+    if stores {
+        row("stored", grouped(tally.stored));
+        row("already known", grouped(tally.known));
+        row("files removed", grouped(tally.removed));
+        row("dirs removed", grouped(tally.pruned));
+    } else {
+        row("stored", "nothing, as asked".to_owned());
+    }
+    row("intercepted", grouped(tally.intercepted));
+    if tally.waiting > 0 {
+        row(
+            "waiting",
+            format!("{}  (too young or still growing)", grouped(tally.waiting)),
+        );
+    }
+    row("defective", grouped(tally.defective()));
+    for (reason, count) in &tally.defects {
+        row("", format!("{:>8}  {}", grouped(*count), reason.label()));
+    }
+    for (flag, count) in &tally.flags {
+        row(
+            "flagged",
+            format!("{:>8}  {}", grouped(*count), flag.name()),
+        );
+    }
+    for (label, count, examples) in tally.left_alone.kinds() {
+        row("left alone", format!("{:>8}  {label}", grouped(count)));
+        for example in examples {
+            row(
+                "",
+                format!("          {}", example.to_string_lossy().escape_debug()),
+            );
+        }
+    }
+    row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
+    top(&mut out, "top rules", &tally.rules);
+    top(&mut out, "top addresses", &tally.addresses);
+    out
+}
+
+fn top(out: &mut String, title: &str, counts: &TopCounts) {
+    let at_least = if counts.is_exact() { "" } else { "at least " };
+    for (n, (word, count)) in counts.top(5).into_iter().enumerate() {
+        let title = if n == 0 { title } else { "" };
+        // Words of the log are an attacker's: quotes are left out, escapes are not.
+        let word = word.escape_debug();
+        let _ = writeln!(out, "{title:>16}  {word:<40} {at_least}{}", grouped(count));
+    }
+}
+
+fn speed(tally: &Tally) -> String {
+    let seconds = tally.elapsed.as_secs_f64().max(0.001);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "rates are shown with three digits"
+    )]
+    let (entries, bytes) = (
+        tally.entries as f64 / seconds,
+        tally.bytes as f64 / seconds / 1e6,
+    );
+    format!("{entries:.0} entries/s, {bytes:.1} MB/s")
+}
+
+/// Writes a number with a space between groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        for (number, want) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1 000"),
+            (1_234_567, "1 234 567"),
+        ] {
+            assert_eq!(grouped(number), want);
+        }
+    }
+
+    #[test]
+    fn words_of_the_log_reach_the_terminal_escaped() {
+        let mut tally = Tally::default();
+        tally.rules.add("1\x1b[31m");
+        assert!(screen(&tally, true).contains("1\\u{1b}[31m"));
+    }
+}
