@@ -152,7 +152,7 @@ impl Place {
         let jail = self.jail(name);
         let enough = || {
             let text = fs::read(&jail).unwrap_or_default();
-            text.iter().filter(|&&byte| byte == b'\n').count() >= count as usize
+            text.split(|&byte| byte == b'\n').count() > count as usize
         };
         while !enough() {
             std::thread::sleep(Duration::from_millis(2));
