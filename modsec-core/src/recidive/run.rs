@@ -369,16 +369,13 @@ impl<'o> Session<'o> {
             let Some((backlog, tree)) = self.backlog.as_mut().zip(self.tree.as_ref()) else {
                 break;
             };
-            match backlog.next(tree) {
-                Some(path) => {
-                    let after = self.walk_after;
-                    self.file(&path, Which::Found { after });
-                }
-                None => {
-                    self.backlog = None;
-                    info!("storage directory walked");
-                }
-            }
+            let Some(path) = backlog.next(tree) else {
+                self.backlog = None;
+                info!("storage directory walked");
+                break;
+            };
+            let after = self.walk_after;
+            self.file(&path, Which::Found { after });
         }
         if let Some(follow) = &mut self.follow {
             let reporter = &mut self.reporter;
