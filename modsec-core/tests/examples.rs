@@ -43,7 +43,7 @@ fn sample() -> Vec<PathBuf> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                found.push(path)
+                found.push(path);
             }
         }
     }

@@ -5,6 +5,7 @@ mod daemon;
 mod proof;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Output;
 
@@ -371,7 +372,10 @@ fn directories_of_site_users_are_created_and_empty_past_ones_removed() {
 #[test]
 fn an_unreadable_storage_directory_is_reported_and_waited_for() {
     if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: root reads everything; the privileged tests have this case");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: root reads everything; the privileged tests have this case"
+        );
         return;
     }
     let place = Place::new();

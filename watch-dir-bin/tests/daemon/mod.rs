@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -190,7 +191,7 @@ pub(crate) fn attributes(path: &Path) -> (u32, u32, u32) {
 pub(crate) fn is_root(test: &str) -> bool {
     let root = geteuid().is_root();
     if !root {
-        eprintln!("{test}: skipped, needs root");
+        let _ = writeln!(std::io::stderr(), "{test}: skipped, run it as root");
     }
     root
 }
@@ -200,7 +201,10 @@ pub(crate) fn is_installed(program: &str, package: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|path| path.join(program).exists());
     if !found {
-        eprintln!("skipped: {program} is not installed (package {package})");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {program} is not installed (package {package})"
+        );
     }
     found
 }

@@ -141,7 +141,10 @@ fn is_apache_there() -> bool {
             .iter()
             .all(|name| Path::new(MODULES).join(name).exists());
     if !there {
-        eprintln!("skipped: Apache with MPM-ITK and ModSecurity is not installed ({PACKAGES})");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: Apache with MPM-ITK and ModSecurity is not installed ({PACKAGES})"
+        );
     }
     there
 }

@@ -12,6 +12,7 @@ mod writer;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -50,7 +51,10 @@ impl Stage {
             .unwrap()
             .success()
         {
-            eprintln!("{test}: skipped, mount namespaces are not permitted here");
+            let _ = writeln!(
+                std::io::stderr(),
+                "{test}: skipped, mount namespaces are not permitted here"
+            );
             return None;
         }
         let place = Place::new();
