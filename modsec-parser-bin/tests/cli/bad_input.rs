@@ -165,6 +165,40 @@ fn a_merged_log_that_cannot_be_used_is_named_and_nothing_is_stored() {
 }
 
 #[test]
+fn a_store_or_log_of_another_account_is_named_and_nothing_is_removed() {
+    for (file, words) in [
+        ("logs.db", ["logs.db", "permission"]),
+        ("merged.log", ["may not write merged log", "merged.log\""]),
+    ] {
+        let site = Site::new();
+        site.put(0, "a", &entry(1));
+        site.collect().expect(0, &["1 stored"]);
+        // Everything else is this account's, or open to it.
+        for (path, mode) in [
+            (site.path("."), 0o777),
+            (site.spool(), 0o777),
+            (site.path(file), 0o400),
+        ] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        fs::remove_dir_all(site.spool().join(".modsec-parser")).unwrap();
+        for other in ["logs.db", "merged.log", "merged.log.journal"] {
+            if other != file {
+                fs::set_permissions(site.path(other), fs::Permissions::from_mode(0o666)).unwrap();
+            }
+        }
+        let path = site.put(0, "b", &entry(2));
+        let Some(ran) = run_unprivileged(site.collecting()) else {
+            return;
+        };
+        ran.expect(1, &words);
+        assert!(path.exists());
+        assert_eq!(site.stored().len(), 1, "{file}");
+        assert_eq!(site.merged().len(), entry(1).len() + 1, "{file}");
+    }
+}
+
+#[test]
 fn senseless_arguments_are_told_from_failures() {
     let site = Site::new();
     for args in [
