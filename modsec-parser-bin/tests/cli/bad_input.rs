@@ -236,6 +236,41 @@ fn an_input_that_cannot_be_opened_is_named_and_the_others_are_read() {
 }
 
 #[test]
+fn links_and_pipes_among_inputs_are_named_and_not_followed() {
+    let site = Site::new();
+    fs::create_dir(site.path("in")).unwrap();
+    fs::write(site.path("in/good"), entry(1)).unwrap();
+    fs::write(site.path("outside"), entry(2)).unwrap();
+    symlink("../outside", site.path("in/link")).unwrap();
+    mknodat(
+        CWD,
+        site.path("in/fifo"),
+        FileType::Fifo,
+        Mode::from(0o600),
+        0,
+    )
+    .unwrap();
+    let mut command = site.keeping();
+    command.arg("in");
+    run(command).expect(
+        1,
+        &[
+            "in/link",
+            "symbolic link and was not followed; name what it leads to",
+            "in/fifo",
+            "is not a plain file",
+            "1 stored",
+        ],
+    );
+    site.assert_kept(&[entry(1)]);
+
+    // A link that the administrator writes is followed.
+    let mut command = site.keeping();
+    command.arg("in/link");
+    run(command).expect(0, &["1 stored"]);
+}
+
+#[test]
 fn files_that_are_no_entries_stay_and_are_named() {
     let site = Site::new();
     let text = site.put(0, "text", b"<html>\x1b[2J\n");

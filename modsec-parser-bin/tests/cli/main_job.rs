@@ -152,6 +152,17 @@ fn inputs_are_read_and_left_alone() {
 }
 
 #[test]
+fn a_storage_directory_in_use_can_be_read_as_an_input() {
+    let site = Site::new();
+    site.put(0, "a", &entry(1));
+    site.collect().expect(0, &["1 stored"]);
+    site.put(0, "b", &entry(2));
+    let mut command = site.keeping();
+    command.arg(site.spool());
+    run(command).expect(0, &["1 entries, 1 stored", "0 defective"]);
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let (site, _) = site_with_real_entries();
     let before = files(&site.path("."));
