@@ -10,6 +10,7 @@
 //! ```
 
 mod failures;
+mod galera;
 mod lost_commit;
 mod server;
 mod upgrade;
