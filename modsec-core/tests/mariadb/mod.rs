@@ -13,6 +13,7 @@ mod failures;
 mod galera;
 mod lost_commit;
 mod server;
+mod tls;
 mod upgrade;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -13,7 +13,7 @@ use mysql_async::{Conn, Opts};
 /// Runs the server until standard input ends, which it does when the test's process ends in
 /// whatever way, and then removes the data unless told to keep them.
 const KEEPER: &str = r#"
-    trap "" INT
+    trap "" HUP INT TERM
     dir=$1; shift
     "$@" > "$dir/log" 2>&1 < /dev/null &
     pid=$!
@@ -44,7 +44,6 @@ impl Server {
             .tempdir()
             .unwrap()
             .keep();
-        install(&dir);
         let mut server = Server {
             dir,
             port: free_port(),
@@ -54,6 +53,7 @@ impl Server {
                 .collect(),
             keeper: None,
         };
+        install(&server.dir);
         server.run().await;
         server
             .admin()
