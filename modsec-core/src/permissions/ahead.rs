@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat_with,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, openat, renameat_with,
     statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ use crate::watch::{Failure, Place, Refusal, Watcher, classify};
 
 /// Beginning of the names of directories being made. Fits no template, so nobody else looks.
 const TEMPORARY: &str = ".watch-dir-";
+/// Seconds after which a directory being made has been forgotten.
+const LEFTOVER_AFTER: i64 = 60;
 /// Names tried before giving up.
 const ATTEMPTS: u32 = 8;
 
@@ -247,6 +249,19 @@ pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
             path: path.to_owned(),
             source: errno.into(),
         }),
+    }
+}
+
+/// Removes a directory with a temporary name, left behind by a process that was killed.
+///
+/// One just made is left to the process that is making it; only an empty one goes away.
+pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
+    let is_old = |stat: &Stat| stat.st_mtime < now - LEFTOVER_AFTER;
+    if watcher
+        .open_below(path)
+        .is_ok_and(|(_, stat)| is_old(&stat))
+    {
+        remove(watcher, path);
     }
 }
 

@@ -394,9 +394,8 @@ impl Keeper {
 
     fn ignored(&mut self, path: &Path, refusal: Refusal) {
         if ahead::is_temporary(path) {
-            // Left behind by a process that was killed. Only an empty directory goes away.
             if self.effect == Effect::Real {
-                ahead::remove(&self.watcher, path);
+                ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
             }
             return;
         }
@@ -445,7 +444,10 @@ impl Keeper {
         } = &self.options;
         let Seen { flat, per_user } = self.seen;
         let (flat, per_user) = match layout {
-            Layout::Auto => (flat || !per_user, per_user || !flat),
+            Layout::Auto => (
+                flat || !per_user,
+                per_user || !flat || policy.site_users_named,
+            ),
             Layout::Flat => (true, false),
             Layout::PerUser => (false, true),
         };
