@@ -41,7 +41,7 @@ pub enum AccountError {
     /// Neither a name in `/etc/passwd` nor a number.
     #[error(
         "no user {name:?} in /etc/passwd: give another name, or the numeric id of a user from \
-         LDAP or NIS{}", known(.present)
+         LDAP or NIS{}", known("user", .present)
     )]
     NoUser {
         /// The name asked for.
@@ -52,7 +52,7 @@ pub enum AccountError {
     /// Neither a name in `/etc/group` nor a number.
     #[error(
         "no group {name:?} in /etc/group: create it (groupadd {name}), give another name, or the \
-         numeric id of a group from LDAP or NIS{}", known(.present)
+         numeric id of a group from LDAP or NIS{}", known("group", .present)
     )]
     NoGroup {
         /// The name asked for.
@@ -65,12 +65,12 @@ pub enum AccountError {
 /// What distributions call the web server's user and group.
 const SERVERS: [&str; 4] = ["apache", "www-data", "wwwrun", "http"];
 
-fn known(present: &[String]) -> String {
+fn known(kind: &str, present: &[String]) -> String {
     if present.is_empty() {
         return String::new();
     }
     format!(
-        "; on this system the web server seems to be {}",
+        "; the web server's {kind} here is probably {}",
         present.join(" or ")
     )
 }
@@ -235,7 +235,7 @@ mod tests {
             assert!(accounts.user(text).is_err(), "{text:?}");
         }
         let text = accounts.user("apache").unwrap_err().to_string();
-        assert!(text.contains("seems to be www-data"), "{text}");
+        assert!(text.contains("user here is probably www-data"), "{text}");
         let text = accounts.group("apache").unwrap_err().to_string();
         assert!(text.contains("groupadd apache"), "{text}");
     }

@@ -230,7 +230,10 @@ fn one_instance_runs_and_the_next_is_told_who_it_is() {
 #[test]
 fn the_log_names_each_directory_and_is_opened_again_on_sighup() {
     let place = Place::new();
-    let daemon = Daemon::start(&place, place.command().args(["--ahead", "0"]));
+    let daemon = Daemon::start(
+        &place,
+        place.command().args(["--ahead", "0", "--layout", "flat"]),
+    );
     let log = place.path("watch_dir.log");
     make(&place.tree().join("20260822"), 0o755);
     until("the first line", || {
