@@ -12,7 +12,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: Vec<Account>,
-    groups: Vec<(String, u32, Vec<String>)>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
 }
 
 /// One user.
@@ -131,12 +138,12 @@ impl Accounts {
     ///
     /// [`AccountError::NoGroup`].
     pub fn group(&self, text: &str) -> Result<u32, AccountError> {
-        let named = self.groups.iter().find(|(name, ..)| name == text);
+        let named = self.groups.iter().find(|group| group.name == text);
         named
-            .map(|(_, gid, _)| *gid)
+            .map(|group| group.gid)
             .or_else(|| id(text))
             .ok_or_else(|| {
-                let is_group = |name: &&&str| self.groups.iter().any(|(group, ..)| group == **name);
+                let is_group = |name: &&&str| self.groups.iter().any(|group| group.name == ***name);
                 let present = SERVERS
                     .iter()
                     .filter(is_group)
@@ -151,13 +158,14 @@ impl Accounts {
 
     /// Returns the users in the group `gid`, by `/etc/group` or by their primary group.
     pub fn members(&self, gid: u32) -> impl Iterator<Item = &Account> {
-        self.users.iter().filter(move |user| {
-            user.gid == Some(gid)
-                || self
-                    .groups
-                    .iter()
-                    .any(|(_, id, names)| *id == gid && names.contains(&user.name))
-        })
+        let listed = move |name: &String| {
+            self.groups
+                .iter()
+                .any(|group| group.gid == gid && group.members.contains(name))
+        };
+        self.users
+            .iter()
+            .filter(move |user| user.gid == Some(gid) || listed(&user.name))
     }
 }
 
@@ -180,20 +188,17 @@ fn user_line(line: &str) -> Option<Account> {
     })
 }
 
-fn group_line(line: &str) -> Option<(String, u32, Vec<String>)> {
+fn group_line(line: &str) -> Option<Group> {
     // fastsecure:x:1001:site1,site2
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
     let gid = id(fields.nth(1)?)?;
     let members = fields.next().unwrap_or_default().split(',');
-    Some((
-        name,
-        gid,
-        members
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    ))
+    let members = members
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    Some(Group { name, gid, members })
 }
 
 #[cfg(test)]

@@ -13,5 +13,7 @@ mod text;
 #[cfg(feature = "watch")]
 pub mod watch;
 
+#[cfg(any(feature = "permissions", feature = "program"))]
+pub use self::error_chain::error_chain;
 pub use self::record::Record;
 pub use self::text::Text;
