@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -210,7 +211,10 @@ impl Drop for Small {
 fn a_full_disk_takes_the_batch_back_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_small) = Small::mount(dir.path()) else {
-        eprintln!("skipped: only root may mount the small file system this needs");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: only root may mount the small file system this needs"
+        );
         return;
     };
     let mut log = MergedLog::open(log_in(&dir)).unwrap();

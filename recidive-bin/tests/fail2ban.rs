@@ -5,6 +5,7 @@
 mod program;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -28,7 +29,10 @@ fn is_installed() -> bool {
         .output()
         .is_ok();
     if !installed {
-        eprintln!("skipped: fail2ban-server not found, install the package fail2ban");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: fail2ban-server not found, install the package fail2ban"
+        );
     }
     installed
 }

@@ -18,7 +18,7 @@ use super::apply::{Change, Kind, apply};
 use super::calendar;
 use super::policy::{Attributes, Policy};
 use super::refusals::Refusals;
-use super::{ChangeError, Effect, KeepError, Layout, Options, Tally};
+use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
 use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
 
@@ -34,6 +34,7 @@ type Observer<'a> = &'a mut dyn FnMut(&Change);
 #[derive(Debug)]
 pub struct Keeper {
     options: Options,
+    effect: Effect,
     watcher: Watcher,
     tally: Tally,
     refusals: Refusals,
@@ -51,6 +52,13 @@ pub struct Keeper {
 struct Seen {
     flat: bool,
     per_user: bool,
+}
+
+/// Whether changes are made or only reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Real,
+    DryRun,
 }
 
 /// What a [`Keeper`] does beyond correcting.
@@ -84,6 +92,7 @@ impl Keeper {
         Ok(Self {
             watcher: Watcher::new(&options.storage_dir, watched)?,
             options,
+            effect: Effect::Real,
             tally: Tally::default(),
             refusals: Refusals::default(),
             failures: Refusals::default(),
@@ -106,13 +115,23 @@ impl Keeper {
         Ok(self.tally)
     }
 
+    /// Reports what [`Keeper::once`] would do, without doing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keeper::once`].
+    pub fn rehearse_once(mut self, each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
+        self.effect = Effect::DryRun;
+        self.once(each)
+    }
+
     /// Reports what [`Keeper::run`] would do at this moment, without doing it.
     ///
     /// # Errors
     ///
     /// As [`Keeper::once`].
     pub fn rehearse(mut self, mut each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
-        self.options.effect = Effect::DryRun;
+        self.effect = Effect::DryRun;
         self.pass(Task::Everything, &mut each)?;
         self.plan();
         while let Some(next) = self.ahead.pop_front() {
@@ -290,14 +309,14 @@ impl Keeper {
             place,
             handle,
         } = directory;
-        if self.options.effect == Effect::Real
+        if self.effect == Effect::Real
             && let Err(error) = apply(handle.as_fd(), path, from, to)
         {
             return self.failed(&error);
         }
         self.tally.corrected += 1;
         self.is_used(*place);
-        if self.options.effect == Effect::Real {
+        if self.effect == Effect::Real {
             info!(?path, %from, %to, "directory corrected");
         }
         each(&Change {
@@ -321,7 +340,7 @@ impl Keeper {
         if !is_past {
             return;
         }
-        let outcome = match self.options.effect {
+        let outcome = match self.effect {
             Effect::DryRun if ahead::is_empty(handle.as_fd()) => Outcome::Done,
             Effect::DryRun => Outcome::InUse,
             Effect::Real => ahead::remove(&self.watcher, path),
@@ -344,7 +363,7 @@ impl Keeper {
         let policy = &self.options.policy;
         let wanted = policy.created(*place, *uid);
         let mut outcome = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
-        if matches!(outcome, Outcome::Done) && self.options.effect == Effect::Real {
+        if matches!(outcome, Outcome::Done) && self.effect == Effect::Real {
             outcome = ahead::create(&self.watcher, path, wanted);
         }
         if self.settle(path, outcome) {
@@ -376,7 +395,7 @@ impl Keeper {
     fn ignored(&mut self, path: &Path, refusal: Refusal) {
         if ahead::is_temporary(path) {
             // Left behind by a process that was killed. Only an empty directory goes away.
-            if self.options.effect == Effect::Real {
+            if self.effect == Effect::Real {
                 ahead::remove(&self.watcher, path);
             }
             return;
@@ -449,5 +468,14 @@ impl Keeper {
             self.outsiders.clear();
             self.watcher.rescan();
         }
+    }
+
+    /// Handles what there is to handle, or loses all events first; for tests.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, lose: bool) {
+        if lose {
+            self.watcher.lose_events();
+        }
+        while self.drain(&mut None::<fn()>, &mut |_| {}).unwrap() {}
     }
 }

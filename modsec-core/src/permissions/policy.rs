@@ -184,7 +184,9 @@ impl Policy {
     ///
     /// As in the kernel, the first class that fits decides, even if a later one allows more.
     fn still_writes(&self, uid: u32) -> bool {
-        let bits = if uid == self.owner {
+        let bits = if uid == 0 {
+            return true;
+        } else if uid == self.owner {
             OWNER_ENTERS_AND_WRITES
         } else if self.members.contains(&uid) {
             GROUP_ENTERS_AND_WRITES
@@ -304,6 +306,8 @@ mod tests {
                 attributes(0o755, 1001, 1001),
                 attributes(0o757, 1001, 700),
             ),
+            // Root can always write.
+            (0o770, attributes(0o755, 0, 0), attributes(0o770, 48, 700)),
             // Not in the group, but everybody may write.
             (
                 0o777,

@@ -28,8 +28,9 @@ const LOOK_FOR_EVERY: Duration = Duration::from_millis(100);
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// How often to try again to watch what could not be watched.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
-/// After so many events in a row the walks get a turn, so that a flood cannot hold them up.
-const PATIENCE_OF_WALKS: u32 = 64;
+/// After so many events in a row the walks and the clock get a turn, so that a flood cannot hold
+/// them up.
+const PATIENCE_OF_OTHERS: u32 = 64;
 
 #[derive(Debug)]
 struct Raw {
@@ -119,16 +120,17 @@ impl Engine {
             if let Some(event) = self.out.pop_front() {
                 return Ok(Some(event));
             }
-            if Instant::now() >= self.look_at {
-                self.look();
-                continue;
-            }
             if self.raw.is_empty() {
                 self.read()?;
             }
             self.turn = self.turn.wrapping_add(1);
-            let walks_turn = self.turn.is_multiple_of(PATIENCE_OF_WALKS);
-            if walks_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
+            let others_turn = self.turn.is_multiple_of(PATIENCE_OF_OTHERS);
+            // After the events: somebody waits for what they bring about.
+            if (others_turn || self.raw.is_empty()) && Instant::now() >= self.look_at {
+                self.look();
+                continue;
+            }
+            if others_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
                 continue;
             }
             if let Some(raw) = self.raw.pop_front() {

@@ -36,7 +36,10 @@ impl Server {
     /// Starts a server with additional arguments. `None`, and a message, if there is none.
     pub(crate) async fn start(arguments: &[&str]) -> Option<Server> {
         if which("mariadbd").is_none() || which("mariadb-install-db").is_none() {
-            eprintln!("skipped: the package mariadb-server is not installed");
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: the package mariadb-server is not installed, run `make test` as root"
+            );
             return None;
         }
         let dir = tempfile::Builder::new()
