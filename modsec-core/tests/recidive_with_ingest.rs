@@ -1,5 +1,7 @@
 //! `recidive` and `modsec-parser` on one tree at the same time: every attack is counted once.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::HashSet;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -92,7 +94,7 @@ fn collect(dir: &Path) {
         .enable_all()
         .build()
         .unwrap();
-    let options = ingest_options(&dir);
+    let options = ingest_options(dir);
     let (_handle, stop) = Stop::new();
     let mut stored = 0;
     while stored < u64::from(ATTACKS) {
