@@ -198,9 +198,10 @@ struct Session<'o> {
     tree: Option<Tree>,
     claims: Option<Claims>,
     backlog: Option<Backlog>,
-    /// What the running walk, and the next one, need not look at: older times of change.
+    /// What a walk need not look at: files that have not changed since, in nanoseconds.
     walk_after: i64,
-    next_walk_after: i64,
+    /// When the running walk began, in nanoseconds.
+    walk_began: i64,
     unfinished: VecDeque<(Instant, PathBuf)>,
     summary: Summary,
     next_tick: Instant,
@@ -251,7 +252,7 @@ impl<'o> Session<'o> {
             claims: None,
             backlog: None,
             walk_after: state.seen().forgotten_until(),
-            next_walk_after: state.seen().forgotten_until(),
+            walk_began: i64::MIN,
             unfinished: VecDeque::new(),
             summary: Summary::default(),
             next_tick: Instant::now(),
@@ -303,15 +304,12 @@ impl<'o> Session<'o> {
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
             self.claims = Claims::new().ok();
+            self.walk_after = self.counter.seen.forgotten_until();
         }
         let Some(tree) = &self.tree else {
             return;
         };
-        self.walk_after = self.next_walk_after;
-        self.next_walk_after = Utc::now()
-            .timestamp_nanos_opt()
-            .unwrap_or_default()
-            .saturating_sub(WALK_OVERLAP);
+        self.walk_began = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MIN);
         match Backlog::new(tree) {
             Ok(backlog) => self.backlog = Some(backlog),
             Err(error) => warn!(%error, "storage directory not walked"),
@@ -340,12 +338,12 @@ impl<'o> Session<'o> {
                     self.counter.record(&excerpts.record(), || key, changed)
                 }
             },
-            Look::Unfinished => {
-                self.unfinished.push_back((Instant::now(), path.to_owned()));
-                None
-            }
             other => {
                 match other {
+                    // Whoever had his time and still is not finished is left alone.
+                    Look::Unfinished if !matches!(which, Which::EvenUnfinished) => {
+                        self.unfinished.push_back((Instant::now(), path.to_owned()));
+                    }
                     Look::Gone => self.summary.vanished += 1,
                     Look::Foreign => self.summary.foreign += 1,
                     Look::Refused => self.summary.refused += 1,
@@ -371,6 +369,8 @@ impl<'o> Session<'o> {
             };
             let Some(path) = backlog.next(tree) else {
                 self.backlog = None;
+                // Only now: a walk that was interrupted by the next one has left files out.
+                self.walk_after = self.walk_began.saturating_sub(WALK_OVERLAP);
                 info!("storage directory walked");
                 break;
             };
@@ -477,5 +477,85 @@ impl<'o> Session<'o> {
         };
         info!(?summary, "stopped");
         Ok(summary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::recidive::counter::testing::entry;
+    use crate::recidive::{Attacks, LedgerOptions};
+    use crate::record::TrustedProxies;
+
+    const MINUTE: &str = "audit/site1/20260822/20260822-1015";
+
+    fn options(dir: &Path) -> Options {
+        fs::create_dir_all(dir.join(MINUTE)).unwrap();
+        Options {
+            storage_dir: Some(dir.join("audit")),
+            log: None,
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: LedgerOptions::default(),
+            owners: None,
+            jail_file: dir.join("jail"),
+            state_file: dir.join("state"),
+            stale_after: Duration::ZERO,
+            save_every: Duration::from_secs(3600),
+            dry_run: false,
+        }
+    }
+
+    /// Writes an attack under a name of its own.
+    fn attack(dir: &Path, n: u32) {
+        let path = dir.join(MINUTE).join(format!("20260822-101500-{n}"));
+        let entry = entry("192.0.2.7", "", &n.to_string(), "403");
+        fs::write(path, entry).unwrap();
+    }
+
+    async fn walk(session: &mut Session<'_>) {
+        session.walk();
+        while session.work().await {}
+    }
+
+    #[tokio::test]
+    async fn a_walk_that_is_interrupted_by_another_leaves_nothing_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        (0..100).for_each(|n| attack(dir.path(), n));
+        let mut session = Session::new(&options).unwrap();
+        session.walk();
+        session.work().await;
+        let part = session.counter.tally.attacks;
+        assert!(part > 0 && part < 100, "{part}");
+        walk(&mut session).await;
+        assert_eq!(session.counter.tally.attacks, 100);
+        (100..103).for_each(|n| attack(dir.path(), n));
+        walk(&mut session).await;
+        assert_eq!(session.counter.tally.attacks, 103);
+        assert_eq!(
+            session.counter.tally.repeated, 0,
+            "known files are not read again"
+        );
+    }
+
+    #[tokio::test]
+    async fn files_that_nobody_finishes_are_read_as_they_are_and_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let half = entry("192.0.2.7", "", "", "403").replace("--3fa0c41b-Z--\n", "");
+        for n in 0..MAX_UNFINISHED + 100 {
+            let path = dir.path().join(MINUTE).join(format!("20260822-101500-{n}"));
+            fs::write(path, if n == 7 { half.as_str() } else { "" }).unwrap();
+        }
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        while !session.unfinished.is_empty() {
+            session.tick().await;
+        }
+        assert_eq!(session.summary.truncated, 1);
+        assert_eq!(session.counter.tally.attacks, 1);
     }
 }
