@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Nothing takes so long.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the seed's script runs, with the names of this benchmark.
+/// What the old script runs, with the ids of this benchmark.
 const LOOP: &str = r#"inotifywait -q -m -r -e create --format '%w%f' "$0" | while read -r line; do
     if [ -d "$line" ]; then chmod 770 "$line"; chown 64000:64100 "$line"; fi; done"#;
 
