@@ -24,7 +24,10 @@ fn run_unprivileged(mut command: Command) -> Option<Ran> {
             .output()
             .is_ok_and(|output| output.status.success());
         if !may {
-            eprintln!("left out: user id {NOBODY} may not run the program");
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: user id {NOBODY} may not run the program where it was built"
+            );
             return None;
         }
     }
