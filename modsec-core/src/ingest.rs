@@ -181,7 +181,10 @@ pub async fn run(
         pass(inputs, options, stop, &mut keeper, report).await?;
     }
     if let Some(storage) = storage {
-        for _ in 0..MAX_WALKS {
+        for walk in 0..MAX_WALKS {
+            if walk > 0 {
+                keeper.walk_again();
+            }
             let from = From::StorageDir(Arc::clone(&storage));
             let old = pass(from, options, stop, &mut keeper, report).await?;
             if old == 0 || options.store.is_none() || stop.requested() {

@@ -38,9 +38,9 @@ mod apply;
 mod calendar;
 mod keeper;
 mod policy;
-mod refusals;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::io;
 use std::path::PathBuf;

@@ -80,10 +80,12 @@ async fn look_after(
     loop {
         tokio::select! {
             () = hangups.next() => {
-                if let Err(error) = log.reopen() {
-                    warn!(error = %error_chain(&error), "the old log file remains in use");
+                match log.reopen() {
+                    Ok(()) => info!("log file opened again"),
+                    Err(error) => {
+                        warn!(error = %error_chain(&error), "the old log file remains in use");
+                    }
                 }
-                info!("log file opened again");
                 accounts.reset_immediately();
             }
             _ = accounts.tick() => match args.policy() {

@@ -229,9 +229,25 @@ fn one_instance_runs_and_the_next_is_told_who_it_is() {
 }
 
 #[test]
+fn a_directory_that_somebody_changes_is_corrected_again() {
+    let place = Place::new();
+    let directory = place.tree().join("20260822");
+    make(&directory, 0o755);
+    let daemon = Daemon::start(&place, &mut place.command());
+    for mode_of_somebody in [0o700, 0o777, 0o755] {
+        fs::set_permissions(&directory, PermissionsExt::from_mode(mode_of_somebody)).unwrap();
+        until("the correction", || mode(&directory) == 0o770);
+    }
+    drop(daemon);
+}
+
+#[test]
 fn the_log_names_each_directory_and_is_opened_again_on_sighup() {
     let place = Place::new();
-    let daemon = Daemon::start(&place, place.command().args(["--ahead", "0"]));
+    let daemon = Daemon::start(
+        &place,
+        place.command().args(["--ahead", "0", "--layout", "flat"]),
+    );
     let log = place.path("watch_dir.log");
     make(&place.tree().join("20260822"), 0o755);
     until("the first line", || {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::ahead::{self, Ahead, Outcome};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
 use super::policy::{Attributes, Policy};
-use super::refusals::Refusals;
+use super::told::Told;
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
 use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
@@ -37,8 +37,8 @@ pub struct Keeper {
     effect: Effect,
     watcher: Watcher,
     tally: Tally,
-    refusals: Refusals,
-    failures: Refusals,
+    refusals: Told,
+    failures: Told,
     /// Users outside of the group who own flat directories, told once each.
     outsiders: BTreeSet<u32>,
     seen: Seen,
@@ -94,8 +94,8 @@ impl Keeper {
             options,
             effect: Effect::Real,
             tally: Tally::default(),
-            refusals: Refusals::default(),
-            failures: Refusals::default(),
+            refusals: Told::default(),
+            failures: Told::default(),
             outsiders: BTreeSet::new(),
             seen: Seen::default(),
             planned: None,
@@ -362,10 +362,13 @@ impl Keeper {
         let Ahead { path, place, uid } = next;
         let policy = &self.options.policy;
         let wanted = policy.created(*place, *uid);
-        let mut outcome = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
-        if matches!(outcome, Outcome::Done) && self.effect == Effect::Real {
-            outcome = ahead::create(&self.watcher, path, wanted);
-        }
+        let missing = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
+        let outcome = match (missing, self.effect) {
+            (Ok(false), _) => return,
+            (Ok(true), Effect::DryRun) => Outcome::Done,
+            (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted),
+            (Err(outcome), _) => outcome,
+        };
         if self.settle(path, outcome) {
             self.tally.created += 1;
             // A line per minute and user would be all that the log consists of.
@@ -394,9 +397,8 @@ impl Keeper {
 
     fn ignored(&mut self, path: &Path, refusal: Refusal) {
         if ahead::is_temporary(path) {
-            // Left behind by a process that was killed. Only an empty directory goes away.
             if self.effect == Effect::Real {
-                ahead::remove(&self.watcher, path);
+                ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
             }
             return;
         }
@@ -404,12 +406,14 @@ impl Keeper {
             Refusal::Name => self.tally.unknown += 1,
             _ => self.tally.refused += 1,
         }
-        self.refusals.log(path, &refusal);
+        if self.refusals.is_new(path) {
+            warn!(?path, reason = %refusal, "left alone");
+        }
     }
 
     fn failed(&mut self, error: &ChangeError) {
         self.tally.failed += 1;
-        if self.failures.is_new(PathBuf::from(error.to_string())) {
+        if self.failures.is_new(error.to_string()) {
             error!(error = %error_chain(error), "directory not handled");
         }
     }
@@ -445,7 +449,10 @@ impl Keeper {
         } = &self.options;
         let Seen { flat, per_user } = self.seen;
         let (flat, per_user) = match layout {
-            Layout::Auto => (flat || !per_user, per_user || !flat),
+            Layout::Auto => (
+                flat || !per_user,
+                per_user || !flat || policy.site_users_named,
+            ),
             Layout::Flat => (true, false),
             Layout::PerUser => (false, true),
         };

@@ -68,6 +68,7 @@ impl Names {
             group,
             members: members.iter().map(|user| user.uid).collect(),
             site_users: site_users.into_iter().map(site_user).collect(),
+            site_users_named: self.site_users.is_some(),
             allow_uid_min: self.allow_uid_min,
         })
     }
@@ -95,6 +96,9 @@ pub struct Policy {
     pub members: BTreeSet<u32>,
     /// Users whose `USER` directories are created.
     pub site_users: Vec<SiteUser>,
+    /// Whether the administrator has named them; their directories are then created in a tree of
+    /// the flat layout too.
+    pub site_users_named: bool,
     /// Lowest number of a user whose directories are touched, besides owner and site users.
     pub allow_uid_min: u32,
 }
@@ -246,6 +250,7 @@ mod tests {
                 name: "site1".to_owned(),
                 uid: 900,
             }],
+            site_users_named: true,
             allow_uid_min: 1000,
         }
     }

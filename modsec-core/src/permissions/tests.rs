@@ -14,6 +14,7 @@ fn policy() -> Policy {
         group: getegid().as_raw(),
         members: std::collections::BTreeSet::new(),
         site_users: Vec::new(),
+        site_users_named: false,
         allow_uid_min: 0,
     }
 }

@@ -151,7 +151,7 @@ impl Database {
         }
     }
 
-    /// Commits the batch if no row is refused.
+    /// Commits the batch if no row is refused, or else rolls back.
     fn try_insert(
         &mut self,
         batch: &Batch,
@@ -173,9 +173,12 @@ impl Database {
                 }),
                 Err(error) => return Err(error),
             }
+            // Somebody's trigger said `raise(rollback)`: what followed would be kept row by row.
+            if transaction.is_autocommit() {
+                return Ok(inserted);
+            }
         }
         if !refused.is_empty() {
-            transaction.rollback()?;
             return Ok(inserted);
         }
         if let Some(journal) = &batch.journal {

@@ -8,6 +8,7 @@ mod capabilities;
 mod hostile;
 mod midnight;
 mod numbers;
+mod users;
 mod writer;
 
 use std::fmt::Write as _;
