@@ -44,6 +44,7 @@ mod reporter;
 mod run;
 mod saver;
 mod seen;
+mod session;
 mod show;
 mod state;
 mod table;

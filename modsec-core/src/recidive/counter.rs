@@ -128,12 +128,19 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
     use regex::Regex;
 
     use super::testing::entry;
     use super::*;
     use crate::recidive::LedgerOptions;
+
+    static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
+        let line = r"\A[0-9a-f:.]+(/[0-9]+)? - \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n\z";
+        Regex::new(line).unwrap()
+    });
 
     fn counter() -> Counter {
         Counter {
@@ -248,10 +255,7 @@ mod tests {
             }
             if let Some(offender) = counter.entry(entry.as_bytes(), 0) {
                 let line = crate::ban::jail_line(offender.network, offender.at);
-                let grammar = Regex::new(
-                    r"\A[0-9a-f:.]+(/[0-9]+)? - \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n\z",
-                ).unwrap();
-                prop_assert!(grammar.is_match(&line), "{:?}", line);
+                prop_assert!(GRAMMAR.is_match(&line), "{:?}", line);
                 let options = counter.ledger.options();
                 let peer = crate::record::parse_ip(peer.trim().as_bytes());
                 let named = value
