@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
-use modsec_core::ingest::{AccountNames, Directories, Options};
+use modsec_core::ingest::{self, AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::store::StoreOptions;
 
@@ -22,6 +22,7 @@ use modsec_core::store::StoreOptions;
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text")]
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub(crate) struct Args {
     /// Files and directories to read; nothing in them is changed
     #[arg(value_name = "INPUT")]
@@ -82,6 +83,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
     sensor: Option<String>,
 
+    /// Go on for ever: store what is finished within a second, as a service does
+    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["inputs", "dry_run", "jsonl"])]
+    follow: bool,
+
+    /// With --follow: time between walks over the whole tree, in case an event was missed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_RESCAN_EVERY",
+        default_value_t = ingest::DEFAULT_RESCAN.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    rescan_every: u64,
+
     /// Read everything, say what would be done, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -103,7 +118,12 @@ pub(crate) struct Args {
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 
-    /// Format of log lines on standard error: text or json
+    /// File that gets all log lines; standard error then gets only warnings and errors. SIGHUP
+    /// reopens it
+    #[arg(long, value_name = "FILE", env = "MODSEC_LOG_FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Format of log lines: text or json
     #[arg(
         long,
         value_name = "FORMAT",
@@ -117,6 +137,7 @@ const AFTER_HELP: &str = "\
 Examples:
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
+  modsec-parser --follow                     as a service: every entry within a second
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
 
 Exit status:
@@ -133,6 +154,8 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
+    /// Time between walks, if new entries are to be followed.
+    pub(crate) follow: Option<Duration>,
 }
 
 /// What goes to standard output.
@@ -212,7 +235,7 @@ impl Args {
             verbose: self.verbose,
             quiet: self.quiet,
             format: self.log_format,
-            file: None,
+            file: self.log_file,
         };
         let output = if self.jsonl {
             Output::JsonLines
@@ -223,6 +246,7 @@ impl Args {
             options,
             log,
             output,
+            follow: self.follow.then(|| Duration::from_secs(self.rescan_every)),
         })
     }
 }

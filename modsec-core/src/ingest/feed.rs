@@ -161,6 +161,8 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum From {
     StorageDir(Arc<StorageDir>),
+    /// What was claimed in there.
+    Claimed(Arc<StorageDir>),
     Inputs(Vec<PathBuf>),
 }
 
@@ -267,6 +269,12 @@ impl Walker {
                     }
                 }
                 walk.left_alone()
+            }
+            From::Claimed(storage) => {
+                if let Some(dir) = storage.claimed() {
+                    self.entries(dir);
+                }
+                crate::storage_dir::LeftAlone::default()
             }
             From::Inputs(paths) => {
                 for path in paths {

@@ -11,7 +11,8 @@ use super::read::{Bytes, NoRow, Rereading};
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::entry_hash::EntryHash;
 use crate::format::Defect;
-use crate::merged_log::{MergedLog, MergedLogError, Recovered, Stored};
+use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
+use crate::program::error_chain;
 use crate::storage_dir::{LeftAlone, ReadEntry};
 use crate::store::{self, Batch, BatchId, Row, Store};
 
@@ -23,6 +24,8 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const BATCH_OPEN: usize = 256;
 /// Messages about single files in one run; the rest is only counted.
 const MESSAGES: u64 = 20;
+/// How often a batch is appended again because log rotation by copying has hit it.
+const ROTATIONS: u32 = 5;
 /// How often the report is told of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
@@ -79,6 +82,37 @@ impl Keeper {
             reported: started,
             tally: Tally::default(),
         })
+    }
+
+    /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
+    /// taking it back failed.
+    pub(super) async fn settle(&mut self) -> Result<(), IngestError> {
+        match (&mut self.merged_log, &mut self.store) {
+            (Some((log, key)), Some(store)) => recover(log, key, store.as_mut()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the merged log again by its path.
+    pub(super) fn reopen(&mut self) {
+        if let Some((log, _)) = &mut self.merged_log
+            && let Err(error) = log.reopen()
+        {
+            warn!(
+                error = error_chain(&error),
+                "merged log not reopened, going on with the old one"
+            );
+        }
+    }
+
+    /// Returns the counts so far and starts anew.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Lets single files be mentioned again.
+    pub(super) fn speak_again(&mut self) {
+        self.messages = 0;
     }
 
     /// Takes what became of one file.
@@ -189,10 +223,15 @@ impl Keeper {
             }
         }
         self.tally.known += safe.len() as u64;
+        let mut rotations = ROTATIONS;
         while !fresh.items.is_empty() {
-            match self.keep_fresh(store, &mut fresh).await? {
-                Kept::All => break,
-                Kept::Not(unwanted) => self.set_aside(&mut fresh, &unwanted),
+            match self.keep_fresh(store, &mut fresh).await {
+                Ok(Kept::All) => break,
+                Ok(Kept::Not(unwanted)) => self.set_aside(&mut fresh, &unwanted),
+                Err(IngestError::MergedLog(MergedLogError::Rotated { .. })) if rotations > 0 => {
+                    rotations -= 1;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.tally.stored += fresh.items.len() as u64;
@@ -365,7 +404,7 @@ fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
-) -> Result<Result<crate::merged_log::Appended<'l>, EntryHash>, MergedLogError> {
+) -> Result<Result<Appended<'l>, EntryHash>, MergedLogError> {
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
         match &item.bytes {
