@@ -24,6 +24,7 @@ use super::inputs;
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{Options, Stop};
+use crate::crash_points;
 use crate::storage_dir::{
     EntryDir, EntryFile, MAX_ENTRY_BYTES, OpenEntry, PruneRules, ReadEntry, Refusal, StorageDir,
 };
@@ -53,7 +54,9 @@ impl OpenDir {
         if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;
         }
-        match self.dir.prune(self.prune.as_ref()?) {
+        let rules = self.prune.as_ref()?;
+        crash_points::pass("before-prune");
+        match self.dir.prune(rules) {
             Ok(removed) => {
                 self.pruned.fetch_add(u64::from(removed), Ordering::Relaxed);
                 None

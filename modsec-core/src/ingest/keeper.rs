@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
 use super::read::{Bytes, NoRow, Rereading};
 use super::{DefectReason, IngestError, Options, Report, Tally};
+use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::format::Defect;
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
@@ -259,13 +260,16 @@ impl Keeper {
             journal,
             rows: std::mem::take(&mut fresh.rows),
         };
+        crash_points::pass("before-insert");
         let inserted = store.insert(&batch).await;
         fresh.rows = batch.rows;
         match inserted {
             Ok(_) => {
                 if let Some(appended) = appended {
+                    crash_points::pass("before-journal-closed");
                     appended.commit()?;
                 }
+                crash_points::pass("before-removal");
                 Ok(Kept::All)
             }
             Err(error) if !error.refused().is_empty() => {
@@ -312,7 +316,10 @@ impl Keeper {
         for item in batch {
             if let Some(file) = &item.file {
                 match file.remove() {
-                    Ok(()) => self.tally.removed += 1,
+                    Ok(()) => {
+                        crash_points::pass("removed");
+                        self.tally.removed += 1;
+                    }
                     Err(refusal) => self.tally.left_alone.add(refusal),
                 }
             }
