@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::IngestError;
 use super::read::IN_MEMORY;
 use crate::format;
-use crate::storage_dir::{MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
+use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
 
 /// How soon the thread notices that nobody listens any more.
@@ -31,6 +31,8 @@ const END: u64 = 4096;
 pub(super) struct News {
     /// Files that were moved into the private directory.
     pub(super) claimed: u64,
+    /// The number of the last of them; see [`EntryFile::claim_number`].
+    pub(super) last: Option<u64>,
     /// Reasons to walk the tree: events may be missing.
     pub(super) walks: u64,
     /// The storage directory is not the one that was opened any more.
@@ -100,8 +102,11 @@ impl Claimer {
     fn take(&self, event: Event) {
         match event {
             Event::File(path) => match self.claim(&path) {
-                Ok(true) => self.news.send_modify(|news| news.claimed += 1),
-                Ok(false) => debug!(?path, "entry not complete, left where it is"),
+                Ok(Some(claimed)) => self.news.send_modify(|news| {
+                    news.claimed += 1;
+                    news.last = claimed.claim_number();
+                }),
+                Ok(None) => debug!(?path, "entry not complete, left where it is"),
                 // A walk finds what is left, and counts it.
                 Err(refusal) => debug!(error = %refusal, "file not claimed"),
             },
@@ -121,18 +126,15 @@ impl Claimer {
         }
     }
 
-    /// Moves the file away if it is complete; tells whether it did.
-    fn claim(&self, relative: &Path) -> Result<bool, Refusal> {
+    /// Moves the file away if it is complete.
+    fn claim(&self, relative: &Path) -> Result<Option<EntryFile>, Refusal> {
         let entry = self.storage.entry_at(relative)?;
         let open = entry.clone().open(MAX_ENTRY_BYTES)?;
         let complete = is_complete(open.file(), open.size()).map_err(|error| Refusal {
             path: entry.path(),
             reason: Reason::from(error),
         })?;
-        if complete {
-            entry.claim()?;
-        }
-        Ok(complete)
+        complete.then(|| entry.claim()).transpose()
     }
 }
 

@@ -164,8 +164,8 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum From {
     StorageDir(Arc<StorageDir>),
-    /// What was claimed in there.
-    Claimed(Arc<StorageDir>),
+    /// What was claimed in there, after the file of this number.
+    Claimed(Arc<StorageDir>, Option<u64>),
     Inputs(Vec<PathBuf>),
 }
 
@@ -267,15 +267,15 @@ impl Walker {
             From::StorageDir(storage) => {
                 let mut walk = storage.walk();
                 for dir in walk.by_ref() {
-                    if !self.entries(dir) {
+                    if !self.entries(dir, |_| true) {
                         break;
                     }
                 }
                 walk.left_alone()
             }
-            From::Claimed(storage) => {
+            From::Claimed(storage, after) => {
                 if let Some(dir) = storage.claimed() {
-                    self.entries(dir);
+                    self.entries(dir, |file| after.is_none() || file.claim_number() > after);
                 }
                 crate::storage_dir::LeftAlone::default()
             }
@@ -292,14 +292,14 @@ impl Walker {
         }
     }
 
-    fn entries(&mut self, dir: EntryDir) -> bool {
+    fn entries(&mut self, dir: EntryDir, wanted: impl FnMut(&EntryFile) -> bool) -> bool {
         let open = Arc::new(OpenDir {
             dir,
             pending: AtomicUsize::new(1),
             prune: self.prune.clone(),
             pruned: Arc::clone(&self.pruned),
         });
-        for file in open.dir.files() {
+        for file in open.dir.files().filter(wanted) {
             open.pending.fetch_add(1, Ordering::AcqRel);
             if !self.send(Source::Entry(file, Arc::clone(&open))) {
                 return false;

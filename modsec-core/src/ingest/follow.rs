@@ -146,6 +146,15 @@ impl Tree {
         })
     }
 
+    /// Returns the tree, opened anew if another directory has taken its place.
+    fn in_place<'t>(tree: &'t mut Option<Tree>, path: &Path) -> Result<&'t mut Tree, IngestError> {
+        tree.take_if(|tree| tree.claims.news().lost);
+        match tree {
+            Some(tree) => Ok(tree),
+            none => Ok(none.insert(Tree::open(path)?)),
+        }
+    }
+
     /// Says what is to be done, and by which news.
     fn due(&self) -> Option<(Due, News)> {
         let (news, now) = (self.claims.news(), Instant::now());
@@ -223,35 +232,23 @@ impl<'o> Follower<'o> {
 
     /// Tells whether anything was due and succeeded.
     async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
-        if self
-            .tree
-            .as_ref()
-            .is_some_and(|tree| tree.claims.news().lost)
-        {
-            self.tree = None;
-        }
-        let tree = match &mut self.tree {
-            Some(tree) => tree,
-            none => none.insert(Tree::open(self.path)?),
-        };
+        let tree = Tree::in_place(&mut self.tree, self.path)?;
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };
         let keeper = match &mut self.keeper {
-            Some(keeper) => {
-                keeper.settle().await?;
-                keeper
-            }
-            none => {
-                let opened = Keeper::open(self.options, std::time::Instant::now()).await?;
-                none.insert(opened)
-            }
+            Some(keeper) => keeper,
+            none => none.insert(Keeper::open(self.options, Instant::now().into_std()).await?),
         };
+        keeper.settle().await?;
         self.ready.say(self.service);
         let done = match due {
             Due::Walk => walk(&tree.storage, self.options, stop, keeper, report).await,
             Due::Claimed => {
-                let from = From::Claimed(Arc::clone(&tree.storage));
+                // What an earlier pass could not store is left to the walks, but not what was
+                // unfinished a moment ago.
+                let after = tree.handled.last.filter(|_| tree.look_again.is_none());
+                let from = From::Claimed(Arc::clone(&tree.storage), after);
                 pass(from, self.options, stop, keeper, report)
                     .await
                     .map(drop)

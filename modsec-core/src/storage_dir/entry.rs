@@ -53,6 +53,12 @@ impl EntryFile {
         self.claimed
     }
 
+    /// Returns the number under which the file was claimed. A file claimed later by the same
+    /// [`super::StorageDir`] has a greater one.
+    pub fn claim_number(&self) -> Option<u64> {
+        private::number(&self.name).filter(|_| self.claimed)
+    }
+
     /// Opens the file for reading if it is a plain file with one name, of at most `limit` bytes.
     ///
     /// Follows no link and never waits. `limit` is usually [`MAX_ENTRY_BYTES`].
