@@ -10,11 +10,14 @@
 //! by its hash, and the journal of the merged log knows which batch was under way.
 //!
 //! [`run`] does one pass over a storage directory, which it consumes, or over inputs, which it
-//! leaves alone.
+//! leaves alone. [`follow`] goes on with what is written from then on.
 
+mod claims;
 mod feed;
+mod follow;
 mod inputs;
 mod keeper;
+mod outage;
 mod read;
 mod rows;
 mod tally;
@@ -29,6 +32,7 @@ use chrono::{DateTime, Local, TimeDelta, Utc};
 use tracing::debug;
 
 use self::feed::{Feed, From};
+pub use self::follow::{DEFAULT_RESCAN, follow};
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::merged_log::MergedLogError;
@@ -36,6 +40,7 @@ use crate::program::Stop;
 use crate::record::TrustedProxies;
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOptions};
+use crate::watch::WatchError;
 
 /// What to read, and where to keep it.
 #[derive(Debug)]
@@ -142,6 +147,9 @@ pub enum IngestError {
     /// The merged log cannot be used.
     #[error(transparent)]
     MergedLog(#[from] MergedLogError),
+    /// Events cannot be had.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The reading threads could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
@@ -181,20 +189,7 @@ pub async fn run(
         pass(inputs, options, stop, &mut keeper, report).await?;
     }
     if let Some(storage) = storage {
-        for walk in 0..MAX_WALKS {
-            if walk > 0 {
-                keeper.walk_again();
-            }
-            let from = From::StorageDir(Arc::clone(&storage));
-            let old = pass(from, options, stop, &mut keeper, report).await?;
-            if old == 0 || options.store.is_none() || stop.requested() {
-                break;
-            }
-        }
-        if let Some(rules) = options.prune_rules(Utc::now()) {
-            let pruned = storage.prune(&rules);
-            keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
-        }
+        walk(&storage, options, stop, &mut keeper, report).await?;
     }
     let tally = keeper.finish();
     debug!(
@@ -207,6 +202,31 @@ pub async fn run(
     Ok(tally)
 }
 
+/// Goes through the storage directory until all that was there is done, and prunes it.
+async fn walk(
+    storage: &Arc<StorageDir>,
+    options: &Options,
+    stop: &Stop,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+) -> Result<(), IngestError> {
+    for walk in 0..MAX_WALKS {
+        if walk > 0 {
+            keeper.walk_again();
+        }
+        let from = From::StorageDir(Arc::clone(storage));
+        let old = pass(from, options, stop, keeper, report).await?;
+        if old == 0 || options.store.is_none() || stop.requested() {
+            break;
+        }
+    }
+    if let Some(rules) = options.prune_rules(Utc::now()) {
+        let pruned = storage.prune(&rules);
+        keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
+    }
+    Ok(())
+}
+
 /// Goes through `from` once. Returns how many entries were taken that had been there before.
 async fn pass(
     from: From,
@@ -216,14 +236,24 @@ async fn pass(
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
     let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
+    let taken = take_all(&mut feed, keeper, report).await;
+    // The threads end before the next pass, also after an error.
+    let (pruned, left) = feed.finish();
+    keeper.tally.pruned += pruned;
+    keeper.left_alone(left);
+    taken
+}
+
+async fn take_all(
+    feed: &mut Feed,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+) -> Result<u64, IngestError> {
     let mut old = 0;
     while let Some(outcome) = feed.next().await {
         old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
         keeper.take(outcome, &feed.budget, report).await?;
     }
     keeper.flush(&feed.budget, report).await?;
-    let (pruned, left) = feed.finish();
-    keeper.tally.pruned += pruned;
-    keeper.left_alone(left);
     Ok(old)
 }

@@ -61,10 +61,25 @@
 pub mod accounts;
 #[cfg(feature = "recidive")]
 pub mod ban;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 #[cfg(any(feature = "merged-log", feature = "store"))]
 mod entry_hash;
 #[cfg(any(feature = "permissions", feature = "program"))]
 mod error_chain;
+#[cfg(all(
+    not(feature = "crash-points"),
+    any(
+        feature = "merged-log",
+        feature = "mysql",
+        feature = "sqlite",
+        feature = "storage-dir"
+    )
+))]
+mod crash_points {
+    /// Does nothing; see the feature `crash-points`.
+    pub(crate) fn pass(_place: &str) {}
+}
 pub mod format;
 #[cfg(feature = "ingest")]
 pub mod ingest;

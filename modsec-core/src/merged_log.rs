@@ -60,6 +60,7 @@ pub use self::journal::BatchId;
 use self::journal::Record;
 pub use self::undo::Cut;
 use self::undo::Undo;
+use crate::crash_points;
 
 /// Why the merged log cannot be used, or a batch not be appended.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +271,7 @@ impl MergedLog {
                 None => Recovered::NotFound,
             },
         };
+        crash_points::pass("recovered");
         self.close_journal()?;
         Ok(Some(recovered))
     }

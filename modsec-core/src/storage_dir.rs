@@ -224,6 +224,21 @@ impl StorageDir {
         Walk::new(Arc::clone(&self.tree))
     }
 
+    /// Returns the file at `relative`, a path below the storage directory as the watcher reports
+    /// it, if it fits a template. Opens its directories one by one, none of them by a link.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Name`] if it fits none, or why one of its directories cannot be opened.
+    pub fn entry_at(&self, relative: &Path) -> Result<EntryFile, Refusal> {
+        walk::entry_at(&self.tree, relative)
+    }
+
+    /// Returns the private directory with the files that were claimed; `None` without the lock.
+    pub fn claimed(&self) -> Option<EntryDir> {
+        walk::claimed(&self.tree)
+    }
+
     /// Removes the empty directories that `rules` allow to remove, of all trees.
     ///
     /// By one `rmdir` each and never recursively. Never the newest minute and day of a tree, the

@@ -410,3 +410,36 @@ fn handles_can_go_to_other_threads() {
     is_send::<modsec_core::storage_dir::OpenEntry>();
     is_send::<modsec_core::storage_dir::ReadEntry>();
 }
+
+#[test]
+fn a_file_is_found_by_a_path_of_either_layout_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let minute = "20260822/20260822-1015";
+    for tree in ["", "site1/", ".hidden/", "20260821/"] {
+        let minute = dir.path().join(tree).join(minute);
+        fs::create_dir_all(&minute).unwrap();
+        fs::write(minute.join("20260822-101500-a"), "x").unwrap();
+    }
+    std::os::unix::fs::symlink("site1", dir.path().join("link")).unwrap();
+    let storage = StorageDir::open(dir.path()).unwrap();
+    for (path, want) in [
+        ("20260822/20260822-1015/20260822-101500-a", true),
+        ("site1/20260822/20260822-1015/20260822-101500-a", true),
+        ("link/20260822/20260822-1015/20260822-101500-a", false),
+        (".hidden/20260822/20260822-1015/20260822-101500-a", false),
+        ("20260821/20260822/20260822-1015/20260822-101500-a", false),
+        (
+            "site1/20260822/20260822-1015/../20260822-1015/20260822-101500-a",
+            false,
+        ),
+        ("site1/20260822/20260822-1015/passwd", false),
+        ("site1/20260822/20260823-1015/20260822-101500-a", false),
+        ("/etc/passwd", false),
+        ("..", false),
+        ("", false),
+    ] {
+        let found = storage.entry_at(Path::new(path));
+        let opened = found.and_then(|file| file.open(10));
+        assert_eq!(opened.is_ok(), want, "path {path}");
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
-use modsec_core::ingest::{AccountNames, Directories, Options};
+use modsec_core::ingest::{self, AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, Networks, NetworksError, TrustedProxies, parse_network};
 use modsec_core::store::StoreOptions;
@@ -25,6 +25,7 @@ use modsec_core::store::StoreOptions;
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text")]
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub(crate) struct Args {
     /// Files and directories to read; nothing in them is changed
     #[arg(value_name = "INPUT")]
@@ -98,6 +99,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
           default_value_t = ClientHeader::default())]
     client_header: ClientHeader,
+    /// Go on for ever: store what is finished within a second, as a service does
+    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["inputs", "dry_run", "jsonl"])]
+    follow: bool,
+
+    /// With --follow: time between walks over the whole tree, in case an event was missed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MODSEC_RESCAN_EVERY",
+        default_value_t = ingest::DEFAULT_RESCAN.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    rescan_every: u64,
 
     /// Read everything, say what would be done, change nothing
     #[arg(long)]
@@ -120,7 +134,12 @@ pub(crate) struct Args {
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 
-    /// Format of log lines on standard error: text or json
+    /// File that gets all log lines; standard error then gets only warnings and errors. SIGHUP
+    /// reopens it
+    #[arg(long, value_name = "FILE", env = "MODSEC_LOG_FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Format of log lines: text or json
     #[arg(
         long,
         value_name = "FORMAT",
@@ -134,6 +153,7 @@ const AFTER_HELP: &str = "\
 Examples:
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
+  modsec-parser --follow                     as a service: every entry within a second
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
 
 Exit status:
@@ -150,6 +170,8 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
+    /// Time between walks, if new entries are to be followed.
+    pub(crate) follow: Option<Duration>,
 }
 
 /// What goes to standard output.
@@ -230,7 +252,7 @@ impl Args {
             verbose: self.verbose,
             quiet: self.quiet,
             format: self.log_format,
-            file: None,
+            file: self.log_file,
         };
         let output = if self.jsonl {
             Output::JsonLines
@@ -241,6 +263,7 @@ impl Args {
             options,
             log,
             output,
+            follow: self.follow.then(|| Duration::from_secs(self.rescan_every)),
         })
     }
 }

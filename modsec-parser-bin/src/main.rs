@@ -3,8 +3,11 @@
 mod args;
 mod report;
 
-use modsec_core::ingest::{self, IngestError, Tally};
-use modsec_core::program::{self, Exit, ProgramError, Signals};
+use std::time::Duration;
+
+use modsec_core::ingest::{self, IngestError, Silent, Tally};
+use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
+use tracing::{info, warn};
 
 use crate::args::{Output, Request};
 use crate::report::Terminal;
@@ -12,7 +15,7 @@ use crate::report::Terminal;
 fn main() -> Exit {
     let request = args::parse();
     match run(&request) {
-        Ok(tally) => exit(&tally),
+        Ok(exit) => exit,
         // Whoever read the JSON lines has seen enough.
         Err(Failure::Ingest(IngestError::Output(error)))
             if error.kind() == std::io::ErrorKind::BrokenPipe =>
@@ -23,21 +26,57 @@ fn main() -> Exit {
     }
 }
 
-fn run(request: &Request) -> Result<Tally, Failure> {
-    let _log = program::log_to(&request.log)?;
+fn run(request: &Request) -> Result<Exit, Failure> {
+    let log = program::log_to(&request.log)?;
     let signals = Signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
+    match request.follow {
+        Some(rescan_every) => runtime.block_on(follow(request, rescan_every, signals, &log)),
+        None => runtime.block_on(once(request, &signals)),
+    }
+}
+
+async fn once(request: &Request, signals: &Signals) -> Result<Exit, Failure> {
     let mut terminal = Terminal::new(request.log.quiet);
-    let pass = ingest::run(&request.options, &signals.stop, &mut terminal);
-    let tally = runtime.block_on(pass)?;
+    let tally = ingest::run(&request.options, &signals.stop, &mut terminal).await?;
     terminal.finish();
     if request.output == Output::Summary {
         report::summary(&tally, request.options.store.is_some());
     }
-    Ok(tally)
+    Ok(exit(&tally))
+}
+
+async fn follow(
+    request: &Request,
+    rescan_every: Duration,
+    signals: Signals,
+    log: &Log,
+) -> Result<Exit, Failure> {
+    let service = Service::from_env();
+    let on_hangup = || match log.reopen() {
+        Ok(()) => info!("log files reopened"),
+        Err(error) => warn!(
+            error = program::error_chain(&error),
+            "log file not reopened"
+        ),
+    };
+    let options = &request.options;
+    info!(storage_dir = ?options.storage_dir, "following");
+    let mut silent = Silent;
+    let tally = ingest::follow(
+        options,
+        rescan_every,
+        signals,
+        &service,
+        &mut silent,
+        on_hangup,
+    )
+    .await?;
+    info!(records = tally.entries, removed = tally.removed, "stopped");
+    Ok(Exit::Done)
 }
 
 fn exit(tally: &Tally) -> Exit {

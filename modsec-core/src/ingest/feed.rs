@@ -24,6 +24,7 @@ use super::inputs;
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{Options, Stop};
+use crate::crash_points;
 use crate::storage_dir::{
     EntryDir, EntryFile, MAX_ENTRY_BYTES, OpenEntry, PruneRules, ReadEntry, Refusal, StorageDir,
 };
@@ -53,7 +54,9 @@ impl OpenDir {
         if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
             return None;
         }
-        match self.dir.prune(self.prune.as_ref()?) {
+        let rules = self.prune.as_ref()?;
+        crash_points::pass("before-prune");
+        match self.dir.prune(rules) {
             Ok(removed) => {
                 self.pruned.fetch_add(u64::from(removed), Ordering::Relaxed);
                 None
@@ -161,6 +164,8 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum From {
     StorageDir(Arc<StorageDir>),
+    /// What was claimed in there, after the file of this number.
+    Claimed(Arc<StorageDir>, Option<u64>),
     Inputs(Vec<PathBuf>),
 }
 
@@ -262,11 +267,17 @@ impl Walker {
             From::StorageDir(storage) => {
                 let mut walk = storage.walk();
                 for dir in walk.by_ref() {
-                    if !self.entries(dir) {
+                    if !self.entries(dir, |_| true) {
                         break;
                     }
                 }
                 walk.left_alone()
+            }
+            From::Claimed(storage, after) => {
+                if let Some(dir) = storage.claimed() {
+                    self.entries(dir, |file| after.is_none() || file.claim_number() > after);
+                }
+                crate::storage_dir::LeftAlone::default()
             }
             From::Inputs(paths) => {
                 for path in paths {
@@ -281,14 +292,14 @@ impl Walker {
         }
     }
 
-    fn entries(&mut self, dir: EntryDir) -> bool {
+    fn entries(&mut self, dir: EntryDir, wanted: impl FnMut(&EntryFile) -> bool) -> bool {
         let open = Arc::new(OpenDir {
             dir,
             pending: AtomicUsize::new(1),
             prune: self.prune.clone(),
             pruned: Arc::clone(&self.pruned),
         });
-        for file in open.dir.files() {
+        for file in open.dir.files().filter(wanted) {
             open.pending.fetch_add(1, Ordering::AcqRel);
             if !self.send(Source::Entry(file, Arc::clone(&open))) {
                 return false;

@@ -9,9 +9,11 @@ use tracing::{debug, error, info, warn};
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
 use super::read::{Bytes, NoRow, Rereading};
 use super::{DefectReason, IngestError, Options, Report, Tally};
+use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::format::Defect;
-use crate::merged_log::{MergedLog, MergedLogError, Recovered, Stored};
+use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
+use crate::program::error_chain;
 use crate::storage_dir::{LeftAlone, ReadEntry, Refusal};
 use crate::store::{self, Batch, BatchId, Row, Store};
 
@@ -23,6 +25,8 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const BATCH_OPEN: usize = 256;
 /// Messages about single files in one run; the rest is only counted.
 const MESSAGES: u64 = 20;
+/// How often a batch is appended again because log rotation by copying has hit it.
+const ROTATIONS: u32 = 5;
 /// How often the report is told of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
@@ -82,6 +86,38 @@ impl Keeper {
             reported: started,
             tally: Tally::default(),
         })
+    }
+
+    /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
+    /// taking it back failed.
+    pub(super) async fn settle(&mut self) -> Result<(), IngestError> {
+        match (&mut self.merged_log, &mut self.store) {
+            (Some((log, key)), Some(store)) => recover(log, key, store.as_mut()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the merged log again by its path.
+    pub(super) fn reopen(&mut self) {
+        if let Some((log, _)) = &mut self.merged_log
+            && let Err(error) = log.reopen()
+        {
+            warn!(
+                error = error_chain(&error),
+                "merged log not reopened, going on with the old one"
+            );
+        }
+    }
+
+    /// Returns the counts so far and starts anew.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        self.is_again = false;
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Lets single files be mentioned again.
+    pub(super) fn speak_again(&mut self) {
+        self.messages = 0;
     }
 
     /// Takes what became of one file.
@@ -192,10 +228,15 @@ impl Keeper {
             }
         }
         self.tally.known += safe.len() as u64;
+        let mut rotations = ROTATIONS;
         while !fresh.items.is_empty() {
-            match self.keep_fresh(store, &mut fresh).await? {
-                Kept::All => break,
-                Kept::Not(unwanted) => self.set_aside(&mut fresh, &unwanted),
+            match self.keep_fresh(store, &mut fresh).await {
+                Ok(Kept::All) => break,
+                Ok(Kept::Not(unwanted)) => self.set_aside(&mut fresh, &unwanted),
+                Err(IngestError::MergedLog(MergedLogError::Rotated { .. })) if rotations > 0 => {
+                    rotations -= 1;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.tally.stored += fresh.items.len() as u64;
@@ -223,13 +264,16 @@ impl Keeper {
             journal,
             rows: std::mem::take(&mut fresh.rows),
         };
+        crash_points::pass("before-insert");
         let inserted = store.insert(&batch).await;
         fresh.rows = batch.rows;
         match inserted {
             Ok(_) => {
                 if let Some(appended) = appended {
+                    crash_points::pass("before-journal-closed");
                     appended.commit()?;
                 }
+                crash_points::pass("before-removal");
                 Ok(Kept::All)
             }
             Err(error) if !error.refused().is_empty() => {
@@ -276,7 +320,10 @@ impl Keeper {
         for item in batch {
             if let Some(file) = &item.file {
                 match file.remove() {
-                    Ok(()) => self.tally.removed += 1,
+                    Ok(()) => {
+                        crash_points::pass("removed");
+                        self.tally.removed += 1;
+                    }
                     Err(refusal) => self.refuse(refusal),
                 }
             }
@@ -391,7 +438,7 @@ fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
-) -> Result<Result<crate::merged_log::Appended<'l>, EntryHash>, MergedLogError> {
+) -> Result<Result<Appended<'l>, EntryHash>, MergedLogError> {
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
         match &item.bytes {

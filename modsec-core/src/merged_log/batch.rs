@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use super::file::{FINGERPRINT, hash_before, last_byte};
 use super::journal::{BatchId, Record, State};
 use super::{MergedLog, MergedLogError};
+use crate::crash_points;
 
 /// Bytes collected before they are written, so that small entries do not cost a call each.
 const BUFFER: usize = 256 * 1024;
@@ -117,6 +118,7 @@ impl<'a> Batch<'a> {
         if self.written > 0 {
             let synced = self.log.file.sync_data();
             synced.or_else(|source| self.fail_write(source))?;
+            crash_points::pass("log-synced");
             self.check_length()?;
         }
         Ok(Appended {
@@ -143,11 +145,13 @@ impl<'a> Batch<'a> {
             self.record.head = (head.len() as u64, blake3::hash(head));
             let noted = self.log.note(&self.record);
             noted.or_else(|error| self.fail(error))?;
+            crash_points::pass("journal-noted");
         }
         // Bytes behind a truncation have nothing before them to be recognised by; write none.
         self.check_length()?;
         let wrote = (&self.log.file).write_all(&self.buffer);
         wrote.or_else(|source| self.fail_write(source))?;
+        crash_points::pass("part-written");
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())

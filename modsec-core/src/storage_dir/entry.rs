@@ -16,6 +16,7 @@ use super::dir::{self, Dir};
 use super::name::EntryName;
 use super::private::{self, Private};
 use super::refusal::{Reason, Refusal};
+use crate::crash_points;
 
 /// Default limit on the size of one entry, in bytes: twice the largest `SecRequestBodyLimit`.
 pub const MAX_ENTRY_BYTES: u64 = 2 << 30;
@@ -50,6 +51,12 @@ impl EntryFile {
     /// Tells whether the file is in the private directory: claimed, or left there by a crash.
     pub fn is_claimed(&self) -> bool {
         self.claimed
+    }
+
+    /// Returns the number under which the file was claimed. A file claimed later by the same
+    /// [`super::StorageDir`] has a greater one.
+    pub fn claim_number(&self) -> Option<u64> {
+        private::number(&self.name).filter(|_| self.claimed)
     }
 
     /// Opens the file for reading if it is a plain file with one name, of at most `limit` bytes.
@@ -104,6 +111,7 @@ impl EntryFile {
         let meta = self.dir.peek(&self.name)?;
         self.dir.check_file(&meta)?;
         let taken = private.take(&self.dir, &self.name, meta.ino())?;
+        crash_points::pass("claimed");
         let checked = private.dir.peek(taken.name()).map_err(Reason::from);
         match checked.and_then(|meta| private.dir.check_file(&meta)) {
             Ok(()) => Ok(taken.name().to_owned()),
@@ -141,6 +149,7 @@ impl EntryFile {
             }
             Err(error) => return Err(error.into()),
         };
+        crash_points::pass("taken");
         match private.dir.peek(taken.name()) {
             Ok(meta) if read.is_same_but_renamed(&meta) => Ok(taken.delete()?),
             _ => {

@@ -191,6 +191,14 @@ pub(super) fn original_name(private: &OsStr) -> Option<&OsStr> {
     Some(OsStr::from_bytes(&bytes[dot + 1..]))
 }
 
+/// Returns the number that is part of a name in the private directory.
+pub(super) fn number(private: &OsStr) -> Option<u64> {
+    let mut halves = private.as_bytes().splitn(2, |byte| *byte == b'.');
+    let key = std::str::from_utf8(halves.next()?).ok()?;
+    let (_, number) = key.split_once('-')?;
+    u64::from_str_radix(number, 16).ok()
+}
+
 /// Tells whether `name` is one of our own files that is no entry.
 pub(super) fn is_own_file(name: &OsStr) -> bool {
     name.as_bytes() == LOCK.as_bytes()
@@ -255,6 +263,7 @@ mod tests {
         let private = private_name(0xabc, 7, name);
         assert_eq!(private, "abc-7.20260822-101500-a.b-c");
         assert_eq!(original_name(&private), Some(name));
+        assert_eq!(number(&private), Some(7));
         let long = OsString::from("20260822-101500-".to_owned() + &"x".repeat(239));
         assert_eq!(private_name(u64::MAX, u64::MAX, &long).len(), NAME_MAX);
     }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec;
@@ -144,6 +144,55 @@ impl Iterator for Walk {
             self.at = Some(self.next_user()?);
         }
     }
+}
+
+/// The private directory alone.
+pub(super) fn claimed(storage: &Arc<Tree>) -> Option<EntryDir> {
+    let dir = Arc::clone(&storage.private()?.dir);
+    Some(EntryDir {
+        storage: Arc::clone(storage),
+        left: Left::default(),
+        dir,
+        minute: None,
+        listed: Arc::default(),
+    })
+}
+
+/// Finds one file by its path below the root.
+pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile, Refusal> {
+    let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
+    let mut names = Vec::with_capacity(4);
+    for component in relative.components() {
+        match component {
+            Component::Normal(name) => names.push(name),
+            _ => return Err(refused()),
+        }
+    }
+    let (day, minute, name) = match names.as_slice() {
+        [day, minute, name] => (day, minute, name),
+        [user, day, minute, name] if is_user(user) => (day, minute, name),
+        _ => return Err(refused()),
+    };
+    let date = parse_day(day.as_bytes()).ok_or_else(refused)?;
+    MinuteDir::parse(minute.as_bytes())
+        .filter(|minute| minute.date == date)
+        .ok_or_else(refused)?;
+    EntryName::parse(name.as_bytes()).ok_or_else(refused)?;
+    let mut dir = Arc::clone(&storage.root);
+    for name in names.get(..names.len() - 1).unwrap_or_default() {
+        dir = dir.open(name)?;
+    }
+    Ok(EntryFile {
+        tree: Arc::clone(storage),
+        dir,
+        name: (*name).to_owned(),
+        claimed: false,
+    })
+}
+
+/// Tells whether `name` in the root can be a user's tree: no day, and not the private directory.
+fn is_user(name: &OsStr) -> bool {
+    parse_day(name.as_bytes()).is_none() && !name.as_bytes().starts_with(b".")
 }
 
 /// Opens `found`, an entry of the root, if it may be a user's tree. Day directories and the

@@ -25,6 +25,7 @@ use super::{
     Batch, BatchId, Inserted, LOG_COLUMNS, RULE_COLUMNS, Refused, Row, Store, StoreError,
     StoreFuture, Value,
 };
+use crate::crash_points;
 use crate::entry_hash::EntryHash;
 
 type Work = Box<dyn FnOnce(&mut Database) + Send>;
@@ -198,7 +199,9 @@ impl Database {
                 )?
                 .execute(params![journal, batch.id.as_bytes()])?;
         }
+        crash_points::pass("in-transaction");
         transaction.commit()?;
+        crash_points::pass("committed");
         Ok(inserted)
     }
 

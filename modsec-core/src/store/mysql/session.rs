@@ -9,6 +9,7 @@ use super::Unanswered;
 use super::columns::{self, Column};
 use super::failure::{self, Remedy};
 use super::statements::Statement;
+use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Refused, Row};
 
@@ -120,13 +121,14 @@ impl Session {
         Ok(ids)
     }
 
-    /// Returns the last batch of a journal.
+    /// Returns the last batch of a journal. Waits for a transaction that is still under way, whose
+    /// client may have died with its commit sent: the answer must not change afterwards.
     pub(super) async fn last_batch(&mut self, journal: &str) -> Result<Option<BatchId>, Error> {
         let key = hash_value(EntryHash::of(journal.as_bytes()));
         let batch: Option<Vec<u8>> = self
             .conn
             .exec_first(
-                "select batch from modsec_batches where journal_key = ?",
+                "select batch from modsec_batches where journal_key = ? for update",
                 (key,),
             )
             .await?;
@@ -157,8 +159,12 @@ impl Session {
         *lost = Some(Unanswered {
             entries: rows.iter().map(|row| row.entry_hash).collect(),
         });
+        crash_points::pass("in-transaction");
         match self.conn.query_drop("commit").await {
-            Ok(()) => *lost = None,
+            Ok(()) => {
+                crash_points::pass("committed");
+                *lost = None;
+            }
             Err(error) => {
                 // A clear no: with Galera, another node was faster.
                 if failure::remedy(&error) == Remedy::Repeat {

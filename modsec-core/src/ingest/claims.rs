@@ -1,0 +1,183 @@
+//! Taking charge of finished files at once, on a thread that nothing else can hold up.
+//!
+//! A name can be used again within a second, and the next record then overwrites the file. So a
+//! file is moved away as soon as its writer has closed it, also while the store is away; what has
+//! been moved is read later.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::IngestError;
+use super::read::IN_MEMORY;
+use crate::format;
+use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
+use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
+
+/// How soon the thread notices that nobody listens any more.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes at both ends of a large file that tell whether it is complete.
+const END: u64 = 4096;
+
+/// What has happened since watching began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct News {
+    /// Files that were moved into the private directory.
+    pub(super) claimed: u64,
+    /// The number of the last of them; see [`EntryFile::claim_number`].
+    pub(super) last: Option<u64>,
+    /// Reasons to walk the tree: events may be missing.
+    pub(super) walks: u64,
+    /// The storage directory is not the one that was opened any more.
+    pub(super) lost: bool,
+}
+
+/// The thread that claims. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Claims(watch::Receiver<News>);
+
+impl Claims {
+    /// Starts to watch and to claim. `storage` is locked and was opened by `path`.
+    pub(super) fn start(storage: Arc<StorageDir>, path: &Path) -> Result<Claims, IngestError> {
+        let (news, listener) = watch::channel(News::default());
+        let options = Options {
+            files: Files::New,
+            ..Options::default()
+        };
+        // The administrator may name a link; what it leads to is watched.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let claimer = Claimer {
+            watcher: Watcher::new(&path, options)?,
+            storage,
+            news,
+        };
+        thread::Builder::new()
+            .name("claim".to_owned())
+            .spawn(move || claimer.run())
+            .map_err(IngestError::Thread)?;
+        Ok(Claims(listener))
+    }
+
+    pub(super) fn news(&self) -> News {
+        *self.0.borrow()
+    }
+
+    /// Waits until `wanted` says yes.
+    pub(super) async fn wait_for(&mut self, wanted: impl FnMut(&News) -> bool) {
+        if self.0.wait_for(wanted).await.is_err() {
+            // The thread has ended, and has said so in its last news.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Claimer {
+    watcher: Watcher,
+    storage: Arc<StorageDir>,
+    news: watch::Sender<News>,
+}
+
+impl Claimer {
+    fn run(mut self) {
+        while !self.news.is_closed() {
+            match self.watcher.wait(PATIENCE) {
+                Ok(Some(event)) => self.take(event),
+                Ok(None) => {}
+                Err(error) => {
+                    warn!(%error, "events can no longer be read, starting anew");
+                    self.news.send_modify(|news| news.lost = true);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: Event) {
+        match event {
+            Event::File(path) => match self.claim(&path) {
+                Ok(Some(claimed)) => self.news.send_modify(|news| {
+                    news.claimed += 1;
+                    news.last = claimed.claim_number();
+                }),
+                Ok(None) => debug!(?path, "entry not complete, left where it is"),
+                // A walk finds what is left, and counts it.
+                Err(refusal) => debug!(error = %refusal, "file not claimed"),
+            },
+            Event::Rescan(reason) => {
+                if reason == WalkReason::Overflow {
+                    warn!(%reason, "walking the storage directory");
+                } else {
+                    debug!(%reason, "walking the storage directory");
+                }
+                self.news.send_modify(|news| news.walks += 1);
+            }
+            Event::Lost(error) => {
+                warn!(%error, "storage directory lost");
+                self.news.send_modify(|news| news.lost = true);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves the file away if it is complete.
+    fn claim(&self, relative: &Path) -> Result<Option<EntryFile>, Refusal> {
+        let entry = self.storage.entry_at(relative)?;
+        let open = entry.clone().open(MAX_ENTRY_BYTES)?;
+        let complete = is_complete(open.file(), open.size()).map_err(|error| Refusal {
+            path: entry.path(),
+            reason: Reason::from(error),
+        })?;
+        complete.then(|| entry.claim()).transpose()
+    }
+}
+
+/// Looks at all of a small file, and at both ends of a large one.
+fn is_complete(file: &File, size: u64) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    let mut add = |from: u64, len: u64| {
+        let start = bytes.len();
+        bytes.resize(start + usize::try_from(len).unwrap_or(0), 0);
+        file.read_exact_at(bytes.get_mut(start..).unwrap_or_default(), from)
+    };
+    if size <= IN_MEMORY {
+        add(0, size)?;
+    } else {
+        add(0, END)?;
+        add(size - END, END)?;
+    }
+    Ok(format::is_complete(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_complete_if_its_own_part_z_ends_it_whatever_its_size() {
+        let (head, end) = ("--1a2b3c4d-A--\n", "\n--1a2b3c4d-Z--\n");
+        for size in [1, 10_000, usize::try_from(IN_MEMORY).unwrap() + 1] {
+            let body = "x".repeat(size);
+            for (text, want) in [
+                (format!("{head}{body}{end}"), true),
+                (format!("{head}{body}\n"), false),
+                (format!("{head}{body}\n--00000000-Z--\n"), false),
+                (format!("{body}{end}"), false),
+                (String::new(), false),
+            ] {
+                let mut file = tempfile::tempfile().unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+                let complete = is_complete(&file, text.len() as u64).unwrap();
+                assert_eq!(complete, want, "{} bytes", text.len());
+            }
+        }
+    }
+}

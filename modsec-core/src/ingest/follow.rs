@@ -1,0 +1,390 @@
+//! Going on for ever: what is finished is claimed at once, stored soon, and only then removed.
+//!
+//! ```text
+//! inotify ─► claims (a thread: moves finished files into the private directory)
+//!               │ news
+//!               ▼
+//! this loop ─► pass over the private directory, at most a second after the first claim
+//!          └─► walk over the whole tree: at the start, when events may be missing, periodically
+//! ```
+//!
+//! Passes come one after the other, so nothing is read while it is being removed. Nothing is kept
+//! in memory between them: what a failed pass did not store is where it was, and is read again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::info;
+
+use super::claims::{Claims, News};
+use super::feed::From;
+use super::keeper::Keeper;
+use super::outage::Outage;
+use super::{DefectReason, IngestError, Options, Report, Tally, pass, walk};
+use crate::merged_log::MergedLogError;
+use crate::program::{Service, Signals, Stop};
+use crate::storage_dir::StorageDir;
+
+/// How often the whole tree is walked if nothing else is asked for.
+pub const DEFAULT_RESCAN: Duration = Duration::from_secs(60);
+/// How long the first claimed file waits for others to share its transaction.
+const LINGER: Duration = Duration::from_millis(400);
+/// So many do not wait for more.
+const ENOUGH: u64 = 1000;
+/// When to look again at a claimed file whose writer was still, or again, at work.
+const UNFINISHED: Duration = Duration::from_secs(5);
+/// How often counts are logged, if there is anything to tell.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Stores what is in the storage directory and what is finished from now on, until a stop is
+/// requested; then finishes the batch at hand and returns the counts.
+///
+/// Walks the whole tree every `rescan_every`, in case an event was missed. A hangup reopens the
+/// merged log and calls `on_hangup`. Tells `service` that it is ready once store and merged log
+/// are open, or known to be away.
+///
+/// While the store is away or a disk is full, this goes on and tries again after 1 to 60 seconds.
+/// Finished files are claimed meanwhile too, so that nothing overwrites them. Without a storage
+/// directory or a store there is nothing to do, and it returns at once. Inputs are not read.
+///
+/// # Errors
+///
+/// [`IngestError`] for what is wrong at the start and does not pass by itself. Once entries could
+/// be stored, only a report that fails ends it.
+pub async fn follow(
+    options: &Options,
+    rescan_every: Duration,
+    signals: Signals,
+    service: &Service,
+    report: &mut dyn Report,
+    mut on_hangup: impl FnMut(),
+) -> Result<Tally, IngestError> {
+    let Some(path) = options
+        .storage_dir
+        .as_deref()
+        .filter(|_| options.store.is_some())
+    else {
+        return Ok(Tally::default());
+    };
+    let Signals {
+        mut stop,
+        mut hangups,
+    } = signals;
+    let mut pulse = Pulse::new(service);
+    let mut follower = Follower::new(options, path, rescan_every, service)?;
+    while !stop.requested() {
+        tokio::select! {
+            done = follower.turn(&stop, report) => done?,
+            never = pulse.beat() => match never {},
+        }
+        tokio::select! {
+            biased;
+            () = stop.wait() => {}
+            () = hangups.next() => {
+                on_hangup();
+                follower.reopen();
+            }
+            () = follower.wait() => {}
+            never = pulse.beat() => match never {},
+        }
+    }
+    service.stopping();
+    Ok(follower.finish())
+}
+
+/// Tells the service manager that the loop is alive, also while it waits.
+struct Pulse<'s> {
+    service: &'s Service,
+    interval: Option<Interval>,
+}
+
+impl<'s> Pulse<'s> {
+    fn new(service: &'s Service) -> Self {
+        let interval = service.watchdog_interval().map(|period| {
+            let mut interval = interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
+        Pulse { service, interval }
+    }
+
+    /// Never returns.
+    async fn beat(&mut self) -> std::convert::Infallible {
+        loop {
+            match &mut self.interval {
+                Some(interval) => interval.tick().await,
+                None => std::future::pending().await,
+            };
+            self.service.alive();
+        }
+    }
+}
+
+/// The storage directory as it was opened, and who claims in it.
+struct Tree {
+    storage: Arc<StorageDir>,
+    claims: Claims,
+    /// What passes have dealt with.
+    handled: News,
+    next_walk: Instant,
+    /// When to look at the private directory again although nothing was claimed.
+    look_again: Option<Instant>,
+}
+
+impl Tree {
+    fn open(path: &Path) -> Result<Tree, IngestError> {
+        let storage = Arc::new(StorageDir::open(path)?);
+        storage.lock()?;
+        Ok(Tree {
+            claims: Claims::start(Arc::clone(&storage), path)?,
+            storage,
+            handled: News::default(),
+            next_walk: Instant::now(),
+            look_again: None,
+        })
+    }
+
+    /// Returns the tree, opened anew if another directory has taken its place.
+    fn in_place<'t>(tree: &'t mut Option<Tree>, path: &Path) -> Result<&'t mut Tree, IngestError> {
+        tree.take_if(|tree| tree.claims.news().lost);
+        match tree {
+            Some(tree) => Ok(tree),
+            none => Ok(none.insert(Tree::open(path)?)),
+        }
+    }
+
+    /// Says what is to be done, and by which news.
+    fn due(&self) -> Option<(Due, News)> {
+        let (news, now) = (self.claims.news(), Instant::now());
+        if news.walks != self.handled.walks || now >= self.next_walk {
+            return Some((Due::Walk, news));
+        }
+        let again = self.look_again.is_some_and(|at| now >= at);
+        (again || news.claimed != self.handled.claimed).then_some((Due::Claimed, news))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Walk,
+    Claimed,
+}
+
+struct Follower<'o> {
+    options: &'o Options,
+    path: &'o Path,
+    rescan_every: Duration,
+    service: &'o Service,
+    tree: Option<Tree>,
+    keeper: Option<Keeper>,
+    outage: Outage,
+    ready: Ready,
+    told: Told,
+}
+
+impl<'o> Follower<'o> {
+    fn new(
+        options: &'o Options,
+        path: &'o Path,
+        rescan_every: Duration,
+        service: &'o Service,
+    ) -> Result<Self, IngestError> {
+        Ok(Follower {
+            tree: Some(Tree::open(path)?),
+            options,
+            path,
+            rescan_every,
+            service,
+            keeper: None,
+            outage: Outage::default(),
+            ready: Ready::default(),
+            told: Told::new(),
+        })
+    }
+
+    /// Does what is due.
+    async fn turn(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<(), IngestError> {
+        match self.work(stop, report).await {
+            Ok(true) => self.outage.over(),
+            Ok(false) => {}
+            Err(error) if self.can_wait_out(&error) => {
+                self.outage.failed(&error);
+                self.ready.say(self.service);
+            }
+            Err(error) => return Err(error),
+        }
+        self.told.tell(self.service);
+        Ok(())
+    }
+
+    /// Tells whether the loop goes on after this error. What was right once is not the
+    /// configuration's fault; somebody is about to mend it.
+    fn can_wait_out(&self, error: &IngestError) -> bool {
+        match error {
+            IngestError::Output(_) => false,
+            IngestError::Store(error) => error.is_unavailable() || self.keeper.is_some(),
+            IngestError::MergedLog(error) => is_full(error) || self.keeper.is_some(),
+            _ => self.keeper.is_some(),
+        }
+    }
+
+    /// Tells whether anything was due and succeeded.
+    async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
+        let tree = Tree::in_place(&mut self.tree, self.path)?;
+        let Some((due, news)) = tree.due() else {
+            return Ok(false);
+        };
+        let keeper = match &mut self.keeper {
+            Some(keeper) => keeper,
+            none => none.insert(Keeper::open(self.options, Instant::now().into_std()).await?),
+        };
+        keeper.settle().await?;
+        self.ready.say(self.service);
+        let done = match due {
+            Due::Walk => walk(&tree.storage, self.options, stop, keeper, report).await,
+            Due::Claimed => {
+                // What an earlier pass could not store is left to the walks, but not what was
+                // unfinished a moment ago.
+                let after = tree.handled.last.filter(|_| tree.look_again.is_none());
+                let from = From::Claimed(Arc::clone(&tree.storage), after);
+                pass(from, self.options, stop, keeper, report)
+                    .await
+                    .map(drop)
+            }
+        };
+        let tally = keeper.take_tally();
+        tree.look_again =
+            (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
+        if self.told.add(tally, due) {
+            keeper.speak_again();
+        }
+        done?;
+        tree.handled = news;
+        if due == Due::Walk {
+            tree.next_walk = Instant::now() + self.rescan_every;
+        }
+        Ok(true)
+    }
+
+    /// Waits until something is due.
+    async fn wait(&mut self) {
+        if let Some(until) = self.outage.until() {
+            return sleep_until(until).await;
+        }
+        let Some(Tree {
+            claims,
+            handled,
+            next_walk,
+            look_again,
+            ..
+        }) = &mut self.tree
+        else {
+            return;
+        };
+        let until = look_again.map_or(*next_walk, |at| at.min(*next_walk));
+        let urgent = |news: &News| news.lost || news.walks != handled.walks;
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = claims.wait_for(|news| urgent(news) || news.claimed != handled.claimed) => {
+                let enough = |news: &News| urgent(news) || news.claimed - handled.claimed >= ENOUGH;
+                // Either will do.
+                let _ = timeout(LINGER, claims.wait_for(enough)).await;
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.reopen();
+        }
+    }
+
+    fn finish(self) -> Tally {
+        self.told.all
+    }
+}
+
+/// Whether the service manager was told that the program works.
+#[derive(Debug, Default)]
+struct Ready(bool);
+
+impl Ready {
+    fn say(&mut self, service: &Service) {
+        if !std::mem::replace(&mut self.0, true) {
+            service.ready();
+        }
+    }
+}
+
+/// Tells whether the disk, or a quota, is full.
+fn is_full(error: &MergedLogError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match error {
+        MergedLogError::DiskFull { .. } => true,
+        MergedLogError::Journal { source, .. } | MergedLogError::Undo { source, .. } => {
+            matches!(source.kind(), StorageFull | QuotaExceeded)
+        }
+        _ => false,
+    }
+}
+
+/// What was done, and what of it was logged.
+struct Told {
+    /// Sums since the start; what was left where it is, as of the last walk.
+    all: Tally,
+    logged: u64,
+    next: Instant,
+}
+
+impl Told {
+    fn new() -> Told {
+        Told {
+            all: Tally::default(),
+            logged: 0,
+            next: Instant::now() + TELL_EVERY,
+        }
+    }
+
+    /// Adds a pass. Tells whether a walk found other files that are no entries than the last.
+    fn add(&mut self, tally: Tally, due: Due) -> bool {
+        let all = &mut self.all;
+        all.entries += tally.stored + tally.known;
+        all.stored += tally.stored;
+        all.known += tally.known;
+        all.removed += tally.removed;
+        all.pruned += tally.pruned;
+        if due == Due::Claimed {
+            return false;
+        }
+        let kept = |tally: &Tally| -> u64 {
+            let stored = tally.defects.get(&DefectReason::Truncated);
+            tally.defective() - stored.copied().unwrap_or(0)
+        };
+        let changed = kept(&tally) != kept(all);
+        all.waiting = tally.waiting;
+        all.defects = tally.defects;
+        all.left_alone = tally.left_alone;
+        changed
+    }
+
+    /// Logs the sums, unless that was done a moment ago or nothing has happened since.
+    fn tell(&mut self, service: &Service) {
+        let (all, now) = (&self.all, Instant::now());
+        if now < self.next || all.entries == self.logged {
+            return;
+        }
+        info!(
+            records = all.entries - self.logged,
+            total = all.entries,
+            waiting = all.waiting,
+            defects = all.defective(),
+            left_alone = all.left_alone.total(),
+            "entries stored"
+        );
+        service.status(&format!("{} entries stored so far", all.entries));
+        self.logged = all.entries;
+        self.next = now + TELL_EVERY;
+    }
+}

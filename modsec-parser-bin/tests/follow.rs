@@ -1,0 +1,229 @@
+//! Following: what is finished is stored at once, whatever happens meanwhile.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod site;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::net::UnixDatagram;
+
+use rustix::process::Signal;
+
+use self::site::{Database as _, LIMIT, Running, Site, Sqlite, entries_of, entry, until};
+
+/// So that nothing is found by walking.
+const NO_WALKS: [&str; 2] = ["--rescan-every", "86400"];
+
+/// Starts following and waits until it does.
+fn following(site: &mut Site<Sqlite>, arguments: &[&str]) -> Running {
+    let running = site.follow(arguments);
+    // Stored by the first walk or by an event: either way, from then on it watches.
+    site.put(10);
+    site.wait_for_rows();
+    running
+}
+
+fn until_done(site: &Site<Sqlite>) {
+    site.wait_for_rows();
+    until("files removed", || site.left().is_empty());
+}
+
+#[test]
+fn what_is_written_while_following_is_stored_and_removed() {
+    let mut site = Site::with_sqlite();
+    site.put_all(300, 500);
+    let running = site.follow(&NO_WALKS);
+    site.put_all(2000, 500);
+    until_done(&site);
+    running.stop();
+    site.check(&[&site.log], "2,000 files");
+}
+
+#[test]
+fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &["--rescan-every", "1"]);
+    let (half, bytes) = site.announce(2000);
+    let (first, second) = bytes.split_at(1000);
+    fs::write(&half, first).unwrap();
+    let empty = half.with_file_name("20260304-050607-empty");
+    fs::write(&empty, "").unwrap();
+    // A link makes no event, so this one is found by a walk, and the walk saw the others as well.
+    let (path, bytes) = site.announce(10);
+    let elsewhere = site.dir.path().join("elsewhere");
+    fs::write(&elsewhere, bytes).unwrap();
+    fs::hard_link(&elsewhere, &path).unwrap();
+    fs::remove_file(&elsewhere).unwrap();
+    until("the walk", || !path.exists());
+    assert_eq!(fs::read(&half).unwrap(), first);
+    assert!(empty.exists());
+    fs::remove_file(&empty).unwrap();
+    let mut file = fs::File::options().append(true).open(&half).unwrap();
+    file.write_all(second).unwrap();
+    drop(file);
+    until_done(&site);
+    running.stop();
+    site.check(&[&site.log], "completed");
+}
+
+#[test]
+fn an_entry_that_nobody_finishes_is_stored_and_flagged() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &["--rescan-every", "1", "--stale-after", "2"]);
+    let minute = site.tree().join("site1/20260304/20260304-0507");
+    fs::create_dir_all(&minute).unwrap();
+    let path = minute.join("20260304-050708-cut");
+    fs::write(&path, &entry("cut", 1000)[..900]).unwrap();
+    until("the cut entry", || site.database.rows().contains_key("cut"));
+    until("its file removed", || !path.exists());
+    running.stop();
+}
+
+#[test]
+fn a_name_that_is_used_again_and_again_never_yields_a_mixture() {
+    const VERSIONS: usize = 2000;
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &NO_WALKS);
+    let minute = site.tree().join("site1/20260304/20260304-0507");
+    fs::create_dir_all(&minute).unwrap();
+    let path = minute.join("20260304-050708-same");
+    // As under MPM-ITK: opened, truncated and written in place. Lengths go up and down.
+    let version = |number: usize| entry(&format!("version{number:07}"), number * 7919 % 20_000);
+    for number in 0..VERSIONS {
+        fs::write(&path, version(number)).unwrap();
+    }
+    let last = format!("version{:07}", VERSIONS - 1);
+    until("the last version", || {
+        site.database.rows().contains_key(&last)
+    });
+    until("files removed", || site.left().is_empty());
+    running.stop();
+    let rows = site.database.rows();
+    let mut merged = entries_of(&site.log);
+    assert_eq!(merged.len(), rows.len());
+    assert!(rows.values().all(|count| *count == 1));
+    merged.retain(|entry| !(0..VERSIONS).any(|number| *entry == version(number)));
+    assert_eq!(merged.len(), 1, "besides versions only the first entry");
+    eprintln!("{} of {VERSIONS} versions stored", rows.len() - 1);
+}
+
+#[test]
+fn after_rotation_and_a_hangup_both_logs_are_written_anew() {
+    let mut site = Site::with_sqlite();
+    let own = site.dir.path().join("own.log");
+    let arguments = [&NO_WALKS[..], &["--log-file", own.to_str().unwrap()]].concat();
+    let running = following(&mut site, &arguments);
+    until_done(&site);
+    let old = site.log.with_extension("log.1");
+    fs::rename(&site.log, &old).unwrap();
+    fs::rename(&own, own.with_extension("log.1")).unwrap();
+    running.signal(Signal::HUP);
+    until("new logs", || own.exists() && site.log.exists());
+    site.put_all(10, 100);
+    until_done(&site);
+    running.stop();
+    assert_eq!(
+        (entries_of(&old).len(), entries_of(&site.log).len()),
+        (1, 10)
+    );
+    site.check(&[&old, &site.log], "rotated");
+    let text = fs::read_to_string(&own).unwrap();
+    assert!(
+        text.contains("reopened") && text.contains("stopped"),
+        "{text}"
+    );
+}
+
+#[test]
+fn rotation_by_copying_loses_nothing_of_the_store() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &NO_WALKS);
+    let truncated = fs::File::options().write(true).open(&site.log).unwrap();
+    for _ in 0..20 {
+        site.put_all(20, 2000);
+        truncated.set_len(0).unwrap();
+    }
+    until_done(&site);
+    running.stop();
+    let whole =
+        |entry: &Vec<u8>| entry.starts_with(b"--1a2b3c4d-A--\n") && entry.ends_with(b"-Z--\n\n");
+    assert!(entries_of(&site.log).iter().all(whole));
+}
+
+#[test]
+fn a_storage_directory_that_is_replaced_is_followed() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &NO_WALKS);
+    until_done(&site);
+    fs::rename(site.tree(), site.dir.path().join("old")).unwrap();
+    until("the loss", || {
+        running.log().contains("storage directory lost")
+    });
+    fs::create_dir(site.tree()).unwrap();
+    site.put_all(10, 100);
+    until_done(&site);
+    site.put_all(10, 100);
+    until_done(&site);
+    running.stop();
+    site.check(&[&site.log], "replaced");
+}
+
+#[test]
+fn the_service_manager_hears_that_it_is_ready_alive_and_ending() {
+    let mut site = Site::with_sqlite();
+    site.put(100);
+    let path = site.dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let heard = |want: &str| {
+        let mut bytes = [0; 512];
+        loop {
+            let len = socket
+                .recv(&mut bytes)
+                .unwrap_or_else(|_| panic!("no {want}"));
+            if bytes[..len]
+                .windows(want.len())
+                .any(|part| part == want.as_bytes())
+            {
+                return;
+            }
+        }
+    };
+    let mut command = site.command();
+    command.arg("--follow").env("NOTIFY_SOCKET", &path);
+    let mut child = command.env("WATCHDOG_USEC", "200000").spawn().unwrap();
+    heard("READY=1");
+    for _ in 0..3 {
+        heard("WATCHDOG=1");
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    heard("STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_contradicts_following_is_refused() {
+    let site = Site::with_sqlite();
+    for argument in ["--jsonl", "--dry-run", "/tmp/input"] {
+        let status = site
+            .command()
+            .args(["--follow", argument])
+            .output()
+            .unwrap()
+            .status;
+        assert_eq!(status.code(), Some(2), "{argument}");
+    }
+}
+
+#[test]
+fn one_pass_beside_a_program_that_follows_is_refused() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &NO_WALKS);
+    let (status, text) = site.run();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("in use by modsec-parser (process"), "{text}");
+    until_done(&site);
+    running.stop();
+    site.check(&[&site.log], "refused");
+}
