@@ -50,8 +50,8 @@ pub(crate) struct Args {
     )]
     store_file: Option<PathBuf>,
 
-    /// MySQL option file for user, password, host, port, socket and TLS: groups [client] and
-    /// [modsec-parser] [default: ~/.my.cnf]
+    /// MySQL option file for user, password, host, port, socket and TLS: groups client and
+    /// modsec-parser [default: ~/.my.cnf]
     #[arg(long, value_name = "FILE", env = "MODSEC_DEFAULTS_FILE")]
     defaults_file: Option<PathBuf>,
 
