@@ -156,6 +156,11 @@ impl Accounts {
             })
     }
 
+    /// Returns all users, in the order of `/etc/passwd`.
+    pub fn users(&self) -> impl Iterator<Item = &Account> {
+        self.users.iter()
+    }
+
     /// Returns the users in the group `gid`, by `/etc/group` or by their primary group.
     pub fn members(&self, gid: u32) -> impl Iterator<Item = &Account> {
         let listed = move |name: &String| {

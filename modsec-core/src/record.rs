@@ -12,7 +12,7 @@ mod severity;
 use chrono::{DateTime, FixedOffset};
 
 pub use self::address::{Endpoint, parse_ip};
-pub use self::client::{ClientHeader, ParseClientHeaderError, TrustedProxies};
+pub use self::client::{ClientHeader, ParseClientHeaderError, ProxyWord, TrustedProxies};
 pub use self::flags::{Flag, Flags};
 pub use self::networks::{Networks, NetworksError, network_text, parse_network};
 pub use self::severity::Severity;

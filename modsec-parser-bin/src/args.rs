@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
-use ipnet::IpNet;
+use modsec_core::accounts::Accounts;
 use modsec_core::ingest::{self, AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
-use modsec_core::record::{ClientHeader, Networks, NetworksError, TrustedProxies, parse_network};
+use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
 use modsec_core::store::StoreOptions;
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
@@ -93,7 +92,7 @@ pub(crate) struct Args {
         env = "MODSEC_TRUSTED_PROXY",
         value_delimiter = ','
     )]
-    trusted_proxy: Vec<Proxy>,
+    trusted_proxy: Vec<ProxyWord>,
 
     /// Header in which they name the client: X-Real-IP or X-Forwarded-For
     #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
@@ -243,7 +242,7 @@ impl Args {
             min_age: Duration::from_secs(self.min_age),
             stale_after: Duration::from_secs(self.stale_after),
             sensor: self.sensor.or_else(host_name),
-            proxies: proxies(&self.trusted_proxy, self.client_header),
+            proxies: TrustedProxies::named(&self.trusted_proxy, self.client_header),
             accounts: accounts(),
             json_lines: self.jsonl,
             threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
@@ -304,37 +303,6 @@ fn default_store() -> String {
     format!("sqlite:{}", dir.join("modsec.db").display())
 }
 
-/// A network that is trusted, or the word that none is.
-#[derive(Debug, Clone, Copy)]
-enum Proxy {
-    Network(IpNet),
-    None,
-}
-
-impl FromStr for Proxy {
-    type Err = NetworksError;
-
-    fn from_str(text: &str) -> Result<Proxy, NetworksError> {
-        match text {
-            "none" => Ok(Proxy::None),
-            network => parse_network(network).map(Proxy::Network),
-        }
-    }
-}
-
-fn proxies(given: &[Proxy], header: ClientHeader) -> TrustedProxies {
-    let networks = given.iter().filter_map(|proxy| match proxy {
-        Proxy::Network(network) => Some(*network),
-        Proxy::None => None,
-    });
-    let networks = if given.is_empty() {
-        Networks::loopback()
-    } else {
-        networks.collect()
-    };
-    TrustedProxies { networks, header }
-}
-
 fn host_name() -> Option<String> {
     rustix::system::uname()
         .nodename()
@@ -351,14 +319,12 @@ fn default_threads() -> usize {
 
 /// Names from `/etc/passwd`; numbers for all others.
 fn accounts() -> AccountNames {
-    let names: HashMap<u32, String> = std::fs::read("/etc/passwd")
-        .unwrap_or_default()
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| {
-            let mut fields = std::str::from_utf8(line).ok()?.split(':');
-            let (name, uid) = (fields.next()?, fields.nth(1)?);
-            Some((uid.parse().ok()?, name.to_owned()))
-        })
+    // Without the file all are shown as numbers.
+    let accounts = Accounts::below(Path::new("/"));
+    let names: HashMap<u32, String> = accounts
+        .iter()
+        .flat_map(Accounts::users)
+        .map(|user| (user.uid, user.name.clone()))
         .collect();
     AccountNames(Arc::new(move |uid| {
         names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::recidive::{Attacks, Count, LedgerOptions, LogSource, Options, ReplayOptions};
-use modsec_core::record::{ClientHeader, Networks, TrustedProxies, parse_network};
+use modsec_core::record::{ClientHeader, Networks, ProxyWord, TrustedProxies, parse_network};
 
 const ABOUT: &str = "\
 Report clients that keep attacking to Fail2ban
@@ -215,7 +215,7 @@ struct Rules {
         env = "RECIDIVE_TRUSTED_PROXY",
         value_delimiter = ','
     )]
-    trusted_proxy: Vec<Proxy>,
+    trusted_proxy: Vec<ProxyWord>,
 
     /// Header in which they name the client: X-Real-IP or X-Forwarded-For
     #[arg(long, value_name = "NAME", env = "RECIDIVE_CLIENT_HEADER",
@@ -313,23 +313,6 @@ impl FromStr for Source {
     }
 }
 
-#[derive(Debug, Clone)]
-enum Proxy {
-    None,
-    Network(IpNet),
-}
-
-impl FromStr for Proxy {
-    type Err = modsec_core::record::NetworksError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "none" => Ok(Proxy::None),
-            _ => parse_network(text).map(Proxy::Network),
-        }
-    }
-}
-
 type Fault = Box<dyn std::error::Error>;
 
 fn default_state_file() -> PathBuf {
@@ -422,18 +405,7 @@ impl Rules {
     }
 
     fn proxies(&self) -> TrustedProxies {
-        let networks = self.trusted_proxy.iter().filter_map(|proxy| match proxy {
-            Proxy::None => None,
-            Proxy::Network(network) => Some(*network),
-        });
-        TrustedProxies {
-            networks: if self.trusted_proxy.is_empty() {
-                Networks::loopback()
-            } else {
-                networks.collect()
-            },
-            header: self.client_header,
-        }
+        TrustedProxies::named(&self.trusted_proxy, self.client_header)
     }
 
     fn owners(&self) -> Result<Option<Vec<u32>>, Fault> {

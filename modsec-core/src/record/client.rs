@@ -7,7 +7,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Networks, Record, Request, parse_ip};
+use ipnet::IpNet;
+
+use super::{Networks, NetworksError, Record, Request, parse_ip, parse_network};
 
 /// The header in which a trusted proxy names the client.
 ///
@@ -66,6 +68,44 @@ pub struct TrustedProxies {
     pub networks: Networks,
     /// Where they name the client.
     pub header: ClientHeader,
+}
+
+/// A network of proxies as a user names it: `CIDR`, or `none` for the wish to trust nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyWord {
+    /// A network to trust.
+    Network(IpNet),
+    /// No network; what takes the place of the default.
+    None,
+}
+
+impl FromStr for ProxyWord {
+    type Err = NetworksError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(ProxyWord::None),
+            network => parse_network(network).map(ProxyWord::Network),
+        }
+    }
+}
+
+impl TrustedProxies {
+    /// Trusts the networks among `words`; without any word the default.
+    pub fn named(words: &[ProxyWord], header: ClientHeader) -> Self {
+        let networks = words.iter().filter_map(|word| match word {
+            ProxyWord::Network(network) => Some(*network),
+            ProxyWord::None => None,
+        });
+        TrustedProxies {
+            networks: if words.is_empty() {
+                Networks::loopback()
+            } else {
+                networks.collect()
+            },
+            header,
+        }
+    }
 }
 
 impl Default for TrustedProxies {
