@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,5 +93,13 @@ fn keep_permissions_says_what_it_changed() {
     }
     let args = [dir.path().to_owned(), "65534".into(), "12345".into()];
     let out = run("keep_permissions", &args);
-    assert!(out.ends_with("2 of 2 directories corrected\n"), "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(
+        last.starts_with("2 of ") && last.ends_with(" directories corrected"),
+        "{out}"
+    );
+    assert_eq!(
+        fs::metadata(&day).unwrap().permissions().mode() & 0o7777,
+        0o770
+    );
 }
