@@ -227,3 +227,24 @@ fn one_pass_beside_a_program_that_follows_is_refused() {
     running.stop();
     site.check(&[&site.log], "refused");
 }
+
+#[test]
+fn what_is_wrong_at_the_start_ends_it_with_the_reason() {
+    let mut site = Site::with_sqlite();
+    let fails = |site: &Site<Sqlite>| {
+        let output = site.command().arg("--follow").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nowhere = site.dir.path().join("nowhere");
+    let log = std::mem::replace(&mut site.log, nowhere.join("log"));
+    let text = fails(&site);
+    assert!(text.contains("directory of merged log"), "{text}");
+    site.log = log;
+    site.database = Sqlite::at(nowhere.join("modsec.db"));
+    let text = fails(&site);
+    assert!(text.contains("nowhere"), "{text}");
+    fs::remove_dir_all(site.tree()).unwrap();
+    let text = fails(&site);
+    assert!(text.contains("does not exist"), "{text}");
+}
