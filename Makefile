@@ -5,15 +5,20 @@
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX)
 
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+RELEASE ?= target/release
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+TMPFILESDIR = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+ETC = $(DESTDIR)$(SYSCONFDIR)
 
-PROGRAMS = $(patsubst %-bin/Cargo.toml,%,$(wildcard *-bin/Cargo.toml))
+PROGRAMS = modsec-parser watch-dir recidive
+UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
 .PHONY: all test check bench fuzz install uninstall clean
 
@@ -31,8 +36,9 @@ check:
 	$(CARGO) clippy -p modsec-core --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
 
+# `python3 benches/mariadb.py` is one more, with a private MariaDB; it takes some minutes.
 bench:
-	$(CARGO) bench -p modsec-core --all-features
+	$(CARGO) bench --workspace --all-features
 
 fuzz:
 	cd modsec-core && for target in fuzz/fuzz_targets/*.rs; do \
@@ -43,22 +49,26 @@ fuzz:
 # Builds only if the programs are missing, so that `sudo make install` need not have cargo.
 install:
 	for program in $(PROGRAMS); do \
-		[ -x target/release/$$program ] || $(CARGO) build --release || exit 1; \
-		install -D -m 755 target/release/$$program $(BINDIR)/$$program || exit 1; \
+		[ -x $(RELEASE)/$$program ] || $(CARGO) build --release || exit 1; \
+		install -D -m 755 $(RELEASE)/$$program $(BINDIR)/$$program || exit 1; \
 	done
-	for unit in *-bin/deploy/*.service *-bin/deploy/*.timer; do \
-		[ -e $$unit ] || continue; \
-		mkdir -p $(UNITDIR) && sed 's|/usr/bin/|$(PREFIX)/bin/|g' $$unit \
+	mkdir -p $(UNITDIR)
+	for unit in $(UNITS); do \
+		sed -e 's|/usr/bin/|$(PREFIX)/bin/|' -e 's|/usr/share/|$(PREFIX)/share/|' $$unit \
 			> $(UNITDIR)/$$(basename $$unit) || exit 1; \
+	done
+	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.tmpfiles $(TMPFILESDIR)/modsec-tools.conf
+	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.logrotate $(ETC)/logrotate.d/modsec-tools
+	for file in filter.d/modsec-recidive.conf jail.d/modsec-recidive.conf; do \
+		install -D -m 644 recidive-bin/deploy/$$file $(DOCDIR)/fail2ban/$$file || exit 1; \
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md
 	install -m 644 CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
 
 uninstall:
 	for program in $(PROGRAMS); do rm -f $(BINDIR)/$$program; done
-	for unit in *-bin/deploy/*.service *-bin/deploy/*.timer; do \
-		rm -f $(UNITDIR)/$$(basename $$unit); \
-	done
+	for unit in $(UNITS); do rm -f $(UNITDIR)/$$(basename $$unit); done
+	rm -f $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
 	rm -rf $(DOCDIR)
 
 clean:

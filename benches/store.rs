@@ -1,4 +1,4 @@
-//! Rows a second, with four rule matches each, in durable batches of 1,000.
+//! Rows a second, with four rule matches each, in durable batches.
 //!
 //! `MODSEC_TEST_MYSQL_URL` adds a `MySQL` or `MariaDB` server; the rows stay in its tables.
 //! `MODSEC_BENCH_DIR` is where the `SQLite` file is made (default: the directory for temporary
@@ -6,11 +6,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use modsec_core::store::{self, Batch, BatchId, Store, StoreOptions, contract};
 use tokio::runtime::Runtime;
 
-const ROWS: usize = 1_000;
+/// Rows in a batch.
+const SIZES: [usize; 2] = [1_000, 5_000];
 
 fn insert(criterion: &mut Criterion) {
     let dir = match std::env::var_os("MODSEC_BENCH_DIR") {
@@ -21,9 +22,7 @@ fn insert(criterion: &mut Criterion) {
     let sqlite = format!("sqlite:{}", dir.path().join("logs.db").display());
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("insert");
-    group
-        .throughput(Throughput::Elements(ROWS as u64))
-        .sample_size(20);
+    group.sample_size(20);
     for url in [Some(sqlite), std::env::var("MODSEC_TEST_MYSQL_URL").ok()]
         .into_iter()
         .flatten()
@@ -36,24 +35,27 @@ fn insert(criterion: &mut Criterion) {
         let mut store = runtime
             .block_on(store::open(&options))
             .expect("the store opens");
-        // No row is ever the same as in an earlier run on the same server.
+        // No row is the same as in an earlier run on the same server, if that was some seconds ago.
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let mut next = usize::try_from(now.as_millis()).unwrap_or_default();
-        group.bench_function(scheme, |bencher| {
-            bencher.iter_custom(|iterations| {
-                (0..iterations)
-                    .map(|_| timed(&runtime, store.as_mut(), &mut next))
-                    .sum()
+        let mut next = usize::try_from(now.as_secs() % 10_000 * 100_000).unwrap_or_default();
+        for size in SIZES {
+            group.throughput(Throughput::Elements(size as u64));
+            group.bench_function(BenchmarkId::new(&scheme, size), |bencher| {
+                bencher.iter_custom(|iterations| {
+                    (0..iterations)
+                        .map(|_| timed(&runtime, store.as_mut(), &mut next, size))
+                        .sum()
+                });
             });
-        });
+        }
     }
 }
 
-fn timed(runtime: &Runtime, store: &mut dyn Store, next: &mut usize) -> Duration {
-    let rows: Vec<_> = (*next..*next + ROWS).map(contract::row).collect();
-    *next += ROWS;
+fn timed(runtime: &Runtime, store: &mut dyn Store, next: &mut usize, size: usize) -> Duration {
+    let rows: Vec<_> = (*next..*next + size).map(contract::row).collect();
+    *next += size;
     let id = BatchId::of(rows.iter().map(|row| row.entry_hash));
     let batch = Batch {
         id,
@@ -64,7 +66,7 @@ fn timed(runtime: &Runtime, store: &mut dyn Store, next: &mut usize) -> Duration
     let inserted = runtime
         .block_on(store.insert(&batch))
         .expect("the batch is stored");
-    assert_eq!(inserted.stored, ROWS);
+    assert_eq!(inserted.stored, size);
     start.elapsed()
 }
 

@@ -12,7 +12,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: Vec<Account>,
-    groups: Vec<(String, u32, Vec<String>)>,
+    groups: Vec<Group>,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
 }
 
 /// One user.
@@ -41,7 +48,7 @@ pub enum AccountError {
     /// Neither a name in `/etc/passwd` nor a number.
     #[error(
         "no user {name:?} in /etc/passwd: give another name, or the numeric id of a user from \
-         LDAP or NIS{}", known(.present)
+         LDAP or NIS{}", known("user", .present)
     )]
     NoUser {
         /// The name asked for.
@@ -52,7 +59,7 @@ pub enum AccountError {
     /// Neither a name in `/etc/group` nor a number.
     #[error(
         "no group {name:?} in /etc/group: create it (groupadd {name}), give another name, or the \
-         numeric id of a group from LDAP or NIS{}", known(.present)
+         numeric id of a group from LDAP or NIS{}", known("group", .present)
     )]
     NoGroup {
         /// The name asked for.
@@ -65,12 +72,12 @@ pub enum AccountError {
 /// What distributions call the web server's user and group.
 const SERVERS: [&str; 4] = ["apache", "www-data", "wwwrun", "http"];
 
-fn known(present: &[String]) -> String {
+fn known(kind: &str, present: &[String]) -> String {
     if present.is_empty() {
         return String::new();
     }
     format!(
-        "; on this system the web server seems to be {}",
+        "; the web server's {kind} here is probably {}",
         present.join(" or ")
     )
 }
@@ -131,12 +138,12 @@ impl Accounts {
     ///
     /// [`AccountError::NoGroup`].
     pub fn group(&self, text: &str) -> Result<u32, AccountError> {
-        let named = self.groups.iter().find(|(name, ..)| name == text);
+        let named = self.groups.iter().find(|group| group.name == text);
         named
-            .map(|(_, gid, _)| *gid)
+            .map(|group| group.gid)
             .or_else(|| id(text))
             .ok_or_else(|| {
-                let is_group = |name: &&&str| self.groups.iter().any(|(group, ..)| group == **name);
+                let is_group = |name: &&&str| self.groups.iter().any(|group| group.name == ***name);
                 let present = SERVERS
                     .iter()
                     .filter(is_group)
@@ -151,13 +158,14 @@ impl Accounts {
 
     /// Returns the users in the group `gid`, by `/etc/group` or by their primary group.
     pub fn members(&self, gid: u32) -> impl Iterator<Item = &Account> {
-        self.users.iter().filter(move |user| {
-            user.gid == Some(gid)
-                || self
-                    .groups
-                    .iter()
-                    .any(|(_, id, names)| *id == gid && names.contains(&user.name))
-        })
+        let listed = move |name: &String| {
+            self.groups
+                .iter()
+                .any(|group| group.gid == gid && group.members.contains(name))
+        };
+        self.users
+            .iter()
+            .filter(move |user| user.gid == Some(gid) || listed(&user.name))
     }
 }
 
@@ -180,20 +188,17 @@ fn user_line(line: &str) -> Option<Account> {
     })
 }
 
-fn group_line(line: &str) -> Option<(String, u32, Vec<String>)> {
+fn group_line(line: &str) -> Option<Group> {
     // fastsecure:x:1001:site1,site2
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
     let gid = id(fields.nth(1)?)?;
     let members = fields.next().unwrap_or_default().split(',');
-    Some((
-        name,
-        gid,
-        members
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    ))
+    let members = members
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    Some(Group { name, gid, members })
 }
 
 #[cfg(test)]
@@ -235,7 +240,7 @@ mod tests {
             assert!(accounts.user(text).is_err(), "{text:?}");
         }
         let text = accounts.user("apache").unwrap_err().to_string();
-        assert!(text.contains("seems to be www-data"), "{text}");
+        assert!(text.contains("user here is probably www-data"), "{text}");
         let text = accounts.group("apache").unwrap_err().to_string();
         assert!(text.contains("groupadd apache"), "{text}");
     }

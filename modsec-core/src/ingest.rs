@@ -37,6 +37,7 @@ use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
+use crate::record::TrustedProxies;
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOptions};
 use crate::watch::WatchError;
@@ -60,6 +61,8 @@ pub struct Options {
     pub stale_after: Duration,
     /// Name of this host in the rows.
     pub sensor: Option<String>,
+    /// Whose word is taken for a client's address.
+    pub proxies: TrustedProxies,
     /// Names of accounts by user id.
     pub accounts: AccountNames,
     /// Whether each transaction is also reported as a line of JSON.
@@ -207,7 +210,10 @@ async fn walk(
     keeper: &mut Keeper,
     report: &mut dyn Report,
 ) -> Result<(), IngestError> {
-    for _ in 0..MAX_WALKS {
+    for walk in 0..MAX_WALKS {
+        if walk > 0 {
+            keeper.walk_again();
+        }
         let from = From::StorageDir(Arc::clone(storage));
         let old = pass(from, options, stop, keeper, report).await?;
         if old == 0 || options.store.is_none() || stop.requested() {

@@ -104,6 +104,8 @@ pub mod watch;
 
 #[cfg(any(feature = "merged-log", feature = "store"))]
 pub use self::entry_hash::{EntryHash, EntryHasher};
+#[cfg(any(feature = "permissions", feature = "program"))]
+pub use self::error_chain::error_chain;
 pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};

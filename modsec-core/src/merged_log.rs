@@ -80,6 +80,14 @@ pub enum MergedLogError {
         /// What it is.
         kind: &'static str,
     },
+    /// The file is the index that ModSecurity writes in Concurrent mode.
+    #[error(
+        "merged log {path:?} is the index that SecAuditLog names; name another file, or give SecAuditLog another one"
+    )]
+    Index {
+        /// The log.
+        path: PathBuf,
+    },
     /// The log has more than one name, so nobody knows what cutting it would hit.
     #[error("merged log {path:?} has other hard links; remove them or name another file")]
     HardLinked {

@@ -38,9 +38,9 @@ mod apply;
 mod calendar;
 mod keeper;
 mod policy;
-mod refusals;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::io;
 use std::path::PathBuf;
@@ -64,8 +64,6 @@ pub struct Options {
     pub layout: Layout,
     /// How often all directories are looked at, whether or not something happened.
     pub check_every: Duration,
-    /// Whether to change anything.
-    pub effect: Effect,
 }
 
 impl Options {
@@ -77,7 +75,6 @@ impl Options {
             ahead: 2,
             layout: Layout::default(),
             check_every: Duration::from_secs(600),
-            effect: Effect::default(),
         }
     }
 }
@@ -92,16 +89,6 @@ pub enum Layout {
     Flat,
     /// `USER/DAY/MINUTE`: `ModSecurity` since 2.9.3.
     PerUser,
-}
-
-/// Whether changes are made or only reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Effect {
-    /// Changes are made.
-    #[default]
-    Real,
-    /// Changes are reported as if they had been made.
-    DryRun,
 }
 
 /// What has been done since the start.

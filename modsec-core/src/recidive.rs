@@ -44,6 +44,7 @@ mod reporter;
 mod run;
 mod saver;
 mod seen;
+mod session;
 mod show;
 mod state;
 mod table;
@@ -89,9 +90,9 @@ pub struct LedgerOptions {
     pub find_time: Duration,
     /// Addresses that are never counted.
     pub ignore: Networks,
-    /// IPv4 addresses with this many leading bits in common are one client, 0 to 32.
+    /// IPv4 addresses with this many leading bits in common are one client, 8 to 32.
     pub ipv4_prefix: u8,
-    /// IPv6 addresses with this many leading bits in common are one client, 0 to 128.
+    /// IPv6 addresses with this many leading bits in common are one client, 16 to 128.
     pub ipv6_prefix: u8,
     /// Clients remembered, 1 to [`MAX_CLIENTS`]. When there are more, the least recently seen is
     /// forgotten. Each takes at most [`LedgerOptions::client_bytes`].
@@ -128,13 +129,17 @@ pub enum LedgerError {
         /// What was asked for.
         find_time: Duration,
     },
-    /// A prefix is longer than an address.
-    #[error("an IPv{version} prefix of {prefix} bits is longer than an address")]
+    /// A prefix is longer than an address, or so short that a ban would hit everybody.
+    #[error("an IPv{version} prefix of {prefix} bits is not between {shortest} and {longest}")]
     Prefix {
         /// 4 or 6.
         version: u8,
         /// What was asked for.
         prefix: u8,
+        /// What is possible.
+        shortest: u8,
+        /// What is possible.
+        longest: u8,
     },
     /// The number of clients is out of range.
     #[error("a table of {max_clients} clients is not possible, choose 1 to {MAX_CLIENTS}")]
@@ -165,9 +170,16 @@ impl LedgerOptions {
                 find_time: self.find_time,
             });
         }
-        for (version, prefix, longest) in [(4, self.ipv4_prefix, 32), (6, self.ipv6_prefix, 128)] {
-            if prefix > longest {
-                return Err(LedgerError::Prefix { version, prefix });
+        for (version, prefix, shortest, longest) in
+            [(4, self.ipv4_prefix, 8, 32), (6, self.ipv6_prefix, 16, 128)]
+        {
+            if !(shortest..=longest).contains(&prefix) {
+                return Err(LedgerError::Prefix {
+                    version,
+                    prefix,
+                    shortest,
+                    longest,
+                });
             }
         }
         if !(1..=MAX_CLIENTS).contains(&self.max_clients) {
@@ -179,13 +191,20 @@ impl LedgerOptions {
     }
 
     /// Returns the network that stands for `address` in the ledger.
+    ///
+    /// The addresses at the beginning of IPv6, such as `::1`, belong to no site's network: each
+    /// stands for itself.
     pub fn network(&self, address: IpAddr) -> IpNet {
         let address = address.to_canonical();
         let prefix = match address {
             IpAddr::V4(_) => self.ipv4_prefix,
             IpAddr::V6(_) => self.ipv6_prefix,
         };
-        IpNet::new(address, prefix).map_or(IpNet::from(address), |network| network.trunc())
+        IpNet::new(address, prefix)
+            .map(|network| network.trunc())
+            .ok()
+            .filter(|network| !network.addr().is_unspecified())
+            .unwrap_or(IpNet::from(address))
     }
 
     fn find_time_ms(&self) -> i64 {

@@ -66,6 +66,12 @@ pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 pub use self::walk::{EntryDir, Files, Walk};
 
+/// Tells whether `path` is the lock of a storage directory, which is no entry.
+#[cfg(feature = "ingest")]
+pub(crate) fn is_lock(path: &Path) -> bool {
+    path.ends_with(Path::new(private::PRIVATE).join(private::LOCK))
+}
+
 /// Why the storage directory as a whole cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

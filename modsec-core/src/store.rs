@@ -4,6 +4,31 @@
 //! `rule_matches` (see the files in `store/schema`), fill them from the same [`Row`]s, and keep
 //! the contract of [`Store`], which is executable code in the module `contract` (feature
 //! `store-contract`).
+//!
+//! # `SQLite`
+//!
+//! `sqlite:PATH`. The file is made if it is not there, readable for owner and group; its directory
+//! must exist and be writable, because `SQLite` keeps two more files beside it. Several processes
+//! may write to it, all on one machine.
+//!
+//! # `MySQL` and `MariaDB`
+//!
+//! `mysql://[user[:password]@][host[:port]][/database][?option=value[&…]]`, percent-encoded where
+//! needed. Options: `socket=PATH` (a Unix socket), `ssl-ca=PATH` (authority of the server's
+//! certificate, PEM), and `ssl-mode`: `disabled` (default), `required` (encrypted, but the
+//! certificate is not looked at), or `verify-identity` (default with `ssl-ca`; without it, the
+//! usual public authorities count). `verify-ca` checks the name, too.
+//!
+//! What the URL leaves out comes from a `MySQL` option file, groups `[client]` and
+//! `[modsec-parser]`: the place for the password. The account needs `select`, `insert`, `update`
+//! and `delete` on the database; the first run also `create`, `alter`, `index` and `references`, or
+//! an administrator runs the statements that [`StoreError::MigrationDenied`] has. An account with
+//! the authentication plugin `unix_socket` or `ed25519` cannot be used.
+//!
+//! An old table of `mod_sec_log_parser.py` gets columns and indexes, and keeps what it has: its
+//! shorter columns cut values, and its `created_at` has no fractions of a second. Its engine must
+//! be `InnoDB`. Rows are deleted with `delete from logs`, which takes their matches along;
+//! `truncate` is refused by the server because of them.
 
 #[cfg(feature = "store-contract")]
 pub mod contract;

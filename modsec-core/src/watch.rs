@@ -89,7 +89,7 @@ pub struct Options {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A directory appeared, or was found when the tree was walked.
+    /// A directory appeared, its mode or owner changed, or it was found when the tree was walked.
     Directory(Directory),
     /// A file in the directory of a minute was closed after writing, moved in, or found.
     ///

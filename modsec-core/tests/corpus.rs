@@ -1,8 +1,7 @@
 //! Real entries of real servers, and what is known of them from elsewhere.
 //!
 //! `truth.jsonl` says what was sent and what the server's error log reports; it was made without
-//! reading the entries. `expected-seed-script.jsonl` is what the old Python script extracts; each
-//! difference from it must have a reason in the table below.
+//! reading the entries. Each difference from it must have a reason in the table below.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
@@ -85,7 +86,7 @@ const NOBODY: u32 = 65534;
 fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: only root may {what}");
+        let _ = writeln!(std::io::stderr(), "skipped: only root may {what}");
     }
     root
 }
@@ -265,7 +266,10 @@ fn a_mounted_file_system_is_not_entered() {
         .arg(&minute)
         .output();
     if !mount.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: only root may mount the file system this needs");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: only root may mount the file system this needs"
+        );
         return;
     }
     fs::write(minute.join(NAME), "elsewhere").unwrap();

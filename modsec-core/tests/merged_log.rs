@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -210,7 +211,10 @@ impl Drop for Small {
 fn a_full_disk_takes_the_batch_back_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let Some(_small) = Small::mount(dir.path()) else {
-        eprintln!("skipped: only root may mount the small file system this needs");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: only root may mount the small file system this needs"
+        );
         return;
     };
     let mut log = MergedLog::open(log_in(&dir)).unwrap();
@@ -440,4 +444,21 @@ fn a_file_that_somebody_exchanged_is_never_cut() {
     assert_eq!(log.recover(Stored::No).unwrap(), Some(Recovered::NotFound));
     assert_eq!(fs::read(&other).unwrap(), whole);
     assert_eq!(fs::read(log_in(&dir)).unwrap(), vec![b'x'; 9000]);
+}
+
+#[test]
+fn the_index_of_the_server_is_not_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = include_str!("data/native-v2/v2-native-concurrent/index.log");
+    let path = dir.path().join("modsec_audit.log");
+    for end in [index.len(), index.trim_end().len()] {
+        std::fs::write(&path, &index[..end]).unwrap();
+        let error = MergedLog::open(&path).err().unwrap();
+        assert!(matches!(error, MergedLogError::Index { .. }), "{error}");
+        assert!(error.to_string().contains("SecAuditLog"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), index.trim_end());
+    // An entry whose last words only look a little like it is none.
+    std::fs::write(&path, "--0a1b2c3d-Z--\n /x 0 12 md5:12\n").unwrap();
+    assert!(MergedLog::open(&path).is_ok());
 }

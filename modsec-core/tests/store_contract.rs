@@ -80,7 +80,10 @@ mod memory {
 #[cfg(test)]
 #[cfg(feature = "sqlite")]
 mod sqlite {
-    use modsec_core::store::{LOG_COLUMNS, RULE_COLUMNS, StoreOptions, open};
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
+    use modsec_core::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Row, StoreOptions, open};
     use rusqlite::Connection;
 
     use super::*;
@@ -157,4 +160,70 @@ mod sqlite {
     }
 
     whole_contract!(run, Some(File::new()));
+
+    /// Names the directory in which a copy of this program writes until it is killed.
+    const KILL_DIR: &str = "MODSEC_TEST_KILL_DIR";
+    const ROWS: usize = 20;
+
+    fn batch(n: usize) -> Batch {
+        let rows: Vec<Row> = (n * ROWS..(n + 1) * ROWS).map(contract::row).collect();
+        Batch {
+            id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
+            journal: Some("j".to_owned()),
+            rows,
+        }
+    }
+
+    /// Does nothing, unless started by the test below.
+    #[test]
+    fn writer_to_be_killed() {
+        let Some(dir) = std::env::var_os(KILL_DIR) else {
+            return;
+        };
+        let url = format!("sqlite:{}/logs.db", dir.display());
+        run(async {
+            let defaults_file = None;
+            let mut store = open(&StoreOptions { url, defaults_file }).await.unwrap();
+            for n in 0.. {
+                store.insert(&batch(n)).await.unwrap();
+                writeln!(std::io::stdout(), "stored").unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn killed_writer_leaves_whole_batches_and_all_it_reported() {
+        for reported in [1, 4, 17] {
+            let file = File::new();
+            let mut writer = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "sqlite::writer_to_be_killed", "--nocapture"])
+                .env(KILL_DIR, file.0.path())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+            let stored = lines
+                .map(Result::unwrap)
+                .filter(|line| line.ends_with("stored"));
+            assert_eq!(stored.take(reported).count(), reported);
+            writer.kill().unwrap();
+            writer.wait().unwrap();
+
+            run(async {
+                let mut store = file.open().await;
+                let found = file.dump().await;
+                let batches = found.len() / ROWS;
+                assert!(
+                    batches >= reported && found.len() % ROWS == 0,
+                    "{}",
+                    found.len()
+                );
+                for (n, found) in found.iter().enumerate() {
+                    assert_eq!(*found, Dumped::from_row(&contract::row(n)));
+                }
+                let last = store.last_batch("j").await.unwrap();
+                assert_eq!(last, Some(batch(batches - 1).id));
+            });
+        }
+    }
 }

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use ipnet::IpNet;
 use modsec_core::ingest::{self, AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::record::{ClientHeader, Networks, NetworksError, TrustedProxies, parse_network};
 use modsec_core::store::StoreOptions;
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
@@ -47,8 +50,8 @@ pub(crate) struct Args {
     )]
     store_file: Option<PathBuf>,
 
-    /// MySQL option file for user, password, host, port, socket and TLS: groups [client] and
-    /// [modsec-parser] [default: ~/.my.cnf]
+    /// MySQL option file for user, password, host, port, socket and TLS: groups client and
+    /// modsec-parser [default: ~/.my.cnf]
     #[arg(long, value_name = "FILE", env = "MODSEC_DEFAULTS_FILE")]
     defaults_file: Option<PathBuf>,
 
@@ -83,6 +86,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
     sensor: Option<String>,
 
+    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "MODSEC_TRUSTED_PROXY",
+        value_delimiter = ','
+    )]
+    trusted_proxy: Vec<Proxy>,
+
+    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
+          default_value_t = ClientHeader::default())]
+    client_header: ClientHeader,
     /// Go on for ever: store what is finished within a second, as a service does
     #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["inputs", "dry_run", "jsonl"])]
     follow: bool,
@@ -227,6 +243,7 @@ impl Args {
             min_age: Duration::from_secs(self.min_age),
             stale_after: Duration::from_secs(self.stale_after),
             sensor: self.sensor.or_else(host_name),
+            proxies: proxies(&self.trusted_proxy, self.client_header),
             accounts: accounts(),
             json_lines: self.jsonl,
             threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
@@ -285,6 +302,37 @@ fn default_store() -> String {
     // If this fails, opening the database says so, with the path.
     let _ = std::fs::create_dir_all(&dir);
     format!("sqlite:{}", dir.join("modsec.db").display())
+}
+
+/// A network that is trusted, or the word that none is.
+#[derive(Debug, Clone, Copy)]
+enum Proxy {
+    Network(IpNet),
+    None,
+}
+
+impl FromStr for Proxy {
+    type Err = NetworksError;
+
+    fn from_str(text: &str) -> Result<Proxy, NetworksError> {
+        match text {
+            "none" => Ok(Proxy::None),
+            network => parse_network(network).map(Proxy::Network),
+        }
+    }
+}
+
+fn proxies(given: &[Proxy], header: ClientHeader) -> TrustedProxies {
+    let networks = given.iter().filter_map(|proxy| match proxy {
+        Proxy::Network(network) => Some(*network),
+        Proxy::None => None,
+    });
+    let networks = if given.is_empty() {
+        Networks::loopback()
+    } else {
+        networks.collect()
+    };
+    TrustedProxies { networks, header }
 }
 
 fn host_name() -> Option<String> {

@@ -1,5 +1,10 @@
 //! Options of the program, and nothing else.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the help that people read"
+)]
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -64,20 +69,20 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
 
     #[command(flatten)]
-    pub(crate) run: Run,
+    pub(crate) run: RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say who would have been reported, by history; write nothing
-    Replay(Replay),
+    Replay(ReplayArgs),
     /// Show the clients in the state file
-    Status(Status),
+    Status(StatusArgs),
 }
 
 /// What the program does without a subcommand.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Run {
+pub(crate) struct RunArgs {
     /// What to read, repeatable: storage-dir, merged-log, index=FILE
     #[arg(
         long,
@@ -143,7 +148,7 @@ pub(crate) struct Run {
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Replay {
+pub(crate) struct ReplayArgs {
     /// Merged or serial logs, indexes, entries, or directories of entries
     #[arg(value_name = "FILE|DIR", required = true)]
     pub(crate) paths: Vec<PathBuf>,
@@ -161,7 +166,7 @@ pub(crate) struct Replay {
 
 /// Options of `status`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Status {
+pub(crate) struct StatusArgs {
     /// File in which the table is kept between runs
     #[arg(long, value_name = "FILE", env = "LOG_FILE",
           default_value_os_t = default_state_file())]
@@ -331,7 +336,7 @@ fn default_state_file() -> PathBuf {
     Path::new(DATA_DIR).join("modsec_recedive.dat")
 }
 
-impl Run {
+impl RunArgs {
     pub(crate) fn log_options(&self) -> LogOptions {
         self.log.options()
     }
@@ -377,7 +382,7 @@ impl Run {
     }
 }
 
-impl Replay {
+impl ReplayArgs {
     pub(crate) fn log_options(&self) -> LogOptions {
         self.log.options()
     }
@@ -387,7 +392,7 @@ impl Replay {
     }
 }
 
-impl Status {
+impl StatusArgs {
     pub(crate) fn find_time(&self) -> Duration {
         Duration::from_secs(self.find_time.into())
     }

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser as _};
 use modsec_core::program::{self, Exit, PidFile, Service, Signals};
 use modsec_core::recidive::{self, State};
 
-use crate::args::{Args, Command, Replay, Run, Status};
+use crate::args::{Args, Command, ReplayArgs, RunArgs, StatusArgs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Exit {
@@ -26,7 +26,7 @@ async fn main() -> Exit {
     result.unwrap_or_else(|error| program::fail(&*error))
 }
 
-async fn serve(run: &Run) -> Result<Exit, Box<dyn Error>> {
+async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
     let options = run.options()?;
     if let Err(error) = options.check() {
         Args::command()
@@ -62,7 +62,7 @@ fn make_directory(state_file: &Path) -> io::Result<()> {
     }
 }
 
-fn report_history(replay: &Replay) -> Result<Exit, Box<dyn Error>> {
+fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
     let options = replay.options()?;
     let _log = program::log_to(&replay.log_options())?;
     let report = recidive::replay(&options, &replay.paths)?;
@@ -78,7 +78,7 @@ fn report_history(replay: &Replay) -> Result<Exit, Box<dyn Error>> {
     })
 }
 
-fn show_status(status: &Status) -> Result<Exit, Box<dyn Error>> {
+fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
     let loaded = State::read(&status.state_file)?;
     let table = recidive::Status::new(&loaded.state, status.find_time(), Utc::now());
     if status.json {

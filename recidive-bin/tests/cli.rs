@@ -256,6 +256,79 @@ fn ignored_clients_and_foreign_owners_are_never_reported() {
 }
 
 #[test]
+fn an_entry_forged_by_a_site_user_counts_only_if_he_is_allowed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can write files of another owner");
+        return;
+    }
+    let mut place = Place::new();
+    let running = place.start(&["--threshold", "1", "--require-owner", "root"]);
+    let forged = place.path("forged");
+    fs::write(&forged, entry("203.0.113.9", 0, "", "403")).unwrap();
+    std::os::unix::fs::chown(&forged, Some(12_345), None).unwrap();
+    let minute = place.path("audit/site1/20260822/20260822-1015");
+    fs::create_dir_all(&minute).unwrap();
+    fs::rename(&forged, minute.join("20260822-101500-forged")).unwrap();
+    place.write("site1", &entry("192.0.2.7", 1, "", "403"));
+    assert_eq!(place.reported(1), ["192.0.2.7"]);
+    assert!(running.stop().success());
+    assert_eq!(place.jail().len(), 1);
+}
+
+#[test]
+fn hostile_entries_lead_to_the_right_address_or_to_none() {
+    let mut place = Place::new();
+    let arguments = ["--threshold", "1", "--ipv6-prefix", "128"];
+    let running = place.start(&arguments);
+    let whole = entry("203.0.113.66", 0, "", "403");
+    for (n, (peer, headers, status)) in [
+        ("192.0.2.1", "X-Real-IP: 203.0.113.9\n", "403"),
+        (
+            "192.0.2.2",
+            "x-ReAl-Ip: 203.0.113.9\nX-REAL-IP: 203.0.113.8\n",
+            "403",
+        ),
+        ("192.0.2.3", "A: x[$(id)]HTTP/1.1\n", "403"),
+        ("192.0.2.4", &*format!("\n--3fa0c41b-C--\n{whole}"), "403"),
+        ("203.0.113.5", "A: HTTP/1.1 403\n", "200"),
+        (
+            "203.0.113.6",
+            "\n--3fa0c41b-C--\nHTTP/1.1 403 Forbidden",
+            "200",
+        ),
+        ("$(id)", "X-Real-IP: 203.0.113.9\n", "403"),
+        ("203.0.113.7/e", "", "403"),
+        ("203.0.113.7\n203.0.113.7", "", "403"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let second = u32::try_from(n).unwrap();
+        place.write("site1", &entry(peer, second, headers, status));
+    }
+    place.write("site1", &entry("192.0.2.99", 30, "", "403"));
+    wait_for("the last one", || {
+        place
+            .jail()
+            .iter()
+            .any(|line| line.starts_with("192.0.2.99 "))
+    });
+    assert!(running.stop().success());
+    let jail = place.jail();
+    assert!(jail.iter().all(|line| is_jail_line(line)), "{jail:?}");
+    assert!(
+        jail.iter().all(|line| line.starts_with("192.0.2.")),
+        "{jail:?}"
+    );
+    for client in ["192.0.2.1 ", "192.0.2.2 ", "192.0.2.3 "] {
+        assert!(
+            jail.iter().any(|line| line.starts_with(client)),
+            "{client}: {jail:?}"
+        );
+    }
+}
+
+#[test]
 fn rotation_of_the_jail_file_is_followed_also_by_signal() {
     let mut place = Place::new();
     let running = place.start(&["--threshold", "1"]);

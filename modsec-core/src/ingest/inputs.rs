@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 
+use crate::storage_dir;
+
 /// Names of one directory that are sorted at a time: enough for every directory a person looks
 /// at, and a bound for the others.
 const SORTED: usize = 65_536;
@@ -28,16 +30,19 @@ pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>)
     {
         Ok((meta, file)) if meta.is_dir() => descend(&file, path, MAX_DEPTH, take),
         Ok((meta, file)) if meta.is_file() => take(path.to_owned(), Ok(file)),
-        Ok(_) => take(path.to_owned(), Err(not_a_file())),
+        Ok(_) => take(path.to_owned(), Err(not_a_file(FileType::Unknown))),
         Err(error) => take(path.to_owned(), Err(error)),
     }
 }
 
-fn not_a_file() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "neither a plain file nor a directory",
-    )
+fn not_a_file(kind: FileType) -> io::Error {
+    let what = match kind {
+        FileType::Symlink => {
+            "a symbolic link and was not followed; name what it leads to as an input"
+        }
+        _ => "not a plain file or directory and was not read",
+    };
+    io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}"))
 }
 
 fn descend(
@@ -68,6 +73,9 @@ fn descend(
         names.sort_unstable();
         for name in names {
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
+            if storage_dir::is_lock(&path) {
+                continue;
+            }
             let Ok(stat) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue; // gone since
             };
@@ -87,7 +95,7 @@ fn descend(
                     Err(error) => take(path, Err(error)),
                 },
                 FileType::RegularFile => take(path, open(flags)),
-                _ => take(path, Err(not_a_file())),
+                kind => take(path, Err(not_a_file(kind))),
             };
             if !go_on {
                 return false;

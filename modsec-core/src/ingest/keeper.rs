@@ -14,7 +14,7 @@ use crate::entry_hash::EntryHash;
 use crate::format::Defect;
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
 use crate::program::error_chain;
-use crate::storage_dir::{LeftAlone, ReadEntry};
+use crate::storage_dir::{LeftAlone, ReadEntry, Refusal};
 use crate::store::{self, Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
@@ -47,6 +47,8 @@ pub(super) struct Keeper {
     held: usize,
     open: usize,
     messages: u64,
+    /// Whether what stays in place was named by an earlier walk.
+    is_again: bool,
     started: Instant,
     reported: Instant,
     pub(super) tally: Tally,
@@ -79,6 +81,7 @@ impl Keeper {
             held: 0,
             open: 0,
             messages: 0,
+            is_again: false,
             started,
             reported: started,
             tally: Tally::default(),
@@ -108,6 +111,7 @@ impl Keeper {
 
     /// Returns the counts so far and starts anew.
     pub(super) fn take_tally(&mut self) -> Tally {
+        self.is_again = false;
         std::mem::take(&mut self.tally)
     }
 
@@ -320,7 +324,7 @@ impl Keeper {
                         crash_points::pass("removed");
                         self.tally.removed += 1;
                     }
-                    Err(refusal) => self.tally.left_alone.add(refusal),
+                    Err(refusal) => self.refuse(refusal),
                 }
             }
             self.done(item.dir.as_deref());
@@ -329,7 +333,7 @@ impl Keeper {
 
     fn done(&mut self, dir: Option<&OpenDir>) {
         if let Some(refusal) = dir.and_then(OpenDir::done) {
-            self.tally.left_alone.add(refusal);
+            self.refuse(refusal);
         }
     }
 
@@ -341,7 +345,7 @@ impl Keeper {
                 return;
             }
             Skipped::Refused(refusal) => {
-                self.tally.left_alone.add(refusal);
+                self.refuse(refusal);
                 return;
             }
             Skipped::Unusable(error) => {
@@ -353,7 +357,7 @@ impl Keeper {
             }
             Skipped::NoRow(NoRow::Defect(defect)) => {
                 if self.may_speak() {
-                    warn!(?path, error = %defect, "no entry, file kept");
+                    warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
                 }
                 match defect {
                     Defect::Empty => DefectReason::Empty,
@@ -372,6 +376,9 @@ impl Keeper {
 
     /// Tells whether one more message about a single file may be written.
     fn may_speak(&mut self) -> bool {
+        if self.is_again {
+            return false;
+        }
         self.messages += 1;
         if self.messages == MESSAGES + 1 {
             warn!("more files like these, counted in the summary");
@@ -379,9 +386,29 @@ impl Keeper {
         self.messages <= MESSAGES
     }
 
-    /// Counts what a walk left alone.
+    /// Counts and names what is left alone.
+    fn refuse(&mut self, refusal: Refusal) {
+        let mut left = LeftAlone::default();
+        left.add(refusal);
+        self.left_alone(left);
+    }
+
+    /// Counts and names what a walk left alone.
     pub(super) fn left_alone(&mut self, left: LeftAlone) {
+        for (kind, count, examples) in left.kinds() {
+            if self.may_speak() {
+                let reason = left.reason(kind).unwrap_or(kind);
+                warn!(count, paths = ?examples, reason, "left alone");
+            }
+        }
         self.tally.left_alone.merge(left);
+    }
+
+    /// Begins another walk over the same directory, which finds again what this one left in place:
+    /// it is counted and named once.
+    pub(super) fn walk_again(&mut self) {
+        self.is_again = true;
+        self.tally.forget_what_stays();
     }
 
     /// Returns the counts.

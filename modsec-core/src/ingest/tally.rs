@@ -77,6 +77,14 @@ impl Tally {
         self.defects.values().sum()
     }
 
+    /// Forgets what another walk will find again.
+    pub(super) fn forget_what_stays(&mut self) {
+        self.waiting = 0;
+        self.left_alone = LeftAlone::default();
+        self.defects
+            .retain(|reason, _| *reason == DefectReason::Truncated);
+    }
+
     /// Counts one defective entry.
     pub fn defect(&mut self, reason: DefectReason) {
         *self.defects.entry(reason).or_default() += 1;

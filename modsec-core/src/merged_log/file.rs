@@ -40,7 +40,37 @@ pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
             path: path.to_owned(),
         });
     }
+    if is_index(&file, meta.len()).map_err(|error| refuse(path, error))? {
+        return Err(MergedLogError::Index {
+            path: path.to_owned(),
+        });
+    }
     Ok(file)
+}
+
+/// Tells whether the last line is one of the index (`SecAuditLog` in Concurrent mode), such as
+/// `host 192.0.2.7 - - [time] "GET / HTTP/1.1" 403 0 "-" "-" id "-" /path 0 5120 md5:…`.
+fn is_index(file: &File, length: u64) -> io::Result<bool> {
+    // Twice the longest line of an index.
+    let most = length.min(8192);
+    let mut end = vec![0; usize::try_from(most).unwrap_or(0)];
+    file.read_exact_at(&mut end, length - most)?;
+    let last = end
+        .trim_ascii_end()
+        .rsplit(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let words: Vec<&[u8]> = last.split(|byte| *byte == b' ').collect();
+    Ok(match words[..] {
+        [.., path, b"0", size, md5] | [.., path, b"0", size, md5, b"L"] => {
+            path.starts_with(b"/")
+                && size.first().is_some_and(u8::is_ascii_digit)
+                && md5
+                    .strip_prefix(b"md5:")
+                    .is_some_and(|digits| digits.len() == 32)
+        }
+        _ => false,
+    })
 }
 
 /// Opens the journal, and makes it if it is missing.

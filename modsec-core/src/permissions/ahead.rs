@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, fstat, mkdirat, openat, renameat_with,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, openat, renameat_with,
     statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ use crate::watch::{Failure, Place, Refusal, Watcher, classify};
 
 /// Beginning of the names of directories being made. Fits no template, so nobody else looks.
 const TEMPORARY: &str = ".watch-dir-";
+/// Seconds after which a directory being made has been forgotten.
+const LEFTOVER_AFTER: i64 = 60;
 /// Names tried before giving up.
 const ATTEMPTS: u32 = 8;
 
@@ -104,77 +106,69 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
         .is_some_and(|name| name.starts_with(TEMPORARY))
 }
 
-/// Tells whether the directory at `path` is missing, while its parent may be used.
+/// Tells whether the directory at `path` is missing; an error says why it cannot be created.
 pub(crate) fn is_missing(
     watcher: &Watcher,
     path: &Path,
     is_allowed: impl Fn(u32) -> bool,
-) -> Outcome {
-    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
-        return Outcome::Refused(Refusal::Name);
-    };
+) -> Result<bool, Outcome> {
+    let (parent, name) = split(path)?;
     let (handle, stat) = match watcher.open_below(parent) {
-        Ok(opened) => opened,
-        // Nor can the directory be there; when it is created, the parent has been.
-        Err(Failure::Gone) => return Outcome::Done,
-        Err(failure) => return failure.into(),
+        // Without its parent it cannot be there.
+        Err(Failure::Gone) => return Ok(true),
+        opened => opened?,
     };
     if parent != Path::new("") && !is_allowed(stat.st_uid) {
-        return Outcome::Refused(Refusal::Owner);
+        return Err(Outcome::Refused(Refusal::Owner));
     }
     match statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).map_err(classify) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-            Outcome::Nothing
-        }
-        Ok(_) => Outcome::Refused(Refusal::NotADirectory),
-        Err(Failure::Gone) => Outcome::Done,
-        Err(failure) => failure.into(),
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(false),
+        Ok(_) => Err(Outcome::Refused(Refusal::NotADirectory)),
+        Err(Failure::Gone) => Ok(true),
+        Err(failure) => Err(failure.into()),
     }
 }
 
-/// Creates the directory at `path` as `wanted`; its parent exists.
+/// Creates the directory at `path` as `wanted`.
 pub(crate) fn create(watcher: &Watcher, path: &Path, wanted: Attributes) -> Outcome {
-    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
-        return Outcome::Refused(Refusal::Name);
-    };
-    let opened = watcher.open_below(parent).and_then(|(parent, _)| {
-        let (root, _) = watcher.open_below(Path::new(""))?;
-        Ok((root, parent))
-    });
-    let (root, parent) = match opened {
-        Ok(opened) => opened,
-        Err(failure) => return failure.into(),
-    };
+    match try_create(watcher, path, wanted) {
+        Ok(()) => Outcome::Done,
+        Err(outcome) => outcome,
+    }
+}
+
+fn try_create(watcher: &Watcher, path: &Path, wanted: Attributes) -> Result<(), Outcome> {
+    let (parent, name) = split(path)?;
+    let (parent, _) = watcher.open_below(parent)?;
+    let (root, _) = watcher.open_below(Path::new(""))?;
     let failed = |errno: Errno| {
+        let source = errno.into();
         Outcome::Failed(ChangeError::Create {
             path: path.to_owned(),
-            source: errno.into(),
+            source,
         })
     };
-    let temporary = match make(root.as_fd()) {
-        Ok(temporary) => temporary,
-        Err(errno) => return failed(errno),
-    };
-    let finished = finish(root.as_fd(), &temporary, path, wanted)
-        .map_err(Outcome::Failed)
-        .and_then(|()| {
-            put(root.as_fd(), &temporary, parent.as_fd(), name).map_err(|errno| {
-                match errno {
-                    // The writer was faster; what it made is looked at like any other.
-                    Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
-                    Errno::NOTDIR => Outcome::Refused(Refusal::NotADirectory),
-                    errno => failed(errno),
-                }
-            })
-        });
-    match finished {
-        Ok(()) => Outcome::Done,
-        Err(outcome) => {
-            // Refused only if a stranger has put something into its place, which then stays.
-            let _ = unlinkat(&root, &temporary, AtFlags::REMOVEDIR);
-            outcome
-        }
+    let temporary = make(root.as_fd()).map_err(failed)?;
+    let finished = finish(root.as_fd(), &temporary, path, wanted).map_err(Outcome::Failed);
+    let placed = finished.and_then(|()| {
+        put(root.as_fd(), &temporary, parent.as_fd(), name).map_err(|errno| match errno {
+            // The writer was faster; what it made is looked at like any other.
+            Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
+            Errno::NOTDIR => Outcome::Refused(Refusal::NotADirectory),
+            errno => failed(errno),
+        })
+    });
+    if placed.is_err() {
+        // Refused only if a stranger has put something into its place, which then stays.
+        let _ = unlinkat(&root, &temporary, AtFlags::REMOVEDIR);
     }
+    placed
+}
+
+fn split(path: &Path) -> Result<(&Path, &OsStr), Outcome> {
+    path.parent()
+        .zip(path.file_name())
+        .ok_or(Outcome::Refused(Refusal::Name))
 }
 
 /// Makes a directory with a name nobody can foresee, for this process alone.
@@ -231,22 +225,36 @@ fn put(
 
 /// Removes the directory at `path` if it is empty.
 pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
-    let Some((parent, name)) = path.parent().zip(path.file_name()) else {
-        return Outcome::Refused(Refusal::Name);
-    };
-    let parent = match watcher.open_below(parent) {
-        Ok((handle, _)) => handle,
-        Err(failure) => return failure.into(),
+    let opened = split(path).and_then(|(parent, name)| Ok((watcher.open_below(parent)?, name)));
+    let ((parent, _), name) = match opened {
+        Ok(opened) => opened,
+        Err(outcome) => return outcome,
     };
     match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
         Ok(()) => Outcome::Done,
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Outcome::InUse,
         Err(Errno::NOENT) => Outcome::Nothing,
         Err(Errno::NOTDIR) => Outcome::Refused(Refusal::NotADirectory),
-        Err(errno) => Outcome::Failed(ChangeError::Other {
-            path: path.to_owned(),
-            source: errno.into(),
-        }),
+        Err(errno) => {
+            let source = errno.into();
+            Outcome::Failed(ChangeError::Other {
+                path: path.to_owned(),
+                source,
+            })
+        }
+    }
+}
+
+/// Removes a directory with a temporary name, left behind by a process that was killed.
+///
+/// One just made is left to the process that is making it; only an empty one goes away.
+pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
+    let is_old = |stat: &Stat| stat.st_mtime < now - LEFTOVER_AFTER;
+    if watcher
+        .open_below(path)
+        .is_ok_and(|(_, stat)| is_old(&stat))
+    {
+        remove(watcher, path);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use chrono::{DateTime, Days, LocalResult, NaiveDateTime, NaiveTime, TimeDelta, TimeZone};
+use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 
 use crate::watch::layout;
 use crate::watch::{Place, day_name, minute_name};
@@ -13,6 +13,9 @@ const PER_USER_GRACE: TimeDelta = TimeDelta::minutes(10);
 /// The same for the flat layout, which libmodsecurity uses too: it names the directory after the
 /// beginning of a request that may last.
 const FLAT_GRACE: TimeDelta = TimeDelta::hours(2);
+
+/// Length of the name of a day; that of a minute is longer.
+const DAY_NAME: usize = 8;
 
 /// The directory of one minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,46 +60,31 @@ pub(crate) fn is_past<Tz: TimeZone>(now: &DateTime<Tz>, name: &OsStr, place: Pla
     let Some(begin) = layout::begins(name) else {
         return false;
     };
-    let is_day = begin.time() == NaiveTime::MIN && !name.as_encoded_bytes().contains(&b'-');
-    let end = if is_day {
-        begin
-            .date()
-            .checked_add_days(Days::new(1))
-            .map(|date| date.and_time(NaiveTime::MIN))
-    } else {
-        begin.checked_add_signed(TimeDelta::minutes(1))
-    };
-    // The end itself may be at a time that is skipped or repeated: begin and length are not.
-    let length = end.map_or(TimeDelta::days(1), |end| end - begin);
-    let last_begin = match now.timezone().from_local_datetime(&begin) {
-        LocalResult::Single(time) => time,
-        LocalResult::Ambiguous(one, other) => {
-            if one > other {
-                one
-            } else {
-                other
-            }
-        }
-        // A time that never was: taken as if no hour had been skipped.
-        LocalResult::None => match now
-            .timezone()
-            .from_local_datetime(&(begin - TimeDelta::hours(3)))
-        {
-            LocalResult::Single(time) | LocalResult::Ambiguous(_, time) => {
-                time + TimeDelta::hours(3)
-            }
-            LocalResult::None => return false,
-        },
-    };
     // A day with a repeated hour is longer than the calendar says.
-    let longest = if is_day {
-        length + TimeDelta::hours(2)
+    let longest = if name.len() == DAY_NAME {
+        TimeDelta::hours(26)
     } else {
-        length
+        TimeDelta::minutes(1)
     };
-    last_begin
-        .checked_add_signed(longest + grace(place))
+    last_meaning(&now.timezone(), begin)
+        .and_then(|begin| begin.checked_add_signed(longest + grace(place)))
         .is_some_and(|past| past <= *now)
+}
+
+/// Returns the last instant at which the clock on the wall shows `local`.
+fn last_meaning<Tz: TimeZone>(zone: &Tz, local: NaiveDateTime) -> Option<DateTime<Tz>> {
+    match zone.from_local_datetime(&local) {
+        LocalResult::Single(time) => Some(time),
+        LocalResult::Ambiguous(one, other) => Some(if one > other { one } else { other }),
+        // A time that was skipped: taken as if it had not been, counted from some time before.
+        LocalResult::None => {
+            let before = TimeDelta::hours(3);
+            let time = zone
+                .from_local_datetime(&local.checked_sub_signed(before)?)
+                .latest()?;
+            time.checked_add_signed(before)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use super::ahead::{self, Ahead, Outcome};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
 use super::policy::{Attributes, Policy};
-use super::refusals::Refusals;
-use super::{ChangeError, Effect, KeepError, Layout, Options, Tally};
+use super::told::Told;
+use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
 use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
 
@@ -34,10 +34,11 @@ type Observer<'a> = &'a mut dyn FnMut(&Change);
 #[derive(Debug)]
 pub struct Keeper {
     options: Options,
+    effect: Effect,
     watcher: Watcher,
     tally: Tally,
-    refusals: Refusals,
-    failures: Refusals,
+    refusals: Told,
+    failures: Told,
     /// Users outside of the group who own flat directories, told once each.
     outsiders: BTreeSet<u32>,
     seen: Seen,
@@ -51,6 +52,13 @@ pub struct Keeper {
 struct Seen {
     flat: bool,
     per_user: bool,
+}
+
+/// Whether changes are made or only reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Real,
+    DryRun,
 }
 
 /// What a [`Keeper`] does beyond correcting.
@@ -84,9 +92,10 @@ impl Keeper {
         Ok(Self {
             watcher: Watcher::new(&options.storage_dir, watched)?,
             options,
+            effect: Effect::Real,
             tally: Tally::default(),
-            refusals: Refusals::default(),
-            failures: Refusals::default(),
+            refusals: Told::default(),
+            failures: Told::default(),
             outsiders: BTreeSet::new(),
             seen: Seen::default(),
             planned: None,
@@ -106,13 +115,23 @@ impl Keeper {
         Ok(self.tally)
     }
 
+    /// Reports what [`Keeper::once`] would do, without doing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keeper::once`].
+    pub fn rehearse_once(mut self, each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
+        self.effect = Effect::DryRun;
+        self.once(each)
+    }
+
     /// Reports what [`Keeper::run`] would do at this moment, without doing it.
     ///
     /// # Errors
     ///
     /// As [`Keeper::once`].
     pub fn rehearse(mut self, mut each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
-        self.options.effect = Effect::DryRun;
+        self.effect = Effect::DryRun;
         self.pass(Task::Everything, &mut each)?;
         self.plan();
         while let Some(next) = self.ahead.pop_front() {
@@ -290,14 +309,14 @@ impl Keeper {
             place,
             handle,
         } = directory;
-        if self.options.effect == Effect::Real
+        if self.effect == Effect::Real
             && let Err(error) = apply(handle.as_fd(), path, from, to)
         {
             return self.failed(&error);
         }
         self.tally.corrected += 1;
         self.is_used(*place);
-        if self.options.effect == Effect::Real {
+        if self.effect == Effect::Real {
             info!(?path, %from, %to, "directory corrected");
         }
         each(&Change {
@@ -321,7 +340,7 @@ impl Keeper {
         if !is_past {
             return;
         }
-        let outcome = match self.options.effect {
+        let outcome = match self.effect {
             Effect::DryRun if ahead::is_empty(handle.as_fd()) => Outcome::Done,
             Effect::DryRun => Outcome::InUse,
             Effect::Real => ahead::remove(&self.watcher, path),
@@ -343,10 +362,13 @@ impl Keeper {
         let Ahead { path, place, uid } = next;
         let policy = &self.options.policy;
         let wanted = policy.created(*place, *uid);
-        let mut outcome = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
-        if matches!(outcome, Outcome::Done) && self.options.effect == Effect::Real {
-            outcome = ahead::create(&self.watcher, path, wanted);
-        }
+        let missing = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
+        let outcome = match (missing, self.effect) {
+            (Ok(false), _) => return,
+            (Ok(true), Effect::DryRun) => Outcome::Done,
+            (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted),
+            (Err(outcome), _) => outcome,
+        };
         if self.settle(path, outcome) {
             self.tally.created += 1;
             // A line per minute and user would be all that the log consists of.
@@ -375,9 +397,8 @@ impl Keeper {
 
     fn ignored(&mut self, path: &Path, refusal: Refusal) {
         if ahead::is_temporary(path) {
-            // Left behind by a process that was killed. Only an empty directory goes away.
-            if self.options.effect == Effect::Real {
-                ahead::remove(&self.watcher, path);
+            if self.effect == Effect::Real {
+                ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
             }
             return;
         }
@@ -385,12 +406,14 @@ impl Keeper {
             Refusal::Name => self.tally.unknown += 1,
             _ => self.tally.refused += 1,
         }
-        self.refusals.log(path, &refusal);
+        if self.refusals.is_new(path) {
+            warn!(?path, reason = %refusal, "left alone");
+        }
     }
 
     fn failed(&mut self, error: &ChangeError) {
         self.tally.failed += 1;
-        if self.failures.is_new(PathBuf::from(error.to_string())) {
+        if self.failures.is_new(error.to_string()) {
             error!(error = %error_chain(error), "directory not handled");
         }
     }
@@ -426,7 +449,10 @@ impl Keeper {
         } = &self.options;
         let Seen { flat, per_user } = self.seen;
         let (flat, per_user) = match layout {
-            Layout::Auto => (flat || !per_user, per_user || !flat),
+            Layout::Auto => (
+                flat || !per_user,
+                per_user || !flat || policy.site_users_named,
+            ),
             Layout::Flat => (true, false),
             Layout::PerUser => (false, true),
         };
@@ -449,5 +475,14 @@ impl Keeper {
             self.outsiders.clear();
             self.watcher.rescan();
         }
+    }
+
+    /// Handles what there is to handle, or loses all events first; for tests.
+    #[cfg(test)]
+    pub(crate) fn step(&mut self, lose: bool) {
+        if lose {
+            self.watcher.lose_events();
+        }
+        while self.drain(&mut None::<fn()>, &mut |_| {}).unwrap() {}
     }
 }

@@ -68,6 +68,7 @@ impl Names {
             group,
             members: members.iter().map(|user| user.uid).collect(),
             site_users: site_users.into_iter().map(site_user).collect(),
+            site_users_named: self.site_users.is_some(),
             allow_uid_min: self.allow_uid_min,
         })
     }
@@ -95,6 +96,9 @@ pub struct Policy {
     pub members: BTreeSet<u32>,
     /// Users whose `USER` directories are created.
     pub site_users: Vec<SiteUser>,
+    /// Whether the administrator has named them; their directories are then created in a tree of
+    /// the flat layout too.
+    pub site_users_named: bool,
     /// Lowest number of a user whose directories are touched, besides owner and site users.
     pub allow_uid_min: u32,
 }
@@ -184,7 +188,9 @@ impl Policy {
     ///
     /// As in the kernel, the first class that fits decides, even if a later one allows more.
     fn still_writes(&self, uid: u32) -> bool {
-        let bits = if uid == self.owner {
+        let bits = if uid == 0 {
+            return true;
+        } else if uid == self.owner {
             OWNER_ENTERS_AND_WRITES
         } else if self.members.contains(&uid) {
             GROUP_ENTERS_AND_WRITES
@@ -244,6 +250,7 @@ mod tests {
                 name: "site1".to_owned(),
                 uid: 900,
             }],
+            site_users_named: true,
             allow_uid_min: 1000,
         }
     }
@@ -304,6 +311,8 @@ mod tests {
                 attributes(0o755, 1001, 1001),
                 attributes(0o757, 1001, 700),
             ),
+            // Root can always write.
+            (0o770, attributes(0o755, 0, 0), attributes(0o770, 48, 700)),
             // Not in the group, but everybody may write.
             (
                 0o777,

@@ -128,9 +128,19 @@ pub(super) mod testing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
     use super::testing::entry;
     use super::*;
     use crate::recidive::LedgerOptions;
+
+    static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
+        let line = r"\A[0-9a-f:.]+(/[0-9]+)? - \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n\z";
+        Regex::new(line).unwrap()
+    });
 
     fn counter() -> Counter {
         Counter {
@@ -221,6 +231,40 @@ mod tests {
             let entry = entry(peer, headers, body, status);
             let got = reported(&entry);
             assert_eq!(got.as_deref(), want, "{entry}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_only_an_address_and_a_time_go_out(
+            peer in prop_oneof![
+                Just("127.0.0.1".to_owned()),
+                any::<[u8; 4]>().prop_map(|octets| IpAddr::from(octets).to_string()),
+                any::<[u8; 16]>().prop_map(|octets| IpAddr::from(octets).to_string()),
+                "[0-9a-f:./%\\[\\] x]{0,40}",
+            ],
+            name in "([Xx]-[Rr]eal-[Ii][Pp]|X-Forwarded-For|[A-Z]{0,9})",
+            value in "([0-9a-f:., /$()]{0,30}|.{0,60})",
+            body in "(.|\\n|--3fa0c41b-[A-Z]--|HTTP/1.1 403|X-Real-IP: 1.2.3.4){0,20}",
+            forwarded in any::<bool>(),
+        ) {
+            let entry = entry(&peer, &format!("{name}: {value}\n"), &body, "403 Forbidden");
+            let mut counter = counter();
+            if forwarded {
+                counter.proxies.header = crate::record::ClientHeader::ForwardedFor;
+            }
+            if let Some(offender) = counter.entry(entry.as_bytes(), 0) {
+                let line = crate::ban::jail_line(offender.network, offender.at);
+                prop_assert!(GRAMMAR.is_match(&line), "{:?}", line);
+                let options = counter.ledger.options();
+                let peer = crate::record::parse_ip(peer.trim().as_bytes());
+                let named = value
+                    .split([',', ' '])
+                    .filter_map(|word| crate::record::parse_ip(word.trim().as_bytes()))
+                    .map(|ip| options.network(ip));
+                let mut right = peer.map(|ip| options.network(ip)).into_iter().chain(named);
+                prop_assert!(right.any(|network| network == offender.network), "{:?}", line);
+            }
         }
     }
 

@@ -2,10 +2,15 @@
 //!
 //! Entries stand one after the other, each closed by part Z of its own boundary. A body may hold
 //! such a line too, so an entry ends there only if the next thing is part A of another entry, or
-//! the end of the file. What cannot be cut for certain is left out, not guessed at.
+//! the end of the file, and if it does not lie within the body by the request's own
+//! `Content-Length`. What cannot be cut for certain is left out, not guessed at.
+//!
+//! A client who knows the boundary in advance and sends his body in chunks, without its length,
+//! can still make it look like several entries.
 
 use memchr::memmem;
 
+use crate::format;
 use crate::format::native::Boundary;
 
 /// Bytes of one entry that are kept; of a larger one nothing is counted.
@@ -153,14 +158,42 @@ impl Pieces {
             let rest = &self.buffer[end..];
             let blank = rest.iter().take_while(|&&byte| byte == b'\n').count();
             let next = &rest[blank..];
-            match part_a(next) {
-                Found::At(_) => return Found::At(end),
-                Found::Undecided(_) if at_end && next.is_empty() => return Found::At(end),
+            let ends = match part_a(next) {
+                Found::At(_) => true,
+                Found::Undecided(_) if at_end && next.is_empty() => true,
                 Found::Undecided(_) => return Found::Undecided(place),
-                Found::Nowhere => {}
+                Found::Nowhere => false,
+            };
+            if ends {
+                match self.is_in_body(boundary, end) {
+                    Some(true) => {}
+                    None if !at_end => return Found::Undecided(place),
+                    _ => return Found::At(end),
+                }
             }
         }
         Found::Nowhere
+    }
+
+    /// Tells whether `end` lies within the body: by its length the body goes on behind it, and
+    /// there, where it ends, a part begins. `None` if those bytes are not here yet.
+    fn is_in_body(&self, boundary: Boundary, end: usize) -> Option<bool> {
+        let piece = self.buffer.get(self.used..end).unwrap_or_default();
+        let body = format!("\n{}\n", boundary.line('C'));
+        // The first one is the engine's: nothing before it can hold a delimiter.
+        let Some(start) = memmem::find(piece, body.as_bytes()) else {
+            return Some(false);
+        };
+        let Some(len) = body_len(piece).filter(|len| *len < MAX_KEPT / 2) else {
+            return Some(false);
+        };
+        let body_end = self.used + start + body.len() + len;
+        if self.skipping.is_some() || body_end < end {
+            return Some(false);
+        }
+        let next_part = format!("\n--{boundary}-");
+        let behind = self.buffer.get(body_end..body_end + next_part.len())?;
+        Some(behind == next_part.as_bytes())
     }
 
     fn skip_if_too_large(&mut self, boundary: Boundary) {
@@ -178,6 +211,13 @@ impl Pieces {
         })
         .filter(|skipping| skipping.skipped < MAX_SKIPPED);
     }
+}
+
+/// Returns the `Content-Length` of the request, in part B.
+fn body_len(entry: &[u8]) -> Option<usize> {
+    let record = format::decode(entry).ok()?;
+    let len = record.request.header("Content-Length")?.to_str()?;
+    len.trim().parse().ok()
 }
 
 /// Tells whether `bytes` start with the line that opens an entry.
@@ -229,6 +269,31 @@ mod tests {
             let (entries, left_out) = cut(&log, step);
             assert_eq!(entries, [&*one, &two, &three, &one], "step {step}");
             assert_eq!(left_out, 0, "step {step}");
+        }
+    }
+
+    #[test]
+    fn forged_entries_in_a_body_stay_in_it() {
+        let forged = entry("22222222", "forged");
+        let body = format!("x\n--11111111-Z--\n\n{forged}\n{forged}");
+        for (length, want) in [
+            (format!("Content-Length: {}\n", body.len()), 2),
+            (format!("content-length: {}\n", body.len()), 2),
+            // Longer than what was logged, as when the engine cut the body: nothing to go by.
+            (format!("Content-Length: {}\n", body.len() + 1000), 4),
+            (String::new(), 4),
+        ] {
+            let attacker = format!(
+                "--11111111-A--\n[x]\n--11111111-B--\nPOST / HTTP/1.1\n{length}\n\
+                 --11111111-C--\n{body}\n--11111111-F--\nHTTP/1.1 200\n\n--11111111-Z--\n"
+            );
+            let log = format!("{attacker}\n{}", entry("33333333", "next"));
+            for step in [1, 10, 100, 10_000] {
+                let (entries, _) = cut(&log, step);
+                let whole = entries.first() == Some(&attacker);
+                assert_eq!(whole, want == 2, "{length} step {step}");
+                assert!(entries.len() <= want, "{length} step {step}: {entries:?}");
+            }
         }
     }
 

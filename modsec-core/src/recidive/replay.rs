@@ -1,5 +1,7 @@
 //! What would have happened: history through the ledger, without a jail.
 
+mod detail;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
@@ -12,6 +14,7 @@ use ipnet::IpNet;
 use rustix::fs::{Dir, FileType};
 use serde::Serialize;
 
+use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::attack::Attacks;
 use super::index_line::IndexLine;
 use super::pieces::Pieces;
@@ -19,19 +22,13 @@ use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
-use crate::record::{Record, TrustedProxies, network_text};
+use crate::record::{Record, TrustedProxies};
 
 /// Attacks that are put into the order of their times before they count. History that is not
 /// further out of order than that is replayed exactly; about 300 bytes each.
 const MAX_WAITING: usize = 1 << 18;
 /// Clients of which rules and URIs are kept.
 const MAX_DETAILS: usize = 1 << 16;
-/// Rules, and URIs, kept of one client; further ones are counted as others.
-const MAX_KINDS: usize = 16;
-/// Characters kept of a rule id or URI.
-const MAX_TEXT: usize = 120;
-/// Report times kept of one client.
-const MAX_TIMES: usize = 64;
 /// Directories in directories that are entered.
 const MAX_DEPTH: usize = 8;
 /// Bytes of a log read at a time.
@@ -142,34 +139,6 @@ pub fn replay(options: &ReplayOptions, paths: &[PathBuf]) -> Result<ReplayReport
         })?;
     }
     Ok(replay.finish())
-}
-
-/// An attack that waits for earlier ones.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Attack {
-    at: DateTime<Utc>,
-    arrival: u64,
-    client: IpAddr,
-    rules: Vec<String>,
-    uri: Option<String>,
-}
-
-/// What is known of a client's attacks.
-#[derive(Debug)]
-struct Detail {
-    attacks: u64,
-    first: DateTime<Utc>,
-    last: DateTime<Utc>,
-    reports: u64,
-    reported_at: Vec<DateTime<Utc>>,
-    rules: Kinds,
-    uris: Kinds,
-}
-
-#[derive(Debug, Default)]
-struct Kinds {
-    counted: Vec<Tallied>,
-    others: u64,
 }
 
 struct Replay<'o> {
@@ -349,21 +318,11 @@ impl Replay<'_> {
             return;
         }
         let network = self.options.ledger.network(attack.client);
-        let detail = self.details.entry(network).or_insert_with(|| Detail {
-            attacks: 0,
-            first: attack.at,
-            last: attack.at,
-            reports: 0,
-            reported_at: Vec::new(),
-            rules: Kinds::default(),
-            uris: Kinds::default(),
-        });
+        let new = || Detail::new(attack.at);
+        let detail = self.details.entry(network).or_insert_with(new);
         detail.add(attack);
         if offender.is_some() {
-            detail.reports += 1;
-            if detail.reported_at.len() < MAX_TIMES {
-                detail.reported_at.push(attack.at);
-            }
+            detail.report(attack.at);
         }
         if self.details.len() > MAX_DETAILS {
             self.drop_details(attack.at);
@@ -409,68 +368,6 @@ impl Replay<'_> {
             .sort_by(|a, b| (b.attacks, &a.client).cmp(&(a.attacks, &b.client)));
         report
     }
-}
-
-impl Detail {
-    fn add(&mut self, attack: &Attack) {
-        self.attacks += 1;
-        self.first = self.first.min(attack.at);
-        self.last = self.last.max(attack.at);
-        attack.rules.iter().for_each(|rule| self.rules.add(rule));
-        attack.uri.iter().for_each(|uri| self.uris.add(uri));
-    }
-
-    fn offender(self, client: IpNet) -> ReplayedOffender {
-        ReplayedOffender {
-            client: network_text(client),
-            attacks: self.attacks,
-            first: self.first,
-            last: self.last,
-            reports: self.reports,
-            reported_at: self.reported_at,
-            rules: self.rules.tallied(),
-            uris: self.uris.tallied(),
-        }
-    }
-}
-
-impl Kinds {
-    fn add(&mut self, what: &str) {
-        if let Some(tallied) = self.counted.iter_mut().find(|tallied| tallied.what == what) {
-            tallied.count += 1;
-        } else if self.counted.len() < MAX_KINDS {
-            self.counted.push(Tallied {
-                what: what.to_owned(),
-                count: 1,
-            });
-        } else {
-            self.others += 1;
-        }
-    }
-
-    fn tallied(mut self) -> Vec<Tallied> {
-        self.counted.sort_by_key(|tallied| Reverse(tallied.count));
-        if self.others > 0 {
-            self.counted.push(Tallied {
-                what: "…".to_owned(),
-                count: self.others,
-            });
-        }
-        self.counted
-    }
-}
-
-/// Makes a stranger's text fit for a terminal.
-fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars().take(MAX_TEXT) {
-        if char.is_control() {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
 }
 
 fn list(tree: &Tree, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
@@ -578,11 +475,5 @@ mod tests {
         assert_eq!((report.entries, report.defects), (2, 1));
         fs::remove_file(&path).unwrap();
         assert!(replay(&options(2), &[path]).is_err());
-    }
-
-    #[test]
-    fn strangers_text_is_fit_for_a_terminal() {
-        assert_eq!(shown("/\u{1b}[31m\n"), "/\\u{1b}[31m\\n");
-        assert_eq!(shown(&"x".repeat(500)).len(), MAX_TEXT);
     }
 }

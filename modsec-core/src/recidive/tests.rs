@@ -159,6 +159,7 @@ fn clients_are_counted_by_network() {
     let mut ledger = ledger(2, 600);
     for (first, second, want) in [
         ("192.0.2.1", "192.0.2.2", None),
+        ("::1", "::1", Some("::1/128")),
         (
             "198.51.100.7",
             "::ffff:198.51.100.7",
@@ -235,8 +236,11 @@ fn options_out_of_range_are_refused() {
             |o| o.find_time = Duration::ZERO,
             "find time 0 s is not between",
         ),
-        (|o| o.ipv4_prefix = 33, "an IPv4 prefix of 33 bits"),
-        (|o| o.ipv6_prefix = 129, "an IPv6 prefix of 129 bits"),
+        (
+            |o| o.ipv4_prefix = 33,
+            "an IPv4 prefix of 33 bits is not between 8 and 32",
+        ),
+        (|o| o.ipv6_prefix = 129, "an IPv6 prefix of 129 bits is not"),
         (
             |o| o.max_clients = 0,
             "a table of 0 clients is not possible",

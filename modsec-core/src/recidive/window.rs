@@ -33,7 +33,7 @@ impl Window {
         self.grow(limit);
         self.times.insert(place, at);
         if let Some(first) = self.due(place, limit) {
-            return self.times.drain(first..first + limit.threshold).last();
+            return self.times.drain(first..first + limit.threshold).next_back();
         }
         if self.times.len() > capacity(limit.threshold) {
             self.drop_farthest(at);

@@ -27,7 +27,7 @@ use super::dir::Dir;
 /// Name of the private directory.
 pub(crate) const PRIVATE: &str = ".modsec-parser";
 /// Name of the lock file in it.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 

@@ -152,6 +152,8 @@ const EXAMPLES: usize = 3;
 #[derive(Debug, Clone, Default)]
 pub struct LeftAlone {
     kinds: BTreeMap<&'static str, (u64, Vec<PathBuf>)>,
+    /// What is wrong with the first of each kind, and what to do.
+    reasons: BTreeMap<&'static str, String>,
 }
 
 impl LeftAlone {
@@ -160,7 +162,11 @@ impl LeftAlone {
         if matches!(refusal.reason, Reason::Vanished) {
             return;
         }
-        let (count, examples) = self.kinds.entry(refusal.reason.label()).or_default();
+        let label = refusal.reason.label();
+        self.reasons
+            .entry(label)
+            .or_insert_with(|| refusal.reason.to_string());
+        let (count, examples) = self.kinds.entry(label).or_default();
         *count += 1;
         if examples.len() < EXAMPLES {
             examples.push(refusal.path);
@@ -175,6 +181,14 @@ impl LeftAlone {
             let room = EXAMPLES - examples.len();
             examples.extend(paths.into_iter().take(room));
         }
+        for (label, reason) in other.reasons {
+            self.reasons.entry(label).or_insert(reason);
+        }
+    }
+
+    /// Returns what is wrong with those of the kind called `label`, and what to do.
+    pub fn reason(&self, label: &str) -> Option<&str> {
+        self.reasons.get(label).map(String::as_str)
     }
 
     /// Returns for each kind its label (see [`Reason::label`]), the number, and a few paths.
@@ -217,6 +231,7 @@ mod tests {
         assert_eq!(kinds.len(), 1);
         assert_eq!((kinds[0].0, kinds[0].1), ("symbolic link", 1000));
         assert_eq!(kinds[0].2.len(), EXAMPLES);
+        assert!(left.reason("symbolic link").unwrap().ends_with("remove it"));
         assert_eq!(left.total(), 1000);
     }
 

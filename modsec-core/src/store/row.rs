@@ -75,7 +75,7 @@ pub struct Row {
     pub sensor: Option<String>,
     /// `account`.
     pub account: Option<String>,
-    /// `client_ip`: the address behind a trusted proxy.
+    /// `client_ip`: who sent the request, also behind a trusted proxy.
     pub client_ip: Option<IpAddr>,
     /// `status_line`.
     pub status_line: Option<String>,

@@ -13,7 +13,10 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params,
+    params_from_iter,
+};
 use tokio::sync::oneshot;
 
 pub(super) use self::open::open;
@@ -152,7 +155,7 @@ impl Database {
         }
     }
 
-    /// Commits the batch if no row is refused.
+    /// Commits the batch if no row is refused, or else rolls back.
     fn try_insert(
         &mut self,
         batch: &Batch,
@@ -162,9 +165,14 @@ impl Database {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut inserts = Inserts {
+            connection: &transaction,
+            log: transaction.prepare_cached(&self.insert_log)?,
+            rule: transaction.prepare_cached(&self.insert_rule)?,
+        };
         let mut inserted = Inserted::default();
         for row in &batch.rows {
-            match insert_row(&transaction, &self.insert_log, &self.insert_rule, row) {
+            match inserts.insert(row) {
                 Ok(true) => inserted.stored += 1,
                 Ok(false) => inserted.known += 1,
                 Err(error) if is_refusal(&error) => refused.push(Refused {
@@ -174,11 +182,15 @@ impl Database {
                 }),
                 Err(error) => return Err(error),
             }
+            // Somebody's trigger said `raise(rollback)`: what followed would be kept row by row.
+            if transaction.is_autocommit() {
+                return Ok(inserted);
+            }
         }
         if !refused.is_empty() {
-            transaction.rollback()?;
             return Ok(inserted);
         }
+        drop(inserts);
         if let Some(journal) = &batch.journal {
             transaction
                 .prepare_cached(
@@ -205,26 +217,27 @@ impl Database {
     }
 }
 
-/// Returns whether the row is new.
-fn insert_row(
-    connection: &Connection,
-    insert_log: &str,
-    insert_rule: &str,
-    row: &Row,
-) -> rusqlite::Result<bool> {
-    let mut log = connection.prepare_cached(insert_log)?;
-    if log.execute(rusqlite::params_from_iter(row.values()))? == 0 {
-        return Ok(false);
+/// The statements of one transaction.
+struct Inserts<'t> {
+    connection: &'t Connection,
+    log: CachedStatement<'t>,
+    rule: CachedStatement<'t>,
+}
+
+impl Inserts<'_> {
+    /// Returns whether the row is new.
+    fn insert(&mut self, row: &Row) -> rusqlite::Result<bool> {
+        if self.log.execute(params_from_iter(row.values()))? == 0 {
+            return Ok(false);
+        }
+        let id = self.connection.last_insert_rowid();
+        for (position, rule) in (0i64..).zip(&row.rule_matches) {
+            let key = [Value::Int(id), Value::Int(position)];
+            self.rule
+                .execute(params_from_iter(key.into_iter().chain(rule.values())))?;
+        }
+        Ok(true)
     }
-    let id = connection.last_insert_rowid();
-    let mut insert = connection.prepare_cached(insert_rule)?;
-    for (position, rule) in (0i64..).zip(&row.rule_matches) {
-        let key = [Value::Int(id), Value::Int(position)];
-        insert.execute(rusqlite::params_from_iter(
-            key.into_iter().chain(rule.values()),
-        ))?;
-    }
-    Ok(true)
 }
 
 fn placeholders(count: usize) -> String {

@@ -28,8 +28,9 @@ const LOOK_FOR_EVERY: Duration = Duration::from_millis(100);
 const RETIRE_EVERY: Duration = Duration::from_secs(60);
 /// How often to try again to watch what could not be watched.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
-/// After so many events in a row the walks get a turn, so that a flood cannot hold them up.
-const PATIENCE_OF_WALKS: u32 = 64;
+/// After so many events in a row the walks and the clock get a turn, so that a flood cannot hold
+/// them up.
+const PATIENCE_OF_OTHERS: u32 = 64;
 
 #[derive(Debug)]
 struct Raw {
@@ -119,16 +120,17 @@ impl Engine {
             if let Some(event) = self.out.pop_front() {
                 return Ok(Some(event));
             }
-            if Instant::now() >= self.look_at {
-                self.look();
-                continue;
-            }
             if self.raw.is_empty() {
                 self.read()?;
             }
             self.turn = self.turn.wrapping_add(1);
-            let walks_turn = self.turn.is_multiple_of(PATIENCE_OF_WALKS);
-            if walks_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
+            let others_turn = self.turn.is_multiple_of(PATIENCE_OF_OTHERS);
+            // After the events: somebody waits for what they bring about.
+            if (others_turn || self.raw.is_empty()) && Instant::now() >= self.look_at {
+                self.look();
+                continue;
+            }
+            if others_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
                 continue;
             }
             if let Some(raw) = self.raw.pop_front() {
@@ -240,6 +242,7 @@ impl Engine {
             mask.contains(EventMask::MOVED_FROM),
         ) {
             (true, true) => self.give_up(&path),
+            (true, false) if mask.contains(EventMask::ATTRIB) => self.attributes_changed(&path),
             (true, false) => self.found_directory(path, Source::Fresh),
             (false, true) => {}
             (false, false) if place.is_minute() => self.out.push_back(Event::File(path)),
@@ -327,15 +330,7 @@ impl Engine {
     }
 
     fn watch(&mut self, path: &Path, place: Place, handle: &OwnedFd, stat: &Stat) {
-        let mask = if place.is_minute() {
-            WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO
-        } else {
-            WatchMask::CREATE
-                | WatchMask::MOVED_TO
-                | WatchMask::MOVED_FROM
-                | WatchMask::DELETE_SELF
-                | WatchMask::MOVE_SELF
-        } | WatchMask::ONLYDIR;
+        let mask = WatchMask::ONLYDIR | self.mask(place);
         // By way of the held descriptor, so that it is this directory whatever is at its path now.
         let held = format!("/proc/self/fd/{}", handle.as_raw_fd());
         match self.inotify.watches().add(held, mask) {
@@ -353,6 +348,23 @@ impl Engine {
                 debug!(?path, %error, "directory not watched");
                 self.limited();
             }
+        }
+    }
+
+    fn mask(&self, place: Place) -> WatchMask {
+        if place.is_minute() {
+            return WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO;
+        }
+        let mask = WatchMask::CREATE
+            | WatchMask::MOVED_TO
+            | WatchMask::MOVED_FROM
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF;
+        // Whoever looks after directories wants to know when somebody else changes one.
+        if self.options.directories {
+            mask | WatchMask::ATTRIB
+        } else {
+            mask
         }
     }
 
@@ -385,24 +397,34 @@ impl Engine {
         let Some(place) = Place::of(&path) else {
             return self.refuse(path, Refusal::Name);
         };
-        if self.options.directories {
-            let Some((handle, _)) = self.opened(&path) else {
-                return;
-            };
-            let directory = Directory {
-                path: path.clone(),
-                place,
-                handle,
-            };
-            self.out.push_back(Event::Directory(directory));
-        }
         // Reported first, watched and listed when the caller comes back: who waits for the
         // directory to become usable waits for the least possible time.
+        self.report(&path, place);
         if !place.is_minute() || self.options.files != Files::None {
             match source {
                 Source::Fresh => self.fresh.add(path),
                 Source::Sweep => self.sweep.add(path),
             }
+        }
+    }
+
+    fn report(&mut self, path: &Path, place: Place) {
+        if self.options.directories
+            && let Some((handle, _)) = self.opened(path)
+        {
+            let path = path.to_owned();
+            self.out.push_back(Event::Directory(Directory {
+                path,
+                place,
+                handle,
+            }));
+        }
+    }
+
+    /// Looks again at a directory that is known, or about to be: its mode or owner has changed.
+    fn attributes_changed(&mut self, path: &Path) {
+        if let Some(place) = Place::of(path) {
+            self.report(path, place);
         }
     }
 

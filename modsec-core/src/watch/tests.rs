@@ -168,6 +168,18 @@ fn files_that_were_there_are_reported_only_on_demand() {
 }
 
 #[test]
+fn a_change_of_mode_is_reported() {
+    let (mut tree, _) = Tree::watch(directories(), |root| {
+        fs::create_dir_all(root.join("site1/20200101")).unwrap();
+    });
+    for path in ["site1", "site1/20200101"] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(tree.root().join(path), mode).unwrap();
+        assert_eq!(reported(&[tree.next()]), [path]);
+    }
+}
+
+#[test]
 fn after_an_overflow_everything_is_reported_again() {
     let (mut tree, _) = Tree::watch(directories(), |_| {});
     fs::create_dir_all(tree.root().join("site1/20200101")).unwrap();

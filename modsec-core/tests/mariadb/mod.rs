@@ -10,8 +10,10 @@
 //! ```
 
 mod failures;
+mod galera;
 mod lost_commit;
 mod server;
+mod tls;
 mod upgrade;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -13,7 +13,7 @@ use mysql_async::{Conn, Opts};
 /// Runs the server until standard input ends, which it does when the test's process ends in
 /// whatever way, and then removes the data unless told to keep them.
 const KEEPER: &str = r#"
-    trap "" INT
+    trap "" HUP INT TERM
     dir=$1; shift
     "$@" > "$dir/log" 2>&1 < /dev/null &
     pid=$!
@@ -36,7 +36,10 @@ impl Server {
     /// Starts a server with additional arguments. `None`, and a message, if there is none.
     pub(crate) async fn start(arguments: &[&str]) -> Option<Server> {
         if which("mariadbd").is_none() || which("mariadb-install-db").is_none() {
-            eprintln!("skipped: the package mariadb-server is not installed");
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: the package mariadb-server is not installed, run `make test` as root"
+            );
             return None;
         }
         let dir = tempfile::Builder::new()
@@ -44,7 +47,6 @@ impl Server {
             .tempdir()
             .unwrap()
             .keep();
-        install(&dir);
         let mut server = Server {
             dir,
             port: free_port(),
@@ -54,11 +56,12 @@ impl Server {
                 .collect(),
             keeper: None,
         };
+        install(&server.dir);
         server.run().await;
         server
             .admin()
             .await
-            .query_drop("create user modsec identified by 'secret'")
+            .query_drop("create user if not exists modsec identified by 'secret'")
             .await
             .unwrap();
         server
@@ -80,13 +83,14 @@ impl Server {
             .arg(program)
             .args([
                 "--no-defaults",
-                "--user=root",
+                "--user=mysql",
                 "--bind-address=127.0.0.1",
                 "--innodb-flush-log-at-trx-commit=1",
                 "--innodb-buffer-pool-size=256M",
                 "--skip-name-resolve",
             ]);
         keeper.arg(format!("--datadir={}", self.dir.join("data").display()));
+        keeper.arg(format!("--tmpdir={}", self.dir.display()));
         keeper.arg(format!("--socket={}", self.socket().display()));
         keeper.arg(format!("--pid-file={}", self.dir.join("pid").display()));
         keeper
@@ -94,15 +98,23 @@ impl Server {
             .args(&self.arguments);
         self.keeper = Some(keeper.stdin(Stdio::piped()).spawn().unwrap());
         let since = Instant::now();
-        while let Err(error) = Conn::new(self.admin_opts()).await {
-            let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-            assert!(
-                since.elapsed() < START_LIMIT,
-                "no server: {error}\n{}",
-                log()
-            );
+        while let Err(error) = self.ready().await {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            let ended = ["[ERROR] Aborting", ": Terminated."]
+                .iter()
+                .any(|word| log.contains(word));
+            let hopeless = ended || since.elapsed() > START_LIMIT;
+            assert!(!hopeless, "no server: {error}\n{log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Answers only once a node of a cluster has joined.
+    async fn ready(&self) -> Result<(), mysql_async::Error> {
+        Conn::new(self.admin_opts())
+            .await?
+            .query_drop("select 1 from mysql.user limit 1")
+            .await
     }
 
     /// Kills the server like a power failure, and keeps its data.
@@ -164,10 +176,17 @@ pub(crate) fn shared_url() -> Option<String> {
 }
 
 fn install(dir: &Path) {
+    // The server does not run as root; whoever is not root runs it as himself.
+    let _ = Command::new("chown")
+        .arg("mysql:")
+        .arg(dir)
+        .stderr(Stdio::null())
+        .status();
     let output = Command::new("mariadb-install-db")
-        .args(["--no-defaults", "--user=root", "--skip-test-db"])
+        .args(["--no-defaults", "--user=mysql", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
         .arg(format!("--datadir={}", dir.join("data").display()))
+        .arg(format!("--tmpdir={}", dir.display()))
         .output()
         .unwrap();
     assert!(
@@ -177,7 +196,7 @@ fn install(dir: &Path) {
     );
 }
 
-fn which(program: &str) -> Option<PathBuf> {
+pub(super) fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Servers are often where only root's PATH looks.
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
@@ -185,7 +204,7 @@ fn which(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

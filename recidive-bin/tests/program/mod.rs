@@ -1,5 +1,11 @@
 //! The real program in its own directory.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses another part of this module"
+)]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;

@@ -1,6 +1,6 @@
 //! Opening the file, and bringing its tables up to date.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{Database, SqliteStore, Work, store_error};
@@ -91,7 +91,9 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
 fn connect(name: String, path: &Path) -> Result<Database, StoreError> {
     create(&name, path)?;
     let failed = |error| store_error(&name, "cannot open the database", error);
-    let mut connection = Connection::open(path).map_err(failed)?;
+    // Without the flag for URIs: a file may be called `file:x?mode=memory`.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
         return Err(StoreError::Configuration {
@@ -109,29 +111,36 @@ fn connect(name: String, path: &Path) -> Result<Database, StoreError> {
 /// Makes the file if there is none. Entries have session cookies and passwords in them, so others
 /// may not read it; the group may, which is how a dashboard gets its access.
 fn create(name: &str, path: &Path) -> Result<(), StoreError> {
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path);
-    match made {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => {
-            let problem = match error.kind() {
-                io::ErrorKind::NotFound => "the file's directory does not exist; make it",
-                io::ErrorKind::PermissionDenied => {
-                    "may not make the file; let this account write to its directory"
-                }
-                _ => "cannot make the file",
-            };
+    let problem = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "the file's directory does not exist; make it",
+        io::ErrorKind::PermissionDenied => {
+            "may not make the file; let this account write to its directory"
+        }
+        _ => "cannot make the file",
+    };
+    match create_durably(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(StoreError::Configuration {
                 store: name.to_owned(),
-                problem: problem.to_owned(),
+                problem: problem(&error).to_owned(),
                 source: Some(error.into()),
             })
         }
+        _ => Ok(()),
     }
+}
+
+fn create_durably(path: &Path) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path)?;
+    // The name of a new file is on the disk only when its directory is.
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {

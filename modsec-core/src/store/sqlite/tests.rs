@@ -185,3 +185,38 @@ fn others_may_not_read_the_file() {
         0
     );
 }
+
+#[test]
+fn trigger_that_rolls_back_leaves_no_row_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "create trigger refuse before insert on logs when new.Host = 'bad'
+             begin select raise(rollback, 'not here'); end",
+        )
+        .unwrap();
+    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let empty = crate::store::Row::new(
+        &crate::Record::default(),
+        EntryHash::of(b""),
+        &crate::store::Origin::default(),
+        None,
+    );
+    let row = |n: u8| Row {
+        entry_hash: EntryHash::of(&[n]),
+        host: (n == 1).then(|| "bad".to_owned()),
+        ..empty.clone()
+    };
+    let batch = Batch {
+        id: BatchId::of([]),
+        journal: None,
+        rows: (0..3).map(row).collect(),
+    };
+    let error = database.insert(&batch).err().unwrap();
+    assert_eq!(error.refused()[0].entry, EntryHash::of(&[1]));
+    let hashes = [0, 1, 2].map(|n: u8| EntryHash::of(&[n]));
+    assert!(database.known(&hashes).unwrap().is_empty());
+}

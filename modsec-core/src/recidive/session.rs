@@ -1,0 +1,415 @@
+//! What one run holds, and what it does with what comes in.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use tracing::{debug, error, info, warn};
+
+use super::backlog::Backlog;
+use super::claims::Claims;
+use super::counter::Counter;
+use super::follow::Follow;
+use super::reporter::Reporter;
+use super::run::{RunError, Summary};
+use super::saver::Saver;
+use super::state::{Marks, State, to_bytes};
+use super::tree::{Contents, Look, Tree, Which};
+use super::{Ledger, LogSource, Offender, Options, OptionsError, StateError, Tally};
+use crate::program::Service;
+use crate::watch::Event;
+
+/// How often logs are looked at and what is due is done.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+/// Files remembered because their writer closed them unfinished.
+const MAX_UNFINISHED: usize = 4096;
+/// A walk covers what changed since the last one, and this many nanoseconds more: clocks of files
+/// are coarse.
+const WALK_OVERLAP: i64 = 10_000_000_000;
+/// Clients are forgotten when they have not attacked for that long, or for two find times.
+const KEEP: Duration = Duration::from_secs(86_400);
+/// Time for counting again what an interrupted run had counted since its last save; if the backlog
+/// takes longer, until its end.
+const RESUME: Duration = Duration::from_secs(60);
+/// Files of the backlog that are read before events are looked at again.
+pub(super) const SLICE: usize = 16;
+
+/// What one run holds.
+pub(super) struct Session<'o> {
+    options: &'o Options,
+    counter: Counter,
+    pub(super) reporter: Reporter,
+    saver: Option<Saver>,
+    follow: Option<Follow>,
+    tree: Option<Tree>,
+    pub(super) claims: Option<Claims>,
+    backlog: Option<Backlog>,
+    /// What a walk need not look at: files that have not changed since, in nanoseconds.
+    walk_after: i64,
+    /// When the running walk began, in nanoseconds.
+    walk_began: i64,
+    unfinished: VecDeque<(Instant, PathBuf)>,
+    summary: Summary,
+    next_tick: Instant,
+    /// What was counted when the state was saved last.
+    saved: (Tally, Marks),
+    told_full: bool,
+    /// When the attacks that an interrupted run counted last must have been counted again.
+    resume_until: Option<Instant>,
+}
+
+impl<'o> Session<'o> {
+    pub(super) fn new(options: &'o Options) -> Result<Session<'o>, RunError> {
+        options.check()?;
+        let loaded = if options.dry_run {
+            State::read(&options.state_file)?
+        } else {
+            State::take_over(&options.state_file)?
+        };
+        if loaded.bad_lines > 0 {
+            warn!(
+                lines = loaded.bad_lines,
+                path = ?options.state_file,
+                set_aside = ?loaded.set_aside,
+                "state file is broken, going on with what could be read"
+            );
+        }
+        let state = loaded.state;
+        let mut ledger = Ledger::new(options.ledger.clone()).map_err(OptionsError::from)?;
+        state
+            .sightings()
+            .iter()
+            .for_each(|sighting| ledger.restore(sighting));
+        let follow = options.log.as_ref().map(|log| {
+            Follow::new(log, state.bookmark()).map_err(|source| RunError::Log {
+                path: match log {
+                    LogSource::Merged(path) | LogSource::Index(path) => path.clone(),
+                },
+                source,
+            })
+        });
+        let jail = (!options.dry_run).then_some(&*options.jail_file);
+        Ok(Session {
+            reporter: Reporter::open(jail, state.jail())?,
+            saver: (!options.dry_run)
+                .then(|| Saver::new(options.state_file.clone(), options.save_every)),
+            follow: follow.transpose()?,
+            tree: None,
+            claims: None,
+            backlog: None,
+            walk_after: state.seen().forgotten_until(),
+            walk_began: i64::MIN,
+            unfinished: VecDeque::new(),
+            summary: Summary::default(),
+            next_tick: Instant::now(),
+            saved: (Tally::default(), Marks::default()),
+            told_full: false,
+            resume_until: Some(Instant::now() + RESUME),
+            counter: Counter {
+                attacks: options.attacks.clone(),
+                proxies: options.proxies.clone(),
+                ledger,
+                seen: state.seen(),
+                tally: Tally::default(),
+            },
+            options,
+        })
+    }
+
+    /// Takes note of what the watcher saw.
+    pub(super) fn event(&mut self, event: Event, service: &Service) {
+        match event {
+            Event::File(path) => self.file(&path, Which::Closed),
+            Event::Rescan(reason) => {
+                info!(%reason, "walking the storage directory");
+                self.walk();
+                ready(service);
+            }
+            Event::Lost(error) => {
+                warn!(%error, "storage directory not usable, waiting for it");
+                self.tree = None;
+                self.backlog = None;
+                ready(service);
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins to look at everything that is there.
+    fn walk(&mut self) {
+        let Some(path) = &self.options.storage_dir else {
+            return;
+        };
+        if self
+            .tree
+            .as_ref()
+            .is_none_or(|tree| !tree.root().is_in_place())
+        {
+            match Tree::open(path, self.options.owners.clone()) {
+                Ok(tree) => self.tree = Some(tree),
+                Err(error) => warn!(%error, "storage directory not usable"),
+            }
+            self.claims = Claims::new().ok();
+            self.walk_after = self.counter.seen.forgotten_until();
+        }
+        let Some(tree) = &self.tree else {
+            return;
+        };
+        self.walk_began = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MIN);
+        match Backlog::new(tree) {
+            Ok(backlog) => self.backlog = Some(backlog),
+            Err(error) => warn!(%error, "storage directory not walked"),
+        }
+    }
+
+    /// Reads what `modsec-parser` has taken charge of.
+    pub(super) fn claimed(&mut self) {
+        let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) else {
+            return;
+        };
+        for path in claims.take(tree) {
+            self.file(&path, Which::Found { after: i64::MIN });
+        }
+    }
+
+    /// Reads a file and counts what is in it.
+    fn file(&mut self, path: &Path, which: Which) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let offender = match tree.look(path, which) {
+            Look::Entry { contents, changed } => match contents {
+                Contents::Whole(entry) => self.counter.entry(entry, changed),
+                Contents::Parts(excerpts, key) => {
+                    self.counter.record(&excerpts.record(), || key, changed)
+                }
+            },
+            other => {
+                match other {
+                    // Whoever had his time and still is not finished is left alone.
+                    Look::Unfinished if !matches!(which, Which::EvenUnfinished) => {
+                        self.unfinished.push_back((Instant::now(), path.to_owned()));
+                    }
+                    Look::Gone => self.summary.vanished += 1,
+                    Look::Foreign => self.summary.foreign += 1,
+                    Look::Refused => self.summary.refused += 1,
+                    _ => {}
+                }
+                None
+            }
+        };
+        if let Some(offender) = offender {
+            self.reporter.report(&offender);
+        }
+        if self.unfinished.len() > MAX_UNFINISHED {
+            self.read_unfinished();
+        }
+    }
+
+    /// Does a piece of what is to do; tells whether there is more.
+    pub(super) async fn work(&mut self) -> bool {
+        let mut busy = self.backlog.is_some();
+        for _ in 0..SLICE {
+            let Some((backlog, tree)) = self.backlog.as_mut().zip(self.tree.as_ref()) else {
+                break;
+            };
+            let Some(path) = backlog.next(tree) else {
+                self.backlog = None;
+                // Only now: a walk that was interrupted by the next one has left files out.
+                self.walk_after = self.walk_began.saturating_sub(WALK_OVERLAP);
+                info!("storage directory walked");
+                break;
+            };
+            let after = self.walk_after;
+            self.file(&path, Which::Found { after });
+        }
+        if let Some(follow) = &mut self.follow {
+            let reporter = &mut self.reporter;
+            busy |= follow.step(&mut self.counter, &mut |offender: Offender| {
+                reporter.report(&offender);
+            });
+        }
+        if Instant::now() >= self.next_tick {
+            self.next_tick = Instant::now() + TICK;
+            self.tick().await;
+        }
+        busy
+    }
+
+    async fn tick(&mut self) {
+        self.reporter.send();
+        if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
+            for path in claims.refresh(tree) {
+                self.file(&path, Which::Found { after: i64::MIN });
+            }
+        }
+        let stale = |(since, _): &(Instant, _)| since.elapsed() >= self.options.stale_after;
+        for _ in 0..SLICE {
+            if self.unfinished.front().is_some_and(stale) {
+                self.read_unfinished();
+            }
+        }
+        let resumed = self
+            .resume_until
+            .is_some_and(|until| until < Instant::now());
+        if resumed && self.backlog.is_none() {
+            self.resume_until = None;
+            self.reporter.forget_written_before();
+        }
+        let counts = self.counter.ledger.counts();
+        if counts.evicted > 0 && !self.told_full {
+            self.told_full = true;
+            warn!(
+                clients = self.counter.ledger.len(),
+                "more clients than --max-clients, the least recently seen are forgotten"
+            );
+        }
+        self.save().await;
+    }
+
+    /// Reads the file that has been waiting longest for its writer, finished or not.
+    fn read_unfinished(&mut self) {
+        let Some((_, path)) = self.unfinished.pop_front() else {
+            return;
+        };
+        let before = self.counter.tally.entries;
+        self.file(&path, Which::EvenUnfinished);
+        self.summary.truncated += self.counter.tally.entries - before;
+    }
+
+    async fn save(&mut self) {
+        let marks = self.marks();
+        let now = (self.counter.tally, marks);
+        let Some(saver) = &mut self.saver else {
+            return;
+        };
+        if saver.is_due() && self.saved != now {
+            self.saved = now;
+            let keep = KEEP.max(self.options.ledger.find_time.saturating_mul(2));
+            self.counter.ledger.forget(keep, Utc::now());
+            let Counter { ledger, seen, .. } = &self.counter;
+            saver.save(|| to_bytes(ledger, seen, marks)).await;
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            bookmark: self.follow.as_ref().and_then(Follow::bookmark),
+            jail: self.reporter.mark(),
+        }
+    }
+
+    /// Saves at once and waits for it.
+    pub(super) async fn save_now(&mut self) -> Result<(), StateError> {
+        let marks = self.marks();
+        self.saved = (self.counter.tally, marks);
+        let Counter { ledger, seen, .. } = &self.counter;
+        match &mut self.saver {
+            Some(saver) => saver.save_now(to_bytes(ledger, seen, marks)).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
+        let lines = self.reporter.finish();
+        self.save_now().await?;
+        if lines > 0 {
+            let path = self.options.jail_file.clone();
+            error!(?path, "ended with offenders not handed over");
+            return Err(RunError::NotHandedOver { lines, path });
+        }
+        let summary = Summary {
+            tally: self.counter.tally,
+            ledger: self.counter.ledger.counts(),
+            ..self.summary
+        };
+        info!(?summary, "stopped");
+        Ok(summary)
+    }
+}
+
+pub(super) fn ready(service: &Service) {
+    debug!("ready");
+    service.ready();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::recidive::counter::testing::entry;
+    use crate::recidive::{Attacks, LedgerOptions};
+    use crate::record::TrustedProxies;
+
+    const MINUTE: &str = "audit/site1/20260822/20260822-1015";
+
+    fn options(dir: &Path) -> Options {
+        fs::create_dir_all(dir.join(MINUTE)).unwrap();
+        Options {
+            storage_dir: Some(dir.join("audit")),
+            log: None,
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: LedgerOptions::default(),
+            owners: None,
+            jail_file: dir.join("jail"),
+            state_file: dir.join("state"),
+            stale_after: Duration::ZERO,
+            save_every: Duration::from_secs(3600),
+            dry_run: false,
+        }
+    }
+
+    /// Writes an attack under a name of its own.
+    fn attack(dir: &Path, n: u32) {
+        let path = dir.join(MINUTE).join(format!("20260822-101500-{n}"));
+        let entry = entry("192.0.2.7", "", &n.to_string(), "403");
+        fs::write(path, entry).unwrap();
+    }
+
+    async fn walk(session: &mut Session<'_>) {
+        session.walk();
+        while session.work().await {}
+    }
+
+    #[tokio::test]
+    async fn a_walk_that_is_interrupted_by_another_leaves_nothing_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        (0..100).for_each(|n| attack(dir.path(), n));
+        let mut session = Session::new(&options).unwrap();
+        session.walk();
+        session.work().await;
+        let part = session.counter.tally.attacks;
+        assert!(part > 0 && part < 100, "{part}");
+        walk(&mut session).await;
+        assert_eq!(session.counter.tally.attacks, 100);
+        (100..103).for_each(|n| attack(dir.path(), n));
+        walk(&mut session).await;
+        assert_eq!(session.counter.tally.attacks, 103);
+        assert_eq!(
+            session.counter.tally.repeated, 0,
+            "known files are not read again"
+        );
+    }
+
+    #[tokio::test]
+    async fn files_that_nobody_finishes_are_read_as_they_are_and_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let half = entry("192.0.2.7", "", "", "403").replace("--3fa0c41b-Z--\n", "");
+        for n in 0..MAX_UNFINISHED + 100 {
+            let path = dir.path().join(MINUTE).join(format!("20260822-101500-{n}"));
+            fs::write(path, if n == 7 { half.as_str() } else { "" }).unwrap();
+        }
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        while !session.unfinished.is_empty() {
+            session.tick().await;
+        }
+        assert_eq!(session.summary.truncated, 1);
+        assert_eq!(session.counter.tally.attacks, 1);
+    }
+}

@@ -1,0 +1,142 @@
+//! Sensors that write to different nodes of one cluster, and a node that dies.
+
+use std::path::Path;
+
+use modsec_core::store::contract::{Dumped, Fixture as _, row};
+use modsec_core::store::{Batch, BatchId, Row, Store};
+
+use super::server::{free_port, which};
+use super::{Database, Server, open_url, run};
+
+const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
+/// Rows in a batch, and batches of a sensor.
+const ROWS: usize = 50;
+const BATCHES: usize = 12;
+
+/// Starts three nodes; `None`, and a message, if a package is missing.
+async fn cluster() -> Option<[Server; 3]> {
+    if !Path::new(PROVIDER).exists() || which("rsync").is_none() {
+        eprintln!("skipped: the packages galera-4 and rsync are not installed");
+        return None;
+    }
+    let ports = [free_port(), free_port(), free_port()];
+    let [one, two, three] = ports.map(|port| node(port, ports));
+    // One after the other: each copies the data of one that is there.
+    let one = Server::start(&arguments(&one, &["--wsrep-new-cluster"])).await?;
+    let two = Server::start(&arguments(&two, &[])).await?;
+    let three = Server::start(&arguments(&three, &[])).await?;
+    Some([one, two, three])
+}
+
+fn arguments<'a>(node: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    node.iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect()
+}
+
+fn node(port: u16, ports: [u16; 3]) -> Vec<String> {
+    let members = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    vec![
+        "--wsrep-on=ON".to_owned(),
+        format!("--wsrep-provider={PROVIDER}"),
+        format!("--wsrep-cluster-address=gcomm://{members}"),
+        "--wsrep-node-address=127.0.0.1".to_owned(),
+        format!("--wsrep-sst-receive-address=127.0.0.1:{}", free_port()),
+        "--wsrep-sst-method=rsync".to_owned(),
+        "--binlog-format=ROW".to_owned(),
+        "--innodb-autoinc-lock-mode=2".to_owned(),
+        // A dead node is given up sooner than by default.
+        format!(
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{port};\
+             ist.recv_addr=127.0.0.1:{};gcache.size=32M;evs.suspect_timeout=PT2S;\
+             evs.inactive_timeout=PT4S;evs.inactive_check_period=PT0.5S;\
+             evs.keepalive_period=PT0.5S",
+            free_port()
+        ),
+    ]
+}
+
+fn batch(start: usize, journal: &str) -> Batch {
+    let rows: Vec<Row> = (start..start + ROWS).map(row).collect();
+    Batch {
+        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
+        journal: Some(journal.to_owned()),
+        rows,
+    }
+}
+
+/// Stores the batch as a sensor does, which turns to another node if its own is gone. Returns how
+/// many rows were new.
+async fn insist(store: &mut Box<dyn Store>, batch: &Batch, other: &str) -> usize {
+    loop {
+        match store.insert(batch).await {
+            Ok(inserted) => return inserted.stored,
+            Err(error) if error.is_unavailable() => {
+                if let Ok(opened) = open_url(other).await {
+                    *store = opened;
+                }
+            }
+            Err(error) => panic!("{error}: {error:?}"),
+        }
+    }
+}
+
+#[test]
+fn dead_node_loses_nothing_and_doubles_nothing() {
+    run(async {
+        let Some([one, two, mut three]) = cluster().await else {
+            return;
+        };
+        let db = Database::on(&one.url()).await;
+        let urls = [&one, &two, &three].map(|node| format!("{}/{}", node.url(), db.name));
+        let mut stores = Vec::new();
+        for url in &urls {
+            stores.push(open_url(url).await.unwrap());
+        }
+        let [first, second, third] = stores.as_mut_slice() else {
+            unreachable!()
+        };
+
+        // The first two have the same entries in opposite order; the third one's node dies.
+        let forward = async {
+            let mut sum = 0;
+            for n in 0..BATCHES {
+                sum += insist(first, &batch(n * ROWS, "one"), &urls[1]).await;
+            }
+            sum
+        };
+        let backward = async {
+            let mut sum = 0;
+            for n in (0..BATCHES).rev() {
+                sum += insist(second, &batch(n * ROWS, "two"), &urls[0]).await;
+            }
+            sum
+        };
+        let dying = async {
+            let mut sum = 0;
+            for n in 0..BATCHES {
+                if n == BATCHES / 2 {
+                    three.kill();
+                }
+                sum += insist(third, &batch((BATCHES + n) * ROWS, "three"), &urls[0]).await;
+            }
+            sum
+        };
+        let (forward, backward, dying) = tokio::join!(forward, backward, dying);
+
+        assert_eq!(
+            (forward + backward, dying),
+            (BATCHES * ROWS, BATCHES * ROWS)
+        );
+        let mut found = db.dump().await;
+        let mut want: Vec<Dumped> = (0..2 * BATCHES * ROWS)
+            .map(|n| Dumped::from_row(&row(n)))
+            .collect();
+        found.sort_by(|a, b| a.columns.cmp(&b.columns));
+        want.sort_by(|a, b| a.columns.cmp(&b.columns));
+        assert!(found == want, "{} rows of {}", found.len(), want.len());
+        let last = second.last_batch("three").await.unwrap();
+        assert_eq!(last, Some(batch((2 * BATCHES - 1) * ROWS, "three").id));
+    });
+}

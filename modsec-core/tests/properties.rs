@@ -1,0 +1,273 @@
+//! What holds for any input: bytes, records and alerts made up by proptest.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+#[path = "properties/alerts.rs"]
+mod alerts;
+#[path = "properties/records.rs"]
+mod records;
+
+use std::time::{Duration, Instant};
+
+use modsec_core::format::{self, native};
+use modsec_core::record::{Alert, Flag};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use self::alerts::Composed;
+
+const BOUNDARY: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
+
+/// Pieces of real entries: what leads into the deeper paths of the grammar.
+const FRAGMENTS: &[&[u8]] = &[
+    b"\n",
+    b"\n\n",
+    b" ",
+    b"--1a2b3c4d-A--\n",
+    b"\n--1a2b3c4d-B--\n",
+    b"\n--1a2b3c4d-C--\n",
+    b"\n--1a2b3c4d-E--\n",
+    b"\n--1a2b3c4d-F--\n",
+    b"\n--1a2b3c4d-H--\n",
+    b"\n--1a2b3c4d-I--\n",
+    b"\n--1a2b3c4d-J--\n",
+    b"\n--1a2b3c4d-K--\n",
+    b"\n--1a2b3c4d-Q--\n",
+    b"\n--1a2b3c4d-Z--\n",
+    b"--1a2b3c4d-Z--",
+    b"\n--1a2b3c4d-H-- \n",
+    b"\n--00000000-H--\n",
+    b"[03/Feb/2024:10:11:12.000345 --03-30] Zb4kQH8AAAEAAB1cR0MAAAAA 192.0.2.1 4 ::1 80",
+    b"192.0.2.10\n[id \"944\"] [msg \"x\"]\n",
+    b"POST /a b HTTP/1.1\n",
+    b"--1a2b3c4d-Z--\n",
+    b"Content-Length: 5\n",
+    b"Content-Length: 18446744073709551615\n",
+    b"Transfer-Encoding: chunked\n",
+    b"Host: \xff\0\r\n",
+    b"HTTP/1.1 403 Forbidden\n",
+    b"12345",
+    b"Message: Warning. at ARGS:x [id \"1\"] [tag \"",
+    b" [file \"/f\"] [line \"1\"] [id \"7\"] [msg \"m\\\"\"] [data \"\\x5c",
+    b"\"] [severity \"CRITICAL\"]",
+    b"Message: Access denied with code 403 (phase 2). x\n",
+    b"Action: Intercepted (phase 2)\n",
+    b"Apache-Error: [file \"a.c\"] [line 1] x\n",
+    b"Stopwatch: 1706951472000345 1830 (- - -)\n",
+    b"Engine-Mode: \"ENABLED\"\n",
+    b"New-Key: value\n",
+    b"1,5,\"a\\\"\",\"text/plain\"\nTotal,5\n",
+    b"SecRule \"ARGS\" \"@rx \\\",\" \"phase:2,id:'7',msg:'a,b'\"\n\n",
+    b"#SecRule \"ARGS\" \"@rx x\" \"nolog\"\n",
+];
+
+fn fragments() -> impl Strategy<Value = Vec<u8>> {
+    let fragment = prop_oneof![
+        6 => select(FRAGMENTS).prop_map(<[u8]>::to_vec),
+        1 => vec(any::<u8>(), 0..20),
+    ];
+    (any::<bool>(), vec(fragment, 0..40)).prop_map(|(opened, pieces)| {
+        let opening = if opened { "--1a2b3c4d-A--\n" } else { "" };
+        [opening.as_bytes(), &pieces.concat()].concat()
+    })
+}
+
+/// Everything that must hold for `bytes`, looked at in windows of `step` fresh bytes each.
+fn check(bytes: &[u8], step: usize) -> Result<(), TestCaseError> {
+    let Ok(entry) = native::Entry::parse(bytes) else {
+        prop_assert!(format::detect(bytes).is_none());
+        return Ok(());
+    };
+    let mut joined = Vec::new();
+    for part in entry.parts() {
+        prop_assert_eq!(part.offset, joined.len());
+        joined.extend_from_slice(part.bytes);
+    }
+    prop_assert_eq!(joined, bytes);
+
+    let record = entry.record();
+    let truncated = record.flags.contains(Flag::Truncated);
+    prop_assert!(truncated || format::is_complete(bytes));
+    prop_assert_eq!(layout(bytes, step), layout(bytes, bytes.len()));
+    if let Some(rendered) = native::render(&record, entry.boundary()) {
+        let mut again = format::decode(&rendered).unwrap();
+        // Lines with keys that no engine writes have no place of their own in part H.
+        let mut record = record.clone();
+        record.engine.other.clear();
+        again.engine.other.clear();
+        prop_assert_eq!(again, record);
+    }
+    Ok(())
+}
+
+/// The layout as found in windows of `step` fresh bytes each.
+fn layout(bytes: &[u8], step: usize) -> native::Layout {
+    let mut outline = native::Outline::open(bytes).unwrap();
+    let (mut start, mut end) = (0, bytes.len().min(native::Outline::OVERLAP + step));
+    loop {
+        outline.scan(&bytes[start..end], start as u64, end == bytes.len());
+        if end == bytes.len() {
+            return outline.layout(|range| {
+                let range =
+                    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+                bytes[range].into()
+            });
+        }
+        start = end - native::Outline::OVERLAP;
+        end = bytes.len().min(end + step);
+    }
+}
+
+/// An entry with one alert, given as the text behind `Message: `.
+fn entry_with_alert(raw: &[u8]) -> Vec<u8> {
+    [
+        b"--1a2b3c4d-A--\n\n--1a2b3c4d-H--\nMessage: ",
+        raw,
+        b"\nEngine-Mode: \"ENABLED\"\n\n--1a2b3c4d-Z--\n",
+    ]
+    .concat()
+}
+
+fn only_alert(entry: &[u8]) -> Alert<'_> {
+    let mut record = format::decode(entry).unwrap();
+    assert_eq!(record.alerts.len(), 1);
+    record.alerts.remove(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    #[test]
+    fn any_bytes_are_read_without_loss(bytes in vec(any::<u8>(), 0..400), step in 1..64usize) {
+        check(&bytes, step)?;
+    }
+
+    #[test]
+    fn any_mixture_of_real_pieces_is_read_without_loss(bytes in fragments(), step in 1..64usize) {
+        check(&bytes, step)?;
+    }
+
+    #[test]
+    fn an_alert_gives_back_what_the_engine_put_into_it(composed in alerts::composed()) {
+        let raw = composed.text();
+        prop_assume!(raw.len() != alerts::CUT_AT);
+        let entry = entry_with_alert(&raw);
+        prop_assert_eq!(only_alert(&entry), composed.alert(&raw));
+    }
+
+    #[test]
+    fn an_alert_that_the_engine_cut_is_never_trusted(composed in alerts::composed(), fill in 900..2000usize) {
+        let long = Composed { client: [vec![b'a'; fill], composed.client.clone()].concat(), ..composed };
+        let mut raw = long.text();
+        prop_assume!(raw.len() >= alerts::CUT_AT);
+        raw.truncate(alerts::CUT_AT);
+        let entry = entry_with_alert(&raw);
+        prop_assert_eq!(only_alert(&entry).verified, Some(false));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn a_record_of_any_values_is_read_back(record in records::record()) {
+        let rendered = native::render(&record, native::Boundary::new(BOUNDARY)).unwrap();
+        prop_assert!(format::is_complete(&rendered));
+        let again = format::decode(&rendered).unwrap();
+        prop_assert_eq!(again.time.map(|time| *time.offset()), record.time.map(|time| *time.offset()));
+        prop_assert_eq!(again, record);
+    }
+}
+
+/// `opening`, as much of `piece` as makes `bytes` bytes, and `closing`, as content of part `letter`.
+fn filled(letter: char, opening: &str, piece: &str, closing: &str, bytes: usize) -> Vec<u8> {
+    format!(
+        "--1a2b3c4d-A--\n\n--1a2b3c4d-{letter}--\n{opening}{}{closing}\n--1a2b3c4d-Z--\n",
+        piece.repeat(bytes / piece.len())
+    )
+    .into_bytes()
+}
+
+fn time_to_decode(entry: &[u8]) -> Duration {
+    let start = Instant::now();
+    std::hint::black_box(format::decode(std::hint::black_box(entry)).unwrap());
+    start.elapsed()
+}
+
+#[test]
+fn four_times_the_bytes_take_about_four_times_as_long() {
+    let metadata = "Message: Warning. x [file \"/f\"] [line \"1\"] [msg \"";
+    let rule = "SecRule \"ARGS\" \"@rx x\" \"phase:2,";
+    for (what, letter, opening, piece, closing) in [
+        ("delimiters", 'C', "", "\n--1a2b3c4d-H--\n", ""),
+        (
+            "delimiters without content",
+            'C',
+            "",
+            "--1a2b3c4d-C--\n",
+            "",
+        ),
+        ("almost delimiters", 'C', "", "\n--1a2b3c4d-", ""),
+        ("headers", 'B', "GET / HTTP/1.1\n", "a: b\n", ""),
+        (
+            "lengths",
+            'B',
+            "GET / HTTP/1.1\n",
+            "Content-Length: 1\n",
+            "",
+        ),
+        ("spaces in a request line", 'B', "GET", " ", "\n"),
+        ("alerts", 'H', "", "Message: x\n", ""),
+        (
+            "keys out of order",
+            'H',
+            "",
+            "Engine-Mode: x\nServer: y\n",
+            "",
+        ),
+        ("unknown keys", 'H', "Server: x\n", "New-Key: x\n", ""),
+        ("lines of one alert", 'H', "Message: ", "x\n", ""),
+        ("opened tags", 'H', "Message: ", " [id \"", "\n"),
+        (
+            "opened and closed tags",
+            'H',
+            "Message: ",
+            " [id \"x\"] y",
+            "\n",
+        ),
+        ("tags in order", 'H', "Message: x", " [tag \"x\"]", "\n"),
+        (
+            "tags that end too early",
+            'H',
+            "Message: x",
+            " [tag \"x\"]",
+            " y\n",
+        ),
+        ("brackets", 'H', "Message: ", "[", "\n"),
+        ("quotes", 'H', metadata, "\"", "\"]\n"),
+        ("backslashes", 'H', metadata, "\\", "\\\"]\n"),
+        ("escapes", 'H', metadata, "\\x41", "\"]\n"),
+        ("scores", 'H', metadata, "(Total Score: 1", "\"]\n"),
+        ("uploads", 'J', "", "1,1,\"a\",\"b\"\n", ""),
+        ("backslashes in a name", 'J', "1,1,\"", "\\", "\n"),
+        ("rules", 'K', "", "SecAction \"id:1\"\n", ""),
+        ("commas", 'K', rule, ",", "\"\n"),
+        ("quoted commas", 'K', rule, "',',", "\"\n"),
+        ("arguments", 'K', "SecRule", " \"x\"", "\n"),
+        ("open arguments", 'K', "SecRule", " \"", "\n"),
+    ] {
+        let one = filled(letter, opening, piece, closing, 1_000_000);
+        let four = filled(letter, opening, piece, closing, 4_000_000);
+        // Other processes slow down one run, not all three.
+        let ratios = (0..3).map(|_| {
+            let one = time_to_decode(&one).max(Duration::from_millis(1));
+            time_to_decode(&four).as_secs_f64() / one.as_secs_f64()
+        });
+        let seen: Vec<f64> = ratios.take_while(|ratio| *ratio >= 12.0).collect();
+        assert!(
+            seen.len() < 3,
+            "{what}: four times the bytes take {seen:?} times as long"
+        );
+    }
+}

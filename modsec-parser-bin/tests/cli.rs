@@ -1,0 +1,12 @@
+//! The real program in a directory of its own.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "cli/crashes.rs"]
+mod crashes;
+#[path = "cli/main_job.rs"]
+mod main_job;
+#[path = "cli/site.rs"]
+mod site;

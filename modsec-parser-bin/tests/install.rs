@@ -1,0 +1,89 @@
+//! `make install` puts everything where a system looks for it, and `make uninstall` takes it away.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FILES: [&str; 15] = [
+    "etc/logrotate.d/modsec-tools",
+    "opt/waf/bin/modsec-parser",
+    "opt/waf/bin/recidive",
+    "opt/waf/bin/watch-dir",
+    "opt/waf/lib/systemd/system/modsec-parser-once.service",
+    "opt/waf/lib/systemd/system/modsec-parser-once.timer",
+    "opt/waf/lib/systemd/system/modsec-parser.service",
+    "opt/waf/lib/systemd/system/recidive.service",
+    "opt/waf/lib/systemd/system/watch-dir.service",
+    "opt/waf/lib/tmpfiles.d/modsec-tools.conf",
+    "opt/waf/share/doc/modsec-tools/CHANGELOG.md",
+    "opt/waf/share/doc/modsec-tools/LICENSE-APACHE",
+    "opt/waf/share/doc/modsec-tools/LICENSE-MIT",
+    "opt/waf/share/doc/modsec-tools/README.md",
+    "opt/waf/share/doc/modsec-tools/fail2ban/filter.d/modsec-recidive.conf",
+];
+
+fn make(target: &str, root: &Path, release: &Path) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new("make")
+        .current_dir(top)
+        .arg(target)
+        .arg("PREFIX=/opt/waf")
+        .arg(format!("DESTDIR={}", root.display()))
+        .arg(format!("RELEASE={}", release.display()))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn files(dir: &Path, root: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, root, found);
+        } else {
+            found.push(path.strip_prefix(root).unwrap().to_owned());
+        }
+    }
+}
+
+#[test]
+fn everything_is_installed_below_the_prefix_and_can_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, release) = (dir.path().join("root"), dir.path().join("release"));
+    fs::create_dir(&release).unwrap();
+    for program in ["modsec-parser", "recidive", "watch-dir"] {
+        // Stands for the program, so that no release build is needed.
+        fs::copy("/bin/true", release.join(program)).unwrap();
+    }
+    make("install", &root, &release);
+    let mut found = Vec::new();
+    files(&root, &root, &mut found);
+    found.sort();
+    for file in FILES {
+        assert!(
+            found.contains(&PathBuf::from(file)),
+            "{file} is missing in {found:?}"
+        );
+    }
+    for unit in found
+        .iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "service"))
+    {
+        let text = fs::read_to_string(root.join(unit)).unwrap();
+        assert!(
+            text.contains("ExecStart=/opt/waf/bin/"),
+            "{}",
+            unit.display()
+        );
+    }
+    make("uninstall", &root, &release);
+    let mut left = Vec::new();
+    files(&root, &root, &mut left);
+    assert!(left.is_empty(), "{left:?}");
+}

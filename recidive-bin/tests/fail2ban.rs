@@ -1,0 +1,220 @@
+//! With a real Fail2ban: the shipped filter and jail, a private server, an action that does nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod program;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use chrono::{DateTime, Local, TimeDelta};
+
+use crate::program::{Place, entry, exists, wait_for};
+
+const FILTER: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/deploy/filter.d/modsec-recidive.conf"
+);
+const JAIL: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/deploy/jail.d/modsec-recidive.conf"
+);
+
+/// Tells, also to whoever reads the output, whether Fail2ban is installed.
+fn is_installed() -> bool {
+    let installed = Command::new("fail2ban-server")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !installed {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: fail2ban-server not found, install the package fail2ban"
+        );
+    }
+    installed
+}
+
+/// An attack some seconds ago.
+fn attack(client: &str, age: i64) -> String {
+    let at: DateTime<Local> = Local::now() - TimeDelta::seconds(age);
+    let stamp = at.format("%d/%b/%Y:%H:%M:%S.123456 %z").to_string();
+    let second = u32::try_from(age).unwrap();
+    let template = entry(client, second, "", "403 Forbidden");
+    let old = format!("22/Aug/2026:10:15:{second:02}.123456 +0200");
+    template.replace(&old, &stamp)
+}
+
+#[test]
+fn the_filter_matches_every_line_we_write_and_nothing_else() {
+    if !is_installed() {
+        return;
+    }
+    let mut place = Place::new();
+    let running = place.start(&["--threshold", "1", "--ipv4-prefix", "31"]);
+    for (n, client) in [
+        "192.0.2.7",
+        "2001:db8::7",
+        "::1",
+        "::ffff:192.0.2.9",
+        "fe80::1%eth0",
+    ]
+    .iter()
+    .enumerate()
+    {
+        place.write("site1", &attack(client, i64::try_from(n).unwrap()));
+    }
+    let lines = place.reported(5).len();
+    assert!(running.stop().success());
+    let ours = place.path("jail.log");
+    assert_eq!(matched(&ours), (lines, 0));
+    let others = [
+        "x203.0.113.9 - 2026-08-22 10:15:00",
+        "203.0.113.9 - 2026-08-22 10:15:00 x",
+        "something 203.0.113.9 - 2026-08-22 10:15:00",
+        "203.0.113.9 - 203.0.113.10 - 2026-08-22 10:15:00",
+        "2026-08-22 10:15:00 203.0.113.9 - ",
+        "localhost - 2026-08-22 10:15:00",
+        "203.0.113.9 - 2026",
+        "203.0.113.9",
+    ];
+    let theirs = place.path("others.log");
+    fs::write(&theirs, others.join("\n") + "\n").unwrap();
+    assert_eq!(matched(&theirs), (0, others.len()));
+}
+
+/// Returns how many lines `fail2ban-regex` matched and missed.
+fn matched(log: &Path) -> (usize, usize) {
+    let output = Command::new("fail2ban-regex").arg(log).arg(FILTER).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let words: Vec<&str> = text
+        .lines()
+        .find(|line| line.starts_with("Lines: "))
+        .unwrap_or_else(|| panic!("{text}"))
+        .split_ascii_whitespace()
+        .collect();
+    // Lines: 5 lines, 0 ignored, 5 matched, 0 missed
+    (words[5].parse().unwrap(), words[7].parse().unwrap())
+}
+
+/// A Fail2ban of its own: configuration, socket, PID file and log below one directory.
+struct Fail2ban {
+    place: std::path::PathBuf,
+    server: Child,
+}
+
+impl Fail2ban {
+    /// Starts with the shipped filter and jail, of which only paths and the action are replaced.
+    fn start(place: &Place) -> Fail2ban {
+        let dir = place.path("fail2ban");
+        for part in ["filter.d", "action.d", "jail.d"] {
+            fs::create_dir_all(dir.join(part)).unwrap();
+        }
+        let shown = dir.display();
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+        write(
+            "fail2ban.conf",
+            &format!(
+                "[Definition]\nloglevel = INFO\nlogtarget = {shown}/log\nsyslogsocket = auto\n\
+                 socket = {shown}/socket\npidfile = {shown}/pid\ndbfile = None\n"
+            ),
+        );
+        write(
+            "jail.conf",
+            "[DEFAULT]\nbackend = polling\nignoreself = false\n",
+        );
+        let jail = fs::read_to_string(JAIL).unwrap();
+        let log = place.path("jail.log");
+        let jail = jail
+            .replace("/var/log/httpd/modsec_recedive.log", log.to_str().unwrap())
+            .replace("backend  = auto", "backend  = polling");
+        write(
+            "jail.d/modsec-recidive.conf",
+            &format!("{jail}\naction = harmless\n"),
+        );
+        fs::copy(FILTER, dir.join("filter.d/modsec-recidive.conf")).unwrap();
+        write(
+            "action.d/harmless.conf",
+            &format!("[Definition]\nactionban = echo <ip> >> {shown}/banned\nactionunban = true\n"),
+        );
+        let server = Command::new("fail2ban-server")
+            .arg("-c")
+            .arg(&dir)
+            .args(["-f", "start"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let fail2ban = Fail2ban { place: dir, server };
+        wait_for("Fail2ban", || {
+            exists(&fail2ban.place.join("socket")) && fail2ban.client(&["ping"]).status.success()
+        });
+        wait_for("the jail", || {
+            fail2ban
+                .client(&["status", "modsec-recidive"])
+                .status
+                .success()
+        });
+        fail2ban
+    }
+
+    fn client(&self, arguments: &[&str]) -> Output {
+        Command::new("fail2ban-client")
+            .arg("-c")
+            .arg(&self.place)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn banned(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.place.join("banned")).unwrap_or_default();
+        let mut banned: Vec<String> = text.lines().map(str::to_owned).collect();
+        banned.sort();
+        banned
+    }
+}
+
+impl Drop for Fail2ban {
+    fn drop(&mut self) {
+        self.client(&["stop"]);
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn a_private_server_bans_offenders_and_nobody_before() {
+    if !is_installed() {
+        return;
+    }
+    let mut place = Place::new();
+    place.append("jail.log", "");
+    let fail2ban = Fail2ban::start(&place);
+    let running = place.start(&["--threshold", "4"]);
+    for age in (1..4).rev() {
+        for client in ["203.0.113.9", "2001:db8:1:2::7"] {
+            place.write("site1", &attack(client, age));
+        }
+    }
+    // Somebody else is banned for certain, so whoever was to be banned before would be by now.
+    for age in (1..5).rev() {
+        place.write("site2", &attack("198.51.100.1", age));
+    }
+    wait_for("the first ban", || !fail2ban.banned().is_empty());
+    assert_eq!(fail2ban.banned(), ["198.51.100.1"]);
+    for client in ["203.0.113.9", "2001:db8:1:2::8"] {
+        place.write("site1", &attack(client, 0));
+    }
+    wait_for("three bans", || fail2ban.banned().len() == 3);
+    assert_eq!(
+        fail2ban.banned(),
+        ["198.51.100.1", "2001:db8:1:2::/64", "203.0.113.9"]
+    );
+    let status = fail2ban.client(&["status", "modsec-recidive"]).stdout;
+    let status = String::from_utf8(status).unwrap();
+    assert!(status.contains("2001:db8:1:2::/64"), "{status}");
+    assert!(running.stop().success());
+}

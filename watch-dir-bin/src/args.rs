@@ -1,0 +1,272 @@
+//! Options of the program, and nothing else.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
+use modsec_core::accounts::Accounts;
+use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
+use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+
+const ABOUT: &str = "\
+Keep the directories of ModSecurity's concurrent audit log usable for every site user
+
+ModSecurity creates a directory per minute under the umask of the web server, so that with one \
+Unix user per site only the first to come can write there. watch-dir corrects mode, owner and \
+group of every directory in the storage directory, when it starts and within a fraction of a \
+millisecond as directories appear, and creates the directories of the coming minutes in advance, \
+so that no record is lost in between.";
+
+const DETAILS: &str = "\
+LAYOUTS
+  Both may be present in one storage directory; each directory is recognised by its path.
+  DAY/MINUTE (ModSecurity up to 2.9.2, libmodsecurity 3, Coraza): shared by all sites; gets owner,
+      group and mode as given. All site users must be in the group. A directory whose owner is not
+      keeps that owner, because otherwise it could not write any more.
+  USER/DAY/MINUTE (ModSecurity since 2.9.3): keeps its owner, and gets the group, the bits of the
+      mode for group and others, and the set-group-id bit, so that who collects needs no root.
+  DAY is YYYYMMDD, MINUTE is YYYYMMDD-HHMM. Files are never touched, nor is the storage directory.
+
+WHAT IS LEFT ALONE
+  Symbolic links, names that fit no layout, directories on another file system, directories of a
+  user that is neither the owner option nor a site user nor has a number of --allow-uid-min or
+  more. Each is logged once (up to 4096) and counted.
+
+CREATED IN ADVANCE
+  With --ahead, the directories of this and the coming minutes, by the local time of the server
+  (it must be that of the web server: same TZ), in the layout found; in both as long as no entry
+  tells which it is. Directories that stayed empty are removed by the periodic check: those of a
+  user 10 minutes after their end, the shared ones 2 hours after.
+
+SIGNALS
+  SIGTERM, SIGINT  remove the PID file and end
+  SIGHUP           open the log file again; read users and groups again (also done every minute)
+
+EXIT STATUS
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments
+  3  --once or --dry-run: done, but links or directories of foreign owners were left alone
+
+PRIVILEGES
+  CAP_CHOWN, CAP_FOWNER and CAP_DAC_OVERRIDE, and membership in the group (for the set-group-id
+  bit); root has them all. The systemd unit gives exactly these.
+
+EXAMPLES
+  watch-dir --owner www-data --group weblogs --site-user site1 --site-user site2
+  watch-dir --storage-dir /srv/audit --dry-run
+  WATCH_DIR=/srv/audit watch-dir --once -q
+
+SEE ALSO
+  inotify(7), sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
+
+const LOG_FILE: &str = "\
+Log file, which names each directory corrected; \"-\": none [default: watch_dir.log beside the \
+storage directory, none with --once and --dry-run]";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "watch-dir", version, args_override_self = true)]
+#[command(long_about = ABOUT, after_long_help = DETAILS)]
+#[command(about = "Keep ModSecurity's audit directories usable for every site user")]
+pub(crate) struct Args {
+    #[arg(long, value_name = "DIR", env = "WATCH_DIR",
+          help = "Directory of the audit entries (SecAuditLogStorageDir); must not be a link",
+          default_value_os_t = DefaultPaths::default().storage_dir)]
+    storage_dir: PathBuf,
+
+    /// Permission bits of shared directories, in octal; of users' directories the bits for group
+    /// and others
+    #[arg(long, value_name = "MODE", env = "WATCH_DIR_MODE", default_value = "770",
+          value_parser = |text: &str| parse_mode(text))]
+    mode: u32,
+
+    /// Owner of shared directories, by name or number: the web server's user
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "WATCH_DIR_OWNER",
+        default_value = "apache"
+    )]
+    owner: String,
+
+    /// Group of all directories, by name or number
+    #[arg(
+        long,
+        value_name = "GROUP",
+        env = "WATCH_DIR_GROUP",
+        default_value = "fastsecure"
+    )]
+    group: String,
+
+    /// User whose directory is created in the storage directory; may be repeated, or separated by
+    /// commas [default: the members of the group]
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "WATCH_DIR_SITE_USERS",
+        value_delimiter = ','
+    )]
+    site_user: Option<Vec<String>>,
+
+    /// Lowest number of a user whose directories are touched, besides owner and site users
+    #[arg(
+        long,
+        value_name = "UID",
+        env = "WATCH_DIR_ALLOW_UID_MIN",
+        default_value_t = 1000
+    )]
+    allow_uid_min: u32,
+
+    /// Create the directories of so many coming minutes; 0: none
+    #[arg(long, value_name = "MINUTES", env = "WATCH_DIR_AHEAD", default_value_t = 2,
+          value_parser = clap::value_parser!(u16).range(..=1440))]
+    ahead: u16,
+
+    /// Layout of the directories created in advance
+    #[arg(long, value_enum, value_name = "LAYOUT", env = "WATCH_DIR_LAYOUT",
+          default_value_t = LayoutArg::Auto)]
+    layout: LayoutArg,
+
+    /// Check all directories at least so often, events or not
+    #[arg(long, value_name = "SECONDS", env = "WATCH_DIR_CHECK_INTERVAL", default_value_t = 600,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    check_interval: u32,
+
+    /// Correct what is there and exit; nothing is created or removed
+    #[arg(long, env = "WATCH_DIR_ONCE", value_parser = BoolishValueParser::new())]
+    pub(crate) once: bool,
+
+    /// Write to standard output what would be done now, do nothing, and exit
+    #[arg(long, env = "WATCH_DIR_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub(crate) dry_run: bool,
+
+    #[arg(long, value_name = "FILE", env = "WATCH_DIR_LOG_FILE", help = LOG_FILE)]
+    log_file: Option<PathBuf>,
+
+    /// File with the number of the process, locked while it runs
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WATCH_DIR_PID_FILE",
+        default_value = "/var/run/watch_create.pid"
+    )]
+    pub(crate) pid_file: PathBuf,
+
+    /// Format of log lines: text or json
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "WATCH_DIR_LOG_FORMAT",
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+
+    /// Log more: each directory created or removed; twice: everything
+    #[arg(short, long, env = "WATCH_DIR_VERBOSE", action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log less: only warnings; twice: only errors; three times: nothing
+    #[arg(short, long, env = "WATCH_DIR_QUIET", action = ArgAction::Count)]
+    quiet: u8,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LayoutArg {
+    /// As found; both until something is found
+    Auto,
+    /// DAY/MINUTE
+    Flat,
+    /// USER/DAY/MINUTE
+    PerUser,
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(layout: LayoutArg) -> Self {
+        match layout {
+            LayoutArg::Auto => Self::Auto,
+            LayoutArg::Flat => Self::Flat,
+            LayoutArg::PerUser => Self::PerUser,
+        }
+    }
+}
+
+impl Args {
+    pub(crate) fn log_options(&self) -> LogOptions {
+        let file = match &self.log_file {
+            Some(file) => Some(file.clone()).filter(|file| file != Path::new("-")),
+            None if self.once || self.dry_run => None,
+            None => self
+                .storage_dir
+                .parent()
+                .map(|logs| logs.join("watch_dir.log")),
+        };
+        LogOptions {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            format: self.log_format,
+            file,
+        }
+    }
+
+    pub(crate) fn options(&self, policy: Policy) -> Options {
+        Options {
+            ahead: self.ahead,
+            layout: self.layout.into(),
+            check_every: Duration::from_secs(self.check_interval.into()),
+            ..Options::new(self.storage_dir.clone(), policy)
+        }
+    }
+
+    /// Looks the users and groups up; may be repeated, since accounts come and go.
+    pub(crate) fn policy(&self) -> Result<Policy, modsec_core::accounts::AccountError> {
+        let names = Names {
+            mode: self.mode,
+            owner: self.owner.clone(),
+            group: self.group.clone(),
+            site_users: self.site_user.clone(),
+            allow_uid_min: self.allow_uid_min,
+        };
+        names.resolve(&Accounts::below(Path::new("/"))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_option_has_a_variable() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for option in command.get_arguments() {
+            assert!(option.get_long().is_some(), "{option}");
+            let own = ["help", "version"].contains(&option.get_id().as_str());
+            assert!(own || option.get_env().is_some(), "{option}");
+        }
+    }
+
+    #[test]
+    fn the_log_is_beside_the_storage_directory_unless_told_otherwise() {
+        let cases: [(&[&str], Option<&str>); 5] = [
+            (&["--storage-dir", "/srv/audit"], Some("/srv/watch_dir.log")),
+            (
+                &["--storage-dir", "/srv/audit/"],
+                Some("/srv/watch_dir.log"),
+            ),
+            (&["--storage-dir", "/srv/audit", "--once"], None),
+            (&["--log-file", "-"], None),
+            (&["--log-file", "/x", "--once"], Some("/x")),
+        ];
+        for (arguments, want) in cases {
+            let args = Args::parse_from([&["watch-dir"], arguments].concat());
+            assert_eq!(
+                args.log_options().file.as_deref(),
+                want.map(Path::new),
+                "{arguments:?}"
+            );
+        }
+    }
+}

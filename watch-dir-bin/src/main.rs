@@ -1,0 +1,127 @@
+//! `watch-dir` keeps the directories of `ModSecurity`'s concurrent audit log usable for every site
+//! user. What it does is in `modsec_core::permissions`; here it is put together.
+
+mod args;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Parser;
+use modsec_core::permissions::{Change, Keeper, Policy, Tally};
+use modsec_core::program::{self, Exit, Hangups, Log, PidFile, Service, Signals, error_chain};
+use tokio::sync::watch;
+use tokio::time::interval;
+use tracing::{info, warn};
+
+use crate::args::Args;
+
+/// How often users and groups are read again.
+const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Exit {
+    let args = Args::parse();
+    let result = if args.dry_run || args.once {
+        once(&args)
+    } else {
+        serve(&args).await
+    };
+    result.unwrap_or_else(|error| program::fail(&*error))
+}
+
+fn once(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    let policy = args.policy()?;
+    let _log = program::log_to(&args.log_options())?;
+    let keeper = Keeper::new(args.options(policy))?;
+    let tally = match (args.dry_run, args.once) {
+        (true, true) => keeper.rehearse_once(print)?,
+        (true, false) => keeper.rehearse(print)?,
+        (false, _) => keeper.once(|_| {})?,
+    };
+    summarise(&tally);
+    Ok(match tally {
+        Tally { failed: 1.., .. } => Exit::Failed,
+        Tally { refused: 1.., .. } => Exit::Defective,
+        _ => Exit::Done,
+    })
+}
+
+async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
+    let policy = args.policy()?;
+    let _pid_file = PidFile::take(&args.pid_file)?;
+    let log = program::log_to(&args.log_options())?;
+    let Signals { mut stop, hangups } = Signals::listen()?;
+    let service = Service::from_env();
+    let options = args.options(policy.clone());
+    info!(path = ?options.storage_dir, ahead = options.ahead, "started");
+
+    let (sender, policies) = watch::channel(policy);
+    let keeper = Keeper::new(options)?;
+    let tally = tokio::select! {
+        tally = keeper.run(stop.wait(), policies, || service.ready()) => tally?,
+        never = look_after(args, &log, hangups, &sender, &service) => match never {},
+    };
+    service.stopping();
+    summarise(&tally);
+    Ok(Exit::Done)
+}
+
+/// Does what is due beside the work: the log after rotation, new accounts, the watchdog.
+async fn look_after(
+    args: &Args,
+    log: &Log,
+    mut hangups: Hangups,
+    policies: &watch::Sender<Policy>,
+    service: &Service,
+) -> std::convert::Infallible {
+    let mut accounts = interval(ACCOUNTS_EVERY);
+    let mut watchdog = interval(service.watchdog_interval().unwrap_or(ACCOUNTS_EVERY));
+    loop {
+        tokio::select! {
+            () = hangups.next() => {
+                match log.reopen() {
+                    Ok(()) => info!("log file opened again"),
+                    Err(error) => {
+                        warn!(error = %error_chain(&error), "the old log file remains in use");
+                    }
+                }
+                accounts.reset_immediately();
+            }
+            _ = accounts.tick() => match args.policy() {
+                Ok(policy) => {
+                    policies.send_if_modified(|now| {
+                        let changed = *now != policy;
+                        *now = policy;
+                        changed
+                    });
+                }
+                Err(error) => {
+                    warn!(error = %error_chain(&error), "users and groups remain as they were");
+                }
+            },
+            _ = watchdog.tick() => service.alive(),
+        }
+    }
+}
+
+fn print(change: &Change) {
+    // A reader that has gone away has seen enough.
+    let _ = writeln!(io::stdout(), "{change}");
+}
+
+fn summarise(tally: &Tally) {
+    let Tally {
+        directories,
+        corrected,
+        created,
+        removed,
+        unknown,
+        refused,
+        failed,
+    } = *tally;
+    info!(
+        directories,
+        corrected, created, removed, unknown, refused, failed, "finished"
+    );
+}

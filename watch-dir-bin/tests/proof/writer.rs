@@ -1,0 +1,162 @@
+//! What runs under another user's id: this test program again, told by variables what to do.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chrono::{Local, NaiveDateTime, TimeDelta};
+use modsec_core::watch::{day_name, minute_name};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+pub(crate) const ROLE: &str = "WATCH_DIR_TEST_ROLE";
+pub(crate) const ARGUMENT: &str = "WATCH_DIR_TEST_ARGUMENT";
+pub(crate) const TREE: &str = "WATCH_DIR_TEST_TREE";
+
+/// Does nothing unless started by another test.
+#[test]
+fn act() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    let argument = std::env::var(ARGUMENT).unwrap();
+    let tree = PathBuf::from(std::env::var_os(TREE).unwrap());
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let numbers = match &role[..] {
+        "log" => log_flat(&tree, &argument),
+        "make" => make_directories(&tree, &argument),
+        "swap" => swap_links(&tree, &argument),
+        "collect" => collect(&tree),
+        _ => panic!("unknown role {role}"),
+    };
+    let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+    // Not by `println!`, which the test harness would keep.
+    writeln!(io::stdout(), "RESULT {}", numbers.join(" ")).unwrap();
+}
+
+/// Logs as `ModSecurity` 2.9.2 does: the directory of the minute is created from the deepest level
+/// upwards and down again, then the file is opened once. Reports records and losses.
+///
+/// `argument`: number of records, and the milliseconds between two.
+fn log_flat(tree: &Path, argument: &str) -> Vec<u64> {
+    let (count, pause) = argument.split_once(' ').unwrap();
+    let (count, pause): (u64, u64) = (count.parse().unwrap(), pause.parse().unwrap());
+    let uid = rustix::process::getuid().as_raw();
+    let start = Instant::now();
+    let mut lost = 0;
+    for number in 0..count {
+        let due = Duration::from_millis(number * pause);
+        thread::sleep(due.saturating_sub(start.elapsed()));
+        let now = Local::now().naive_local();
+        let minute = tree.join(day_name(now)).join(minute_name(now));
+        if let Err(error) = log_one(&minute, &format!("{uid}-{number}")) {
+            lost += 1;
+            if lost <= 3 {
+                eprintln!("lost at {now}: {error}");
+            }
+        }
+    }
+    vec![count, lost]
+}
+
+fn log_one(minute: &Path, name: &str) -> io::Result<()> {
+    let mkdir = |path: &Path| match DirBuilder::new().mode(0o777).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    };
+    match mkdir(minute) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            mkdir(minute.parent().unwrap())?;
+            mkdir(minute)?;
+        }
+        result => result?,
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(minute.join(name))?;
+    file.write_all(b"--a-A--\n")?;
+    file.write_all(b"--a-Z--\n")
+}
+
+/// Creates nested directories at full speed: the user's own, of many days and minutes, and flat
+/// ones beside the other users. Reports how many there should be.
+///
+/// `argument`: name of the user, and how many minutes.
+fn make_directories(tree: &Path, argument: &str) -> Vec<u64> {
+    let (user, count) = argument.split_once(' ').unwrap();
+    let count: i64 = count.parse().unwrap();
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o777);
+    let start = NaiveDateTime::default() + TimeDelta::days(20_000);
+    for number in 0..count {
+        let time = start + TimeDelta::minutes(number * 7);
+        let minute = tree.join(user).join(day_name(time)).join(minute_name(time));
+        builder.create(minute).unwrap();
+    }
+    let mut made = 0;
+    for day in fs::read_dir(tree.join(user)).unwrap() {
+        made += 1 + fs::read_dir(day.unwrap().path()).unwrap().count() as u64;
+    }
+    vec![made + 1]
+}
+
+/// Swaps directories of its own tree for links to `argument`, as fast as it can, for the time that
+/// is in front of it in milliseconds. Reports the number of swaps.
+fn swap_links(tree: &Path, argument: &str) -> Vec<u64> {
+    let (time, target) = argument.split_once(' ').unwrap();
+    let end = Instant::now() + Duration::from_millis(time.parse().unwrap());
+    let own = tree.join("mswsite3");
+    fs::create_dir_all(own.join("20260822/20260822-1015")).unwrap();
+    for (link, to) in [
+        ("link", ""),
+        ("deep", "20260822"),
+        ("minute", "20260822/20260822-1015"),
+    ] {
+        symlink(Path::new(target).join(to), own.join(link)).unwrap();
+    }
+    symlink(target, tree.join(".own")).unwrap();
+    let swap = |one: &Path, other: &Path| {
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).is_ok()
+    };
+    let mut swaps = 0;
+    let mut number = 0u32;
+    while Instant::now() < end {
+        number += 1;
+        swaps += u64::from(swap(&own.join("deep"), &own.join("20260822")));
+        swaps += u64::from(swap(&own, &tree.join(".own")));
+        swaps += u64::from(swap(&own, &tree.join(".own")));
+        swaps += u64::from(swap(&own.join("20260822"), &own.join("deep")));
+        let minute = own.join("20260822/20260822-1015");
+        swaps += u64::from(swap(&own.join("minute"), &minute));
+        swaps += u64::from(swap(&own.join("minute"), &minute));
+        // New directories, replaced the moment they are noticed.
+        let day = own.join(format!("2026{:02}{:02}", number % 12 + 1, number % 28 + 1));
+        if fs::create_dir(&day).is_ok() {
+            let _ = fs::remove_dir(&day);
+            let _ = symlink(target, &day);
+            let _ = fs::remove_file(&day);
+        }
+    }
+    vec![swaps]
+}
+
+/// Reads the names of all entries and deletes them, as who collects without being root.
+fn collect(tree: &Path) -> Vec<u64> {
+    let mut removed = 0;
+    for user in fs::read_dir(tree).unwrap() {
+        for day in fs::read_dir(user.unwrap().path()).unwrap() {
+            for minute in fs::read_dir(day.unwrap().path()).unwrap() {
+                for entry in fs::read_dir(minute.unwrap().path()).unwrap() {
+                    fs::remove_file(entry.unwrap().path()).unwrap();
+                    removed += 1;
+                }
+            }
+        }
+    }
+    vec![removed]
+}
