@@ -7,6 +7,8 @@ mod site;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -136,6 +138,28 @@ fn after_rotation_and_a_hangup_both_logs_are_written_anew() {
 }
 
 #[test]
+fn rotation_by_renaming_at_any_moment_loses_and_doubles_nothing() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &NO_WALKS);
+    let mut logs = vec![site.log.clone()];
+    for number in 0..30 {
+        site.put_all(40, 2000);
+        until("a new log", || site.log.exists());
+        let old = site.log.with_extension(format!("log.{number}"));
+        fs::rename(&site.log, &old).unwrap();
+        logs.push(old);
+        // Half of the times the next batch has to notice by itself.
+        if number % 2 == 0 {
+            running.signal(Signal::HUP);
+        }
+    }
+    until_done(&site);
+    running.stop();
+    let logs: Vec<&Path> = logs.iter().map(PathBuf::as_path).collect();
+    site.check(&logs, "rotated thirty times");
+}
+
+#[test]
 fn rotation_by_copying_loses_nothing_of_the_store() {
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &NO_WALKS);
@@ -226,4 +250,52 @@ fn one_pass_beside_a_program_that_follows_is_refused() {
     until_done(&site);
     running.stop();
     site.check(&[&site.log], "refused");
+}
+
+#[test]
+fn what_is_wrong_at_the_start_ends_it_with_the_reason() {
+    let mut site = Site::with_sqlite();
+    let fails = |site: &Site<Sqlite>| {
+        let output = site.command().arg("--follow").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let nowhere = site.dir.path().join("nowhere");
+    let log = std::mem::replace(&mut site.log, nowhere.join("log"));
+    let text = fails(&site);
+    assert!(text.contains("directory of merged log"), "{text}");
+    site.log = log;
+    site.database = Sqlite::at(nowhere.join("modsec.db"));
+    let text = fails(&site);
+    assert!(text.contains("nowhere"), "{text}");
+    fs::remove_dir_all(site.tree()).unwrap();
+    let text = fails(&site);
+    assert!(text.contains("does not exist"), "{text}");
+}
+
+#[test]
+fn without_enough_watches_the_tree_is_walked_and_the_setting_named() {
+    const LIMITED: &str = "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "sh", "-c", LIMITED, "sh"]);
+    let mut probe = Command::new("unshare");
+    let probe = probe.args(unshare.get_args()).arg("true").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: the limit on watches cannot be set for one program here");
+        return;
+    }
+    let mut site = Site::with_sqlite();
+    let program = site.command();
+    let arguments = program.get_args();
+    unshare.arg(program.get_program()).args(arguments);
+    unshare.args(["--follow", "--rescan-every", "1"]);
+    let running = site.start(unshare);
+    until("the message", || {
+        site.put(10);
+        running.log().contains("fs.inotify.max_user_watches")
+    });
+    site.put_all(100, 100);
+    until_done(&site);
+    running.stop();
+    site.check(&[&site.log], "few watches");
 }

@@ -33,6 +33,8 @@ pub const DEFAULT_RESCAN: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_millis(400);
 /// So many do not wait for more.
 const ENOUGH: u64 = 1000;
+/// How often the storage directory is opened anew at the most.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// When to look again at a claimed file whose writer was still, or again, at work.
 const UNFINISHED: Duration = Duration::from_secs(5);
 /// How often counts are logged, if there is anything to tell.
@@ -126,6 +128,7 @@ impl<'s> Pulse<'s> {
 struct Tree {
     storage: Arc<StorageDir>,
     claims: Claims,
+    opened: Instant,
     /// What passes have dealt with.
     handled: News,
     next_walk: Instant,
@@ -140,6 +143,7 @@ impl Tree {
         Ok(Tree {
             claims: Claims::start(Arc::clone(&storage), path)?,
             storage,
+            opened: Instant::now(),
             handled: News::default(),
             next_walk: Instant::now(),
             look_again: None,
@@ -275,6 +279,7 @@ impl<'o> Follower<'o> {
         }
         let Some(Tree {
             claims,
+            opened,
             handled,
             next_walk,
             look_again,
@@ -291,6 +296,9 @@ impl<'o> Follower<'o> {
                 let enough = |news: &News| urgent(news) || news.claimed - handled.claimed >= ENOUGH;
                 // Either will do.
                 let _ = timeout(LINGER, claims.wait_for(enough)).await;
+                if claims.news().lost {
+                    sleep_until(*opened + REOPEN_EVERY).await;
+                }
             }
         }
     }

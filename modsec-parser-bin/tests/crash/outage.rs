@@ -1,5 +1,7 @@
 //! The database goes away and comes back.
 
+use std::time::Duration;
+
 use crate::maria::Maria;
 use crate::runtime;
 use crate::server::Server;
@@ -54,4 +56,32 @@ fn a_database_that_comes_after_the_program_is_waited_for() {
     until("files removed", || site.left().is_empty());
     let log = running.stop();
     site.check(&[&site.log], &log);
+}
+
+#[test]
+fn a_database_that_dies_again_and_again_and_a_program_that_dies_with_it_lose_nothing() {
+    let Some(mut server) = runtime().block_on(Server::start(&[])) else {
+        return;
+    };
+    let mut site = Site::new(Maria::on(&server.url()));
+    for round in 0..6 {
+        let running = site.follow(&["--rescan-every", "5"]);
+        for _ in 0..10 {
+            site.put_all(20, 1000);
+            std::thread::sleep(Duration::from_millis(40 + 7 * round));
+        }
+        server.kill();
+        site.put_all(20, 1000);
+        if round % 2 == 0 {
+            running.signal(rustix::process::Signal::KILL);
+        }
+        runtime().block_on(server.run());
+        if round % 2 == 1 {
+            site.wait_for_rows();
+            running.stop();
+        }
+    }
+    let (status, text) = site.run();
+    assert!(status.success(), "{text}");
+    site.check(&[&site.log], "again and again");
 }

@@ -12,18 +12,21 @@ fn killed_again_and_again<D: Database>(mut site: Site<D>, rounds: u32) {
     let mut random = u64::from(seed) | 1;
     let mut killed = 0;
     for round in 0..rounds {
-        site.put_all(60, 2_000);
+        site.put_all(40, 2_000);
         // Xorshift: other instants each time.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let mut child = site
-            .command()
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_micros(random % 60_000));
+        let pause = Duration::from_micros(random % 30_000);
+        let mut command = site.command();
+        if round % 2 == 0 {
+            command.arg("--follow");
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(pause);
+        site.put_all(20, 2_000);
+        std::thread::sleep(pause);
         killed += u32::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();

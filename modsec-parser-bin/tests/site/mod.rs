@@ -157,13 +157,17 @@ impl<D: Database> Site<D> {
         (output.status, text)
     }
 
-    /// Starts following; standard error goes to a file.
+    /// Starts following.
     pub(crate) fn follow(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command();
+        command.arg("--follow").args(arguments);
+        self.start(command)
+    }
+
+    /// Starts a program whose standard error goes to a file.
+    pub(crate) fn start(&self, mut command: Command) -> Running {
         let path = self.dir.path().join("stderr");
-        let child = self
-            .command()
-            .arg("--follow")
-            .args(arguments)
+        let child = command
             .stdout(Stdio::null())
             .stderr(fs::File::create(&path).unwrap())
             .spawn()
