@@ -45,7 +45,7 @@ fn what_is_written_while_following_is_stored_and_removed() {
 #[test]
 fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
     let mut site = Site::with_sqlite();
-    let running = following(&mut site, &["--rescan-every", "1"]);
+    let running = following(&mut site, &["--rescan-every", "1", "--keep-dirs"]);
     let (half, bytes) = site.announce(2000);
     let (first, second) = bytes.split_at(1000);
     fs::write(&half, first).unwrap();
@@ -72,7 +72,8 @@ fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
 #[test]
 fn an_entry_that_nobody_finishes_is_stored_and_flagged() {
     let mut site = Site::with_sqlite();
-    let running = following(&mut site, &["--rescan-every", "1", "--stale-after", "2"]);
+    let arguments = ["--rescan-every", "1", "--stale-after", "2", "--keep-dirs"];
+    let running = following(&mut site, &arguments);
     let minute = site.tree().join("site1/20260304/20260304-0507");
     fs::create_dir_all(&minute).unwrap();
     let path = minute.join("20260304-050708-cut");
@@ -86,7 +87,7 @@ fn an_entry_that_nobody_finishes_is_stored_and_flagged() {
 fn a_name_that_is_used_again_and_again_never_yields_a_mixture() {
     const VERSIONS: usize = 2000;
     let mut site = Site::with_sqlite();
-    let running = following(&mut site, &NO_WALKS);
+    let running = following(&mut site, &[&NO_WALKS[..], &["--keep-dirs"]].concat());
     let minute = site.tree().join("site1/20260304/20260304-0507");
     fs::create_dir_all(&minute).unwrap();
     let path = minute.join("20260304-050708-same");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use mysql_async::{DriverError, Error};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::warn;
+use tracing::debug;
 
 use self::failure::Remedy;
 use self::migrate::Failed;
@@ -104,7 +104,8 @@ impl MysqlStore {
         );
         match patience.next() {
             Some(pause) if transient => {
-                warn!(store = self.target.name, error = %error, "transaction is repeated");
+                // For minutes on end if the server is away; the caller says so once.
+                debug!(store = self.target.name, error = %error, "transaction is repeated");
                 sleep(pause).await;
                 Ok(())
             }

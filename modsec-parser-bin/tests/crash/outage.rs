@@ -34,6 +34,7 @@ fn a_database_that_is_away_for_a_while_costs_nothing() {
     for once in ["nothing can be kept", "entries are kept again"] {
         assert_eq!(log.matches(once).count(), 1, "{log}");
     }
+    assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
 }
 
 #[test]

@@ -95,7 +95,11 @@ impl<D> Site<D> {
     /// Writes one more entry of about `size` bytes, as a web server does, and returns its file.
     pub(crate) fn put(&mut self, size: usize) -> PathBuf {
         let (path, bytes) = self.announce(size);
-        fs::write(&path, bytes).unwrap();
+        // The minute is long over, so an empty directory may be removed at any moment.
+        while let Err(error) = fs::write(&path, &bytes) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
         path
     }
 
