@@ -16,6 +16,7 @@ mod claims;
 mod feed;
 mod follow;
 mod inputs;
+mod jobs;
 mod keeper;
 mod outage;
 mod read;

@@ -1,10 +1,10 @@
-//! Finding files and turning them into rows on several threads, in order and within bounds.
+//! Turning files into rows on several threads, in order and within bounds.
 //!
 //! ```text
-//! walk ──jobs──► reader 1..n ──outcomes──► keeper (one task: batches, store, removal)
+//! jobs ◄── reader 1..n ──outcomes──► keeper (one task: batches, store, removal)
 //! ```
 //!
-//! A reader takes a job, opens the file and reserves memory for it while it holds the queue, so
+//! A reader takes a job, opens the file and reserves memory for it while it holds the jobs, so
 //! reservations are granted in the order of the walk and the keeper, which waits for outcomes in
 //! that order, can always go on. Everything else runs side by side.
 
@@ -12,59 +12,25 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
-use super::inputs;
+pub(super) use super::jobs::{From, OpenDir};
+use super::jobs::{Job, Jobs, Source};
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{Options, Stop};
-use crate::crash_points;
-use crate::storage_dir::{
-    EntryDir, EntryFile, MAX_ENTRY_BYTES, OpenEntry, PruneRules, ReadEntry, Refusal, StorageDir,
-};
+use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
 use crate::store::Origin;
 
-/// Jobs that may wait for a reader. Each may hold a directory or a file open.
-const JOBS: usize = 64;
 /// Outcomes that may wait for the keeper.
-const OUTCOMES: usize = 64;
+const OUTCOMES: usize = 256;
 /// Memory for entries between reading and storing, in bytes. Twice what the keeper's batch may
 /// hold, so that reading goes on while a batch is stored.
-const BUDGET: usize = 4 * 1024 * 1024;
-
-/// A directory whose files are on their way. It is pruned when the last one is done.
-#[derive(Debug)]
-pub(super) struct OpenDir {
-    dir: EntryDir,
-    /// Files on their way, and one for the listing itself.
-    pending: AtomicUsize,
-    prune: Option<PruneRules>,
-    pruned: Arc<AtomicU64>,
-}
-
-impl OpenDir {
-    /// One file less. Returns why the directory could not be removed, if it should have been.
-    pub(super) fn done(&self) -> Option<Refusal> {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return None;
-        }
-        let rules = self.prune.as_ref()?;
-        crash_points::pass("before-prune");
-        match self.dir.prune(rules) {
-            Ok(removed) => {
-                self.pruned.fetch_add(u64::from(removed), Ordering::Relaxed);
-                None
-            }
-            Err(refusal) => Some(refusal),
-        }
-    }
-}
+const BUDGET: usize = 6 * 1024 * 1024;
 
 /// What becomes of one file.
 #[derive(Debug)]
@@ -96,16 +62,6 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
-}
-
-struct Job {
-    seq: u64,
-    source: Source,
-}
-
-enum Source {
-    Entry(EntryFile, Arc<OpenDir>),
-    Input(PathBuf, io::Result<File>),
 }
 
 /// Hands out memory.
@@ -156,17 +112,8 @@ pub(super) struct Feed {
     early: Vec<Outcome>,
     next: u64,
     pub(super) budget: Arc<Budget>,
-    pruned: Arc<AtomicU64>,
-    walker: Option<JoinHandle<crate::storage_dir::LeftAlone>>,
-}
-
-/// What a pass goes through.
-#[derive(Debug)]
-pub(super) enum From {
-    StorageDir(Arc<StorageDir>),
-    /// What was claimed in there, after the file of this number.
-    Claimed(Arc<StorageDir>, Option<u64>),
-    Inputs(Vec<PathBuf>),
+    jobs: Arc<Mutex<Jobs>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Feed {
@@ -177,16 +124,21 @@ impl Feed {
         now: DateTime<Utc>,
         stop: &Stop,
     ) -> io::Result<Feed> {
-        let budget = Arc::new(Budget::new());
-        let pruned = Arc::new(AtomicU64::new(0));
-        let (jobs, waiting) = sync_channel(JOBS);
+        let jobs = Jobs::new(from, options, options.prune_rules(now), stop)?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
-        let queue = Arc::new(Mutex::new(waiting));
+        let mut feed = Feed {
+            outcomes,
+            early: Vec::new(),
+            next: 0,
+            budget: Arc::new(Budget::new()),
+            jobs: Arc::new(Mutex::new(jobs)),
+            readers: Vec::new(),
+        };
         for n in 0..options.threads.max(1) {
             let reader = Reader {
-                jobs: Arc::clone(&queue),
+                jobs: Arc::clone(&feed.jobs),
                 outcomes: sender.clone(),
-                budget: Arc::clone(&budget),
+                budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
                 ages: Ages {
                     now,
@@ -194,38 +146,17 @@ impl Feed {
                     stale: options.stale_after,
                 },
             };
-            thread::Builder::new()
-                .name(format!("read-{n}"))
-                .spawn(move || reader.run())?;
+            let thread = thread::Builder::new().name(format!("read-{n}"));
+            feed.readers.push(thread.spawn(move || reader.run())?);
         }
-        let walker = Walker {
-            jobs,
-            seq: 0,
-            stop: stop.clone(),
-            prune: options.prune_rules(now),
-            pruned: Arc::clone(&pruned),
-        };
-        let walker = thread::Builder::new()
-            .name("walk".to_owned())
-            .spawn(move || walker.run(from))?;
-        Ok(Feed {
-            outcomes,
-            early: Vec::new(),
-            next: 0,
-            budget,
-            pruned,
-            walker: Some(walker),
-        })
+        Ok(feed)
     }
 
     /// Returns the next outcome in the order of the walk; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Outcome> {
         loop {
-            if let Some(at) = self
-                .early
-                .iter()
-                .position(|outcome| outcome.seq == self.next)
-            {
+            let next = self.next;
+            if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
                 self.next += 1;
                 return Some(self.early.swap_remove(at));
             }
@@ -234,89 +165,24 @@ impl Feed {
         }
     }
 
-    /// Returns how many directories were removed, and what was left alone. Waits for the walk.
-    pub(super) fn finish(mut self) -> (u64, crate::storage_dir::LeftAlone) {
+    /// Returns how many directories were removed, and what was left alone. Waits for the threads.
+    pub(super) fn finish(mut self) -> (u64, LeftAlone) {
         self.outcomes.close();
         self.budget.close();
-        let left = self
-            .walker
-            .take()
-            .and_then(|walker| walker.join().ok())
-            .unwrap_or_default();
-        (self.pruned.load(Ordering::Relaxed), left)
+        for reader in self.readers.drain(..) {
+            // A reader that panicked has left its mark on standard error.
+            let _ = reader.join();
+        }
+        self.jobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .result()
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
         self.budget.close();
-    }
-}
-
-struct Walker {
-    jobs: SyncSender<Job>,
-    seq: u64,
-    stop: Stop,
-    prune: Option<PruneRules>,
-    pruned: Arc<AtomicU64>,
-}
-
-impl Walker {
-    fn run(mut self, from: From) -> crate::storage_dir::LeftAlone {
-        match from {
-            From::StorageDir(storage) => {
-                let mut walk = storage.walk();
-                for dir in walk.by_ref() {
-                    if !self.entries(dir, |_| true) {
-                        break;
-                    }
-                }
-                walk.left_alone()
-            }
-            From::Claimed(storage, after) => {
-                if let Some(dir) = storage.claimed() {
-                    self.entries(dir, |file| after.is_none() || file.claim_number() > after);
-                }
-                crate::storage_dir::LeftAlone::default()
-            }
-            From::Inputs(paths) => {
-                for path in paths {
-                    if !inputs::walk(&path, &mut |path, file| {
-                        self.send(Source::Input(path, file))
-                    }) {
-                        break;
-                    }
-                }
-                crate::storage_dir::LeftAlone::default()
-            }
-        }
-    }
-
-    fn entries(&mut self, dir: EntryDir, wanted: impl FnMut(&EntryFile) -> bool) -> bool {
-        let open = Arc::new(OpenDir {
-            dir,
-            pending: AtomicUsize::new(1),
-            prune: self.prune.clone(),
-            pruned: Arc::clone(&self.pruned),
-        });
-        for file in open.dir.files().filter(wanted) {
-            open.pending.fetch_add(1, Ordering::AcqRel);
-            if !self.send(Source::Entry(file, Arc::clone(&open))) {
-                return false;
-            }
-        }
-        // An empty directory that cannot be removed is tried again by the next pass.
-        open.done();
-        true
-    }
-
-    fn send(&mut self, source: Source) -> bool {
-        let job = Job {
-            seq: self.seq,
-            source,
-        };
-        self.seq += 1;
-        !self.stop.requested() && self.jobs.send(job).is_ok()
     }
 }
 
@@ -328,7 +194,7 @@ struct Ages {
 }
 
 struct Reader {
-    jobs: Arc<Mutex<Receiver<Job>>>,
+    jobs: Arc<Mutex<Jobs>>,
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
@@ -359,8 +225,8 @@ impl Reader {
 
     /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
     fn take(&self) -> Option<(Outcome, Option<Ready>)> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Job { seq, source } = jobs.recv().ok()?;
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Job { seq, source } = jobs.next()?;
         let (dir, path, ready) = match source {
             Source::Entry(entry, dir) => {
                 let path = entry.path();

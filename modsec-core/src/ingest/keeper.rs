@@ -20,7 +20,7 @@ use crate::store::{self, Batch, BatchId, Row, Store};
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
 /// Bytes of one batch that are held in memory.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 256;
 /// Messages about single files in one run; the rest is only counted.

@@ -1,0 +1,217 @@
+//! The files of one pass, handed out one at a time in the order of the walk.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use super::{Options, Stop, inputs};
+use crate::crash_points;
+use crate::storage_dir::{
+    EntryDir, EntryFile, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
+};
+
+/// Inputs that may wait for a reader, each held open.
+const INPUTS: usize = 64;
+
+/// What a pass goes through.
+#[derive(Debug)]
+pub(super) enum From {
+    StorageDir(Arc<StorageDir>),
+    /// What was claimed in there, after the file of this number.
+    Claimed(Arc<StorageDir>, Option<u64>),
+    Inputs(Vec<PathBuf>),
+}
+
+/// A directory whose files are on their way. It is pruned when the last one is done.
+#[derive(Debug)]
+pub(super) struct OpenDir {
+    dir: EntryDir,
+    /// Files on their way, and one for the listing itself.
+    pending: AtomicUsize,
+    prune: Option<PruneRules>,
+    pruned: Arc<AtomicU64>,
+}
+
+impl OpenDir {
+    /// One file less. Returns why the directory could not be removed, if it should have been.
+    pub(super) fn done(&self) -> Option<Refusal> {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return None;
+        }
+        let rules = self.prune.as_ref()?;
+        crash_points::pass("before-prune");
+        match self.dir.prune(rules) {
+            Ok(removed) => {
+                self.pruned.fetch_add(u64::from(removed), Ordering::Relaxed);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        }
+    }
+}
+
+/// One file to read.
+pub(super) struct Job {
+    /// Its place in the walk.
+    pub(super) seq: u64,
+    pub(super) source: Source,
+}
+
+pub(super) enum Source {
+    Entry(EntryFile, Arc<OpenDir>),
+    Input(PathBuf, io::Result<File>),
+}
+
+/// Finds one file after the other. The readers share it, so that walking takes no thread of its
+/// own and nobody is woken for a single file.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    seq: u64,
+    stop: Stop,
+    prune: Option<PruneRules>,
+    pruned: Arc<AtomicU64>,
+    from: Finder,
+}
+
+#[derive(Debug)]
+enum Finder {
+    Tree {
+        walk: Walk,
+        open: Option<(Arc<OpenDir>, Files)>,
+    },
+    Claimed {
+        after: Option<u64>,
+        open: Option<(Arc<OpenDir>, Files)>,
+    },
+    Inputs(Receiver<(PathBuf, io::Result<File>)>),
+}
+
+impl Jobs {
+    pub(super) fn new(
+        from: From,
+        options: &Options,
+        prune: Option<PruneRules>,
+        stop: &Stop,
+    ) -> io::Result<Jobs> {
+        let mut jobs = Jobs {
+            seq: 0,
+            stop: stop.clone(),
+            prune,
+            pruned: Arc::default(),
+            from: Finder::Claimed {
+                after: None,
+                open: None,
+            },
+        };
+        jobs.from = match from {
+            From::StorageDir(storage) => Finder::Tree {
+                walk: storage.walk(),
+                open: None,
+            },
+            From::Claimed(storage, after) => Finder::Claimed {
+                after,
+                open: storage.claimed().map(|dir| jobs.open(dir)),
+            },
+            From::Inputs(paths) => Finder::Inputs(find_inputs(paths, options)?),
+        };
+        Ok(jobs)
+    }
+
+    fn open(&self, dir: EntryDir) -> (Arc<OpenDir>, Files) {
+        let files = dir.files();
+        let open = OpenDir {
+            dir,
+            pending: AtomicUsize::new(1),
+            prune: self.prune.clone(),
+            pruned: Arc::clone(&self.pruned),
+        };
+        (Arc::new(open), files)
+    }
+
+    /// Returns the next file; `None` at the end, or if the pass is to end.
+    pub(super) fn next(&mut self) -> Option<Job> {
+        if self.stop.requested() {
+            return None;
+        }
+        let source = match &mut self.from {
+            Finder::Tree { .. } => self.next_in_tree()?,
+            Finder::Claimed { after, open } => {
+                let after = *after;
+                next_file(open, |file| after.is_none() || file.claim_number() > after)?
+            }
+            Finder::Inputs(found) => {
+                let (path, file) = found.recv().ok()?;
+                Source::Input(path, file)
+            }
+        };
+        let job = Job {
+            seq: self.seq,
+            source,
+        };
+        self.seq += 1;
+        Some(job)
+    }
+
+    fn next_in_tree(&mut self) -> Option<Source> {
+        loop {
+            let Finder::Tree { walk, open } = &mut self.from else {
+                return None;
+            };
+            if let Some(source) = next_file(open, |_| true) {
+                return Some(source);
+            }
+            let dir = walk.next()?;
+            let opened = self.open(dir);
+            if let Finder::Tree { open, .. } = &mut self.from {
+                *open = Some(opened);
+            }
+        }
+    }
+
+    /// Returns how many directories were removed, and what the walk left alone.
+    pub(super) fn result(&self) -> (u64, LeftAlone) {
+        let left = match &self.from {
+            Finder::Tree { walk, .. } => walk.left_alone(),
+            Finder::Claimed { .. } | Finder::Inputs(_) => LeftAlone::default(),
+        };
+        (self.pruned.load(Ordering::Relaxed), left)
+    }
+}
+
+/// Returns the next wanted file of the directory at hand. At its end the listing itself is done.
+fn next_file(
+    open: &mut Option<(Arc<OpenDir>, Files)>,
+    wanted: impl Fn(&EntryFile) -> bool,
+) -> Option<Source> {
+    let (dir, files) = open.as_mut()?;
+    if let Some(file) = files.find(wanted) {
+        dir.pending.fetch_add(1, Ordering::AcqRel);
+        return Some(Source::Entry(file, Arc::clone(dir)));
+    }
+    // An empty directory that cannot be removed is tried again by the next pass.
+    dir.done();
+    *open = None;
+    None
+}
+
+/// Walks inputs in a thread of its own: they nest as deep as they like.
+fn find_inputs(
+    paths: Vec<PathBuf>,
+    options: &Options,
+) -> io::Result<Receiver<(PathBuf, io::Result<File>)>> {
+    let (found, inputs) = sync_channel(INPUTS.max(options.threads));
+    thread::Builder::new()
+        .name("walk".to_owned())
+        .spawn(move || {
+            for path in paths {
+                if !inputs::walk(&path, &mut |path, file| found.send((path, file)).is_ok()) {
+                    return;
+                }
+            }
+        })?;
+    Ok(inputs)
+}
