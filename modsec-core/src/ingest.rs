@@ -20,6 +20,7 @@ mod jobs;
 mod keeper;
 mod outage;
 mod read;
+mod remover;
 mod rows;
 mod tally;
 
@@ -238,7 +239,8 @@ async fn pass(
 ) -> Result<u64, IngestError> {
     let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
-    // The threads end before the next pass, also after an error.
+    // Removing and reading end before the next pass, also after an error.
+    keeper.finish_removing();
     let (pruned, left) = feed.finish();
     keeper.tally.pruned += pruned;
     keeper.left_alone(left);

@@ -27,7 +27,7 @@ use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadE
 use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
-const OUTCOMES: usize = 256;
+const OUTCOMES: usize = 128;
 /// Memory for entries between reading and storing, in bytes. Twice what the keeper's batch may
 /// hold, so that reading goes on while a batch is stored.
 const BUDGET: usize = 6 * 1024 * 1024;

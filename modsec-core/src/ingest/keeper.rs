@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
 use super::read::{Bytes, NoRow, Rereading};
+use super::remover::Remover;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
@@ -22,7 +23,7 @@ const BATCH_ENTRIES: usize = 1000;
 /// Bytes of one batch that are held in memory.
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
-const BATCH_OPEN: usize = 256;
+const BATCH_OPEN: usize = 128;
 /// Messages about single files in one run; the rest is only counted.
 const MESSAGES: u64 = 20;
 /// How often a batch is appended again because log rotation by copying has hit it.
@@ -51,6 +52,7 @@ pub(super) struct Keeper {
     is_again: bool,
     started: Instant,
     reported: Instant,
+    remover: Remover,
     pub(super) tally: Tally,
 }
 
@@ -84,6 +86,7 @@ impl Keeper {
             is_again: false,
             started,
             reported: started,
+            remover: Remover::start().map_err(IngestError::Thread)?,
             tally: Tally::default(),
         })
     }
@@ -315,19 +318,22 @@ impl Keeper {
         }
     }
 
-    /// Removes the files of entries that are safe.
+    /// Lets the files of entries that are safe be removed.
     fn remove(&mut self, batch: Vec<Item>) {
-        for item in batch {
-            if let Some(file) = &item.file {
-                match file.remove() {
-                    Ok(()) => {
-                        crash_points::pass("removed");
-                        self.tally.removed += 1;
-                    }
-                    Err(refusal) => self.refuse(refusal),
-                }
+        let stored = batch
+            .into_iter()
+            .map(|item| (item.file, item.dir))
+            .collect();
+        self.remover.remove(stored);
+    }
+
+    /// Waits until all files of stored entries are removed. To be called before another walk.
+    pub(super) fn finish_removing(&mut self) {
+        for removed in self.remover.finish() {
+            self.tally.removed += removed.files;
+            for refusal in removed.refusals {
+                self.refuse(refusal);
             }
-            self.done(item.dir.as_deref());
         }
     }
 
