@@ -19,7 +19,7 @@ use crate::store::{self, Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
-/// Bytes of one batch that are held in memory.
+/// Bytes of one batch that are held in memory or reserved; less than what readers may reserve.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 256;
@@ -134,7 +134,9 @@ impl Keeper {
                 if let Some(line) = &read.json {
                     report.json_line(line).map_err(IngestError::Output)?;
                 }
-                self.held += read.bytes.held();
+                // A large entry holds little, but its reservation is not free before the flush: readers
+                // that wait for it would wait for ever.
+                self.held += read.bytes.held().max(outcome.reserved);
                 self.open +=
                     usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
                 let item = Item {
