@@ -221,15 +221,18 @@ impl Keeper {
         let mut seen = store.known(&hashes).await?;
         let mut safe = Vec::with_capacity(batch.len());
         let mut fresh = Fresh::default();
+        let stored = seen.clone();
+        let mut twins = Vec::new();
         for (row, item) in batch {
             if seen.insert(item.hash) {
                 fresh.rows.push(row);
                 fresh.items.push(item);
-            } else {
+            } else if stored.contains(&item.hash) {
                 safe.push(item);
+            } else {
+                twins.push(item);
             }
         }
-        self.tally.known += safe.len() as u64;
         let mut rotations = ROTATIONS;
         while !fresh.items.is_empty() {
             match self.keep_fresh(store, &mut fresh).await {
@@ -242,6 +245,17 @@ impl Keeper {
             }
         }
         self.tally.stored += fresh.items.len() as u64;
+        // A twin is as safe as the entry that it equals, which may have been set aside.
+        let kept: HashSet<EntryHash> = fresh.items.iter().map(|item| item.hash).collect();
+        for twin in twins {
+            if kept.contains(&twin.hash) {
+                safe.push(twin);
+            } else {
+                self.tally.waiting += 1;
+                self.done(twin.dir.as_deref());
+            }
+        }
+        self.tally.known += safe.len() as u64;
         safe.append(&mut fresh.items);
         Ok(safe)
     }
