@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
+use std::ops::Range;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use modsec_core::format::native::{Excerpts, Outline};
 use modsec_core::ingest::{self, AccountNames, Directories, Options, Silent};
 use modsec_core::program::Stop;
 use modsec_core::record::TrustedProxies;
@@ -54,4 +56,30 @@ fn many_entries_too_large_for_memory_are_stored() {
     });
     let stored = done.recv_timeout(Duration::from_secs(60));
     assert_eq!(stored, Ok(LARGE as u64), "the pass hangs");
+}
+
+#[test]
+fn parts_of_no_meaning_are_not_held() {
+    let mut outline = Outline::open(b"--3fa0c41b-B--\n").unwrap();
+    let mut entry = Vec::new();
+    for letter in "BADGLMNOPQRSTUVWXYZ".chars() {
+        entry.extend(
+            format!("\n--3fa0c41b-{letter}--\n")
+                .bytes()
+                .skip(usize::from(letter == 'B')),
+        );
+        entry.resize(entry.len() + (1 << 20), b'x');
+    }
+    outline.scan(&entry, 0, true);
+    let range = |range: Range<u64>| {
+        entry[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec()
+    };
+    let layout = outline.layout(|wanted| range(wanted).into());
+    let mut held = 0;
+    Excerpts::read(layout, |wanted| {
+        held += wanted.end - wanted.start;
+        Ok::<_, ()>(range(wanted))
+    })
+    .unwrap();
+    assert!(held < 4 << 20, "{held} bytes");
 }
