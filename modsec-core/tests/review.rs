@@ -1,7 +1,5 @@
 //! What a pass must survive.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::ops::Range;
 use std::sync::mpsc;
