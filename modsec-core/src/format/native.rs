@@ -137,8 +137,8 @@ impl Excerpts {
     /// at the most; part K with the whole Core Rule Set has less than two megabytes.
     pub const MAX_PART: u64 = 4 * 1024 * 1024;
 
-    /// Reads the parts of `layout` through `read`, at most [`MAX_BODY_KEPT`] bytes of a body and
-    /// [`Excerpts::MAX_PART`] of any other part.
+    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_PART`] bytes of a part
+    /// that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
     ///
     /// # Errors
     ///
@@ -152,8 +152,8 @@ impl Excerpts {
             .iter()
             .map(|part| {
                 let most = match part.letter {
-                    b'C' | b'E' | b'I' => MAX_BODY_KEPT as u64,
-                    _ => Excerpts::MAX_PART,
+                    b'A' | b'B' | b'F' | b'H' | b'J' | b'K' => Excerpts::MAX_PART,
+                    _ => MAX_BODY_KEPT as u64,
                 };
                 let end = part
                     .content

@@ -143,9 +143,15 @@ fn action(words: &[u8]) -> (Option<AlertAction>, Option<u8>, &[u8]) {
         return (None, None, words);
     };
     // The URL of a redirection may hold what the client sent, also "(phase 1)".
-    let from = match words.strip_prefix(b"Access denied with redirection to ") {
-        Some(_) => memmem::rfind(words, b" using status ").unwrap_or(0),
-        None => 0,
+    // So may the detail; if both are possible, neither is believed.
+    let from = if words.starts_with(b"Access denied with redirection to ") {
+        let mut found = memmem::find_iter(words, b" using status ");
+        match (found.next(), found.next()) {
+            (Some(only), None) => only,
+            _ => return (Some(action), None, words),
+        }
+    } else {
+        0
     };
     let tail = words.get(from..).unwrap_or_default();
     let Some(at) = memmem::find(tail, b"(phase ") else {
@@ -398,6 +404,12 @@ mod tests {
                 Some(Denied),
                 Some(1),
                 "x",
+            ),
+            (
+                "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
+                Some(Denied),
+                None,
+                "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
             ),
             (
                 "Access denied using proxy to (phase 2) http://b.example/.",

@@ -20,7 +20,7 @@ use crate::store::{self, Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
-/// Bytes of one batch that are held in memory.
+/// Bytes of one batch that are held in memory or reserved; less than what readers may reserve.
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
@@ -137,7 +137,9 @@ impl Keeper {
                 if let Some(line) = &read.json {
                     report.json_line(line).map_err(IngestError::Output)?;
                 }
-                self.held += read.bytes.held();
+                // A large entry holds little, but its reservation is not free before the flush: readers
+                // that wait for it would wait for ever.
+                self.held += read.bytes.held().max(outcome.reserved);
                 self.open +=
                     usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
                 let item = Item {
@@ -222,15 +224,18 @@ impl Keeper {
         let mut seen = store.known(&hashes).await?;
         let mut safe = Vec::with_capacity(batch.len());
         let mut fresh = Fresh::default();
+        let stored = seen.clone();
+        let mut twins = Vec::new();
         for (row, item) in batch {
             if seen.insert(item.hash) {
                 fresh.rows.push(row);
                 fresh.items.push(item);
-            } else {
+            } else if stored.contains(&item.hash) {
                 safe.push(item);
+            } else {
+                twins.push(item);
             }
         }
-        self.tally.known += safe.len() as u64;
         let mut rotations = ROTATIONS;
         while !fresh.items.is_empty() {
             match self.keep_fresh(store, &mut fresh).await {
@@ -243,6 +248,17 @@ impl Keeper {
             }
         }
         self.tally.stored += fresh.items.len() as u64;
+        // A twin is as safe as the entry that it equals, which may have been set aside.
+        let kept: HashSet<EntryHash> = fresh.items.iter().map(|item| item.hash).collect();
+        for twin in twins {
+            if kept.contains(&twin.hash) {
+                safe.push(twin);
+            } else {
+                self.tally.waiting += 1;
+                self.done(twin.dir.as_deref());
+            }
+        }
+        self.tally.known += safe.len() as u64;
         safe.append(&mut fresh.items);
         Ok(safe)
     }

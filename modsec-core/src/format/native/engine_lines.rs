@@ -50,6 +50,10 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
     // The last line may lack its LF if the entry was cut.
     let after_last = content.len() + usize::from(!content.ends_with(b"\n"));
     let mut ends = genuine.iter().skip(1).map(|next| next.start);
+    let alerts = genuine.iter().filter(|line| line.rank == 0).count();
+    // A client can cause as many alerts as he sends arguments. The denial and the scores come last.
+    let dropped = MAX_ALERTS / 2..(MAX_ALERTS / 2).max(alerts.saturating_sub(MAX_ALERTS / 2));
+    let mut alert = 0..alerts;
     for line in &genuine {
         let end = ends.next().unwrap_or(after_last);
         let key = KEYS.get(line.rank).copied().unwrap_or_default();
@@ -60,10 +64,10 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
             .get(start..end.min(content.len()))
             .unwrap_or_default();
         if line.rank == 0 {
-            if record.alerts.len() < MAX_ALERTS {
-                record.alerts.push(rule_match::parse(value, capped));
-            } else {
+            if alert.next().is_some_and(|n| dropped.contains(&n)) {
                 *capped = true;
+            } else {
+                record.alerts.push(rule_match::parse(value, capped));
             }
         } else {
             set(&mut record.engine, line.rank, value, capped);
@@ -263,6 +267,20 @@ mod tests {
         assert_eq!(record.engine.intercepted_phase, None);
         assert_eq!(record.alerts[0].rule_id.as_ref().unwrap(), "7");
         assert!(record.flags.contains(Flag::Ambiguous));
+    }
+
+    #[test]
+    fn a_flood_of_alerts_does_not_hide_the_last_ones() {
+        for flood in [0, MAX_ALERTS - 1, MAX_ALERTS, 3 * MAX_ALERTS] {
+            let mut content = "Message: Warning. x [id \"1\"]\n".repeat(flood);
+            content.push_str("Message: Access denied with code 403 (phase 2). y [id \"2\"]\n");
+            let mut record = Record::default();
+            let mut capped = false;
+            read(content.as_bytes(), &mut record, &mut capped);
+            assert_eq!(record.primary().unwrap().rule_id.as_ref().unwrap(), "2");
+            assert_eq!(record.alerts.len(), MAX_ALERTS.min(flood + 1));
+            assert_eq!(capped, flood >= MAX_ALERTS, "flood of {flood}");
+        }
     }
 
     #[test]
