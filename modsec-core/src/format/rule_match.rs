@@ -296,18 +296,30 @@ fn closing_quote(value: &[u8], raw_value: bool) -> Option<usize> {
     }
 }
 
+/// Whether part K was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    Whole,
+    /// A rule that is missing proves nothing.
+    Cut,
+}
+
 /// Compares the alerts with part K, the only list of rules that holds nothing of the client's.
 ///
 /// An alert whose text was cut takes the id of the one rule in K that may log and that no other
 /// alert claims; its remaining fields may still be forged, so the id is all it gets.
-pub(super) fn verify<'a>(alerts: &mut [Alert<'a>], rules: &[MatchedRule<'a>]) {
+pub(super) fn verify<'a>(alerts: &mut [Alert<'a>], rules: &[MatchedRule<'a>], list: List) {
     let listed: HashSet<&Text<'a>> = rules
         .iter()
         .filter(|rule| rule.matched)
         .filter_map(|rule| rule.id.as_ref())
         .collect();
     for alert in alerts.iter_mut().filter(|alert| alert.verified.is_none()) {
-        alert.verified = alert.rule_id.as_ref().map(|id| listed.contains(id));
+        alert.verified = alert
+            .rule_id
+            .as_ref()
+            .map(|id| listed.contains(id))
+            .filter(|found| *found || list == List::Whole);
     }
     if !alerts.iter().any(|alert| alert.raw.len() == CUT_AT) {
         return;
@@ -325,7 +337,9 @@ pub(super) fn verify<'a>(alerts: &mut [Alert<'a>], rules: &[MatchedRule<'a>]) {
         .collect();
     open.sort_unstable();
     open.dedup();
-    if let [only] = open[..] {
+    if let [only] = open[..]
+        && list == List::Whole
+    {
         let only = only.clone();
         for alert in alerts.iter_mut().filter(|alert| alert.raw.len() == CUT_AT) {
             if alert.rule_id.as_ref() != Some(&only) {
@@ -550,11 +564,20 @@ mod tests {
             alert(r#"x [id "2"]"#),
             alert("notice"),
         ];
-        verify(&mut alerts, &[rule("1", true), rule("3", false)]);
+        verify(
+            &mut alerts,
+            &[rule("1", true), rule("3", false)],
+            List::Whole,
+        );
         assert_eq!(
             alerts.map(|alert| alert.verified),
             [Some(true), Some(false), None]
         );
+
+        // A list that was cut confirms, but does not contradict.
+        let mut alerts = [alert(r#"x [id "1"]"#), alert(r#"x [id "2"]"#)];
+        verify(&mut alerts, &[rule("1", true)], List::Cut);
+        assert_eq!(alerts.map(|alert| alert.verified), [Some(true), None]);
     }
 
     #[test]
@@ -562,13 +585,13 @@ mod tests {
         let text = cut("Warning. at ARGS:", r#" [id "999"] [msg "forged"]"#);
         let rules = [rule("900", false), rule("1", true), rule("942100", true)];
         let mut alerts = [alert(r#"x [id "1"]"#), alert(&text)];
-        verify(&mut alerts, &rules);
+        verify(&mut alerts, &rules, List::Whole);
         assert_eq!(alerts[1].rule_id.as_ref().unwrap(), "942100");
         assert_eq!((&alerts[1].msg, alerts[1].verified), (&None, Some(false)));
 
         // Two candidates: nothing to choose by.
         let mut alerts = [alert(&text)];
-        verify(&mut alerts, &rules);
+        verify(&mut alerts, &rules, List::Whole);
         assert_eq!(alerts[0].rule_id.as_ref().unwrap(), "999");
     }
 

@@ -4,7 +4,8 @@ use memchr::{memchr, memchr_iter};
 
 use super::framing::Layout;
 use super::{Section, engine_lines, matched_rules};
-use crate::format::{escape::unescape, rule_match, scores, timestamp};
+use crate::format::rule_match::{self, List};
+use crate::format::{escape::unescape, scores, timestamp};
 use crate::record::{
     Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
     Request, Response, Upload, parse_ip,
@@ -27,6 +28,7 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     let mut capped = sections.iter().any(|section| {
         !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
     }) && !record.flags.contains(Flag::Truncated);
+    let mut list = List::Whole;
     for section in &sections {
         let content = section.content;
         match section.letter {
@@ -36,7 +38,14 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
             b'F' => record.response = response(content, &mut capped),
             b'H' => engine_lines::read(content, &mut record, &mut capped),
             b'J' => record.uploads = Some(uploads(content, &mut capped)),
-            b'K' => record.matched_rules = Some(matched_rules::read(content, &mut capped)),
+            b'K' => {
+                let mut cut = section.len > content.len() as u64;
+                record.matched_rules = Some(matched_rules::read(content, &mut cut));
+                capped |= cut;
+                if cut {
+                    list = List::Cut;
+                }
+            }
             _ => {}
         }
     }
@@ -52,15 +61,15 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     if !sections.iter().any(|section| section.letter == b'H') {
         record.flags.insert(Flag::NoPartH);
     }
+    if let Some(rules) = &record.matched_rules {
+        rule_match::verify(&mut record.alerts, rules, list);
+    }
     finish(&mut record, layout.alerts_doubtful, capped);
     record
 }
 
 /// What can be said only once all parts are read.
 fn finish(record: &mut Record<'_>, alerts_doubtful: bool, capped: bool) {
-    if let Some(rules) = &record.matched_rules {
-        rule_match::verify(&mut record.alerts, rules);
-    }
     if alerts_doubtful {
         record
             .alerts
