@@ -208,6 +208,7 @@ pub struct MergedLog {
     file: File,
     journal_path: PathBuf,
     journal: File,
+    id: String,
     pending: Option<Record>,
 }
 
@@ -236,14 +237,22 @@ impl MergedLog {
             Err(rustix::io::Errno::AGAIN) => return Err(MergedLogError::Locked { path }),
             Err(error) => return Err(failed(error.into())),
         }
+        let id = journal::id(&journal).map_err(failed)?;
         let pending = journal::pending(&journal).map_err(failed)?;
         Ok(MergedLog {
             path,
             file,
             journal_path,
             journal,
+            id,
             pending,
         })
+    }
+
+    /// Returns the name of this log's journal, which no other journal has: the key under which the
+    /// store remembers the last batch.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Returns the batch that was interrupted, if there is one. Ask the store about it and tell

@@ -462,3 +462,28 @@ fn the_index_of_the_server_is_not_appended_to() {
     std::fs::write(&path, "--0a1b2c3d-Z--\n /x 0 12 md5:12\n").unwrap();
     assert!(MergedLog::open(&path).is_ok());
 }
+
+#[test]
+fn each_journal_has_a_name_of_its_own_and_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        MergedLog::open(dir.path().join(name))
+            .unwrap()
+            .id()
+            .to_owned()
+    };
+    let (one, other) = (open("one.log"), open("other.log"));
+    assert_eq!(one.len(), 32);
+    assert_ne!(one, other);
+    assert_eq!(open("one.log"), one);
+    // What stands there does not matter to the record in the first sector.
+    let mut log = MergedLog::open(dir.path().join("one.log")).unwrap();
+    log.begin([1; 16])
+        .unwrap()
+        .finish()
+        .unwrap()
+        .commit()
+        .unwrap();
+    drop(log);
+    assert_eq!(open("one.log"), one);
+}

@@ -43,7 +43,7 @@ struct Item {
 /// Takes outcomes, keeps entries and removes files.
 pub(super) struct Keeper {
     store: Option<Box<dyn Store>>,
-    merged_log: Option<(MergedLog, String)>,
+    merged_log: Option<MergedLog>,
     batch: Vec<(Row, Item)>,
     held: usize,
     open: usize,
@@ -66,13 +66,8 @@ impl Keeper {
         let merged_log = match (&options.merged_log, &mut store) {
             (Some(path), Some(store)) => {
                 let mut log = MergedLog::open(path)?;
-                let key = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                let key = match &options.sensor {
-                    Some(sensor) => format!("{sensor}:{}", key.display()),
-                    None => key.display().to_string(),
-                };
-                recover(&mut log, &key, store.as_mut()).await?;
-                Some((log, key))
+                recover(&mut log, store.as_mut()).await?;
+                Some(log)
             }
             _ => None,
         };
@@ -95,14 +90,14 @@ impl Keeper {
     /// taking it back failed.
     pub(super) async fn settle(&mut self) -> Result<(), IngestError> {
         match (&mut self.merged_log, &mut self.store) {
-            (Some((log, key)), Some(store)) => recover(log, key, store.as_mut()).await,
+            (Some(log), Some(store)) => recover(log, store.as_mut()).await,
             _ => Ok(()),
         }
     }
 
     /// Opens the merged log again by its path.
     pub(super) fn reopen(&mut self) {
-        if let Some((log, _)) = &mut self.merged_log
+        if let Some(log) = &mut self.merged_log
             && let Err(error) = log.reopen()
         {
             warn!(
@@ -270,9 +265,9 @@ impl Keeper {
         fresh: &mut Fresh,
     ) -> Result<Kept, IngestError> {
         let id = batch_id(&fresh.items);
-        let journal = self.merged_log.as_ref().map(|(_, key)| key.clone());
+        let journal = self.merged_log.as_ref().map(|log| log.id().to_owned());
         let appended = match &mut self.merged_log {
-            Some((log, _)) => match append(log, id, &fresh.items)? {
+            Some(log) => match append(log, id, &fresh.items)? {
                 Ok(appended) => Some(appended),
                 Err(changed) => return Ok(Kept::Not(vec![(changed, None)])),
             },
@@ -488,11 +483,11 @@ fn batch_id(fresh: &[Item]) -> BatchId {
 }
 
 /// Asks the store about the batch that was under way when an earlier run ended.
-async fn recover(log: &mut MergedLog, key: &str, store: &mut dyn Store) -> Result<(), IngestError> {
+async fn recover(log: &mut MergedLog, store: &mut dyn Store) -> Result<(), IngestError> {
     let Some(pending) = log.pending() else {
         return Ok(());
     };
-    let last = store.last_batch(key).await?;
+    let last = store.last_batch(log.id()).await?;
     let stored = if last == Some(BatchId::from_bytes(pending)) {
         Stored::Yes
     } else {

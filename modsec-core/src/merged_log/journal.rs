@@ -12,9 +12,14 @@
 //! head 4096 51ab…
 //! check 03fe…
 //! ```
+//!
+//! The sector behind it holds `id` and 32 digits: the journal's own name, made with it, under which
+//! a store remembers its last batch. A path or a host name would not do, as two hosts can share
+//! them, and either can change.
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::time::SystemTime;
@@ -26,6 +31,7 @@ pub type BatchId = [u8; 16];
 
 /// Size of the journal: one sector of any disk.
 const SIZE: usize = 512;
+const ID: &str = "id ";
 const TITLE: &str = "modsec merged log journal 1";
 
 /// How far the batch got, as far as the journal knows.
@@ -147,6 +153,28 @@ pub(super) fn finish(file: &File, record: &Record) -> io::Result<()> {
         ..record.clone()
     };
     file.write_all_at(&done.encode(), 0)
+}
+
+/// Returns the journal's own name, and makes one if it has none.
+pub(super) fn id(file: &File) -> io::Result<String> {
+    let mut line = [0; ID.len() + 32];
+    match file.read_exact_at(&mut line, SIZE as u64) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        Err(error) => return Err(error),
+    }
+    let known = std::str::from_utf8(&line)
+        .ok()
+        .and_then(|line| line.strip_prefix(ID));
+    if let Some(id) = known.filter(|id| id.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+        return Ok(id.to_owned());
+    }
+    // Each state is seeded by the system's random numbers.
+    let random = || RandomState::new().build_hasher().finish();
+    let id = format!("{:016x}{:016x}", random(), random());
+    file.write_all_at(format!("{ID}{id}\n").as_bytes(), SIZE as u64)?;
+    file.sync_all()?;
+    Ok(id)
 }
 
 /// Returns when the record was written. Nothing of its batch is older.
