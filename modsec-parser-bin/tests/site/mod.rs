@@ -98,7 +98,7 @@ impl<D> Site<D> {
         // The minute is long over, so an empty directory may be removed at any moment.
         while let Err(error) = fs::write(&path, &bytes) {
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            make_dir(path.parent().unwrap());
         }
         path
     }
@@ -109,7 +109,7 @@ impl<D> Site<D> {
         let id = format!("entry{number:07}");
         let minute = format!("20260304/20260304-05{:02}", number / 100 % 60);
         let dir = self.tree().join("site1").join(minute);
-        fs::create_dir_all(&dir).unwrap();
+        make_dir(&dir);
         let path = dir.join(format!("20260304-050607-{id}"));
         let bytes = entry(&id, size);
         self.entries.insert(id, bytes.clone());
@@ -273,5 +273,17 @@ impl Drop for Running {
         // Refused if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Makes a directory and those above it, which the program may remove meanwhile.
+fn make_dir(dir: &Path) {
+    while let Err(error) = fs::create_dir_all(dir) {
+        let kind = error.kind();
+        let removed = [
+            std::io::ErrorKind::NotFound,
+            std::io::ErrorKind::AlreadyExists,
+        ];
+        assert!(removed.contains(&kind), "{}: {error}", dir.display());
     }
 }
