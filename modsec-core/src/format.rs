@@ -20,8 +20,18 @@ use crate::record::Record;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// ModSecurity 2 native (`SecAuditLogFormat Native`), one entry in a file.
+    /// `ModSecurity` 2 native (`SecAuditLogFormat Native`).
     NativeV2,
+    /// libmodsecurity 3 native.
+    NativeV3,
+    /// Coraza native.
+    NativeCoraza,
+    /// `ModSecurity` 2 JSON, also Coraza's `JsonLegacy`.
+    JsonV2,
+    /// libmodsecurity 3 JSON.
+    JsonV3,
+    /// Coraza JSON.
+    JsonCoraza,
 }
 
 /// Recognises the dialect by the first line.

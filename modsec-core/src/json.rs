@@ -1,6 +1,6 @@
 //! One transaction as one line of JSON.
 
-use chrono::SecondsFormat;
+use chrono::{Local, SecondsFormat};
 use serde::Serialize;
 
 use crate::record::Record;
@@ -95,7 +95,7 @@ pub fn line(record: &Record<'_>, row: &Row) -> String {
         xss: row.xss,
         phase: row.phase,
         created_at: record
-            .time
+            .instant(&Local)
             .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, false)),
         entry_hash: row.entry_hash.to_string(),
         path: row

@@ -9,7 +9,7 @@ mod flags;
 mod networks;
 mod severity;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};
 
 pub use self::address::{Endpoint, parse_ip};
 pub use self::client::{ClientHeader, ParseClientHeaderError, ProxyWord, TrustedProxies};
@@ -27,6 +27,9 @@ pub struct Record<'a> {
     /// When the server wrote the entry, with its own offset from UTC (part A; microseconds where
     /// the dialect has them). Falls back to the request's start in `Stopwatch` (part H, UTC).
     pub time: Option<DateTime<FixedOffset>>,
+    /// The server's wall clock, from a dialect that does not write its offset from UTC, and only
+    /// if the instant cannot be told otherwise; see [`Record::instant`].
+    pub local_time: Option<NaiveDateTime>,
     /// Transaction id, the `UNIQUE_ID` of `mod_unique_id` (part A). Not a key: it repeats.
     pub unique_id: Option<Text<'a>>,
     /// The TCP peer, or what `mod_remoteip` made of it (part A).
@@ -307,6 +310,18 @@ impl Alert<'_> {
 }
 
 impl<'a> Record<'a> {
+    /// Returns the instant of the transaction: [`time`](Record::time), or else
+    /// [`local_time`](Record::local_time) read in `zone`, which should be the server's.
+    ///
+    /// Of a wall-clock time that occurs twice when clocks go back, the first; one that is skipped
+    /// when they go forward gives `None`.
+    pub fn instant(&self, zone: &impl TimeZone) -> Option<DateTime<FixedOffset>> {
+        self.time.or_else(|| {
+            let time = zone.from_local_datetime(&self.local_time?).earliest()?;
+            Some(time.with_timezone(&time.offset().fix()))
+        })
+    }
+
     /// Tells whether the engine intercepted the transaction.
     pub fn intercepted(&self) -> bool {
         self.engine.intercepted_phase.is_some()

@@ -1,6 +1,6 @@
 //! From an entry's bytes to a strike.
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
 
 use super::seen::{EntryKey, Seen};
@@ -54,7 +54,7 @@ impl Counter {
             return None;
         }
         let client = self.proxies.client(record);
-        let (client, time) = self.placed(client, record.time)?;
+        let (client, time) = self.placed(client, record.instant(&Local))?;
         if !self.seen.insert(key(), changed) {
             self.tally.repeated += 1;
             return None;

@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use ipnet::IpNet;
 use rustix::fs::{Dir, FileType};
 use serde::Serialize;
@@ -273,7 +273,12 @@ impl Replay<'_> {
         if !self.options.attacks.is_attack(record) {
             return;
         }
-        let Some((client, time)) = self.options.proxies.client(record).zip(record.time) else {
+        let Some((client, time)) = self
+            .options
+            .proxies
+            .client(record)
+            .zip(record.instant(&Local))
+        else {
             self.report.unplaced += 1;
             return;
         };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 
 use crate::entry_hash::EntryHash;
 use crate::record::{Alert, EngineMode, Record, Severity};
@@ -207,7 +207,7 @@ impl Row {
             sqli: record.scores.sqli,
             xss: record.scores.xss,
             phase: record.phase(),
-            created_at: record.time.map(|time| time.with_timezone(&Utc)),
+            created_at: record.instant(&Local).map(|time| time.to_utc()),
             sensor: origin.sensor.clone(),
             account: origin.account.clone(),
             client_ip,
