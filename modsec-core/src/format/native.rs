@@ -35,7 +35,7 @@ mod render;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use self::boundary::Boundary;
+pub use self::boundary::{Boundary, Dialect};
 pub use self::framing::{Layout, PartRange};
 pub use self::outline::{MAX_DELIMITERS, Outline};
 pub use self::render::render;
