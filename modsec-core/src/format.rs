@@ -88,7 +88,7 @@ pub struct FirstBytes {
 }
 
 impl FirstBytes {
-    fn of(line: &[u8]) -> FirstBytes {
+    pub(crate) fn of(line: &[u8]) -> FirstBytes {
         let mut bytes = [0; 24];
         let mut len = 0;
         for (to, from) in bytes

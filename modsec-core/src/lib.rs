@@ -94,6 +94,7 @@ pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
+pub mod serial_log;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]

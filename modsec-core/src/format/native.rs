@@ -38,6 +38,7 @@ use std::ops::Range;
 pub use self::boundary::{Boundary, Dialect};
 pub use self::framing::{Layout, PartRange};
 pub use self::outline::{MAX_DELIMITERS, Outline};
+pub(crate) use self::parts::content_length;
 pub use self::render::render;
 use super::Defect;
 use crate::record::{Flags, MAX_BODY_KEPT, Record};

@@ -138,7 +138,7 @@ impl Boundary {
     }
 
     /// Returns what a delimiter line starts with.
-    pub(super) fn prefix(&self) -> &[u8] {
+    pub(crate) fn prefix(&self) -> &[u8] {
         self.prefix
             .get(..self.dialect.prefix_len())
             .unwrap_or_default()
