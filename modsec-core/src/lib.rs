@@ -81,6 +81,8 @@ mod crash_points {
     pub(crate) fn pass(_place: &str) {}
 }
 pub mod format;
+#[cfg(any(feature = "program", feature = "store"))]
+mod heart;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 #[cfg(feature = "json")]
@@ -107,6 +109,8 @@ pub mod watch;
 pub use self::entry_hash::{EntryHash, EntryHasher};
 #[cfg(any(feature = "permissions", feature = "program"))]
 pub use self::error_chain::error_chain;
+#[cfg(any(feature = "program", feature = "store"))]
+pub use self::heart::Heart;
 pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};

@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,7 +23,9 @@ pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source};
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{Options, Stop};
+use super::{IngestError, Options, Stop};
+use crate::crash_points;
+use crate::heart::Heart;
 use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
 use crate::store::Origin;
 
@@ -98,6 +101,11 @@ impl Budget {
         self.freed.notify_all();
     }
 
+    fn is_closed(&self) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.is_none()
+    }
+
     fn close(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.freed.notify_all();
@@ -123,8 +131,10 @@ impl Feed {
         options: &Options,
         now: DateTime<Utc>,
         stop: &Stop,
+        heart: &Heart,
     ) -> io::Result<Feed> {
-        let jobs = Jobs::new(from, options, options.prune_rules(now), stop)?;
+        let rules = options.prune_rules(now);
+        let jobs = Jobs::new(from, options, rules, stop, heart.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -140,6 +150,7 @@ impl Feed {
                 outcomes: sender.clone(),
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
+                heart: heart.clone(),
                 ages: Ages {
                     now,
                     min: options.min_age,
@@ -153,15 +164,22 @@ impl Feed {
     }
 
     /// Returns the next outcome in the order of the walk; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError::Reader`] if a thread ended before its time.
+    pub(super) async fn next(&mut self) -> Result<Option<Outcome>, IngestError> {
         loop {
             let next = self.next;
             if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
                 self.next += 1;
-                return Some(self.early.swap_remove(at));
+                return Ok(Some(self.early.swap_remove(at)));
             }
-            let outcome = self.outcomes.recv().await?;
-            self.early.push(outcome);
+            match self.outcomes.recv().await {
+                Some(outcome) => self.early.push(outcome),
+                None if self.budget.is_closed() => return Err(IngestError::Reader),
+                None => return Ok(None),
+            }
         }
     }
 
@@ -198,7 +216,17 @@ struct Reader {
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
+    heart: Heart,
     ages: Ages,
+}
+
+impl Drop for Reader {
+    /// Ends the pass if this thread panicked: the outcome it owes would be waited for for ever.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.budget.close();
+        }
+    }
 }
 
 /// A file that was opened and may be read.
@@ -215,7 +243,7 @@ impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
             if let Some(ready) = ready {
-                outcome.result = self.read(ready);
+                outcome.result = unless_it_panics(|| self.read(ready));
             }
             if self.outcomes.blocking_send(outcome).is_err() {
                 return;
@@ -227,15 +255,16 @@ impl Reader {
     fn take(&self) -> Option<(Outcome, Option<Ready>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
+        crash_points::pass("job-taken");
         let (dir, path, ready) = match source {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
-                (Some(dir), path.clone(), self.open(entry, path))
+                let ready = unless_it_panics(|| self.open(entry, path.clone()));
+                (Some(dir), path, ready)
             }
             Source::Input(path, file) => {
-                let ready = file
-                    .and_then(|file| self.input(&path, file))
-                    .map_err(Skipped::Unusable);
+                let open = || file.and_then(|file| self.input(&path, file));
+                let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
                 (None, path, ready)
             }
         };
@@ -313,11 +342,23 @@ impl Reader {
             entry,
             is_old,
         } = ready;
-        let read = read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+        crash_points::pass("before-reading");
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart)
+            .map_err(Skipped::NoRow)?;
         Ok(Found {
             read,
             file: entry,
             is_old,
         })
     }
+}
+
+/// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the
+/// panic itself is on standard error.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
+    // What `work` borrows is not changed by it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = io::Error::other("a defect of this program; please report it with the file");
+        Err(Skipped::NoRow(NoRow::Io(error)))
+    })
 }
