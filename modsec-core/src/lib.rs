@@ -98,6 +98,8 @@ pub mod record;
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "recidive")]
+mod tail;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;

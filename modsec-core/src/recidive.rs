@@ -48,7 +48,6 @@ mod session;
 mod show;
 mod state;
 mod table;
-mod tail;
 mod tree;
 mod window;
 
