@@ -81,6 +81,8 @@ mod crash_points {
     pub(crate) fn pass(_place: &str) {}
 }
 pub mod format;
+#[cfg(feature = "storage-dir")]
+pub mod index_line;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 #[cfg(feature = "json")]
