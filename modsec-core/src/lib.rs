@@ -83,6 +83,8 @@ mod crash_points {
 pub mod format;
 #[cfg(any(feature = "program", feature = "store"))]
 mod heart;
+#[cfg(feature = "storage-dir")]
+pub mod index_line;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 #[cfg(feature = "json")]
@@ -101,6 +103,8 @@ pub mod serial_log;
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "recidive")]
+mod tail;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;
