@@ -27,7 +27,7 @@
 mod boundary;
 mod engine_lines;
 mod framing;
-mod matched_rules;
+pub(super) mod matched_rules;
 mod outline;
 mod parts;
 mod render;

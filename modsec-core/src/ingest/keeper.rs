@@ -392,7 +392,9 @@ impl Keeper {
                 }
                 match defect {
                     Defect::Empty => DefectReason::Empty,
-                    Defect::NotAnAuditLog { .. } => DefectReason::NotAnAuditLog,
+                    Defect::NotAnAuditLog { .. }
+                    | Defect::UnknownJson { .. }
+                    | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
                 }
             }
             Skipped::NoRow(NoRow::Io(error)) => {

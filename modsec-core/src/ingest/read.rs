@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use crate::entry_hash::{EntryHash, EntryHasher};
-use crate::format::native::{Excerpts, Outline};
+use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
 use crate::heart::Heart;
 use crate::record::{Flag, Flags, Record};
@@ -143,8 +143,7 @@ impl CutEntries {
     }
 }
 
-/// Reads a large entry twice: once in windows, for its hash and its delimiters, and then the
-/// beginnings of its parts.
+/// Reads a large entry in windows, for its hash and to find what is worth keeping, and then that.
 fn read_large(
     mut file: &File,
     size: u64,
@@ -152,9 +151,9 @@ fn read_large(
     heart: &Heart,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
     file.seek(SeekFrom::Start(0)).map_err(NoRow::Io)?;
-    let mut window = Vec::with_capacity(WINDOW + Outline::OVERLAP);
+    let mut window = Vec::with_capacity(WINDOW + Large::OVERLAP);
     let mut hasher = EntryHasher::new();
-    let mut outline: Option<Outline> = None;
+    let mut large: Option<Large> = None;
     let (mut start, mut read) = (0, 0);
     while read < size {
         let kept = window.len();
@@ -169,24 +168,21 @@ fn read_large(
         read += got as u64;
         heart.beat();
         hasher.update(window.get(kept..).unwrap_or_default());
-        let found = match &mut outline {
-            Some(outline) => outline,
-            none => none
-                .insert(Outline::open(&window).map_err(|defect| if_cut.defect(defect, &window))?),
+        let found = match &mut large {
+            Some(large) => large,
+            none => {
+                none.insert(Large::open(&window).map_err(|defect| if_cut.defect(defect, &window))?)
+            }
         };
         found.scan(&window, start, read == size);
-        let done = window.len().saturating_sub(Outline::OVERLAP);
+        let done = window.len().saturating_sub(Large::OVERLAP);
         window.drain(..done);
         start += done as u64;
     }
-    let outline = outline.ok_or(NoRow::Incomplete)?;
-    let layout = outline.layout(|range| {
-        let end = range.end.min(range.start + Excerpts::MAX_PART);
-        read_range(file, range.start..end)
-            .unwrap_or_default()
-            .into()
-    });
-    let excerpts = Excerpts::read(layout, |range| read_range(file, range)).map_err(NoRow::Io)?;
+    let large = large.ok_or(NoRow::Incomplete)?;
+    let excerpts = large
+        .finish(|range| read_range(file, range))
+        .map_err(NoRow::Io)?;
     Ok((excerpts, hasher.finish()))
 }
 

@@ -5,7 +5,7 @@ use memchr::{memchr, memchr_iter};
 use super::framing::Layout;
 use super::{Section, engine_lines, matched_rules};
 use crate::format::rule_match::{self, List};
-use crate::format::{escape::unescape, scores, timestamp};
+use crate::format::{escape::unescape, request_line, scores, timestamp};
 use crate::record::{
     Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
     Request, Response, Upload, parse_ip,
@@ -177,23 +177,11 @@ fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
     if line.is_empty() {
         return request;
     }
+    let words = request_line::split(line);
     request.line = Some(line.into());
-    let Some(space) = memchr(b' ', line) else {
-        request.method = Some(line.into());
-        return request;
-    };
-    let (method, rest) = line.split_at(space);
-    let mut uri = rest.get(1..).unwrap_or_default();
-    if let Some(last) = memchr::memrchr(b' ', rest)
-        && let Some(protocol) = rest
-            .get(last + 1..)
-            .filter(|word| word.starts_with(b"HTTP/"))
-    {
-        request.protocol = Some(protocol.into());
-        uri = rest.get(1..last).unwrap_or_default();
-    }
-    request.method = Some(method.into()).filter(|method: &Text<'_>| !method.is_empty());
-    request.uri = Some(uri.into()).filter(|uri: &Text<'_>| !uri.is_empty());
+    request.method = words.method.map(Text::from);
+    request.uri = words.uri.map(Text::from);
+    request.protocol = words.protocol.map(Text::from);
     request
 }
 
