@@ -18,10 +18,12 @@ mod follow;
 mod inputs;
 mod jobs;
 mod keeper;
+mod log;
 mod outage;
 mod read;
 mod remover;
 mod rows;
+mod several;
 mod tally;
 
 use std::fmt;

@@ -20,12 +20,15 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 pub(super) use super::jobs::{From, OpenDir};
-use super::jobs::{Job, Jobs, Source};
-use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
+use super::jobs::{Job, Jobs, Source, Uid};
+use super::log::Taken;
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{IngestError, Options, Stop};
 use crate::crash_points;
+use crate::format::FirstBytes;
 use crate::heart::Heart;
+use crate::record::Flags;
 use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
 use crate::store::Origin;
 
@@ -50,7 +53,8 @@ pub(super) struct Outcome {
 /// An entry.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) read: ReadRow,
+    /// Its entries; nearly always one.
+    pub(super) read: Vec<ReadRow>,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
@@ -65,6 +69,8 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
+    /// Bytes between the entries of a log.
+    Foreign { at: u64, line: FirstBytes },
 }
 
 /// Hands out memory.
@@ -239,6 +245,25 @@ struct Ready {
     is_old: bool,
 }
 
+/// What is left to do without the other readers.
+enum Work {
+    File(Ready),
+    /// An entry of a log.
+    Entry(Vec<u8>, Flags, Origin),
+    LargeEntry(Extent, Origin),
+}
+
+impl Work {
+    /// Bytes that it holds in memory.
+    fn size(&self) -> u64 {
+        match self {
+            Work::File(ready) => ready.size.min(IN_MEMORY),
+            Work::Entry(bytes, ..) => bytes.len() as u64,
+            Work::LargeEntry(..) => IN_MEMORY,
+        }
+    }
+}
+
 impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
@@ -252,7 +277,7 @@ impl Reader {
     }
 
     /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
-    fn take(&self) -> Option<(Outcome, Option<Ready>)> {
+    fn take(&self) -> Option<(Outcome, Option<Work>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
         crash_points::pass("job-taken");
@@ -260,12 +285,16 @@ impl Reader {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
                 let ready = unless_it_panics(|| self.open(entry, path.clone()));
-                (Some(dir), path, ready)
+                (Some(dir), path, ready.map(Work::File))
             }
             Source::Input(path, file) => {
                 let open = || file.and_then(|file| self.input(&path, file));
                 let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
-                (None, path, ready)
+                (None, path, ready.map(Work::File))
+            }
+            Source::Taken(path, uid, taken) => (None, path.clone(), self.taken(path, uid, taken)),
+            Source::NoLog(path, defect) => {
+                (None, path, Err(Skipped::NoRow(NoRow::Defect(defect))))
             }
         };
         let mut outcome = Outcome {
@@ -282,7 +311,7 @@ impl Reader {
                 return Some((outcome, None));
             }
         };
-        outcome.reserved = usize::try_from(ready.size.min(IN_MEMORY)).unwrap_or(0);
+        outcome.reserved = usize::try_from(ready.size()).unwrap_or(0);
         self.budget
             .reserve(outcome.reserved)
             .then_some((outcome, Some(ready)))
@@ -333,7 +362,33 @@ impl Reader {
         })
     }
 
-    fn read(&self, ready: Ready) -> Result<Found, Skipped> {
+    fn taken(&self, path: PathBuf, uid: Uid, taken: Taken) -> Result<Work, Skipped> {
+        let origin = self.rows.origin(uid, path);
+        match taken {
+            Taken::Whole(bytes, flags) => Ok(Work::Entry(bytes, flags, origin)),
+            Taken::Large(extent) => Ok(Work::LargeEntry(extent, origin)),
+            Taken::Foreign { at, line } => Err(Skipped::Foreign { at, line }),
+        }
+    }
+
+    fn read(&self, work: Work) -> Result<Found, Skipped> {
+        let read = match work {
+            Work::File(ready) => return self.read_file(ready),
+            Work::Entry(bytes, flags, origin) => {
+                read::row(bytes, flags, origin, CutEntries::Take, &self.rows)
+            }
+            Work::LargeEntry(extent, origin) => {
+                read::large_row(extent, origin, CutEntries::Take, &self.rows, &self.heart)
+            }
+        };
+        Ok(Found {
+            read: vec![read.map_err(Skipped::NoRow)?],
+            file: None,
+            is_old: true,
+        })
+    }
+
+    fn read_file(&self, ready: Ready) -> Result<Found, Skipped> {
         let Ready {
             file,
             size,

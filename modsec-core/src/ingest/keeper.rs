@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
-use super::read::{Bytes, NoRow, Rereading};
+use super::feed::{Budget, OpenDir, Outcome, Skipped};
+use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::Remover;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
@@ -36,9 +37,16 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 struct Item {
     hash: EntryHash,
     bytes: Bytes,
+    source: Arc<EntrySource>,
+    reserved: usize,
+}
+
+/// Where an entry came from. Several entries of one file share it; the file goes with the last of
+/// them, if none has to stay.
+struct EntrySource {
     file: Option<ReadEntry>,
     dir: Option<Arc<OpenDir>>,
-    reserved: usize,
+    stays: AtomicBool,
 }
 
 /// Takes outcomes, keeps entries and removes files.
@@ -141,24 +149,15 @@ impl Keeper {
         self.heart.beat();
         match outcome.result {
             Ok(found) => {
-                let Found { read, file, .. } = found;
-                self.tally.entry(&read.row, read.flags, read.bytes.len());
-                if let Some(line) = &read.json {
-                    report.json_line(line).map_err(IngestError::Output)?;
-                }
-                // A large entry holds little, but its reservation is not free before the flush: readers
-                // that wait for it would wait for ever.
-                self.held += read.bytes.held().max(outcome.reserved);
-                self.open +=
-                    usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
-                let item = Item {
-                    hash: read.row.entry_hash,
-                    bytes: read.bytes,
-                    file,
+                let source = Arc::new(EntrySource {
+                    file: found.file,
                     dir: outcome.dir,
-                    reserved: outcome.reserved,
-                };
-                self.batch.push((read.row, item));
+                    stays: AtomicBool::new(false),
+                });
+                let mut reserved = outcome.reserved;
+                for read in found.read {
+                    self.add(read, &source, std::mem::take(&mut reserved), report)?;
+                }
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
@@ -176,6 +175,32 @@ impl Keeper {
         Ok(())
     }
 
+    /// Adds an entry to the batch at hand.
+    fn add(
+        &mut self,
+        read: ReadRow,
+        source: &Arc<EntrySource>,
+        reserved: usize,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        self.tally.entry(&read.row, read.flags, read.bytes.len());
+        if let Some(line) = &read.json {
+            report.json_line(line).map_err(IngestError::Output)?;
+        }
+        // A large entry holds little, but its reservation is not free before the flush: readers
+        // that wait for it would wait for ever.
+        self.held += read.bytes.held().max(reserved);
+        self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
+        let item = Item {
+            hash: read.row.entry_hash,
+            bytes: read.bytes,
+            source: Arc::clone(source),
+            reserved,
+        };
+        self.batch.push((read.row, item));
+        Ok(())
+    }
+
     /// Returns how many descriptors the batch may hold: many entries share one directory.
     fn open_now(&self) -> usize {
         if self.open < BATCH_OPEN {
@@ -184,7 +209,7 @@ impl Keeper {
         let dirs: HashSet<_> = self
             .batch
             .iter()
-            .filter_map(|(_, item)| item.dir.as_ref())
+            .filter_map(|(_, item)| item.source.dir.as_ref())
             .map(Arc::as_ptr)
             .collect();
         dirs.len()
@@ -264,7 +289,7 @@ impl Keeper {
                 safe.push(twin);
             } else {
                 self.tally.waiting += 1;
-                self.done(twin.dir.as_deref());
+                self.leave(twin);
             }
         }
         self.tally.known += safe.len() as u64;
@@ -339,7 +364,15 @@ impl Keeper {
                 }
                 None => self.tally.waiting += 1,
             }
-            self.done(item.dir.as_deref());
+            self.leave(item);
+        }
+    }
+
+    /// Lets the file of an entry stay.
+    fn leave(&mut self, item: Item) {
+        item.source.stays.store(true, Ordering::Relaxed);
+        if let Some(source) = Arc::into_inner(item.source) {
+            self.done(source.dir.as_deref());
         }
     }
 
@@ -347,7 +380,8 @@ impl Keeper {
     fn remove(&mut self, batch: Vec<Item>) {
         let stored = batch
             .into_iter()
-            .map(|item| (item.file, item.dir))
+            .filter_map(|item| Arc::into_inner(item.source))
+            .map(|source| (source.file.filter(|_| !source.stays.into_inner()), source.dir))
             .collect();
         self.remover.remove(stored);
     }
@@ -385,6 +419,12 @@ impl Keeper {
                     error!(?path, %error, "input could not be opened");
                 }
                 return;
+            }
+            Skipped::Foreign { at, line } => {
+                if self.may_speak() {
+                    warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
+                }
+                DefectReason::Foreign
             }
             Skipped::NoRow(NoRow::Defect(defect)) => {
                 if self.may_speak() {
@@ -478,8 +518,8 @@ fn append<'l>(
         heart.beat();
         match &item.bytes {
             Bytes::Whole(bytes) => batch.append(bytes)?,
-            Bytes::InFile { file, len } => {
-                let mut reader = Rereading::new(file, *len, heart);
+            Bytes::InFile(extent) => {
+                let mut reader = Rereading::new(extent, heart);
                 batch.append_from(&mut reader)?;
                 if reader.hash() != item.hash {
                     batch.rollback()?;

@@ -21,6 +21,8 @@ pub enum DefectReason {
     Refused,
     /// The file could not be read to its end. It stays.
     Unreadable,
+    /// Lines between the entries of a log belong to none of them. They are left out.
+    Foreign,
 }
 
 impl DefectReason {
@@ -32,6 +34,7 @@ impl DefectReason {
             DefectReason::Truncated => "cut short, stored with what is there",
             DefectReason::Refused => "refused by the database, kept",
             DefectReason::Unreadable => "could not be read, kept",
+            DefectReason::Foreign => "lines between entries, left out",
         }
     }
 }
