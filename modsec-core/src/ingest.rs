@@ -22,6 +22,7 @@ mod outage;
 mod read;
 mod remover;
 mod rows;
+mod spoken;
 mod tally;
 
 use std::fmt;
