@@ -24,6 +24,7 @@ mod read;
 mod remover;
 mod rows;
 mod several;
+mod spoken;
 mod tally;
 
 use std::fmt;

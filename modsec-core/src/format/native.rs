@@ -138,8 +138,12 @@ impl Excerpts {
     /// at the most; part K with the whole Core Rule Set has less than two megabytes.
     pub const MAX_PART: u64 = 4 * 1024 * 1024;
 
-    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_PART`] bytes of a part
-    /// that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
+    /// Bytes kept of the parts with the connection and the headers, A, B and F. A web server takes
+    /// a hundred headers of 8 KiB.
+    pub const MAX_HEADERS: u64 = 1024 * 1024;
+
+    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_HEADERS`] or
+    /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
     ///
     /// # Errors
     ///
@@ -153,7 +157,8 @@ impl Excerpts {
             .iter()
             .map(|part| {
                 let most = match part.letter {
-                    b'A' | b'B' | b'F' | b'H' | b'J' | b'K' => Excerpts::MAX_PART,
+                    b'A' | b'B' | b'F' => Excerpts::MAX_HEADERS,
+                    b'H' | b'J' | b'K' => Excerpts::MAX_PART,
                     _ => MAX_BODY_KEPT as u64,
                 };
                 let end = part

@@ -1,6 +1,9 @@
 //! Batches of entries on their way into merged log and store, and the files that may then go.
 
 use std::collections::HashSet;
+use std::hash::Hash;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::feed::{Budget, OpenDir, Outcome, Skipped};
 use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::Remover;
+use super::spoken::Spoken;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
@@ -26,8 +30,6 @@ const BATCH_ENTRIES: usize = 1000;
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
-/// Messages about single files in one run; the rest is only counted.
-const MESSAGES: u64 = 20;
 /// How often a batch is appended again because log rotation by copying has hit it.
 const ROTATIONS: u32 = 5;
 /// How often the report is told of progress.
@@ -56,7 +58,9 @@ pub(super) struct Keeper {
     batch: Vec<(Row, Item)>,
     held: usize,
     open: usize,
-    messages: u64,
+    spoken: Spoken,
+    /// As the administrator wrote them.
+    inputs: Vec<PathBuf>,
     /// Whether what stays in place was named by an earlier walk.
     is_again: bool,
     started: Instant,
@@ -92,7 +96,8 @@ impl Keeper {
             batch: Vec::new(),
             held: 0,
             open: 0,
-            messages: 0,
+            spoken: Spoken::new(),
+            inputs: options.inputs.clone(),
             is_again: false,
             started,
             reported: started,
@@ -136,7 +141,7 @@ impl Keeper {
 
     /// Lets single files be mentioned again.
     pub(super) fn speak_again(&mut self) {
-        self.messages = 0;
+        self.spoken.speak_again();
     }
 
     /// Takes what became of one file.
@@ -358,7 +363,7 @@ impl Keeper {
             match reason {
                 Some(reason) => {
                     self.tally.defect(DefectReason::Refused);
-                    if self.may_speak() {
+                    if self.may_say((&row.path, reason)) {
                         error!(path = ?row.path, error = ?reason, "entry refused by the database, file kept");
                     }
                 }
@@ -402,7 +407,7 @@ impl Keeper {
         }
     }
 
-    fn skip(&mut self, path: &std::path::Path, skipped: Skipped) {
+    fn skip(&mut self, path: &Path, skipped: Skipped) {
         let reason = match skipped {
             Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");
@@ -413,21 +418,15 @@ impl Keeper {
                 self.refuse(refusal);
                 return;
             }
-            Skipped::Unusable(error) => {
-                self.tally.unusable_inputs += 1;
-                if self.may_speak() {
-                    error!(?path, %error, "input could not be opened");
-                }
-                return;
-            }
+            Skipped::Unusable(error) => return self.unusable(path, &error),
             Skipped::Foreign { at, line } => {
-                if self.may_speak() {
+                if self.may_say((path, at)) {
                     warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
                 }
                 DefectReason::Foreign
             }
             Skipped::NoRow(NoRow::Defect(defect)) => {
-                if self.may_speak() {
+                if self.may_say((path, defect.to_string())) {
                     warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
                 }
                 match defect {
@@ -438,7 +437,7 @@ impl Keeper {
                 }
             }
             Skipped::NoRow(NoRow::Io(error)) => {
-                if self.may_speak() {
+                if self.may_say((path, error.to_string())) {
                     warn!(?path, %error, "file could not be read, file kept");
                 }
                 DefectReason::Unreadable
@@ -447,16 +446,32 @@ impl Keeper {
         self.tally.defect(reason);
     }
 
-    /// Tells whether one more message about a single file may be written.
-    fn may_speak(&mut self) -> bool {
-        if self.is_again {
-            return false;
+    /// Counts and names an input that could not be opened, or something below one.
+    fn unusable(&mut self, path: &Path, error: &io::Error) {
+        let is_named = self.inputs.iter().any(|input| input == path);
+        if is_named {
+            self.tally.unusable_inputs += 1;
+        } else {
+            self.tally.skipped_inputs += 1;
         }
-        self.messages += 1;
-        if self.messages == MESSAGES + 1 {
-            warn!("more files like these, counted in the summary");
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; nothing has this name",
+            io::ErrorKind::PermissionDenied => {
+                "let this account read it, or run as root or with CAP_DAC_READ_SEARCH"
+            }
+            _ => "the others are read",
+        };
+        if !self.may_say((path, error.to_string())) {
+        } else if is_named {
+            error!(?path, %error, remedy, "input could not be opened");
+        } else {
+            warn!(?path, %error, remedy, "skipped below an input");
         }
-        self.messages <= MESSAGES
+    }
+
+    /// Tells whether a message about a single file may be written: not twice the same.
+    fn may_say(&mut self, what: impl Hash) -> bool {
+        !self.is_again && self.spoken.may_say(what)
     }
 
     /// Counts and names what is left alone.
@@ -469,7 +484,7 @@ impl Keeper {
     /// Counts and names what a walk left alone.
     pub(super) fn left_alone(&mut self, left: LeftAlone) {
         for (kind, count, examples) in left.kinds() {
-            if self.may_speak() {
+            if self.may_say((kind, count, examples)) {
                 let reason = left.reason(kind).unwrap_or(kind);
                 warn!(count, paths = ?examples, reason, "left alone");
             }

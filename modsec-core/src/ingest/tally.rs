@@ -70,6 +70,8 @@ pub struct Tally {
     pub left_alone: LeftAlone,
     /// Inputs that could not be opened.
     pub unusable_inputs: u64,
+    /// Files and directories below an input that could not be opened, and links and pipes there.
+    pub skipped_inputs: u64,
     /// Time since the start.
     pub elapsed: Duration,
 }
