@@ -1,4 +1,4 @@
-//! The engine's two ways of escaping values, undone.
+//! The engines' ways of escaping values, undone.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,43 @@ pub(super) fn unescape(value: &[u8]) -> Cow<'_, [u8]> {
 /// Undoes `log_escape_hex`, which the engine uses for `logdata`: `\xhh` and nothing else.
 pub(super) fn unescape_hex(value: &[u8]) -> Cow<'_, [u8]> {
     replace(value, hex_escape)
+}
+
+/// Undoes what libmodsecurity does to control characters and bytes from 0x7f on: `\xhh`.
+///
+/// Of releases from 3.0.9 on, and in some fields only, a quote and a backslash are escaped too.
+/// If one stands there bare they are not, and what looks like their escape is text.
+pub(super) fn unescape_v3(value: &[u8], specials: bool) -> Cow<'_, [u8]> {
+    let specials = specials
+        && !value.contains(&b'"')
+        && memchr::memchr_iter(b'\\', value).all(|at| {
+            let behind = value.get(at + 1..).unwrap_or_default();
+            hex_escape(behind).is_some_and(|(byte, _)| is_hidden(byte) || is_special(byte))
+        });
+    replace(value, |rest| {
+        hex_escape(rest).filter(|(byte, _)| is_hidden(*byte) || (specials && is_special(*byte)))
+    })
+}
+
+/// Writes a text as libmodsecurity does, quotes and backslashes as they are.
+pub(super) fn escape_v3(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text {
+        if is_hidden(*byte) {
+            out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        } else {
+            out.push(*byte);
+        }
+    }
+    out
+}
+
+fn is_hidden(byte: u8) -> bool {
+    !matches!(byte, b' '..=b'~')
+}
+
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\')
 }
 
 fn hex_escape(rest: &[u8]) -> Option<(u8, usize)> {
@@ -83,5 +120,23 @@ mod tests {
             assert_eq!(unescape(input.as_bytes()), field, "input {input:?}");
             assert_eq!(unescape_hex(input.as_bytes()), data, "input {input:?}");
         }
+    }
+
+    #[test]
+    fn only_what_libmodsecurity_escapes_is_undone() {
+        for (input, msg, data) in [
+            (r"\xd0\x97", &b"\xd0\x97"[..], &b"\xd0\x97"[..]),
+            (r"a\x22b\x5c", br"a\x22b\x5c", b"a\"b\\"),
+            (r"a\x41", br"a\x41", br"a\x41"),
+            (r"a\x22\x41", br"a\x22\x41", br"a\x22\x41"),
+            (r#"a"\x22"#, br#"a"\x22"#, br#"a"\x22"#),
+            (r"a\x00\x7f", b"a\0\x7f", b"a\0\x7f"),
+            (r"cut\x0", br"cut\x0", br"cut\x0"),
+        ] {
+            assert_eq!(unescape_v3(input.as_bytes(), false), msg, "{input}");
+            assert_eq!(unescape_v3(input.as_bytes(), true), data, "{input}");
+        }
+        let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\\').collect();
+        assert_eq!(unescape_v3(&escape_v3(&all), false), all);
     }
 }

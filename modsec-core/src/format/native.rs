@@ -31,6 +31,7 @@ mod matched_rules;
 mod outline;
 mod parts;
 mod render;
+mod v3;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter};
 
 use super::framing::Layout;
-use super::{Section, engine_lines, matched_rules};
+use super::{Dialect, Section, engine_lines, matched_rules, v3};
 use crate::format::rule_match::{self, List};
 use crate::format::{escape::unescape, scores, timestamp};
 use crate::record::{
@@ -29,14 +29,22 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
         !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
     }) && !record.flags.contains(Flag::Truncated);
     let mut list = List::Whole;
+    let dialect = layout.boundary.dialect();
     for section in &sections {
         let content = section.content;
         match section.letter {
+            // Only there to be empty.
+            b'I' | b'J' | b'K' if dialect == Dialect::V3 => {}
             b'A' if by_hand => opening_by_hand(content, &mut record, &mut capped),
             b'A' => opening(content, &mut record),
+            b'B' if dialect == Dialect::V3 => {
+                record.request = v3::request(request(content, &mut capped));
+            }
             b'B' => record.request = request(content, &mut capped),
             b'F' => record.response = response(content, &mut capped),
-            b'H' => engine_lines::read(content, &mut record, &mut capped),
+            b'H' if dialect == Dialect::V2 => {
+                engine_lines::read(content, &mut record, &mut capped);
+            }
             b'J' => record.uploads = Some(uploads(content, &mut capped)),
             b'K' => {
                 let mut cut = section.len > content.len() as u64;
@@ -49,9 +57,11 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
             _ => {}
         }
     }
-    // Bodies last: part B replaces the whole request.
+    // Bodies last: part B replaces the whole request. Part H too, if it is compared with others.
     for section in &sections {
         match section.letter {
+            b'H' if dialect == Dialect::V3 => v3::read(section.content, &mut record, &mut capped),
+            b'I' if dialect != Dialect::V2 => {}
             b'C' => record.request.body = Some(body(section)),
             b'I' => record.request.form = Some(body(section)),
             b'E' => record.response.body = Some(body(section)),
