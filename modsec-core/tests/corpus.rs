@@ -281,3 +281,33 @@ fn alerts_of_libmodsecurity_agree_with_the_other_parts() {
     }
     assert_eq!((alerts, scores), (240, 72));
 }
+
+#[test]
+fn entries_of_coraza_without_part_z_are_whole_but_may_still_grow() {
+    let (family, dialects) = entries::SYNTHETIC;
+    for dialect in dialects {
+        for entry in entries::read(&entries::data(family, dialect)) {
+            let without_z = ["default-parts", "before-3.4"].contains(&&*entry.case);
+            assert_eq!(
+                format::is_complete(&entry.bytes),
+                !without_z,
+                "{}",
+                entry.case
+            );
+            let parsed = native::Entry::parse(&entry.bytes).unwrap();
+            let joined: Vec<u8> = parsed
+                .parts()
+                .flat_map(|part| part.bytes.to_vec())
+                .collect();
+            assert!(joined == entry.bytes, "{}", entry.case);
+            let mut flags = parsed.record().flags;
+            flags.remove(Flag::NoPartH);
+            assert!(flags.is_empty(), "{}: {flags:?}", entry.case);
+            // Cut in its last line, it is neither.
+            let cut = &entry.bytes[..entry.bytes.len() - 3];
+            let record = format::decode(cut).unwrap();
+            assert!(record.flags.contains(Flag::Truncated), "{}", entry.case);
+            assert!(!record.flags.contains(Flag::OutOfOrder), "{}", entry.case);
+        }
+    }
+}

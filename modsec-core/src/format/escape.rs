@@ -54,6 +54,66 @@ pub(super) fn escape_v3(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Undoes the quoting of Go (`%q`), without the quotes around it.
+///
+/// What is no escape of this kind stays as it is.
+pub(super) fn unescape_go(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'\\', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = memchr(b'\\', rest) {
+        let (plain, escape) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let behind = escape.get(1..).unwrap_or_default();
+        let used = go_escape(behind, &mut out).unwrap_or_else(|| {
+            out.push(b'\\');
+            0
+        });
+        rest = behind.get(used..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    Cow::Owned(out)
+}
+
+/// Appends what the escape stands for and returns how many bytes behind the backslash it has.
+fn go_escape(behind: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    let digits = match behind.first()? {
+        b'u' => 4,
+        b'U' => 8,
+        b'x' => {
+            let (byte, used) = hex_escape(behind)?;
+            out.push(byte);
+            return Some(used);
+        }
+        letter => {
+            let letters = b"\"\\'abfnrtv";
+            let bytes = b"\"\\'\x07\x08\x0c\n\r\t\x0b";
+            let at = letters.iter().position(|known| known == letter)?;
+            out.push(*bytes.get(at)?);
+            return Some(1);
+        }
+    };
+    let digits = std::str::from_utf8(behind.get(1..=digits)?).ok()?;
+    let letter = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+    out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+    Some(1 + digits.len())
+}
+
+/// Splits a quoted string off the front; a backslash escapes the byte behind it.
+pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"\"")?;
+    let mut at = 0;
+    loop {
+        let found = at + memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text.get(found) == Some(&b'"') {
+            return Some((text.get(..found)?, text.get(found + 1..)?));
+        }
+        at = found + 2;
+    }
+}
+
 fn is_hidden(byte: u8) -> bool {
     !matches!(byte, b' '..=b'~')
 }
@@ -138,5 +198,21 @@ mod tests {
         }
         let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\\').collect();
         assert_eq!(unescape_v3(&escape_v3(&all), false), all);
+    }
+
+    #[test]
+    fn every_escape_of_go() {
+        for (input, want) in [
+            (r"plain \xd0\x97", &b"plain \xd0\x97"[..]),
+            (r#"\"\\\'"#, b"\"\\'"),
+            (r"\a\b\f\n\r\t\v", b"\x07\x08\x0c\n\r\t\x0b"),
+            (r"\u2028\U0001f600\x7f", "\u{2028}\u{1f600}\x7f".as_bytes()),
+            (r"\ud800\q\u12", br"\ud800\q\u12"),
+            (r"\", br"\"),
+            (r"\\x41", br"\x41"),
+            ("Юг", "Юг".as_bytes()),
+        ] {
+            assert_eq!(unescape_go(input.as_bytes()), want, "{input}");
+        }
     }
 }

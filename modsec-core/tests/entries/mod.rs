@@ -1,11 +1,11 @@
-//! The entries of real servers below `tests/data`.
+//! The entries below `tests/data`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use modsec_core::format::native::Boundary;
 
-/// Families of dialects, and the dialects that each has a directory for.
+/// Families of dialects that real servers wrote, and the dialects with a directory of their own.
 pub(crate) const FAMILIES: [(&str, &[&str]); 2] = [
     (
         "native-v2",
@@ -18,6 +18,9 @@ pub(crate) const FAMILIES: [(&str, &[&str]); 2] = [
     ),
     ("native-v3", &["v3-native-concurrent", "v3-native-serial"]),
 ];
+
+/// Written for these tests after the engine's sources: no server's own entries were at hand.
+pub(crate) const SYNTHETIC: (&str, &[&str]) = ("native-coraza", &["coraza-native"]);
 
 /// One entry as a server wrote it.
 pub(crate) struct RealEntry {
