@@ -1,4 +1,4 @@
-//! The native format of ModSecurity 2: lettered parts, held together by a boundary.
+//! The native formats: lettered parts, held together by a boundary.
 //!
 //! ```text
 //! --3fa0c41b-A--                                      delimiter of part A
@@ -12,25 +12,41 @@
 //! --3fa0c41b-Z--
 //! ```
 //!
+//! Three engines write it, each with delimiter lines of its own ([`Dialect`]). They differ in the
+//! order of the parts, in the LFs between them, in what stands in part H, and in who can put raw
+//! bytes where.
+//!
+//! | | `ModSecurity` 2 | libmodsecurity 3 | Coraza |
+//! | --- | --- | --- | --- |
+//! | order | A B C I F E H J K Z | alphabetical | as configured, A first |
+//! | raw bytes of others in | C, E | C | C, E, messages in H |
+//! | LFs behind a body | one | two | two |
+//! | E | raw | `\xhh` for control and 8-bit bytes, kept as logged | raw |
+//! | D, G, I, J, K | I, J, K | empty, not kept | J, K |
+//! | time in A | with offset | with offset | wall clock without offset |
+//! | engine mode, stopwatch, producer | in H | – | – |
+//!
 //! Two layers. An [`Entry`] knows where each part stands and nothing else; its parts joined are the
 //! input, byte for byte. [`Entry::record`] gives the parts their meaning.
 //!
 //! The boundary is no secret: under MPM-ITK the first request of every connection has the same
 //! one, so a client can put delimiters with the right boundary into a body. `framing` has the
 //! rules by which the genuine ones are told; they follow from the order in which the engine writes
-//! (A B C I F E H J K Z) and from who controls which bytes (raw client bytes stand in C and E only).
+//! and from who controls which bytes.
 //!
 //! An entry too large to hold is read in two steps: [`Outline`] takes the bytes in windows and
 //! remembers only the delimiters, [`Outline::layout`] names the ranges worth reading, and
 //! [`Excerpts`] makes the record of them.
 
 mod boundary;
+mod coraza;
 mod engine_lines;
 mod framing;
 pub(super) mod matched_rules;
 mod outline;
 mod parts;
 mod render;
+mod v3;
 
 use std::borrow::Cow;
 use std::ops::Range;
