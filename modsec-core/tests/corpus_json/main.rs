@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod coraza;
 #[path = "../documents/mod.rs"]
 mod documents;
 mod golden;
+mod hostile;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -40,7 +40,7 @@ impl DocumentEnd {
         let mut at = 0;
         while let Some(byte) = window.get(at) {
             if self.in_string {
-                if self.escaped {
+                if self.escaped && *byte != b'\n' {
                     self.escaped = false;
                     at += 1;
                     continue;
@@ -118,6 +118,7 @@ mod tests {
             (b"{\n \"a\":\n  {\n \"b\": 1}\n}\n", Ends(22)),
             (b"{\"a\":\"b\n{\"c\":1}", Torn(8)),
             (b"{\"a\":\n{\"c\":1}}", Torn(6)),
+            (b"{\"a\":\"b\\\n{\"c\":1}", Torn(9)),
             (br#"{"a":"b"#, Open),
             (br#"{"a":"b\"#, Open),
             (b"{{}", Open),

@@ -215,10 +215,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips white space and returns the byte behind it, which stays to be read.
+    /// Skips white space and returns the byte behind it, which stays to be read. A line that
+    /// starts with a brace is the next document.
     fn peek(&mut self) -> Result<u8, Cut> {
         loop {
             match self.bytes.get(self.at) {
+                Some(b'\n') if self.bytes.get(self.at + 1) == Some(&b'{') => return Err(Cut),
                 Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
                 Some(byte) => return Ok(*byte),
                 None => return Err(Cut),
@@ -226,13 +228,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a number or a word, or whatever stands in the place of one, also nothing. At the end
-    /// of the document its last digits may be missing.
+    /// Reads a number or a word, or whatever stands in the place of one, also nothing. Unless a
+    /// comma or the end of its container follows, its last digits may be missing.
     fn bare(&mut self) -> Result<&'a [u8], Cut> {
         let rest = self.rest();
         let end = rest
             .iter()
             .position(|byte| matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b'"'))
+            .filter(|end| matches!(rest.get(*end), Some(b',' | b'}' | b']')))
             .ok_or(Cut)?;
         self.at += end;
         Ok(rest.get(..end).unwrap_or_default().trim_ascii())
@@ -259,7 +262,7 @@ impl<'a> Reader<'a> {
             end += memchr3(b'"', b'\\', b'\n', rest).ok_or(Cut)?;
             match self.bytes.get(end) {
                 Some(b'"') => break,
-                Some(b'\\') => escaped = true,
+                Some(b'\\') if self.bytes.get(end + 1) != Some(&b'\n') => escaped = true,
                 // No engine writes a line feed into a string: here the line was cut off.
                 _ => return Err(Cut),
             }
