@@ -2,7 +2,7 @@
 # make test       everything that can be tested here; installs missing Debian packages if it may
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
-# make install    programs, units and examples below $(DESTDIR)$(PREFIX)
+# make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -59,16 +59,21 @@ install:
 	done
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.tmpfiles $(TMPFILESDIR)/modsec-tools.conf
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.logrotate $(ETC)/logrotate.d/modsec-tools
+	[ -e $(ETC)/modsec-tools/config.toml ] || \
+		install -D -m 644 modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml
 	for file in filter.d/modsec-recidive.conf jail.d/modsec-recidive.conf; do \
 		install -D -m 644 recidive-bin/deploy/$$file $(DOCDIR)/fail2ban/$$file || exit 1; \
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md
 	install -m 644 CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
 
+# A configuration that somebody has changed stays.
 uninstall:
 	for program in $(PROGRAMS); do rm -f $(BINDIR)/$$program; done
 	for unit in $(UNITS); do rm -f $(UNITDIR)/$$(basename $$unit); done
 	rm -f $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
+	! cmp -s modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml || \
+		rm -f $(ETC)/modsec-tools/config.toml
 	rm -rf $(DOCDIR)
 
 clean:

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
-use modsec_core::accounts::Accounts;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum, builder::BoolishValueParser};
+use modsec_core::accounts::{AccountError, Accounts};
+use modsec_core::command_line::{CommandLine, refuse};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 
@@ -60,6 +61,10 @@ EXAMPLES
 SEE ALSO
   inotify(7), sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
 
+const STORAGE_DIR: &str = "\
+Directory of the audit entries (SecAuditLogStorageDir); must not be a link [default: \
+/var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]";
+
 const LOG_FILE: &str = "\
 Log file, which names each directory corrected; \"-\": none [default: watch_dir.log beside the \
 storage directory, none with --once and --dry-run]";
@@ -71,7 +76,7 @@ storage directory, none with --once and --dry-run]";
 #[command(about = "Keep ModSecurity's audit directories usable for every site user")]
 pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "WATCH_DIR",
-          help = "Directory of the audit entries (SecAuditLogStorageDir); must not be a link",
+          help = STORAGE_DIR, hide_default_value = true,
           default_value_os_t = DefaultPaths::default().storage_dir)]
     storage_dir: PathBuf,
 
@@ -171,6 +176,24 @@ pub(crate) struct Args {
     quiet: u8,
 }
 
+/// What the file says of one is left out if the user said the other.
+const YIELDS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
+
+/// Reads the command line; ends the process with status 2 if it makes no sense.
+pub(crate) fn parse() -> Args {
+    let line = CommandLine::read(Args::command(), &YIELDS);
+    let args: Args = line.args();
+    if line.checks_only() {
+        if let Err(error) = args.policy() {
+            std::process::exit(refuse(&error) as i32);
+        }
+        let log = args.log_options().file;
+        let log = log.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        line.end_check(&[("log-file", log)]);
+    }
+    args
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LayoutArg {
     /// As found; both until something is found
@@ -219,7 +242,7 @@ impl Args {
     }
 
     /// Looks the users and groups up; may be repeated, since accounts come and go.
-    pub(crate) fn policy(&self) -> Result<Policy, modsec_core::accounts::AccountError> {
+    pub(crate) fn policy(&self) -> Result<Policy, AccountError> {
         let names = Names {
             mode: self.mode,
             owner: self.owner.clone(),
@@ -233,8 +256,6 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
