@@ -35,7 +35,9 @@
 
 mod error;
 mod file;
+mod generate;
 mod layers;
+mod manual;
 mod secret;
 mod settings;
 
@@ -59,7 +61,7 @@ pub const DEFAULT_FILE: &str = "/etc/modsec-tools/config.toml";
 const VARIABLE: &str = "MODSEC_CONFIG";
 
 /// Long names of the options that are about the file, and not in it.
-const OWN_OPTIONS: [&str; 4] = ["check-config", "config", "help", "version"];
+const OWN_OPTIONS: [&str; 5] = ["check-config", "config", "generate", "help", "version"];
 
 /// Pairs of options' ids: the file's value of the first is left out if the second was given.
 ///
@@ -78,15 +80,20 @@ pub struct CommandLine {
 impl CommandLine {
     /// Reads the arguments of this process, its environment and the configuration file.
     ///
-    /// Ends the process as clap does: with status 0 after `--help` and `--version`, with status 2
+    /// Ends the process as clap does: with status 0 after `--help` and `--version`, and with the
+    /// hidden `--generate man|complete-bash|complete-zsh|complete-fish` after that; with status 2
     /// and the reason on standard error if arguments or file make no sense. Warns on standard
     /// error of a password in a file that every user may read.
     pub fn read(command: Command, yields: Yields<'_>) -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         match Self::resolve(command, yields, &arguments) {
             Ok(line) => line,
-            Err(Refusal::Usage(error)) => error.exit(),
-            Err(Refusal::File(error)) => end(refuse(&error)),
+            Err(Ending::Usage(error)) => error.exit(),
+            Err(Ending::File(error)) => end(refuse(&error)),
+            Err(Ending::Text(text)) => {
+                show(&text);
+                end(Exit::Done)
+            }
         }
     }
 
@@ -121,8 +128,7 @@ impl CommandLine {
         }
         let settings = settings::render(&self.layered, &self.matches, chosen);
         let text = format!("# {}\n{settings}", self.origin);
-        // A reader that has gone away has seen enough.
-        let _ = io::stdout().write_all(text.as_bytes());
+        show(text.as_bytes());
         end(Exit::Done)
     }
 
@@ -130,19 +136,24 @@ impl CommandLine {
         command: Command,
         yields: Yields<'_>,
         arguments: &[OsString],
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Ending> {
         let plain = with_own_options(command);
         let first = match plain.clone().try_get_matches_from(arguments) {
             Err(error) if error.kind() != ErrorKind::DisplayHelp => {
-                return Err(Refusal::Usage(error));
+                return Err(Ending::Usage(error));
             }
             first => first,
         };
+        if let Some(kind) = first.as_ref().ok().and_then(wanted) {
+            let text = generate::render(plain, &kind)
+                .map_err(|error| Ending::Usage(clap::Error::raw(ErrorKind::Io, error)))?;
+            return Err(Ending::Text(text));
+        }
         let place = Place::of(arguments);
         let file = match place.read(plain.get_name(), &keys(&plain)) {
             Ok(file) => file,
             // Help is most needed when something is wrong.
-            Err(error) => return Err(first.err().map_or(Refusal::File(error), Refusal::Usage)),
+            Err(error) => return Err(first.err().map_or(Ending::File(error), Ending::Usage)),
         };
         let origin = place.describe(file.is_some());
         let layered = match &file {
@@ -153,7 +164,7 @@ impl CommandLine {
             },
         };
         let matches = layered.command.clone().try_get_matches_from(arguments);
-        let matches = matches.map_err(Refusal::Usage)?;
+        let matches = matches.map_err(Ending::Usage)?;
         if let Some(file) = &file {
             warn_of_passwords(file, &layered.command);
         }
@@ -165,13 +176,17 @@ impl CommandLine {
     }
 }
 
+/// Why the program's own work does not begin.
 #[derive(Debug)]
-enum Refusal {
+enum Ending {
+    /// Arguments that make no sense, or a wish for help.
     Usage(clap::Error),
     File(ConfigError),
+    /// What was to be generated.
+    Text(Vec<u8>),
 }
 
-impl From<ConfigError> for Refusal {
+impl From<ConfigError> for Ending {
     fn from(error: ConfigError) -> Self {
         Self::File(error)
     }
@@ -250,7 +265,13 @@ fn with_own_options(command: Command) -> Command {
         .long("check-config")
         .action(ArgAction::SetTrue)
         .help("Read configuration file, environment and flags, show the settings, and exit");
-    command.arg(config).arg(check)
+    // For packages, not for people: left out of the help, as it says nothing of the work.
+    let generate = Arg::new("generate")
+        .long("generate")
+        .value_name("WHAT")
+        .value_parser(generate::KINDS)
+        .hide(true);
+    command.args([config, check, generate])
 }
 
 /// Returns the long names of all options of the program and its subcommands.
@@ -311,6 +332,16 @@ fn warn_of_passwords(file: &ConfigFile, command: &Command) {
 pub fn refuse(error: &dyn std::error::Error) -> Exit {
     program::fail(error);
     Exit::BadArguments
+}
+
+/// Returns what `--generate` asks for.
+fn wanted(matches: &ArgMatches) -> Option<String> {
+    matches.get_one::<String>("generate").cloned()
+}
+
+fn show(text: &[u8]) {
+    // A reader that has gone away has seen enough.
+    let _ = io::stdout().write_all(text);
 }
 
 fn end(exit: Exit) -> ! {

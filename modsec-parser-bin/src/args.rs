@@ -150,19 +150,33 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Examples:
+SIGNALS
+  SIGTERM, SIGINT  finish the batch at hand and end
+  SIGHUP           open the merged log and the log file again
+
+FILES
+  /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
+  /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored
+
+EXIT STATUS
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments or configuration
+  3  done, but some entries were defective or some files were left alone
+
+EXAMPLES
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
   modsec-parser --follow                     as a service: every entry within a second
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+  modsec-parser --check-config               what is in force, and where it comes from
 
-Exit status:
-  0  done
-  1  could not do it; the reason is on standard error
-  2  bad arguments
-  3  done, but some entries were defective or some files were left alone
+COLOURS
+  Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.
 
-Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+SEE ALSO
+  watch-dir(8), recidive(8), logrotate(8), systemctl(1)";
 
 /// What the user asked for besides the pass itself.
 #[derive(Debug)]

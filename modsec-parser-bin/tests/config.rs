@@ -333,3 +333,19 @@ fn an_absent_default_file_is_no_mistake() {
     let output = command.env_clear().arg("--check-config").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
 }
+
+#[test]
+fn manual_page_and_completions_have_every_option() {
+    let headings = [
+        "NAME",
+        "SYNOPSIS",
+        "OPTIONS",
+        "ENVIRONMENT",
+        "SIGNALS",
+        "FILES",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "SEE ALSO",
+    ];
+    configured::check_generated(env!("CARGO_BIN_EXE_modsec-parser"), &headings, &[]);
+}

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FILES: [&str; 16] = [
+const FILES: [&str; 20] = [
     "etc/logrotate.d/modsec-tools",
     "etc/modsec-tools/config.toml",
     "opt/waf/bin/modsec-parser",
@@ -18,11 +18,15 @@ const FILES: [&str; 16] = [
     "opt/waf/lib/systemd/system/recidive.service",
     "opt/waf/lib/systemd/system/watch-dir.service",
     "opt/waf/lib/tmpfiles.d/modsec-tools.conf",
+    "opt/waf/share/bash-completion/completions/recidive",
     "opt/waf/share/doc/modsec-tools/CHANGELOG.md",
     "opt/waf/share/doc/modsec-tools/LICENSE-APACHE",
     "opt/waf/share/doc/modsec-tools/LICENSE-MIT",
     "opt/waf/share/doc/modsec-tools/README.md",
     "opt/waf/share/doc/modsec-tools/fail2ban/filter.d/modsec-recidive.conf",
+    "opt/waf/share/fish/vendor_completions.d/watch-dir.fish",
+    "opt/waf/share/man/man8/modsec-parser.8",
+    "opt/waf/share/zsh/site-functions/_watch-dir",
 ];
 
 fn make(target: &str, root: &Path, release: &Path) {

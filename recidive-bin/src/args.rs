@@ -37,10 +37,15 @@ SIGNALS
   SIGTERM, SIGINT  save the state, remove the PID file and end
   SIGHUP           open the jail file and the log file again
 
+FILES
+  /etc/modsec-tools/config.toml         settings of this host, below [recidive]
+  /var/lib/modsecurity_recedive/        the table of clients
+  /etc/fail2ban/filter.d, jail.d        where Fail2ban wants filter and jail
+
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
-  2  bad arguments
+  2  bad arguments or configuration
   3  replay: done, but some entries were defective
 
 PRIVILEGES
@@ -51,7 +56,10 @@ EXAMPLES
   recidive replay --threshold 5 --find-time 300 /var/log/httpd/modsec_audit.log
   recidive --trusted-proxy 192.0.2.10 --ignore 198.51.100.0/24
   recidive --source index=/var/log/httpd/modsec_index.log
-  recidive status";
+  recidive status
+
+SEE ALSO
+  modsec-parser(8), watch-dir(8), fail2ban-client(1), jail.conf(5)";
 
 const DATA_DIR: &str = "/var/lib/modsecurity_recedive";
 

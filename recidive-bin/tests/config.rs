@@ -155,3 +155,23 @@ fn the_installed_file_has_every_option_at_its_default() {
         .with(&[], here)
         .check_shipped_file(&["replay", "status"]);
 }
+
+#[test]
+fn manual_page_and_completions_have_every_option() {
+    let headings = [
+        "RECIDIVE REPLAY",
+        "RECIDIVE STATUS",
+        "OPTIONS",
+        "ENVIRONMENT",
+        "SIGNALS",
+        "FILES",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "SEE ALSO",
+    ];
+    configured::check_generated(
+        env!("CARGO_BIN_EXE_recidive"),
+        &headings,
+        &["replay", "status"],
+    );
+}

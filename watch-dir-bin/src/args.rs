@@ -20,13 +20,16 @@ so that no record is lost in between.";
 
 const DETAILS: &str = "\
 LAYOUTS
-  Both may be present in one storage directory; each directory is recognised by its path.
-  DAY/MINUTE (ModSecurity up to 2.9.2, libmodsecurity 3, Coraza): shared by all sites; gets owner,
-      group and mode as given. All site users must be in the group. A directory whose owner is not
-      keeps that owner, because otherwise it could not write any more.
-  USER/DAY/MINUTE (ModSecurity since 2.9.3): keeps its owner, and gets the group, the bits of the
-      mode for group and others, and the set-group-id bit, so that who collects needs no root.
-  DAY is YYYYMMDD, MINUTE is YYYYMMDD-HHMM. Files are never touched, nor is the storage directory.
+  Both may be present in one storage directory; each directory is recognised by its path. DAY is
+  YYYYMMDD, MINUTE is YYYYMMDD-HHMM. Files are never touched, nor is the storage directory.
+
+  DAY/MINUTE       (ModSecurity up to 2.9.2, libmodsecurity 3, Coraza) shared by all sites; gets
+                   owner, group and mode as given. All site users must be in the group. A directory
+                   whose owner is not keeps that owner, because otherwise it could not write any
+                   more.
+  USER/DAY/MINUTE  (ModSecurity since 2.9.3) keeps its owner, and gets the group, the bits of the
+                   mode for group and others, and the set-group-id bit, so that who collects needs
+                   no root.
 
 WHAT IS LEFT ALONE
   Symbolic links, names that fit no layout, directories on another file system, directories of a
@@ -43,10 +46,14 @@ SIGNALS
   SIGTERM, SIGINT  remove the PID file and end
   SIGHUP           open the log file again; read users and groups again (also done every minute)
 
+FILES
+  /etc/modsec-tools/config.toml  settings of this host, below [watch-dir]
+  /etc/passwd, /etc/group        where users and groups are looked up
+
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
-  2  bad arguments
+  2  bad arguments or configuration
   3  --once or --dry-run: done, but links or directories of foreign owners were left alone
 
 PRIVILEGES
@@ -59,7 +66,7 @@ EXAMPLES
   WATCH_DIR=/srv/audit watch-dir --once -q
 
 SEE ALSO
-  inotify(7), sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
+  modsec-parser(8), recidive(8), inotify(7); sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
 
 const STORAGE_DIR: &str = "\
 Directory of the audit entries (SecAuditLogStorageDir); must not be a link [default: \

@@ -123,3 +123,18 @@ fn the_installed_file_has_every_option_at_its_default() {
     let watch_dir = Configured::new(env!("CARGO_BIN_EXE_watch-dir")).with(&[], here);
     watch_dir.check_shipped_file(&[]);
 }
+
+#[test]
+fn manual_page_and_completions_have_every_option() {
+    let headings = [
+        "LAYOUTS",
+        "OPTIONS",
+        "ENVIRONMENT",
+        "SIGNALS",
+        "FILES",
+        "EXIT STATUS",
+        "EXAMPLES",
+        "SEE ALSO",
+    ];
+    configured::check_generated(env!("CARGO_BIN_EXE_watch-dir"), &headings, &[]);
+}

@@ -221,3 +221,71 @@ pub(crate) fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
+
+/// Asserts that the manual page has every option and variable and that groff finds no fault, and
+/// that completions know the options and are accepted by their shells.
+pub(crate) fn check_generated(program: &'static str, headings: &[&str], subcommands: &[&str]) {
+    let configured = Configured::new(program);
+    let generate = |kind: &str| {
+        let mut command = configured.command(&["--generate", kind], &[]);
+        // The file, which is absent here, is not read: pages are the same on every machine.
+        let output = command.env("SOURCE_DATE_EPOCH", "86400").output().unwrap();
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{kind}: {err}");
+        out
+    };
+    let page = generate("man");
+    let plain = page.replace('\\', "");
+    assert!(plain.contains("\"1970-01-02\""), "{}", &plain[..200]);
+    for heading in headings {
+        let quoted = format!("\n.SH \"{heading}\"\n");
+        let bare = format!("\n.SH {heading}\n");
+        assert!(
+            plain.contains(&quoted) || plain.contains(&bare),
+            "{heading}"
+        );
+    }
+    let mut options = configured.options(&[]);
+    for subcommand in subcommands {
+        options.extend(configured.options(&[subcommand]));
+    }
+    for kind in ["complete-bash", "complete-zsh", "complete-fish"] {
+        let script = generate(kind);
+        for option in &options {
+            assert!(script.contains(option.as_str()), "{option} in {kind}");
+        }
+        let shell = kind.trim_start_matches("complete-");
+        accept(shell, &["-n"], &script);
+    }
+    for option in options
+        .iter()
+        .map(String::as_str)
+        .chain(["config", "check-config"])
+    {
+        assert!(plain.contains(&format!("--{option}")), "{option}");
+    }
+    accept("groff", &["-man", "-ww", "-Tutf8", "-z"], &page);
+}
+
+/// Asserts that a program finds no fault with a text; says so if it is not installed.
+fn accept(program: &str, arguments: &[&str], text: &str) {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("text");
+    fs::write(&path, text).unwrap();
+    match Command::new(program).args(arguments).arg(&path).output() {
+        Ok(output) => {
+            let (_, err) = texts(&output);
+            assert!(
+                output.status.success() && err.is_empty(),
+                "{program}: {err}"
+            );
+        }
+        Err(error) => {
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: {program} is not installed ({error})"
+            );
+        }
+    }
+}
