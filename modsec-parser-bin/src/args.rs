@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
+use modsec_core::command_line::CommandLine;
 use modsec_core::ingest::{self, AccountNames, Directories, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
@@ -149,24 +150,40 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Examples:
+SIGNALS
+  SIGTERM, SIGINT  finish the batch at hand and end
+  SIGHUP           open the merged log and the log file again
+
+FILES
+  /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
+  /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored
+
+EXIT STATUS
+  0  done
+  1  could not do it; the reason is on standard error
+  2  bad arguments or configuration
+  3  done, but some entries were defective or some files were left alone
+
+EXAMPLES
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
   modsec-parser --follow                     as a service: every entry within a second
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+  modsec-parser --check-config               what is in force, and where it comes from
 
-Exit status:
-  0  done
-  1  could not do it; the reason is on standard error
-  2  bad arguments
-  3  done, but some entries were defective or some files were left alone
+COLOURS
+  Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.
 
-Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+SEE ALSO
+  watch-dir(8), recidive(8), logrotate(8), systemctl(1)";
 
 /// What the user asked for besides the pass itself.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) options: Options,
+    /// Directory of the default database, to be made if need be.
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
     /// Time between walks, if new entries are to be followed.
@@ -180,20 +197,60 @@ pub(crate) enum Output {
     JsonLines,
 }
 
+/// The configuration file describes this host's standing task. Whoever reads other INPUTs, or only
+/// wants to see records, has another one: nothing is then merged or stored because of the file.
+const YIELDS: [(&str, &str); 5] = [
+    ("merged_log", "inputs"),
+    ("store", "jsonl"),
+    ("store_file", "jsonl"),
+    ("verbose", "quiet"),
+    ("quiet", "verbose"),
+];
+
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Request {
-    let matches = Args::command().get_matches();
-    let args = Args::from_arg_matches(&matches).and_then(|args| args.check(&matches));
-    match args.and_then(Args::into_request) {
-        Ok(request) => request,
+    let line = CommandLine::read(Args::command(), &YIELDS);
+    let args: Args = line.args();
+    match args.check(&line).and_then(Args::into_request) {
+        Ok(request) => {
+            line.end_check(&request.chosen());
+            request
+        }
         Err(error) => error.exit(),
     }
 }
 
+impl Request {
+    /// Returns what was chosen where the user left it to the program, by long names.
+    fn chosen(&self) -> Vec<(&'static str, String)> {
+        let options = &self.options;
+        let path = |path: &PathBuf| path.display().to_string();
+        let given = [
+            ("storage-dir", options.storage_dir.as_ref().map(path)),
+            ("store", self.default_store()),
+            ("merged-log", options.merged_log.as_ref().map(path)),
+            ("sensor", options.sensor.clone()),
+            ("trusted-proxy", Some(ProxyWord::DEFAULT.to_owned())),
+            ("threads", Some(options.threads.to_string())),
+        ];
+        let given = given.into_iter();
+        given
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    }
+
+    fn default_store(&self) -> Option<String> {
+        let store = self.options.store.as_ref();
+        store
+            .filter(|_| self.state_dir.is_some())
+            .map(|store| store.url.clone())
+    }
+}
+
 impl Args {
-    fn check(self, matches: &ArgMatches) -> Result<Args, clap::Error> {
-        let given = matches.value_source("storage_dir") == Some(ValueSource::CommandLine);
-        if given && !self.inputs.is_empty() {
+    fn check(self, line: &CommandLine) -> Result<Args, clap::Error> {
+        let source = line.matches().value_source("storage_dir");
+        if source == Some(ValueSource::CommandLine) && !self.inputs.is_empty() {
             return Err(Args::command().error(
                 clap::error::ErrorKind::ArgumentConflict,
                 "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
@@ -202,23 +259,29 @@ impl Args {
         Ok(self)
     }
 
-    /// Returns the store to open; `None` if nothing is to be kept.
-    fn store(&self) -> Result<Option<StoreOptions>, clap::Error> {
+    /// Returns the store to open, `None` if nothing is to be kept, and the directory that must be
+    /// made for it if the user left the choice to the program.
+    fn store(&self) -> Result<(Option<StoreOptions>, Option<PathBuf>), clap::Error> {
         let given = match (&self.store, &self.store_file) {
             (Some(url), _) => Some(url.clone()),
             (None, Some(file)) => Some(first_line(file)?),
             (None, None) => None,
         };
-        let reads_only = self.dry_run || (self.jsonl && given.is_none());
-        Ok((!reads_only).then(|| StoreOptions {
-            url: given.unwrap_or_else(default_store),
-            defaults_file: self.defaults_file.clone(),
-        }))
+        if self.dry_run || (self.jsonl && given.is_none()) {
+            return Ok((None, None));
+        }
+        let dir = given.is_none().then(state_dir);
+        let usual = |dir: &PathBuf| format!("sqlite:{}", dir.join("modsec.db").display());
+        let url = given
+            .or_else(|| dir.as_ref().map(usual))
+            .unwrap_or_default();
+        let defaults_file = self.defaults_file.clone();
+        Ok((Some(StoreOptions { url, defaults_file }), dir))
     }
 
     fn into_request(self) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
-        let store = self.store()?;
+        let (store, state_dir) = self.store()?;
         let storage_dir = self
             .inputs
             .is_empty()
@@ -260,6 +323,7 @@ impl Args {
         };
         Ok(Request {
             options,
+            state_dir,
             log,
             output,
             follow: self.follow.then(|| Duration::from_secs(self.rescan_every)),
@@ -282,14 +346,14 @@ fn first_line(file: &Path) -> Result<String, clap::Error> {
     Ok(line.to_owned())
 }
 
-/// The database in the state directory: systemd's, root's, or the user's.
-fn default_store() -> String {
+/// The state directory: systemd's, root's, or the user's.
+fn state_dir() -> PathBuf {
     let var = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let dir = var("STATE_DIRECTORY").unwrap_or_else(|| {
+    var("STATE_DIRECTORY").unwrap_or_else(|| {
         if rustix::process::geteuid().is_root() {
             return PathBuf::from("/var/lib/modsec-tools");
         }
@@ -297,10 +361,7 @@ fn default_store() -> String {
             .or_else(|| var("HOME").map(|home| home.join(".local/state")))
             .unwrap_or_default();
         state.join("modsec-tools")
-    });
-    // If this fails, opening the database says so, with the path.
-    let _ = std::fs::create_dir_all(&dir);
-    format!("sqlite:{}", dir.join("modsec.db").display())
+    })
 }
 
 fn host_name() -> Option<String> {

@@ -28,6 +28,10 @@ fn main() -> Exit {
 
 fn run(request: &Request) -> Result<Exit, Failure> {
     let log = program::log_to(&request.log)?;
+    if let Some(dir) = &request.state_dir {
+        // If this fails, opening the database says so, with the path.
+        let _ = std::fs::create_dir_all(dir);
+    }
     let signals = Signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
