@@ -70,7 +70,10 @@ pub(super) enum Skipped {
     Unusable(io::Error),
     NoRow(NoRow),
     /// Bytes between the entries of a log.
-    Foreign { at: u64, line: FirstBytes },
+    Foreign {
+        at: u64,
+        line: FirstBytes,
+    },
 }
 
 /// Hands out memory.
@@ -293,9 +296,7 @@ impl Reader {
                 (None, path, ready.map(Work::File))
             }
             Source::Taken(path, uid, taken) => (None, path.clone(), self.taken(path, uid, taken)),
-            Source::NoLog(path, defect) => {
-                (None, path, Err(Skipped::NoRow(NoRow::Defect(defect))))
-            }
+            Source::NoLog(path, defect) => (None, path, Err(Skipped::NoRow(NoRow::Defect(defect)))),
         };
         let mut outcome = Outcome {
             seq,

@@ -417,7 +417,12 @@ impl Keeper {
         let stored = batch
             .into_iter()
             .filter_map(|item| Arc::into_inner(item.source))
-            .map(|source| (source.file.filter(|_| !source.stays.into_inner()), source.dir))
+            .map(|source| {
+                (
+                    source.file.filter(|_| !source.stays.into_inner()),
+                    source.dir,
+                )
+            })
             .collect();
         self.remover.remove(stored);
     }

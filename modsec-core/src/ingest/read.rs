@@ -172,10 +172,7 @@ impl Extent {
     /// Leaves out the line feed behind a document, which is not there in every log.
     fn trim(&mut self) -> io::Result<()> {
         let byte = |at: u64| read_range(&self.file, at..at + 1);
-        if self.len > 0
-            && byte(self.start)? == b"{"
-            && byte(self.start + self.len - 1)? == b"\n"
-        {
+        if self.len > 0 && byte(self.start)? == b"{" && byte(self.start + self.len - 1)? == b"\n" {
             self.len -= 1;
         }
         Ok(())

@@ -64,7 +64,11 @@ pub(super) fn in_file(file: &Extent, heart: &Heart) -> io::Result<Option<Vec<Ext
             len,
         })
     };
-    entries.into_iter().map(extent).collect::<io::Result<_>>().map(Some)
+    entries
+        .into_iter()
+        .map(extent)
+        .collect::<io::Result<_>>()
+        .map(Some)
 }
 
 fn may_be_several(head: &[u8]) -> bool {
