@@ -96,6 +96,7 @@ pub async fn follow_log(
         keeper: None,
         reading: None,
         outage: Outage::default(),
+        has_read: false,
         all: Tally::default(),
     };
     let mut told = Instant::now();
@@ -132,6 +133,8 @@ struct Follower<'o> {
     keeper: Option<Keeper>,
     reading: Option<Reading>,
     outage: Outage,
+    /// Whether the log could be read before: what was right once is not the configuration's fault.
+    has_read: bool,
     all: Tally,
 }
 
@@ -143,7 +146,7 @@ struct Reading {
     spool: Option<File>,
     /// Since when an entry stands open at the end.
     open_since: Option<Instant>,
-    saved: u64,
+    saved: Option<u64>,
 }
 
 impl Follower<'_> {
@@ -155,6 +158,7 @@ impl Follower<'_> {
         };
         let passes = match &error {
             IngestError::Output(_) => false,
+            IngestError::Log(_) => self.has_read,
             IngestError::Store(error) => error.is_unavailable() || self.keeper.is_some(),
             _ => self.keeper.is_some(),
         };
@@ -216,6 +220,7 @@ impl Follower<'_> {
         }
         keeper.flush(&budget, report).await?;
         reading.save(self.offset_file)?;
+        self.has_read = true;
         let tally = keeper.take_tally();
         self.all.entries += tally.stored + tally.known;
         self.all.stored += tally.stored;
@@ -261,7 +266,7 @@ impl Reading {
         })?;
         Ok(Reading {
             splitter: Splitter::new(tail.offset(), held()),
-            saved: tail.offset(),
+            saved: None,
             tail,
             spool: None,
             open_since: None,
@@ -348,17 +353,18 @@ impl Reading {
         self.splitter = Splitter::new(self.tail.offset(), held());
         self.spool = None;
         self.open_since = None;
+        self.saved = None;
     }
 
     /// Keeps the place behind the last entry that was handed out.
     fn save(&mut self, path: &Path) -> Result<(), FollowLogError> {
         let offset = self.splitter.position();
-        let Some(file) = self.tail.file().filter(|_| offset != self.saved) else {
+        let Some(file) = self.tail.file().filter(|_| self.saved != Some(offset)) else {
             return Ok(());
         };
         let saved = Place::of(file, offset).and_then(|place| place.save(path));
         match saved {
-            Ok(()) => self.saved = offset,
+            Ok(()) => self.saved = Some(offset),
             // The log was emptied a moment ago; the next look will tell.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Err(source) => {
