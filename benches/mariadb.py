@@ -125,6 +125,7 @@ class Run:
                 return pymysql.connect(unix_socket=self.socket, user="root")
             except pymysql.err.OperationalError:
                 time.sleep(0.1)
+        self.stop()
         return sys.exit("MariaDB did not start")
 
     def ask(self, statement):

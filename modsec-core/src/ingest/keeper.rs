@@ -101,7 +101,7 @@ impl Keeper {
             is_again: false,
             started,
             reported: started,
-            remover: Remover::start(heart.clone()).map_err(IngestError::Thread)?,
+            remover: Remover::start(&heart).map_err(IngestError::Thread)?,
             heart,
             tally: Tally::default(),
         })
