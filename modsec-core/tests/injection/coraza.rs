@@ -1,5 +1,6 @@
 //! Entries of Coraza.
 
+use modsec_core::format::native::Entry as Parsed;
 use modsec_core::record::{AlertAction, Flag};
 use modsec_core::{Record, format};
 
@@ -47,6 +48,28 @@ fn entry(parts: &str, headers: &str, body: &str, response: &str, alerts: &str) -
         format!("--QxaLmbRtcd-{letter}--\n{content}\n")
     };
     parts.chars().map(part).collect()
+}
+
+#[test]
+fn parts_are_what_was_written_in_any_order() {
+    for parts in ["ABCEFHZ", "ABIJDEFHZ", "AZ", "AKHFECBZ", "BCFH", "ABCZ"] {
+        for body in ["", "id=1", "\n", "a\n\n", "\r\n"] {
+            let length = format!("Content-Length: {}\n", body.len());
+            let text = entry(parts, &length, body, body, &denied());
+            let parsed = Parsed::parse(text.as_bytes()).unwrap();
+            assert!(parsed.flags().is_empty(), "{parts} {body:?}");
+            for (part, letter) in parsed.parts().zip(parts.chars()) {
+                assert_eq!(part.letter, letter, "{parts} {body:?}");
+                let want = match letter {
+                    'C' | 'E' => body.to_owned(),
+                    'H' => denied(),
+                    'D' | 'I' | 'J' | 'K' | 'Z' => String::new(),
+                    _ => continue,
+                };
+                assert_eq!(part.content, want.as_bytes(), "{parts} {body:?}");
+            }
+        }
+    }
 }
 
 fn forged_bodies() -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Entries of libmodsecurity.
 
+use modsec_core::format::native::Entry as Parsed;
 use modsec_core::record::{AlertAction, Flag, Severity};
 use modsec_core::{Record, format};
 
@@ -75,6 +76,41 @@ impl Entry<'_> {
             'F' => "HTTP/2.0 403\nServer: nginx\n".to_owned(),
             'H' => self.alerts.clone(),
             _ => String::new(),
+        }
+    }
+}
+
+#[test]
+fn parts_are_what_was_written_whatever_is_configured() {
+    let letters = "BCDEFGHIJK";
+    for set in 0..1 << letters.len() {
+        let chosen = letters.chars().enumerate();
+        let chosen = chosen.filter(|(n, _)| set >> n & 1 == 1);
+        let parts: String = chosen.map(|(_, letter)| letter).collect();
+        let parts = format!("A{parts}Z");
+        for body in ["id=1", "\n", "a\n", "\r\n\r\n", "\n\n\n\n", "\0\u{ff}"] {
+            let entry = Entry {
+                headers: length_of(body),
+                parts: &parts,
+                body,
+                ..Entry::default()
+            };
+            let text = entry.text();
+            let parsed = Parsed::parse(text.as_bytes()).unwrap();
+            let got: Vec<_> = parsed
+                .parts()
+                .map(|part| (part.letter, part.content.escape_ascii().to_string()))
+                .collect();
+            let want = parts.chars().map(|letter| {
+                let content = match letter {
+                    'C' => body.to_owned(),
+                    'A' | 'E' => entry.content(letter).trim_end_matches('\n').to_owned(),
+                    _ => entry.content(letter),
+                };
+                (letter, content.as_bytes().escape_ascii().to_string())
+            });
+            assert_eq!(got, want.collect::<Vec<_>>(), "{parts} {body:?}");
+            assert!(parsed.flags().is_empty(), "{parts} {body:?}");
         }
     }
 }
