@@ -281,9 +281,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             alerts_doubtful,
         }
     }
-}
 
-impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// Returns how many LFs the engine writes between the content of part `n` and the LF of the
     /// next delimiter.
     fn blank_lines(&self, chosen: &[Delimiter], n: usize) -> u64 {
