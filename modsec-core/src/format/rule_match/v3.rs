@@ -19,9 +19,18 @@ use crate::format::escape::{escape_v3, unescape_v3};
 use crate::record::{Alert, Severity};
 use crate::text::Text;
 
-/// Keys between `file` and `tag`, in the engine's order.
-const KEYS: [&str; 10] = [
-    "file", "line", "id", "rev", "msg", "data", "severity", "ver", "maturity", "accuracy",
+/// Keys from `file` to the last in front of the tags, each with what ends its value.
+const KEYS: [(&str, &str); 10] = [
+    ("file", "\"] [line \""),
+    ("line", "\"] [id \""),
+    ("id", "\"] [rev \""),
+    ("rev", "\"] [msg \""),
+    (MSG, "\"] [data \""),
+    ("data", "\"] [severity \""),
+    ("severity", "\"] [ver \""),
+    ("ver", "\"] [maturity \""),
+    ("maturity", "\"] [accuracy \""),
+    ("accuracy", "\"]"),
 ];
 const MSG: &str = "msg";
 
@@ -150,16 +159,12 @@ fn fields<'a>(tags: &'a [u8], alert: &mut Alert<'a>, capped: &mut bool) -> bool 
     let Some(mut rest) = tags.strip_prefix(b" [file \"") else {
         return false;
     };
-    for (n, key) in KEYS.iter().enumerate() {
-        let end = match KEYS.get(n + 1) {
-            Some(next) => format!("\"] [{next} \""),
-            None => "\"]".to_owned(),
-        };
+    for (key, end) in KEYS {
         let first = memmem::find(rest, end.as_bytes());
         let last = memmem::rfind(rest, end.as_bytes());
-        // Tags follow the last key.
-        unique &= first == last || n + 1 == KEYS.len();
-        let Some(at) = (if *key == MSG { last } else { first }) else {
+        // Behind the last key stand tags, which end alike.
+        unique &= first == last || end == "\"]";
+        let Some(at) = (if key == MSG { last } else { first }) else {
             return false;
         };
         let (value, behind) = rest.split_at_checked(at).unwrap_or((rest, b""));
