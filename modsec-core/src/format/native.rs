@@ -57,7 +57,7 @@ pub use self::outline::{MAX_DELIMITERS, Outline};
 pub(crate) use self::parts::content_length;
 pub use self::render::render;
 use super::Defect;
-use crate::record::{Flags, MAX_BODY_KEPT, Record};
+use crate::record::{Flag, Flags, MAX_BODY_KEPT, Record};
 
 /// An entry, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,6 +185,15 @@ impl Excerpts {
             })
             .collect::<Result<_, _>>()?;
         Ok(Excerpts { layout, contents })
+    }
+
+    /// Tells whether the entry ends with its part Z; if not, it may still be growing.
+    ///
+    /// Entries of Coraza may have no part Z and yet not be
+    /// [`Truncated`](crate::record::Flag::Truncated).
+    pub fn is_complete(&self) -> bool {
+        let last = self.layout.parts.last();
+        last.is_some_and(|last| last.letter == b'Z' && !self.layout.flags.contains(Flag::Truncated))
     }
 
     /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a

@@ -14,11 +14,13 @@ use crate::text::Text;
 pub(super) fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
     parts::opening(content, record);
     if record.time.is_none() {
-        record.local_time = content
-            .strip_prefix(b"[")
-            .and_then(|line| line.get(..memchr(b']', line)?))
-            .and_then(timestamp::parse_wall_clock);
+        record.local_time = stamp(content).and_then(timestamp::parse_wall_clock);
     }
+}
+
+fn stamp(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_prefix(b"[")?;
+    line.get(..memchr(b']', line)?)
 }
 
 /// Reads part H, whose alerts are compared with the id in `record`.
@@ -40,11 +42,12 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
 /// Such a release writes neither part A nor alerts. It writes no line end behind that line, which
 /// ends with a number: only in front of a request line or a header it is known where.
 pub(super) fn before_3_4<'a>(sections: &mut Vec<Section<'a>>) -> Option<&'a [u8]> {
-    sections.first().filter(|first| first.letter != b'A')?;
+    let first = sections.first().filter(|first| first.letter != b'A')?;
     let mut known = sections
         .iter()
         .filter(|section| b"BFH".contains(&section.letter));
     let line = known.find_map(|section| line(section.content))?;
+    first.content.starts_with(line).then_some(())?;
     let starts_line = sections
         .iter()
         .filter_map(|section| section.content.strip_prefix(line))
@@ -64,8 +67,9 @@ pub(super) fn before_3_4<'a>(sections: &mut Vec<Section<'a>>) -> Option<&'a [u8]
 
 /// Returns `[TIME] TXID CIP CPORT SIP SPORT` at the start of `content`.
 fn line(content: &[u8]) -> Option<&[u8]> {
-    let behind_time = memchr(b']', content.strip_prefix(b"[")?)? + 2;
-    let words = content.get(behind_time..)?.strip_prefix(b" ")?;
+    let stamp = stamp(content)?;
+    timestamp::parse_wall_clock(stamp)?;
+    let words = content.get(stamp.len() + 2..)?.strip_prefix(b" ")?;
     let rest = words.splitn(5, |byte| *byte == b' ').nth(4)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then_some(())?;

@@ -259,6 +259,11 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
                     let more = self.blank_lines(chosen, n);
                     self.without_lfs(delimiter.end..stop - 1, more)
                 }
+                // A whole entry without part Z ends as if another part followed.
+                None if dialect == Dialect::Coraza && !flags.contains(Flag::Truncated) => {
+                    let lfs = 1 + self.blank_lines(chosen, n);
+                    self.without_lfs(delimiter.end..self.outline.len, lfs)
+                }
                 None => self.outline.len,
             }
             .max(delimiter.end);
@@ -276,9 +281,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             alerts_doubtful,
         }
     }
-}
 
-impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// Returns how many LFs the engine writes between the content of part `n` and the LF of the
     /// next delimiter.
     fn blank_lines(&self, chosen: &[Delimiter], n: usize) -> u64 {

@@ -26,65 +26,38 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     {
         drop_cut_line(last);
     }
-    let mut capped = sections.iter().any(|section| {
+    let capped = sections.iter().any(|section| {
         !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
     }) && !record.flags.contains(Flag::Truncated);
-    let mut list = List::Whole;
     let dialect = layout.boundary.dialect();
-    let without_a = match dialect {
+    let old = match dialect {
         Dialect::Coraza => coraza::before_3_4(&mut sections),
         _ => None,
     };
-    if let Some(line) = without_a {
+    if let Some(line) = old {
         coraza::opening(line, &mut record);
     }
+    let mut reader = Reader {
+        record,
+        dialect,
+        by_hand,
+        has_status_line: old.is_none(),
+        list: List::Whole,
+        capped,
+    };
     for section in &sections {
-        let content = section.content;
-        match section.letter {
-            // Only there to be empty.
-            b'I' | b'J' | b'K' if dialect == Dialect::V3 => {}
-            b'A' if by_hand => opening_by_hand(content, &mut record, &mut capped),
-            b'A' if dialect == Dialect::Coraza => coraza::opening(content, &mut record),
-            b'A' => opening(content, &mut record),
-            b'B' if dialect == Dialect::V3 => {
-                record.request = v3::request(request(content, &mut capped));
-            }
-            b'B' => record.request = request(content, &mut capped),
-            b'F' if without_a.is_some() => {
-                record.response.headers = headers(lines(content), &mut capped);
-            }
-            b'F' => record.response = response(content, &mut capped),
-            b'H' if dialect == Dialect::V2 => {
-                engine_lines::read(content, &mut record, &mut capped);
-            }
-            b'J' => record.uploads = Some(uploads(content, dialect, &mut capped)),
-            b'K' => {
-                let mut cut = section.len > content.len() as u64;
-                record.matched_rules = Some(matched_rules::read(content, &mut cut));
-                capped |= cut;
-                // Coraza quotes the directives as they were typed.
-                if cut || dialect == Dialect::Coraza {
-                    list = List::Cut;
-                }
-            }
-            _ => {}
-        }
+        reader.read(section);
     }
-    // Bodies last: part B replaces the whole request. Part H too, if it is compared with others.
+    // Part B replaces the whole request, and some alerts are compared with parts A and B.
     for section in &sections {
-        match section.letter {
-            b'H' if dialect == Dialect::V3 => v3::read(section.content, &mut record, &mut capped),
-            b'H' if dialect == Dialect::Coraza => {
-                coraza::read(section.content, &mut record, &mut capped);
-            }
-            b'I' if dialect != Dialect::V2 => {}
-            b'C' | b'E' if dialect == Dialect::Coraza && section.len == 0 => {}
-            b'C' => record.request.body = Some(body(section)),
-            b'I' => record.request.form = Some(body(section)),
-            b'E' => record.response.body = Some(body(section)),
-            _ => {}
-        }
+        reader.read_late(section);
     }
+    let Reader {
+        mut record,
+        list,
+        capped,
+        ..
+    } = reader;
     if !sections.iter().any(|section| section.letter == b'H') {
         record.flags.insert(Flag::NoPartH);
     }
@@ -93,6 +66,61 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     }
     finish(&mut record, layout.alerts_doubtful, capped);
     record
+}
+
+/// A record of which some parts have been read.
+struct Reader<'a> {
+    record: Record<'a>,
+    dialect: Dialect,
+    by_hand: bool,
+    has_status_line: bool,
+    /// Whether part K, if there is one, tells which rules did not match.
+    list: List,
+    capped: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, section: &Section<'a>) {
+        let content = section.content;
+        let (record, capped) = (&mut self.record, &mut self.capped);
+        match (section.letter, self.dialect) {
+            (b'A', _) if self.by_hand => opening_by_hand(content, record, capped),
+            (b'A', Dialect::Coraza) => coraza::opening(content, record),
+            (b'A', _) => opening(content, record),
+            (b'B', Dialect::V3) => record.request = v3::request(request(content, capped)),
+            (b'B', _) => record.request = request(content, capped),
+            (b'F', _) if self.has_status_line => record.response = response(content, capped),
+            (b'F', _) => record.response.headers = headers(lines(content), capped),
+            (b'H', Dialect::V2) => engine_lines::read(content, record, capped),
+            // libmodsecurity writes these two to be empty.
+            (b'J' | b'K', Dialect::V3) => {}
+            (b'J', dialect) => record.uploads = Some(uploads(content, dialect, capped)),
+            (b'K', dialect) => {
+                let mut cut = section.len > content.len() as u64;
+                record.matched_rules = Some(matched_rules::read(content, &mut cut));
+                *capped |= cut;
+                // Coraza quotes the directives as they were typed.
+                if cut || dialect == Dialect::Coraza {
+                    self.list = List::Cut;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_late(&mut self, section: &Section<'a>) {
+        let record = &mut self.record;
+        match (section.letter, self.dialect) {
+            (b'H', Dialect::V3) => v3::read(section.content, record, &mut self.capped),
+            (b'H', Dialect::Coraza) => coraza::read(section.content, record, &mut self.capped),
+            // Coraza writes these two without a body, too.
+            (b'C' | b'E', Dialect::Coraza) if section.len == 0 => {}
+            (b'C', _) => record.request.body = Some(body(section)),
+            (b'E', _) => record.response.body = Some(body(section)),
+            (b'I', Dialect::V2) => record.request.form = Some(body(section)),
+            _ => {}
+        }
+    }
 }
 
 /// What can be said only once all parts are read.

@@ -19,9 +19,18 @@ use crate::format::escape::{escape_v3, unescape_v3};
 use crate::record::{Alert, Severity};
 use crate::text::Text;
 
-/// Keys between `file` and `tag`, in the engine's order.
-const KEYS: [&str; 10] = [
-    "file", "line", "id", "rev", "msg", "data", "severity", "ver", "maturity", "accuracy",
+/// Keys from `file` to the last in front of the tags, each with what ends its value.
+const KEYS: [(&str, &str); 10] = [
+    ("file", "\"] [line \""),
+    ("line", "\"] [id \""),
+    ("id", "\"] [rev \""),
+    ("rev", "\"] [msg \""),
+    (MSG, "\"] [data \""),
+    ("data", "\"] [severity \""),
+    ("severity", "\"] [ver \""),
+    ("ver", "\"] [maturity \""),
+    ("maturity", "\"] [accuracy \""),
+    ("accuracy", "\"]"),
 ];
 const MSG: &str = "msg";
 
@@ -150,16 +159,12 @@ fn fields<'a>(tags: &'a [u8], alert: &mut Alert<'a>, capped: &mut bool) -> bool 
     let Some(mut rest) = tags.strip_prefix(b" [file \"") else {
         return false;
     };
-    for (n, key) in KEYS.iter().enumerate() {
-        let end = match KEYS.get(n + 1) {
-            Some(next) => format!("\"] [{next} \""),
-            None => "\"]".to_owned(),
-        };
+    for (key, end) in KEYS {
         let first = memmem::find(rest, end.as_bytes());
         let last = memmem::rfind(rest, end.as_bytes());
-        // Tags follow the last key.
-        unique &= first == last || n + 1 == KEYS.len();
-        let Some(at) = (if *key == MSG { last } else { first }) else {
+        // Behind the last key stand tags, which end alike.
+        unique &= first == last || end == "\"]";
+        let Some(at) = (if key == MSG { last } else { first }) else {
             return false;
         };
         let (value, behind) = rest.split_at_checked(at).unwrap_or((rest, b""));
@@ -203,5 +208,107 @@ fn set<'a>(alert: &mut Alert<'a>, key: &str, value: &'a [u8]) {
         "maturity" => alert.maturity = number(value).filter(|it| *it != 0),
         "accuracy" => alert.accuracy = number(value).filter(|it| *it != 0),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::AlertAction;
+
+    const REAL: &str = r#"ModSecurity: Access denied with code 403 (phase 2). Matched "Operator `Rx' with parameter `'' against variable `ARGS:id' (Value: `1'' ) [file "/etc/waf/local.conf"] [line "12"] [id "100100"] [rev "2"] [msg "a "quote" \xd0\xb9"] [data "1\x22\x5c"] [severity "2"] [ver "x/1"] [maturity "7"] [accuracy "8"] [tag "one"] [tag "two"] [hostname "shop.example"] [uri "/item"] [unique_id "170695147212.345678"] [ref "o1,1v12,2t:lowercase (3 characters omitted)"]"#;
+
+    fn anchor(uri: &str) -> Anchor {
+        Anchor::new(&"170695147212.345678".into(), &Text::from(uri.as_bytes()))
+    }
+
+    fn alert<'a>(line: &'a str, uri: &str) -> Alert<'a> {
+        parse(line.as_bytes(), Some(&anchor(uri)), &mut false)
+    }
+
+    #[test]
+    fn all_fields_of_a_genuine_alert() {
+        let alert = alert(REAL, "/item?id=1%27");
+        assert_eq!(alert.action, Some(AlertAction::Denied));
+        assert_eq!(alert.phase, Some(2));
+        assert!(alert.detail.as_bytes().ends_with(b"(Value: `1'' )"));
+        assert_eq!(alert.file.unwrap(), "/etc/waf/local.conf");
+        assert_eq!(alert.line, Some(12));
+        assert_eq!(alert.rule_id.unwrap(), "100100");
+        assert_eq!(alert.rev.unwrap(), "2");
+        assert_eq!(alert.msg.unwrap(), "a \"quote\" й");
+        assert_eq!(alert.data.unwrap(), "1\"\\");
+        assert_eq!(alert.severity, Some(Severity::Critical));
+        assert_eq!(alert.ver.unwrap(), "x/1");
+        assert_eq!((alert.maturity, alert.accuracy), (Some(7), Some(8)));
+        assert_eq!(alert.tags, ["one", "two"]);
+        assert_eq!(alert.verified, Some(true));
+    }
+
+    #[test]
+    fn what_is_not_set_is_absent() {
+        let line = r#"ModSecurity: Warning.  [file ""] [line "0"] [id "7"] [rev ""] [msg ""] [data ""] [severity "0"] [ver ""] [maturity "0"] [accuracy "0"] [hostname ""] [uri ""] [unique_id "170695147212.345678"] [ref ""]"#;
+        let alert = alert(line, "");
+        let want = Alert {
+            raw: line.into(),
+            action: Some(AlertAction::Warning),
+            line: Some(0),
+            rule_id: Some("7".into()),
+            verified: Some(true),
+            ..Alert::default()
+        };
+        assert_eq!(alert, want);
+    }
+
+    #[test]
+    fn an_alert_that_does_not_end_as_it_must_is_unverified() {
+        for (from, to) in [
+            ("170695147212.345678", "170695147212.345679"),
+            ("[uri \"/item\"]", "[uri \"/item2\"]"),
+            ("[hostname \"shop.example\"]", "[hostname \"shop example\"]"),
+            ("[hostname \"shop.example\"] ", ""),
+            ("[ref \"o1", "[ref \"\\x22"),
+            ("[tag \"two\"]", "[tag \"tw\"o\"]"),
+            ("[tag \"two\"]", "[tog \"two\"]"),
+            ("[severity \"2\"] ", ""),
+            ("[msg \"a", "[msg \"\"] [data \"a"),
+            (
+                " [file",
+                " [file \"/f\"] [line \"1\"] [id \"1\"] [rev \"\"] [file",
+            ),
+        ] {
+            let line = REAL.replacen(from, to, 1);
+            assert_ne!(line, REAL);
+            let alert = alert(&line, "/item");
+            assert_eq!(alert.verified, Some(false), "{to}");
+            assert_eq!(alert.rule_id.unwrap(), "100100", "{to}");
+        }
+        let alert = parse(REAL.as_bytes(), None, &mut false);
+        assert_eq!(alert.verified, Some(false));
+    }
+
+    #[test]
+    fn the_uri_is_the_decoded_path_of_at_most_200_bytes() {
+        let long = "a".repeat(201);
+        for (uri, shown) in [
+            ("/a?b#c", "/a".to_owned()),
+            ("/a#b?c", "/a".to_owned()),
+            ("/%41%2f+%zz%4", "/A/+%zz%4".to_owned()),
+            ("/%3f%23", "/?#".to_owned()),
+            ("/%00%D0%b9\"\\", "/\\x00\\xd0\\xb9\"\\".to_owned()),
+            (&long, format!("{} (1 characters omitted)", "a".repeat(200))),
+            // Releases before 3.0.4 do not cut it.
+            (&long, long.clone()),
+        ] {
+            let line = REAL.replace("\"/item\"", &format!("\"{shown}\""));
+            assert_eq!(alert(&line, uri).verified, Some(true), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_kind_is_kept() {
+        let alert = alert("Access denied (phase 2). x", "/");
+        assert_eq!(alert.detail, "Access denied (phase 2). x");
+        assert_eq!((alert.action, alert.verified), (None, None));
     }
 }

@@ -31,7 +31,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         let mut alerts_doubtful = false;
         if let Some(behind) = behind {
             let rest = found.get(behind..).unwrap_or_default();
-            let genuine = ascending(rest);
+            let genuine = ascending(rest, chosen.last());
             let between = found.get(first_behind..behind).unwrap_or_default();
             if let Some(h) = doubtful_h(between, genuine) {
                 alerts_doubtful = true;
@@ -53,7 +53,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     fn end_of_c(&self, found: &[Delimiter], c: usize, complete: bool) -> Option<usize> {
         let by_length = self.body_end(found, c.checked_sub(1)?, c).filter(|behind| {
             let rest = found.get(*behind..).unwrap_or_default();
-            ascending(rest).len() == rest.len()
+            ascending(rest, found.get(c)).len() == rest.len()
         });
         by_length.or_else(|| complete.then(|| self.end_of_c_by_order(found, c)))
     }
@@ -63,6 +63,9 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         while let Some(before) = behind.checked_sub(1).filter(|before| *before > c)
             && let (Some(this), Some(next)) = (found.get(before), found.get(behind))
             && this.letter < next.letter
+            && this.letter > b'C'
+            // The placeholders are empty, but for the empty line of a part F that is not there.
+            && (b"EFH".contains(&this.letter) || next.start <= this.end + 2)
         {
             behind = before;
         }
@@ -92,11 +95,15 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     }
 }
 
-/// Returns the delimiters whose letters ascend.
-fn ascending(found: &[Delimiter]) -> &[Delimiter] {
+/// Returns the delimiters whose letters ascend from that of the part `before` them.
+fn ascending<'d>(found: &'d [Delimiter], before: Option<&Delimiter>) -> &'d [Delimiter] {
+    let mut last = before.map(|part| part.letter);
     let sorted = found
-        .windows(2)
-        .take_while(|pair| matches!(pair, [this, next] if this.letter < next.letter))
+        .iter()
+        .take_while(|part| {
+            let last = last.replace(part.letter);
+            last < Some(part.letter)
+        })
         .count();
-    found.get(..=sorted).unwrap_or_default()
+    found.get(..sorted).unwrap_or_default()
 }
