@@ -15,13 +15,18 @@
 mod claims;
 mod feed;
 mod follow;
+mod follow_log;
 mod inputs;
 mod jobs;
 mod keeper;
+mod log;
 mod outage;
+mod place;
 mod read;
 mod remover;
 mod rows;
+mod several;
+mod spoken;
 mod tally;
 
 use std::fmt;
@@ -35,8 +40,10 @@ use tracing::debug;
 
 use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
+pub use self::follow_log::{FollowLogError, follow_log};
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
+use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
 use crate::record::TrustedProxies;
@@ -155,6 +162,12 @@ pub enum IngestError {
     /// The reading threads could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
+    /// A reading thread panicked; what it said is on standard error.
+    #[error("a reading thread failed; what it read stays and is read again, please report it")]
+    Reader,
+    /// A log cannot be followed.
+    #[error(transparent)]
+    Log(#[from] FollowLogError),
     /// Nobody takes the JSON lines any more.
     #[error("could not write JSON lines")]
     Output(#[source] io::Error),
@@ -185,7 +198,7 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         storage.lock()?;
     }
-    let mut keeper = Keeper::open(options, started).await?;
+    let mut keeper = Keeper::open(options, started, Heart::default()).await?;
     if !options.inputs.is_empty() {
         let inputs = From::Inputs(options.inputs.clone());
         pass(inputs, options, stop, &mut keeper, report).await?;
@@ -237,7 +250,8 @@ async fn pass(
     keeper: &mut Keeper,
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
-    let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
+    let mut feed = Feed::start(from, options, Utc::now(), stop, keeper.heart())
+        .map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();
@@ -253,7 +267,7 @@ async fn take_all(
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
     let mut old = 0;
-    while let Some(outcome) = feed.next().await {
+    while let Some(outcome) = feed.next().await? {
         old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
         keeper.take(outcome, &feed.budget, report).await?;
     }

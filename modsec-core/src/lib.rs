@@ -56,11 +56,14 @@
 //! | `permissions` | mode, owner and group of directories |
 //! | `recidive` | the offender ledger and the jail file |
 //! | `program` | log set-up, stop signals, exit codes, PID file |
+//! | `command-line` | the configuration file below flags and environment; manual pages, completions |
 
 #[cfg(feature = "accounts")]
 pub mod accounts;
 #[cfg(feature = "recidive")]
 pub mod ban;
+#[cfg(feature = "command-line")]
+pub mod command_line;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 #[cfg(any(feature = "merged-log", feature = "store"))]
@@ -81,6 +84,10 @@ mod crash_points {
     pub(crate) fn pass(_place: &str) {}
 }
 pub mod format;
+#[cfg(any(feature = "program", feature = "store"))]
+mod heart;
+#[cfg(feature = "storage-dir")]
+pub mod index_line;
 #[cfg(feature = "ingest")]
 pub mod ingest;
 #[cfg(feature = "json-lines")]
@@ -94,10 +101,13 @@ pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
+pub mod serial_log;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "recidive")]
+mod tail;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;
@@ -106,6 +116,8 @@ pub mod watch;
 pub use self::entry_hash::{EntryHash, EntryHasher};
 #[cfg(any(feature = "permissions", feature = "program"))]
 pub use self::error_chain::error_chain;
+#[cfg(any(feature = "program", feature = "store"))]
+pub use self::heart::Heart;
 pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};

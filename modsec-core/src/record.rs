@@ -326,6 +326,16 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// Notes that lines of another entry stand between those of this one
+    /// ([`Flag::Interleaved`]): no alert is certain to be its own.
+    pub fn mark_interleaved(&mut self) {
+        self.flags.insert(Flag::Interleaved);
+        for alert in &mut self.alerts {
+            alert.verified = Some(false);
+            self.flags.insert(Flag::Unverified);
+        }
+    }
+
     /// Tells whether the engine intercepted the transaction, as far as the dialect says so. The
     /// JSON of libmodsecurity does not before 2026: there this is `false`, and the status is all
     /// there is.

@@ -82,7 +82,7 @@ fn line(tally: &Tally, stores: bool) -> String {
         "{} entries, {kept}, {} defective, {} left alone, {} waiting, {:.1} s, {}\n",
         tally.entries,
         tally.defective(),
-        tally.left_alone.total(),
+        tally.left_alone.total() + tally.skipped_inputs,
         tally.waiting,
         tally.elapsed.as_secs_f64(),
         speed(tally)
@@ -132,6 +132,12 @@ fn screen(tally: &Tally, stores: bool) -> String {
                 format!("          {}", example.to_string_lossy().escape_debug()),
             );
         }
+    }
+    if tally.skipped_inputs > 0 {
+        row(
+            "skipped",
+            format!("{}  (below an input)", grouped(tally.skipped_inputs)),
+        );
     }
     row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
     top(&mut out, "top rules", &tally.rules);

@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -19,10 +20,15 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 pub(super) use super::jobs::{From, OpenDir};
-use super::jobs::{Job, Jobs, Source};
-use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
+use super::jobs::{Job, Jobs, Source, Uid};
+use super::log::Taken;
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{Options, Stop};
+use super::{IngestError, Options, Stop};
+use crate::crash_points;
+use crate::format::FirstBytes;
+use crate::heart::Heart;
+use crate::record::Flags;
 use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
 use crate::store::Origin;
 
@@ -47,7 +53,8 @@ pub(super) struct Outcome {
 /// An entry.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) read: ReadRow,
+    /// Its entries; nearly always one.
+    pub(super) read: Vec<ReadRow>,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
@@ -62,6 +69,11 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
+    /// Bytes between the entries of a log.
+    Foreign {
+        at: u64,
+        line: FirstBytes,
+    },
 }
 
 /// Hands out memory.
@@ -72,7 +84,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Budget {
             used: Mutex::new(Some(0)),
             freed: Condvar::new(),
@@ -96,6 +108,11 @@ impl Budget {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         *used = used.map(|used| used.saturating_sub(bytes));
         self.freed.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.is_none()
     }
 
     fn close(&self) {
@@ -123,8 +140,10 @@ impl Feed {
         options: &Options,
         now: DateTime<Utc>,
         stop: &Stop,
+        heart: &Heart,
     ) -> io::Result<Feed> {
-        let jobs = Jobs::new(from, options, options.prune_rules(now), stop)?;
+        let rules = options.prune_rules(now);
+        let jobs = Jobs::new(from, options, rules, stop, heart.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -140,6 +159,7 @@ impl Feed {
                 outcomes: sender.clone(),
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
+                heart: heart.clone(),
                 ages: Ages {
                     now,
                     min: options.min_age,
@@ -153,15 +173,22 @@ impl Feed {
     }
 
     /// Returns the next outcome in the order of the walk; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError::Reader`] if a thread ended before its time.
+    pub(super) async fn next(&mut self) -> Result<Option<Outcome>, IngestError> {
         loop {
             let next = self.next;
             if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
                 self.next += 1;
-                return Some(self.early.swap_remove(at));
+                return Ok(Some(self.early.swap_remove(at)));
             }
-            let outcome = self.outcomes.recv().await?;
-            self.early.push(outcome);
+            match self.outcomes.recv().await {
+                Some(outcome) => self.early.push(outcome),
+                None if self.budget.is_closed() => return Err(IngestError::Reader),
+                None => return Ok(None),
+            }
         }
     }
 
@@ -198,7 +225,17 @@ struct Reader {
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
+    heart: Heart,
     ages: Ages,
+}
+
+impl Drop for Reader {
+    /// Ends the pass if this thread panicked: the outcome it owes would be waited for for ever.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.budget.close();
+        }
+    }
 }
 
 /// A file that was opened and may be read.
@@ -211,11 +248,30 @@ struct Ready {
     is_old: bool,
 }
 
+/// What is left to do without the other readers.
+enum Work {
+    File(Ready),
+    /// An entry of a log.
+    Entry(Vec<u8>, Flags, Origin),
+    LargeEntry(Extent, Origin),
+}
+
+impl Work {
+    /// Bytes that it holds in memory.
+    fn size(&self) -> u64 {
+        match self {
+            Work::File(ready) => ready.size.min(IN_MEMORY),
+            Work::Entry(bytes, ..) => bytes.len() as u64,
+            Work::LargeEntry(..) => IN_MEMORY,
+        }
+    }
+}
+
 impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
             if let Some(ready) = ready {
-                outcome.result = self.read(ready);
+                outcome.result = unless_it_panics(|| self.read(ready));
             }
             if self.outcomes.blocking_send(outcome).is_err() {
                 return;
@@ -224,20 +280,23 @@ impl Reader {
     }
 
     /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
-    fn take(&self) -> Option<(Outcome, Option<Ready>)> {
+    fn take(&self) -> Option<(Outcome, Option<Work>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
+        crash_points::pass("job-taken");
         let (dir, path, ready) = match source {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
-                (Some(dir), path.clone(), self.open(entry, path))
+                let ready = unless_it_panics(|| self.open(entry, path.clone()));
+                (Some(dir), path, ready.map(Work::File))
             }
             Source::Input(path, file) => {
-                let ready = file
-                    .and_then(|file| self.input(&path, file))
-                    .map_err(Skipped::Unusable);
-                (None, path, ready)
+                let open = || file.and_then(|file| self.input(&path, file));
+                let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
+                (None, path, ready.map(Work::File))
             }
+            Source::Taken(path, uid, taken) => (None, path.clone(), self.taken(path, uid, taken)),
+            Source::NoLog(path, defect) => (None, path, Err(Skipped::NoRow(NoRow::Defect(defect)))),
         };
         let mut outcome = Outcome {
             seq,
@@ -253,7 +312,7 @@ impl Reader {
                 return Some((outcome, None));
             }
         };
-        outcome.reserved = usize::try_from(ready.size.min(IN_MEMORY)).unwrap_or(0);
+        outcome.reserved = usize::try_from(ready.size()).unwrap_or(0);
         self.budget
             .reserve(outcome.reserved)
             .then_some((outcome, Some(ready)))
@@ -304,7 +363,33 @@ impl Reader {
         })
     }
 
-    fn read(&self, ready: Ready) -> Result<Found, Skipped> {
+    fn taken(&self, path: PathBuf, uid: Uid, taken: Taken) -> Result<Work, Skipped> {
+        let origin = self.rows.origin(uid, path);
+        match taken {
+            Taken::Whole(bytes, flags) => Ok(Work::Entry(bytes, flags, origin)),
+            Taken::Large(extent) => Ok(Work::LargeEntry(extent, origin)),
+            Taken::Foreign { at, line } => Err(Skipped::Foreign { at, line }),
+        }
+    }
+
+    fn read(&self, work: Work) -> Result<Found, Skipped> {
+        let read = match work {
+            Work::File(ready) => return self.read_file(ready),
+            Work::Entry(bytes, flags, origin) => {
+                read::row(bytes, flags, origin, CutEntries::Take, &self.rows)
+            }
+            Work::LargeEntry(extent, origin) => {
+                read::large_row(extent, origin, CutEntries::Take, &self.rows, &self.heart)
+            }
+        };
+        Ok(Found {
+            read: vec![read.map_err(Skipped::NoRow)?],
+            file: None,
+            is_old: true,
+        })
+    }
+
+    fn read_file(&self, ready: Ready) -> Result<Found, Skipped> {
         let Ready {
             file,
             size,
@@ -313,11 +398,23 @@ impl Reader {
             entry,
             is_old,
         } = ready;
-        let read = read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+        crash_points::pass("before-reading");
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart)
+            .map_err(Skipped::NoRow)?;
         Ok(Found {
             read,
             file: entry,
             is_old,
         })
     }
+}
+
+/// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the
+/// panic itself is on standard error.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
+    // What `work` borrows is not changed by it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = io::Error::other("a defect of this program; please report it with the file");
+        Err(Skipped::NoRow(NoRow::Io(error)))
+    })
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::info;
 
 use super::claims::{Claims, News};
@@ -23,6 +23,7 @@ use super::feed::From;
 use super::keeper::Keeper;
 use super::outage::Outage;
 use super::{DefectReason, IngestError, Options, Report, Tally, pass, walk};
+use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::{Service, Signals, Stop};
 use crate::storage_dir::StorageDir;
@@ -74,13 +75,13 @@ pub async fn follow(
         mut stop,
         mut hangups,
     } = signals;
-    let mut pulse = Pulse::new(service);
-    let mut follower = Follower::new(options, path, rescan_every, service)?;
+    let hearts = Hearts::default();
+    // Passes and the thread that claims go on without each other; both must.
+    let watched = vec![hearts.passes.clone(), hearts.claims.clone()];
+    let _watchdog = service.watch(watched).map_err(IngestError::Thread)?;
+    let mut follower = Follower::new(options, path, rescan_every, service, hearts.clone())?;
     while !stop.requested() {
-        tokio::select! {
-            done = follower.turn(&stop, report) => done?,
-            never = pulse.beat() => match never {},
-        }
+        follower.turn(&stop, report).await?;
         tokio::select! {
             biased;
             () = stop.wait() => {}
@@ -88,40 +89,18 @@ pub async fn follow(
                 on_hangup();
                 follower.reopen();
             }
-            () = follower.wait() => {}
-            never = pulse.beat() => match never {},
+            () = hearts.passes.wait_for(follower.wait()) => {}
         }
     }
     service.stopping();
     Ok(follower.finish())
 }
 
-/// Tells the service manager that the loop is alive, also while it waits.
-struct Pulse<'s> {
-    service: &'s Service,
-    interval: Option<Interval>,
-}
-
-impl<'s> Pulse<'s> {
-    fn new(service: &'s Service) -> Self {
-        let interval = service.watchdog_interval().map(|period| {
-            let mut interval = interval(period);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
-        Pulse { service, interval }
-    }
-
-    /// Never returns.
-    async fn beat(&mut self) -> std::convert::Infallible {
-        loop {
-            match &mut self.interval {
-                Some(interval) => interval.tick().await,
-                None => std::future::pending().await,
-            };
-            self.service.alive();
-        }
-    }
+/// Signs of life of the two that work here.
+#[derive(Debug, Clone, Default)]
+struct Hearts {
+    passes: Heart,
+    claims: Heart,
 }
 
 /// The storage directory as it was opened, and who claims in it.
@@ -137,11 +116,11 @@ struct Tree {
 }
 
 impl Tree {
-    fn open(path: &Path) -> Result<Tree, IngestError> {
+    fn open(path: &Path, heart: &Heart) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
         storage.lock()?;
         Ok(Tree {
-            claims: Claims::start(Arc::clone(&storage), path)?,
+            claims: Claims::start(Arc::clone(&storage), path, heart.clone())?,
             storage,
             opened: Instant::now(),
             handled: News::default(),
@@ -151,11 +130,15 @@ impl Tree {
     }
 
     /// Returns the tree, opened anew if another directory has taken its place.
-    fn in_place<'t>(tree: &'t mut Option<Tree>, path: &Path) -> Result<&'t mut Tree, IngestError> {
+    fn in_place<'t>(
+        tree: &'t mut Option<Tree>,
+        path: &Path,
+        heart: &Heart,
+    ) -> Result<&'t mut Tree, IngestError> {
         tree.take_if(|tree| tree.claims.news().lost);
         match tree {
             Some(tree) => Ok(tree),
-            none => Ok(none.insert(Tree::open(path)?)),
+            none => Ok(none.insert(Tree::open(path, heart)?)),
         }
     }
 
@@ -181,6 +164,7 @@ struct Follower<'o> {
     path: &'o Path,
     rescan_every: Duration,
     service: &'o Service,
+    hearts: Hearts,
     tree: Option<Tree>,
     keeper: Option<Keeper>,
     outage: Outage,
@@ -194,9 +178,11 @@ impl<'o> Follower<'o> {
         path: &'o Path,
         rescan_every: Duration,
         service: &'o Service,
+        hearts: Hearts,
     ) -> Result<Self, IngestError> {
         Ok(Follower {
-            tree: Some(Tree::open(path)?),
+            tree: Some(Tree::open(path, &hearts.claims)?),
+            hearts,
             options,
             path,
             rescan_every,
@@ -236,13 +222,17 @@ impl<'o> Follower<'o> {
 
     /// Tells whether anything was due and succeeded.
     async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
-        let tree = Tree::in_place(&mut self.tree, self.path)?;
+        let tree = Tree::in_place(&mut self.tree, self.path, &self.hearts.claims)?;
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,
-            none => none.insert(Keeper::open(self.options, Instant::now().into_std()).await?),
+            none => {
+                let heart = self.hearts.passes.clone();
+                let now = Instant::now().into_std();
+                none.insert(Keeper::open(self.options, now, heart).await?)
+            }
         };
         keeper.settle().await?;
         self.ready.say(self.service);
@@ -275,6 +265,11 @@ impl<'o> Follower<'o> {
     /// Waits until something is due.
     async fn wait(&mut self) {
         if let Some(until) = self.outage.until() {
+            let claims = self.tree.as_ref().map(|tree| tree.claims.news());
+            if claims.is_none_or(|news| news.lost) {
+                // Nobody claims until the storage directory can be opened again.
+                return self.hearts.claims.wait_for(sleep_until(until)).await;
+            }
             return sleep_until(until).await;
         }
         let Some(Tree {

@@ -2,16 +2,22 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use super::log::{LogReader, Taken};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
+use crate::format::native::Boundary;
+use crate::format::{self, Defect, Format};
+use crate::heart::Heart;
 use crate::storage_dir::{
-    EntryDir, EntryFile, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
+    EntryDir, EntryFile, EntryName, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
 };
 
 /// Inputs that may wait for a reader, each held open.
@@ -63,8 +69,16 @@ pub(super) struct Job {
 
 pub(super) enum Source {
     Entry(EntryFile, Arc<OpenDir>),
+    /// An input that is one entry, or cannot be read.
     Input(PathBuf, io::Result<File>),
+    /// What was found in a log.
+    Taken(PathBuf, Uid, Taken),
+    /// A log that ended without an entry.
+    NoLog(PathBuf, Defect),
 }
+
+/// Owner of a log.
+pub(super) type Uid = u32;
 
 /// Finds one file after the other. The readers share it, so that walking takes no thread of its
 /// own and nobody is woken for a single file.
@@ -74,6 +88,7 @@ pub(super) struct Jobs {
     stop: Stop,
     prune: Option<PruneRules>,
     pruned: Arc<AtomicU64>,
+    heart: Heart,
     from: Finder,
 }
 
@@ -87,7 +102,20 @@ enum Finder {
         after: Option<u64>,
         open: Option<(Arc<OpenDir>, Files)>,
     },
-    Inputs(Receiver<(PathBuf, io::Result<File>)>),
+    Inputs {
+        found: Receiver<(PathBuf, io::Result<File>)>,
+        log: Option<OpenLog>,
+    },
+}
+
+/// A log of which entries are taken.
+#[derive(Debug)]
+struct OpenLog {
+    path: PathBuf,
+    uid: Uid,
+    reader: Box<LogReader>,
+    /// What its first bytes say against it, until an entry was found.
+    defect: Option<Defect>,
 }
 
 impl Jobs {
@@ -96,12 +124,14 @@ impl Jobs {
         options: &Options,
         prune: Option<PruneRules>,
         stop: &Stop,
+        heart: Heart,
     ) -> io::Result<Jobs> {
         let mut jobs = Jobs {
             seq: 0,
             stop: stop.clone(),
             prune,
             pruned: Arc::default(),
+            heart,
             from: Finder::Claimed {
                 after: None,
                 open: None,
@@ -116,7 +146,10 @@ impl Jobs {
                 after,
                 open: storage.claimed().map(|dir| jobs.open(dir)),
             },
-            From::Inputs(paths) => Finder::Inputs(find_inputs(paths, options)?),
+            From::Inputs(paths) => Finder::Inputs {
+                found: find_inputs(paths, options)?,
+                log: None,
+            },
         };
         Ok(jobs)
     }
@@ -141,12 +174,15 @@ impl Jobs {
             Finder::Tree { .. } => self.next_in_tree()?,
             Finder::Claimed { after, open } => {
                 let after = *after;
-                next_file(open, |file| after.is_none() || file.claim_number() > after)?
+                let heart = &self.heart;
+                // Perhaps very many, if they could not be stored for long.
+                let wanted = |file: &EntryFile| {
+                    heart.beat();
+                    after.is_none() || file.claim_number() > after
+                };
+                next_file(open, wanted)?
             }
-            Finder::Inputs(found) => {
-                let (path, file) = found.recv().ok()?;
-                Source::Input(path, file)
-            }
+            Finder::Inputs { found, log } => next_in_logs(found, log)?,
         };
         let job = Job {
             seq: self.seq,
@@ -164,6 +200,7 @@ impl Jobs {
             if let Some(source) = next_file(open, |_| true) {
                 return Some(source);
             }
+            self.heart.beat();
             let dir = walk.next()?;
             let opened = self.open(dir);
             if let Finder::Tree { open, .. } = &mut self.from {
@@ -176,7 +213,7 @@ impl Jobs {
     pub(super) fn result(&self) -> (u64, LeftAlone) {
         let left = match &self.from {
             Finder::Tree { walk, .. } => walk.left_alone(),
-            Finder::Claimed { .. } | Finder::Inputs(_) => LeftAlone::default(),
+            Finder::Claimed { .. } | Finder::Inputs { .. } => LeftAlone::default(),
         };
         (self.pruned.load(Ordering::Relaxed), left)
     }
@@ -196,6 +233,73 @@ fn next_file(
     dir.done();
     *open = None;
     None
+}
+
+/// Returns what comes next in the log at hand, or begins with the next input.
+fn next_in_logs(
+    found: &Receiver<(PathBuf, io::Result<File>)>,
+    log: &mut Option<OpenLog>,
+) -> Option<Source> {
+    loop {
+        let Some(open) = log else {
+            let (path, file) = found.recv().ok()?;
+            match file.and_then(|file| begin(&path, file)) {
+                Ok(Begun::Entry(file)) => return Some(Source::Input(path, Ok(file))),
+                Ok(Begun::Log(reader, uid)) => {
+                    *log = Some(OpenLog {
+                        path,
+                        uid,
+                        reader,
+                        defect: Some(Defect::Empty),
+                    });
+                }
+                Err(error) => return Some(Source::Input(path, Err(error))),
+            }
+            continue;
+        };
+        let path = open.path.clone();
+        match open.reader.next() {
+            Ok(Some(Taken::Foreign { at: 0, line })) => {
+                open.defect = Some(Defect::NotAnAuditLog { found: line });
+            }
+            Ok(Some(taken)) => {
+                open.defect = None;
+                return Some(Source::Taken(path, open.uid, taken));
+            }
+            Ok(None) => {
+                let defect = open.defect;
+                *log = None;
+                if let Some(defect) = defect {
+                    return Some(Source::NoLog(path, defect));
+                }
+            }
+            Err(error) => {
+                *log = None;
+                return Some(Source::Input(path, Err(error)));
+            }
+        }
+    }
+}
+
+enum Begun {
+    Entry(File),
+    Log(Box<LogReader>, Uid),
+}
+
+/// Tells a log from an entry's own file. In that, by its name, whatever a body in it looks like is
+/// no second entry.
+fn begin(path: &Path, file: File) -> io::Result<Begun> {
+    let name = path.file_name().unwrap_or_default();
+    let meta = file.metadata()?;
+    if meta.is_file() && EntryName::parse(name.as_bytes()).is_some() {
+        let mut head = vec![0; Boundary::MAX_LINE + 1];
+        let got = file.read_at(&mut head, 0)?;
+        head.truncate(got);
+        if format::detect(&head) == Some(Format::NativeV2) {
+            return Ok(Begun::Entry(file));
+        }
+    }
+    Ok(Begun::Log(Box::new(LogReader::open(file)?), meta.uid()))
 }
 
 /// Walks inputs in a thread of its own: they nest as deep as they like.

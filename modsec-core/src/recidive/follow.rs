@@ -7,9 +7,8 @@ use tracing::warn;
 
 use super::counter::Counter;
 use super::pieces::Pieces;
-use super::state::Bookmark;
-use super::tail::{Growth, Tail};
 use super::{LogSource, Offender};
+use crate::tail::{Bookmark, Growth, Tail};
 
 /// Longest index line (`ModSecurity` cuts at 3980 bytes), with room.
 const MAX_LINE: usize = 64 * 1024;

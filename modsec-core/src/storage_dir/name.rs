@@ -124,6 +124,20 @@ impl<'a> EntryName<'a> {
     }
 }
 
+/// Tells whether directory and file names are those of an entry: the minute lies in the day.
+pub(crate) fn is_entry_path(day: &[u8], minute: &[u8], name: &[u8]) -> bool {
+    let date = parse_day(day);
+    date.is_some()
+        && MinuteDir::parse(minute).map(|minute| minute.date) == date
+        && EntryName::parse(name).is_some()
+}
+
+/// Tells whether `name` in the storage directory can be a user's tree: no day, and not hidden as
+/// the private directory is.
+pub(crate) fn is_user(name: &[u8]) -> bool {
+    parse_day(name).is_none() && !name.is_empty() && !name.starts_with(b".")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use chrono::NaiveDate;
 use super::Tree;
 use super::dir::{Dir, Found, Listing};
 use super::entry::EntryFile;
-use super::name::{EntryName, MinuteDir, day_name, parse_day};
+use super::name::{EntryName, MinuteDir, day_name, is_entry_path, is_user, parse_day};
 use super::private::{self, PRIVATE};
 use super::refusal::{LeftAlone, Reason, Refusal};
 
@@ -170,14 +170,12 @@ pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile
     }
     let (day, minute, name) = match names.as_slice() {
         [day, minute, name] => (day, minute, name),
-        [user, day, minute, name] if is_user(user) => (day, minute, name),
+        [user, day, minute, name] if is_user(user.as_bytes()) => (day, minute, name),
         _ => return Err(refused()),
     };
-    let date = parse_day(day.as_bytes()).ok_or_else(refused)?;
-    MinuteDir::parse(minute.as_bytes())
-        .filter(|minute| minute.date == date)
-        .ok_or_else(refused)?;
-    EntryName::parse(name.as_bytes()).ok_or_else(refused)?;
+    if !is_entry_path(day.as_bytes(), minute.as_bytes(), name.as_bytes()) {
+        return Err(refused());
+    }
     let mut dir = Arc::clone(&storage.root);
     for name in names.get(..names.len() - 1).unwrap_or_default() {
         dir = dir.open(name)?;
@@ -188,11 +186,6 @@ pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile
         name: (*name).to_owned(),
         claimed: false,
     })
-}
-
-/// Tells whether `name` in the root can be a user's tree: no day, and not the private directory.
-fn is_user(name: &OsStr) -> bool {
-    parse_day(name.as_bytes()).is_none() && !name.as_bytes().starts_with(b".")
 }
 
 /// Opens `found`, an entry of the root, if it may be a user's tree. Day directories and the

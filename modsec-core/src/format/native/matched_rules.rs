@@ -11,7 +11,8 @@
 
 use memchr::memmem;
 
-use super::parts::{lines, quoted};
+use super::parts::lines;
+use crate::format::escape::quoted;
 use crate::record::{MAX_MATCHED_RULES, MatchedRule};
 
 pub(in crate::format) fn read<'a>(content: &'a [u8], capped: &mut bool) -> Vec<MatchedRule<'a>> {

@@ -7,16 +7,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::state::Bookmark;
-
 /// Bytes asked for at a time.
 const CHUNK: usize = 256 * 1024;
 /// Bytes by which the beginning of a file is known again: a date, and with it a day, is in them.
 const HEAD: usize = 96;
 
+/// How far a file that grows has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bookmark {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Bytes from the start.
+    pub(crate) offset: u64,
+}
+
 /// A file that somebody appends to.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     path: PathBuf,
     open: Option<Open>,
 }
@@ -32,7 +39,7 @@ struct Open {
 
 /// What one look at the file gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
+pub(crate) enum Growth {
     /// Bytes were added to the buffer; there may be more.
     Grown,
     /// There is no more for now.
@@ -47,7 +54,7 @@ impl Tail {
     /// the one it was made in, otherwise from the file's start.
     ///
     /// If that file was renamed to `PATH.1` since, its rest is read first.
-    pub(super) fn new(path: PathBuf, bookmark: Option<Bookmark>) -> io::Result<Tail> {
+    pub(crate) fn new(path: PathBuf, bookmark: Option<Bookmark>) -> io::Result<Tail> {
         let mut tail = Tail { path, open: None };
         if let Some(bookmark) = bookmark {
             let mut rotated = tail.path.as_os_str().to_owned();
@@ -65,13 +72,13 @@ impl Tail {
         Ok(tail)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the place behind which nothing was consumed, `unread` being the number of bytes
     /// that were handed out but not made use of.
-    pub(super) fn bookmark(&self, unread: usize) -> Option<Bookmark> {
+    pub(crate) fn bookmark(&self, unread: usize) -> Option<Bookmark> {
         self.open.as_ref().map(|open| Bookmark {
             device: open.device,
             inode: open.inode,
@@ -79,8 +86,25 @@ impl Tail {
         })
     }
 
+    /// Returns how far the file was read, 0 without one.
+    pub(crate) fn offset(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.offset)
+    }
+
+    /// Goes on reading at `offset` of the same file.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        if let Some(open) = &mut self.open {
+            open.offset = offset;
+        }
+    }
+
+    /// Returns the file that is being read.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.open.as_ref().map(|open| &open.file)
+    }
+
     /// Appends what is new to `buffer`, a bounded piece at a time.
-    pub(super) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
         let Some(open) = &mut self.open else {
             self.open = Open::at(&self.path)?;
             return Ok(match self.open {
