@@ -20,6 +20,7 @@ use documents::Dialect;
 const NATIVE_V2: Dialect = Dialect::new("v2-native-concurrent", "native-v2");
 const JSON_V2: Dialect = Dialect::new("v2-json-concurrent", "json-v2");
 const JSON_V2_SERIAL: Dialect = Dialect::new("v2-json-serial", "json-v2");
+const NATIVE_V3: Dialect = Dialect::new("v3-native-concurrent", "native-v3");
 const JSON_V3: Dialect = Dialect::new("v3-json-concurrent", "json-v3");
 const JSON_V3_SERIAL: Dialect = Dialect::new("v3-json-serial", "json-v3");
 
@@ -33,10 +34,11 @@ enum Facts {
 }
 
 /// Which servers are compared.
-const PAIRS: [(&Dialect, &Dialect, Facts); 4] = [
+const PAIRS: [(&Dialect, &Dialect, Facts); 5] = [
     (&NATIVE_V2, &JSON_V2, Facts::All),
     (&JSON_V2, &JSON_V2_SERIAL, Facts::All),
     (&JSON_V3, &JSON_V3_SERIAL, Facts::All),
+    (&NATIVE_V3, &JSON_V3, Facts::All),
     (&NATIVE_V2, &JSON_V3, Facts::Request),
 ];
 
@@ -57,6 +59,35 @@ const LACKS: &[(&str, &str, &str)] = &[
         "numbers and types of uploads",
         "the position in the list, not the number among the parts of the body; a type that was \
          not given is spelled in another way",
+    ),
+    (
+        "v3-json",
+        "request line",
+        "method, URI and version on their own",
+    ),
+    ("v3-json", "status line", "the number alone"),
+    (
+        "v3-json",
+        "action and phase",
+        "nothing before is_interrupted, of 2026",
+    ),
+    ("v3-json", "phase", "nothing"),
+    (
+        "v3-json",
+        "intercepted",
+        "the status; is_interrupted since 2026",
+    ),
+    (
+        "v3-json",
+        "primary rule",
+        "the first rule: which one intercepted is not said",
+    ),
+    ("v3-native", "engine mode", "nothing"),
+    ("v3-native", "producer", "nothing"),
+    (
+        "v3-native",
+        "response body",
+        "bytes that are not printable ASCII as \\xhh, and a backslash as it is",
     ),
 ];
 
@@ -181,9 +212,66 @@ const DIFFERENCES: &[(&str, &str, &str, &str, &str)] = &[
         "status",
         OTHER_ANSWER,
     ),
+    (
+        "v3-native",
+        "v3-json",
+        "body-binary-nul",
+        "request body",
+        ENDS_AT_NUL,
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "body-multipart-files",
+        "request body",
+        ENDS_AT_NUL,
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "body-form-invalid-utf8",
+        "data",
+        ENDS_AT_NUL,
+    ),
+    ("v3-native", "v3-json", "lfi-crs2-null", "data", ENDS_AT_NUL),
+    (
+        "v3-native",
+        "v3-json",
+        "resp-sql-error",
+        "data",
+        "the native format cuts data at 200 bytes",
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "rule-minimal-parts",
+        "method",
+        KEEPS_MORE,
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "rule-minimal-parts",
+        "uri",
+        KEEPS_MORE,
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "rule-minimal-parts",
+        "protocol",
+        KEEPS_MORE,
+    ),
+    (
+        "v3-native",
+        "v3-json",
+        "rule-minimal-parts",
+        "status",
+        KEEPS_MORE,
+    ),
 ];
 const ENDS_AT_NUL: &str = "a string of this dialect ends before the first NUL";
-const KEEPS_MORE: &str = "libmodsecurity writes these whatever parts are configured";
+const KEEPS_MORE: &str = "the JSON of libmodsecurity has these whatever parts are configured";
 const LISTED_ONCE: &str = "in the serial logs three requests of one connection are listed as one";
 const OTHER_ANSWER: &str = "the servers really answered in different ways";
 

@@ -242,14 +242,54 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self) -> Result<Cow<'a, [u8]>, Cut> {
-        let raw = self.raw_string()?;
-        self.text_with_gap |= self.gap(raw.closing_quote) > 0;
-        if !raw.escaped {
-            return Ok(Cow::Borrowed(raw.bytes));
+        let start = self.at + 1;
+        let first = self.next_special(start)?;
+        let plain = self.bytes.get(start..first).unwrap_or_default();
+        let (text, closing_quote) = if self.bytes.get(first) == Some(&b'"') {
+            (Cow::Borrowed(plain), first)
+        } else {
+            let (text, end) = self.escaped_string(plain, first)?;
+            (Cow::Owned(text), end)
+        };
+        self.at = closing_quote + 1;
+        self.text_with_gap |= self.gap(closing_quote) > 0;
+        Ok(text)
+    }
+
+    /// Decodes a string from its first escape on, and returns it with the place of its end. One
+    /// pass, because most long strings are full of escapes.
+    fn escaped_string(&self, plain: &[u8], first: usize) -> Result<(Vec<u8>, usize), Cut> {
+        let mut text = Vec::with_capacity(plain.len() + 512);
+        text.extend_from_slice(plain);
+        let mut at = first;
+        loop {
+            let behind = self.bytes.get(at + 1..).unwrap_or_default();
+            match (self.bytes.get(at), behind.first()) {
+                (Some(b'"'), _) => return Ok((text, at)),
+                (Some(b'\\'), Some(byte @ (b'"' | b'\\' | b'/'))) => {
+                    text.push(*byte);
+                    at += 2;
+                }
+                (Some(b'\\'), Some(byte)) if *byte != b'\n' => {
+                    let (character, used) = escape(behind).unwrap_or(('\\', 0));
+                    text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    at += 1 + used;
+                }
+                _ => return Err(Cut),
+            }
+            // Escapes often follow each other.
+            if !matches!(self.bytes.get(at), Some(b'\\' | b'"')) {
+                let next = self.next_special(at)?;
+                text.extend_from_slice(self.bytes.get(at..next).unwrap_or_default());
+                at = next;
+            }
         }
-        let mut text = Vec::with_capacity(raw.bytes.len());
-        unescape(raw.bytes, |part| text.extend_from_slice(part));
-        Ok(Cow::Owned(text))
+    }
+
+    /// Finds the next quote, backslash or line feed.
+    fn next_special(&self, from: usize) -> Result<usize, Cut> {
+        let rest = self.bytes.get(from..).ok_or(Cut)?;
+        Ok(from + memchr3(b'"', b'\\', b'\n', rest).ok_or(Cut)?)
     }
 
     /// Reads the string whose opening quote comes next; stays there if it has no end.
@@ -258,8 +298,9 @@ impl<'a> Reader<'a> {
         let mut end = start;
         let mut escaped = false;
         loop {
-            let rest = self.bytes.get(end..).ok_or(Cut)?;
-            end += memchr3(b'"', b'\\', b'\n', rest).ok_or(Cut)?;
+            if !matches!(self.bytes.get(end), Some(b'\\' | b'"')) {
+                end = self.next_special(end)?;
+            }
             match self.bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') if self.bytes.get(end + 1) != Some(&b'\n') => escaped = true,
