@@ -100,7 +100,7 @@ pub mod record;
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "recidive")]
+#[cfg(any(feature = "ingest", feature = "recidive"))]
 mod tail;
 mod text;
 #[cfg(feature = "watch")]

@@ -11,19 +11,22 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
+use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source};
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{Options, Stop};
-use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
+use super::{Options, Stop, digest};
+use crate::storage_dir::{
+    EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
+};
 use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
@@ -52,6 +55,10 @@ pub(super) struct Found {
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
     pub(super) is_old: bool,
+    /// Its size and MD5, if there is an index to compare them with.
+    pub(super) digest: Option<Digest>,
+    /// The path by which the index led to it.
+    pub(super) indexed: Option<Arc<Path>>,
 }
 
 /// No entry.
@@ -62,6 +69,8 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
+    /// Not what the index says. Whatever it is, the walk will find it.
+    Unlike(Arc<Path>, Fate),
 }
 
 /// Hands out memory.
@@ -140,6 +149,7 @@ impl Feed {
                 outcomes: sender.clone(),
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
+                digests: options.index.is_some(),
                 ages: Ages {
                     now,
                     min: options.min_age,
@@ -198,6 +208,8 @@ struct Reader {
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
+    /// Whether size and MD5 are wanted.
+    digests: bool,
     ages: Ages,
 }
 
@@ -209,6 +221,7 @@ struct Ready {
     if_cut: CutEntries,
     entry: Option<ReadEntry>,
     is_old: bool,
+    wanted: Option<Wanted>,
 }
 
 impl Reader {
@@ -231,6 +244,11 @@ impl Reader {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
                 (Some(dir), path.clone(), self.open(entry, path))
+            }
+            Source::Indexed(wanted, found) => {
+                let dir = found.as_ref().ok().map(|(_, dir)| Arc::clone(dir));
+                let path = wanted.file.to_path_buf();
+                (dir, path, self.open_indexed(wanted, found))
             }
             Source::Input(path, file) => {
                 let ready = file
@@ -287,6 +305,48 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted: None,
+        })
+    }
+
+    /// Opens a file that the index names, if it has the size that it should have.
+    fn open_indexed(
+        &self,
+        wanted: Wanted,
+        found: Result<(EntryFile, Arc<OpenDir>), Refusal>,
+    ) -> Result<Ready, Skipped> {
+        let unlike = |file: &Arc<Path>, fate| Skipped::Unlike(Arc::clone(file), fate);
+        let refused = |refusal: Refusal| match refusal.reason {
+            Reason::Vanished => unlike(&wanted.file, Fate::Gone),
+            _ => unlike(&wanted.file, Fate::Differs),
+        };
+        let (entry, _) = found.map_err(refused)?;
+        let path = entry.path();
+        let open = entry.open(MAX_ENTRY_BYTES).map_err(refused)?;
+        let age = self.ages.now.signed_duration_since(open.changed());
+        let differs = if age.to_std().unwrap_or_default() < self.ages.min {
+            Fate::Changing
+        } else {
+            Fate::Differs
+        };
+        if !wanted
+            .digests
+            .iter()
+            .any(|digest| digest.size == open.size())
+        {
+            return Err(unlike(&wanted.file, differs));
+        }
+        let file = open.file().try_clone().map_err(Skipped::Unusable)?;
+        let (size, uid) = (open.size(), open.uid());
+        Ok(Ready {
+            file,
+            size,
+            origin: self.rows.origin(uid, path),
+            // The index says that it is complete, whatever it looks like.
+            if_cut: CutEntries::Take,
+            entry: Some(OpenEntry::close(open)),
+            is_old: true,
+            wanted: Some(wanted),
         })
     }
 
@@ -301,6 +361,7 @@ impl Reader {
             if_cut,
             entry: None,
             is_old: true,
+            wanted: None,
         })
     }
 
@@ -312,12 +373,43 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted,
         } = ready;
-        let read = read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+        let Some(Wanted {
+            file: indexed,
+            digests,
+        }) = wanted
+        else {
+            let read =
+                read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+            return Ok(Found {
+                digest: if self.digests {
+                    digest::of(&read)
+                } else {
+                    None
+                },
+                read,
+                file: entry,
+                is_old,
+                indexed: None,
+            });
+        };
+        let unlike = |fate| Skipped::Unlike(Arc::clone(&indexed), fate);
+        let (digest, hash) = digest::of_file(&file, size).map_err(|_| unlike(Fate::Differs))?;
+        if !digests.contains(&digest) {
+            return Err(unlike(Fate::Differs));
+        }
+        let read = read::read(file, size, origin, if_cut, &self.rows)
+            .map_err(|_| unlike(Fate::Unusable(digest)))?;
+        if read.row.entry_hash != hash {
+            return Err(unlike(Fate::Changing));
+        }
         Ok(Found {
             read,
             file: entry,
             is_old,
+            digest: Some(digest),
+            indexed: Some(indexed),
         })
     }
 }

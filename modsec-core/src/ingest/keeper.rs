@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
+use super::index::Index;
 use super::read::{Bytes, NoRow, Rereading};
 use super::remover::Remover;
 use super::{DefectReason, IngestError, Options, Report, Tally};
@@ -53,6 +54,7 @@ pub(super) struct Keeper {
     started: Instant,
     reported: Instant,
     remover: Remover,
+    pub(super) index: Option<Index>,
     pub(super) tally: Tally,
 }
 
@@ -82,6 +84,7 @@ impl Keeper {
             started,
             reported: started,
             remover: Remover::start().map_err(IngestError::Thread)?,
+            index: None,
             tally: Tally::default(),
         })
     }
@@ -110,7 +113,14 @@ impl Keeper {
     /// Returns the counts so far and starts anew.
     pub(super) fn take_tally(&mut self) -> Tally {
         self.is_again = false;
+        self.count_lines();
         std::mem::take(&mut self.tally)
+    }
+
+    fn count_lines(&mut self) {
+        if let Some(index) = &mut self.index {
+            self.tally.index.add(&index.take_counts());
+        }
     }
 
     /// Lets single files be mentioned again.
@@ -128,6 +138,12 @@ impl Keeper {
         match outcome.result {
             Ok(found) => {
                 let Found { read, file, .. } = found;
+                if let (Some(index), Some(digest)) = (&mut self.index, found.digest) {
+                    match &found.indexed {
+                        Some(path) => index.ledger().take_at(path, digest),
+                        None => index.ledger().take(digest),
+                    }
+                }
                 self.tally.entry(&read.row, read.flags, read.bytes.len());
                 if let Some(line) = &read.json {
                     report.json_line(line).map_err(IngestError::Output)?;
@@ -202,7 +218,12 @@ impl Keeper {
         if let Some(mut store) = self.store.take() {
             let kept = self.keep(store.as_mut(), batch).await;
             self.store = Some(store);
-            self.remove(kept?);
+            let kept = kept?;
+            // All entries that were read up to now are safe, so their lines are done with.
+            if let Some(index) = &mut self.index {
+                index.note();
+            }
+            self.remove(kept);
         }
         budget.free(reserved);
         self.progress(report);
@@ -365,6 +386,13 @@ impl Keeper {
                 self.refuse(refusal);
                 return;
             }
+            Skipped::Unlike(file, fate) => {
+                debug!(?path, ?fate, "not what the index says");
+                if let Some(index) = &mut self.index {
+                    index.ledger().tried(&file, fate);
+                }
+                return;
+            }
             Skipped::Unusable(error) => {
                 self.tally.unusable_inputs += 1;
                 if self.may_speak() {
@@ -430,6 +458,7 @@ impl Keeper {
 
     /// Returns the counts.
     pub(super) fn finish(mut self) -> Tally {
+        self.count_lines();
         self.tally.elapsed = self.started.elapsed();
         self.tally
     }
