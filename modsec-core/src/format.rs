@@ -36,9 +36,15 @@ pub enum Format {
 
 /// Recognises the dialect by the first line.
 ///
-/// Sixteen bytes are enough.
+/// Of a native entry, [`Boundary::MAX_LINE`](native::Boundary::MAX_LINE) bytes and one more are
+/// enough.
 pub fn detect(head: &[u8]) -> Option<Format> {
-    native::Boundary::open(head).map(|_| Format::NativeV2)
+    let (boundary, _) = native::Boundary::open(head)?;
+    Some(match boundary.dialect() {
+        native::Dialect::V2 => Format::NativeV2,
+        native::Dialect::V3 => Format::NativeV3,
+        native::Dialect::Coraza => Format::NativeCoraza,
+    })
 }
 
 /// Decodes one entry.
@@ -82,7 +88,7 @@ pub struct FirstBytes {
 }
 
 impl FirstBytes {
-    fn of(line: &[u8]) -> FirstBytes {
+    pub(crate) fn of(line: &[u8]) -> FirstBytes {
         let mut bytes = [0; 24];
         let mut len = 0;
         for (to, from) in bytes
@@ -143,6 +149,21 @@ mod tests {
             let defect = decode(bytes).unwrap_err().to_string();
             assert!(defect.starts_with(want), "input {bytes:?} gave {defect}");
             assert!(detect(bytes).is_none());
+        }
+    }
+
+    #[test]
+    fn the_first_line_tells_the_dialect() {
+        for (line, want) in [
+            ("--1a2b3c4d-A--", Some(Format::NativeV2)),
+            ("---Qx7Lm2Rt---A--", Some(Format::NativeV3)),
+            ("--QxaLmbRtcd-A--", Some(Format::NativeCoraza)),
+            ("--QxaLmbRtcd-B--", Some(Format::NativeCoraza)),
+            ("---Qx7Lm2Rt-A--", None),
+        ] {
+            assert_eq!(detect(line.as_bytes()), want, "{line}");
+            let more = format!("{line}\n[");
+            assert_eq!(detect(more.as_bytes()), want, "{line}");
         }
     }
 

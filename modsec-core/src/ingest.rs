@@ -41,6 +41,7 @@ use self::index::Index;
 pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
+use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
 use crate::record::TrustedProxies;
@@ -164,6 +165,9 @@ pub enum IngestError {
     /// The reading threads could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
+    /// A reading thread panicked; what it said is on standard error.
+    #[error("a reading thread failed; what it read stays and is read again, please report it")]
+    Reader,
     /// Nobody takes the JSON lines any more.
     #[error("could not write JSON lines")]
     Output(#[source] io::Error),
@@ -194,7 +198,7 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         storage.lock()?;
     }
-    let mut keeper = Keeper::open(options, started).await?;
+    let mut keeper = Keeper::open(options, started, Heart::default()).await?;
     if !options.inputs.is_empty() {
         let inputs = From::Inputs(options.inputs.clone());
         pass(inputs, options, stop, &mut keeper, report).await?;
@@ -229,7 +233,7 @@ async fn walk(
             keeper.walk_again();
         }
         // Its lines are from before the walk, which looks for the entries everywhere.
-        follow_index(storage, Duration::ZERO, options, stop, keeper, report).await?;
+        follow_index(storage, options, stop, keeper, report).await?;
         let begun = Instant::now();
         let from = From::StorageDir(Arc::clone(storage));
         let old = pass(from, options, stop, keeper, report).await?;
@@ -247,11 +251,9 @@ async fn walk(
     Ok(())
 }
 
-/// Reads what the index has to say, and takes the entries that it leads to; those of lines younger
-/// than `age` are left to others.
+/// Reads what the index has to say, and takes the entries that it leads to.
 async fn follow_index(
     storage: &Arc<StorageDir>,
-    age: Duration,
     options: &Options,
     stop: &Stop,
     keeper: &mut Keeper,
@@ -263,7 +265,7 @@ async fn follow_index(
     let mut first = None;
     while let Some(index) = &mut keeper.index {
         let more = index.read();
-        let wanted = index.wanted(age);
+        let wanted = index.wanted();
         let last = std::mem::replace(
             &mut first,
             wanted.first().map(|file| Arc::clone(&file.file)),
@@ -295,7 +297,8 @@ async fn pass(
     keeper: &mut Keeper,
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
-    let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
+    let mut feed = Feed::start(from, options, Utc::now(), stop, keeper.heart())
+        .map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();
@@ -311,7 +314,7 @@ async fn take_all(
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
     let mut old = 0;
-    while let Some(outcome) = feed.next().await {
+    while let Some(outcome) = feed.next().await? {
         old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
         keeper.take(outcome, &feed.budget, report).await?;
     }

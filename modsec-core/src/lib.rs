@@ -81,6 +81,8 @@ mod crash_points {
     pub(crate) fn pass(_place: &str) {}
 }
 pub mod format;
+#[cfg(any(feature = "program", feature = "store"))]
+mod heart;
 #[cfg(feature = "storage-dir")]
 pub mod index_line;
 #[cfg(feature = "ingest")]
@@ -96,6 +98,7 @@ pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
+pub mod serial_log;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]
@@ -110,6 +113,8 @@ pub mod watch;
 pub use self::entry_hash::{EntryHash, EntryHasher};
 #[cfg(any(feature = "permissions", feature = "program"))]
 pub use self::error_chain::error_chain;
+#[cfg(any(feature = "program", feature = "store"))]
+pub use self::heart::Heart;
 pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
 use modsec_core::accounts::Accounts;
-use modsec_core::ingest::{self, AccountNames, Directories, Options};
+use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
 use modsec_core::store::StoreOptions;
@@ -58,6 +58,11 @@ pub(crate) struct Args {
     /// storage directory; none with INPUTs]
     #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
     merged_log: Option<PathBuf>,
+
+    /// Index of the entries (SecAuditLog), or - for a pipe from the server: a listed entry is
+    /// complete and taken at once, size and MD5 are verified, and lost records are counted
+    #[arg(long, value_name = "FILE", env = "MODSEC_INDEX")]
+    index: Option<PathBuf>,
 
     /// Leave directories that became empty
     #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
@@ -153,13 +158,16 @@ Examples:
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
   modsec-parser --follow                     as a service: every entry within a second
+  SecAuditLog \"|/usr/bin/modsec-parser --index -\"
+                                             the same, started and ended by Apache
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
 
 Exit status:
   0  done
   1  could not do it; the reason is on standard error
   2  bad arguments
-  3  done, but some entries were defective or some files were left alone
+  3  done, but some entries were defective, some files were left alone, or the index lists
+     records that are lost or damaged
 
 Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
 
@@ -199,7 +207,33 @@ impl Args {
                 "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
             ));
         }
+        if matches.value_source("index") == Some(ValueSource::CommandLine)
+            && let Some(conflict) = self.index_conflict()
+        {
+            return Err(Args::command().error(clap::error::ErrorKind::ArgumentConflict, conflict));
+        }
         Ok(self)
+    }
+
+    /// Says what --index cannot be used with, and what to do instead.
+    fn index_conflict(&self) -> Option<&'static str> {
+        if !self.inputs.is_empty() {
+            Some("--index is about entries in --storage-dir, INPUTs are read without it")
+        } else if self.dry_run || (self.jsonl && self.store.is_none() && self.store_file.is_none())
+        {
+            Some("--index needs a store: nothing can be said of records that are not kept")
+        } else if self.follow && self.reads_pipe() {
+            Some(
+                "--index - follows by itself until the server closes the pipe: leave out --follow, \
+                 or give the name of the index file",
+            )
+        } else {
+            None
+        }
+    }
+
+    fn reads_pipe(&self) -> bool {
+        self.index.as_deref() == Some(Path::new("-"))
     }
 
     /// Returns the store to open; `None` if nothing is to be kept.
@@ -229,8 +263,15 @@ impl Args {
             (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
             (None, None) => None,
         };
+        let follow = self.follow || (self.inputs.is_empty() && self.index == Some("-".into()));
+        let index = self.index.filter(|_| self.inputs.is_empty());
+        let index = index.map(|path| match path.as_os_str() {
+            name if name == "-" => IndexSource::Stdin,
+            _ => IndexSource::File(path),
+        });
         let options = Options {
             storage_dir,
+            index,
             inputs: self.inputs,
             store,
             merged_log,
@@ -262,7 +303,7 @@ impl Args {
             options,
             log,
             output,
-            follow: self.follow.then(|| Duration::from_secs(self.rescan_every)),
+            follow: follow.then(|| Duration::from_secs(self.rescan_every)),
         })
     }
 }

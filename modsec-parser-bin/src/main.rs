@@ -75,14 +75,20 @@ async fn follow(
         on_hangup,
     )
     .await?;
-    info!(records = tally.entries, removed = tally.removed, "stopped");
+    let lost = tally.index.lost();
+    info!(
+        records = tally.entries,
+        removed = tally.removed,
+        lost,
+        "stopped"
+    );
     Ok(Exit::Done)
 }
 
 fn exit(tally: &Tally) -> Exit {
     if tally.unusable_inputs > 0 {
         Exit::Failed
-    } else if tally.defective() > 0 || tally.left_alone.total() > 0 {
+    } else if tally.defective() > 0 || tally.left_alone.total() > 0 || tally.index.wrong() > 0 {
         Exit::Defective
     } else {
         Exit::Done

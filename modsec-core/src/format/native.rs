@@ -35,9 +35,10 @@ mod render;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use self::boundary::Boundary;
+pub use self::boundary::{Boundary, Dialect};
 pub use self::framing::{Layout, PartRange};
 pub use self::outline::{MAX_DELIMITERS, Outline};
+pub(crate) use self::parts::content_length;
 pub use self::render::render;
 use super::Defect;
 use crate::record::{Flags, MAX_BODY_KEPT, Record};

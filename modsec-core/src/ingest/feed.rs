@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -23,7 +24,10 @@ pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source};
 use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{Options, Stop, digest};
+use super::{IngestError, Options, Stop, digest};
+use crate::crash_points;
+use crate::entry_hash::EntryHash;
+use crate::heart::Heart;
 use crate::storage_dir::{
     EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
 };
@@ -107,6 +111,11 @@ impl Budget {
         self.freed.notify_all();
     }
 
+    fn is_closed(&self) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.is_none()
+    }
+
     fn close(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.freed.notify_all();
@@ -132,8 +141,10 @@ impl Feed {
         options: &Options,
         now: DateTime<Utc>,
         stop: &Stop,
+        heart: &Heart,
     ) -> io::Result<Feed> {
-        let jobs = Jobs::new(from, options, options.prune_rules(now), stop)?;
+        let rules = options.prune_rules(now);
+        let jobs = Jobs::new(from, options, rules, stop, heart.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -150,6 +161,7 @@ impl Feed {
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
                 digests: options.index.is_some(),
+                heart: heart.clone(),
                 ages: Ages {
                     now,
                     min: options.min_age,
@@ -163,15 +175,22 @@ impl Feed {
     }
 
     /// Returns the next outcome in the order of the walk; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError::Reader`] if a thread ended before its time.
+    pub(super) async fn next(&mut self) -> Result<Option<Outcome>, IngestError> {
         loop {
             let next = self.next;
             if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
                 self.next += 1;
-                return Some(self.early.swap_remove(at));
+                return Ok(Some(self.early.swap_remove(at)));
             }
-            let outcome = self.outcomes.recv().await?;
-            self.early.push(outcome);
+            match self.outcomes.recv().await {
+                Some(outcome) => self.early.push(outcome),
+                None if self.budget.is_closed() => return Err(IngestError::Reader),
+                None => return Ok(None),
+            }
         }
     }
 
@@ -210,7 +229,17 @@ struct Reader {
     rows: Rows,
     /// Whether size and MD5 are wanted.
     digests: bool,
+    heart: Heart,
     ages: Ages,
+}
+
+impl Drop for Reader {
+    /// Ends the pass if this thread panicked: the outcome it owes would be waited for for ever.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.budget.close();
+        }
+    }
 }
 
 /// A file that was opened and may be read.
@@ -228,7 +257,7 @@ impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
             if let Some(ready) = ready {
-                outcome.result = self.read(ready);
+                outcome.result = unless_it_panics(|| self.read(ready));
             }
             if self.outcomes.blocking_send(outcome).is_err() {
                 return;
@@ -240,20 +269,22 @@ impl Reader {
     fn take(&self) -> Option<(Outcome, Option<Ready>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
+        crash_points::pass("job-taken");
         let (dir, path, ready) = match source {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
-                (Some(dir), path.clone(), self.open(entry, path))
+                let ready = unless_it_panics(|| self.open(entry, path.clone()));
+                (Some(dir), path, ready)
             }
             Source::Indexed(wanted, found) => {
                 let dir = found.as_ref().ok().map(|(_, dir)| Arc::clone(dir));
                 let path = wanted.file.to_path_buf();
-                (dir, path, self.open_indexed(wanted, found))
+                let ready = unless_it_panics(|| self.open_indexed(wanted, found));
+                (dir, path, ready)
             }
             Source::Input(path, file) => {
-                let ready = file
-                    .and_then(|file| self.input(&path, file))
-                    .map_err(Skipped::Unusable);
+                let open = || file.and_then(|file| self.input(&path, file));
+                let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
                 (None, path, ready)
             }
         };
@@ -315,10 +346,9 @@ impl Reader {
         wanted: Wanted,
         found: Result<(EntryFile, Arc<OpenDir>), Refusal>,
     ) -> Result<Ready, Skipped> {
-        let unlike = |file: &Arc<Path>, fate| Skipped::Unlike(Arc::clone(file), fate);
         let refused = |refusal: Refusal| match refusal.reason {
-            Reason::Vanished => unlike(&wanted.file, Fate::Gone),
-            _ => unlike(&wanted.file, Fate::Differs),
+            Reason::Vanished => unlike(&wanted, Fate::Gone),
+            _ => unlike(&wanted, Fate::Differs),
         };
         let (entry, _) = found.map_err(refused)?;
         let path = entry.path();
@@ -334,7 +364,7 @@ impl Reader {
             .iter()
             .any(|digest| digest.size == open.size())
         {
-            return Err(unlike(&wanted.file, differs));
+            return Err(unlike(&wanted, differs));
         }
         let file = open.file().try_clone().map_err(Skipped::Unusable)?;
         let (size, uid) = (open.size(), open.uid());
@@ -375,41 +405,63 @@ impl Reader {
             is_old,
             wanted,
         } = ready;
-        let Some(Wanted {
-            file: indexed,
-            digests,
-        }) = wanted
-        else {
-            let read =
-                read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
-            return Ok(Found {
-                digest: if self.digests {
-                    digest::of(&read)
-                } else {
-                    None
-                },
-                read,
-                file: entry,
-                is_old,
-                indexed: None,
-            });
+        crash_points::pass("before-reading");
+        let expected = match &wanted {
+            Some(wanted) => Some(self.expect(&file, size, wanted)?),
+            None => None,
         };
-        let unlike = |fate| Skipped::Unlike(Arc::clone(&indexed), fate);
-        let (digest, hash) = digest::of_file(&file, size).map_err(|_| unlike(Fate::Differs))?;
-        if !digests.contains(&digest) {
-            return Err(unlike(Fate::Differs));
-        }
-        let read = read::read(file, size, origin, if_cut, &self.rows)
-            .map_err(|_| unlike(Fate::Unusable(digest)))?;
-        if read.row.entry_hash != hash {
-            return Err(unlike(Fate::Changing));
-        }
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart);
+        let (read, digest) = match (read, &wanted, expected) {
+            (Ok(read), Some(wanted), Some((digest, hash))) => {
+                if read.row.entry_hash != hash {
+                    return Err(unlike(wanted, Fate::Changing));
+                }
+                (read, Some(digest))
+            }
+            (Err(_), Some(wanted), Some((digest, _))) => {
+                return Err(unlike(wanted, Fate::Unusable(digest)));
+            }
+            (read, _, _) => {
+                let read = read.map_err(Skipped::NoRow)?;
+                let digest = self.digests.then(|| digest::of(&read, &self.heart));
+                (read, digest.flatten())
+            }
+        };
         Ok(Found {
             read,
             file: entry,
             is_old,
-            digest: Some(digest),
-            indexed: Some(indexed),
+            digest,
+            indexed: wanted.map(|wanted| wanted.file),
         })
     }
+
+    /// Makes sure that the file has the bytes that the index announces, and returns by what they
+    /// are known.
+    fn expect(
+        &self,
+        file: &File,
+        size: u64,
+        wanted: &Wanted,
+    ) -> Result<(Digest, EntryHash), Skipped> {
+        match digest::of_file(file, size, &self.heart) {
+            Ok(found) if wanted.digests.contains(&found.0) => Ok(found),
+            _ => Err(unlike(wanted, Fate::Differs)),
+        }
+    }
+}
+
+/// What is at the place that the index names is not what it says.
+fn unlike(wanted: &Wanted, fate: Fate) -> Skipped {
+    Skipped::Unlike(Arc::clone(&wanted.file), fate)
+}
+
+/// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the
+/// panic itself is on standard error.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
+    // What `work` borrows is not changed by it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = io::Error::other("a defect of this program; please report it with the file");
+        Err(Skipped::NoRow(NoRow::Io(error)))
+    })
 }

@@ -29,12 +29,14 @@ use tracing::{debug, warn};
 
 use self::ledger::Ledger;
 pub(super) use self::ledger::{Digest, Fate, Wanted};
-pub(super) use self::lines::Pipe;
+pub(super) use self::lines::{Ended, Pipe};
 use self::lines::{FileLines, Line, Lines, Next};
 use super::Options;
 use crate::crash_points;
 use crate::storage_dir::StorageDir;
 
+/// How long a line is left to those who claim files as soon as they are closed.
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// Lines read, and files looked into, at a time.
 const AT_A_TIME: usize = 1000;
 
@@ -138,6 +140,8 @@ pub(super) struct Index {
     lines: Lines,
     ledger: Ledger,
     storage: Arc<StorageDir>,
+    /// How old a line must be before its file is looked for, and given up.
+    settle: Duration,
     roots: Roots,
     /// What the notes on disk say.
     noted: Vec<u8>,
@@ -155,11 +159,11 @@ impl Index {
         pipe: Option<Pipe>,
     ) -> Result<Option<Index>, IndexError> {
         // Nothing is noted of a pipe but the lines that are open.
-        let noted = storage.read_note().unwrap_or_else(|error| {
+        let note = storage.read_note().unwrap_or_else(|error| {
             warn!(%error, "notes about the index not read");
             None
         });
-        let notes = noted.as_deref().and_then(notes::read).unwrap_or_default();
+        let notes = note.as_deref().and_then(notes::read).unwrap_or_default();
         let mut ledger = Ledger::default();
         for (line, shared) in notes.open {
             ledger.reopen(line, shared, Instant::now());
@@ -176,8 +180,9 @@ impl Index {
             lines,
             ledger,
             storage: Arc::clone(storage),
+            settle: Duration::ZERO,
             roots: Roots::new(options.storage_dir.as_deref()),
-            noted: noted.unwrap_or_default(),
+            noted: note.unwrap_or_default(),
             unreadable: false,
             unwritable: false,
         }))
@@ -185,13 +190,23 @@ impl Index {
 
     /// Goes on with another storage directory at the same path.
     pub(super) fn move_to(&mut self, storage: &Arc<StorageDir>) {
-        self.storage = Arc::clone(storage);
-        self.noted.clear();
+        if !Arc::ptr_eq(&self.storage, storage) {
+            self.storage = Arc::clone(storage);
+            self.noted.clear();
+        }
+    }
+
+    /// Leaves each line to others for a while before its file is looked for, or given up.
+    pub(super) fn wait_for_others(&mut self, settle: Duration) {
+        self.settle = settle;
     }
 
     /// Reads some more lines and tells whether there may be more.
     pub(super) fn read(&mut self) -> bool {
         let now = Instant::now();
+        if self.ledger.is_full() {
+            return false;
+        }
         for _ in 0..AT_A_TIME {
             match self.lines.next() {
                 Ok(Next::Line(line)) => self.announce(line, now),
@@ -220,9 +235,9 @@ impl Index {
         }
     }
 
-    /// Returns files to look into, named by lines that are `age` old.
-    pub(super) fn wanted(&mut self, age: Duration) -> Vec<Wanted> {
-        let ripe = Instant::now().checked_sub(age);
+    /// Returns files to look into.
+    pub(super) fn wanted(&mut self) -> Vec<Wanted> {
+        let ripe = Instant::now().checked_sub(self.settle);
         ripe.map_or(Vec::new(), |ripe| self.ledger.wanted(AT_A_TIME, ripe))
     }
 
@@ -233,7 +248,9 @@ impl Index {
 
     /// Settles the lines that were read up to `before`, everything having been looked at since.
     pub(super) fn close(&mut self, before: Instant) {
-        self.ledger.close(before);
+        if let Some(before) = before.checked_sub(self.settle) {
+            self.ledger.close(before);
+        }
         self.note();
     }
 
@@ -267,9 +284,9 @@ impl Index {
         self.ledger.take_counts()
     }
 
-    /// Tells whether the web server has closed the pipe. Lines may still be waiting.
-    pub(super) fn ended(&self) -> bool {
-        matches!(&self.lines, Lines::Pipe(pipe) if pipe.ended())
+    /// Tells whether every line that was read has found its entry.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ledger.is_settled()
     }
 }
 

@@ -11,6 +11,7 @@ use std::thread;
 use super::index::Wanted;
 use super::{Options, Stop, inputs};
 use crate::crash_points;
+use crate::heart::Heart;
 use crate::storage_dir::{
     EntryDir, EntryFile, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
 };
@@ -92,6 +93,7 @@ pub(super) struct Jobs {
     stop: Stop,
     prune: Option<PruneRules>,
     pruned: Arc<AtomicU64>,
+    heart: Heart,
     from: Finder,
 }
 
@@ -119,12 +121,14 @@ impl Jobs {
         options: &Options,
         prune: Option<PruneRules>,
         stop: &Stop,
+        heart: Heart,
     ) -> io::Result<Jobs> {
         let mut jobs = Jobs {
             seq: 0,
             stop: stop.clone(),
             prune,
             pruned: Arc::default(),
+            heart,
             from: Finder::Claimed {
                 after: None,
                 open: None,
@@ -169,7 +173,13 @@ impl Jobs {
             Finder::Tree { .. } => self.next_in_tree()?,
             Finder::Claimed { after, open } => {
                 let after = *after;
-                next_file(open, |file| after.is_none() || file.claim_number() > after)?
+                let heart = &self.heart;
+                // Perhaps very many, if they could not be stored for long.
+                let wanted = |file: &EntryFile| {
+                    heart.beat();
+                    after.is_none() || file.claim_number() > after
+                };
+                next_file(open, wanted)?
             }
             Finder::Indexed { .. } => self.next_indexed()?,
             Finder::Inputs(found) => {
@@ -193,6 +203,7 @@ impl Jobs {
             if let Some(source) = next_file(open, |_| true) {
                 return Some(source);
             }
+            self.heart.beat();
             let dir = walk.next()?;
             let opened = self.open(dir);
             if let Finder::Tree { open, .. } = &mut self.from {

@@ -14,6 +14,7 @@ use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::format::Defect;
+use crate::heart::Heart;
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
 use crate::program::error_chain;
 use crate::storage_dir::{LeftAlone, ReadEntry, Refusal};
@@ -55,14 +56,20 @@ pub(super) struct Keeper {
     reported: Instant,
     remover: Remover,
     pub(super) index: Option<Index>,
+    heart: Heart,
     pub(super) tally: Tally,
 }
 
 impl Keeper {
-    /// Opens store and merged log, and settles what an earlier run left under way.
-    pub(super) async fn open(options: &Options, started: Instant) -> Result<Keeper, IngestError> {
+    /// Opens store and merged log, and settles what an earlier run left under way. Lets `heart`
+    /// beat with every step from now on.
+    pub(super) async fn open(
+        options: &Options,
+        started: Instant,
+        heart: Heart,
+    ) -> Result<Keeper, IngestError> {
         let mut store = match &options.store {
-            Some(options) => Some(store::open(options).await?),
+            Some(options) => Some(store::open_watched(options, heart.clone()).await?),
             None => None,
         };
         let merged_log = match (&options.merged_log, &mut store) {
@@ -83,10 +90,16 @@ impl Keeper {
             is_again: false,
             started,
             reported: started,
-            remover: Remover::start().map_err(IngestError::Thread)?,
+            remover: Remover::start(heart.clone()).map_err(IngestError::Thread)?,
+            heart,
             index: None,
             tally: Tally::default(),
         })
+    }
+
+    /// Returns what beats with every step.
+    pub(super) fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
@@ -135,6 +148,7 @@ impl Keeper {
         budget: &Budget,
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
+        self.heart.beat();
         match outcome.result {
             Ok(found) => {
                 let Found { read, file, .. } = found;
@@ -222,6 +236,8 @@ impl Keeper {
             // All entries that were read up to now are safe, so their lines are done with.
             if let Some(index) = &mut self.index {
                 index.note();
+                // Lines are read as fast as entries, so that neither wait long for the other.
+                index.read();
             }
             self.remove(kept);
         }
@@ -288,7 +304,7 @@ impl Keeper {
         let id = batch_id(&fresh.items);
         let journal = self.merged_log.as_ref().map(|log| log.id().to_owned());
         let appended = match &mut self.merged_log {
-            Some(log) => match append(log, id, &fresh.items)? {
+            Some(log) => match append(log, id, &fresh.items, &self.heart)? {
                 Ok(appended) => Some(appended),
                 Err(changed) => return Ok(Kept::Not(vec![(changed, None)])),
             },
@@ -484,13 +500,15 @@ fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
+    heart: &Heart,
 ) -> Result<Result<Appended<'l>, EntryHash>, MergedLogError> {
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
+        heart.beat();
         match &item.bytes {
             Bytes::Whole(bytes) => batch.append(bytes)?,
             Bytes::InFile { file, len } => {
-                let mut reader = Rereading::new(file, *len);
+                let mut reader = Rereading::new(file, *len, heart);
                 batch.append_from(&mut reader)?;
                 if reader.hash() != item.hash {
                     batch.rollback()?;

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::native::{Excerpts, Outline};
 use crate::format::{self, Defect};
+use crate::heart::Heart;
 use crate::record::{Flag, Flags, Record};
 use crate::store::{Origin, Row};
 
@@ -74,6 +75,7 @@ pub(super) fn read(
     origin: Origin,
     if_cut: CutEntries,
     make: &impl MakeRow,
+    heart: &Heart,
 ) -> Result<ReadRow, NoRow> {
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
@@ -98,7 +100,7 @@ pub(super) fn read(
             bytes: Bytes::Whole(bytes),
         });
     }
-    let (excerpts, hash) = read_large(&file, size, if_cut)?;
+    let (excerpts, hash) = read_large(&file, size, if_cut, heart)?;
     let record = excerpts.record();
     if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
@@ -147,6 +149,7 @@ fn read_large(
     mut file: &File,
     size: u64,
     if_cut: CutEntries,
+    heart: &Heart,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
     file.seek(SeekFrom::Start(0)).map_err(NoRow::Io)?;
     let mut window = Vec::with_capacity(WINDOW + Outline::OVERLAP);
@@ -164,6 +167,7 @@ fn read_large(
             return Err(NoRow::Io(io::ErrorKind::UnexpectedEof.into()));
         }
         read += got as u64;
+        heart.beat();
         hasher.update(window.get(kept..).unwrap_or_default());
         let found = match &mut outline {
             Some(outline) => outline,
@@ -196,15 +200,17 @@ fn read_range(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
 /// Reads a file from its beginning, whatever was read of it before, and hashes what goes by.
 pub(super) struct Rereading<'f> {
     file: &'f File,
+    heart: &'f Heart,
     at: u64,
     left: u64,
     hasher: EntryHasher,
 }
 
 impl<'f> Rereading<'f> {
-    pub(super) fn new(file: &'f File, len: u64) -> Self {
+    pub(super) fn new(file: &'f File, len: u64, heart: &'f Heart) -> Self {
         Rereading {
             file,
+            heart,
             at: 0,
             left: len,
             hasher: EntryHasher::new(),
@@ -224,6 +230,7 @@ impl Read for Rereading<'_> {
         let got = self
             .file
             .read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        self.heart.beat();
         self.at += got as u64;
         self.left -= got as u64;
         self.hasher.update(buffer.get(..got).unwrap_or_default());

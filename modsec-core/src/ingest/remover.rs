@@ -11,6 +11,7 @@ use std::thread;
 
 use super::jobs::OpenDir;
 use crate::crash_points;
+use crate::heart::Heart;
 use crate::storage_dir::{ReadEntry, Refusal};
 
 /// A stored entry's file, if it is to go, and the directory that waits for it.
@@ -34,7 +35,7 @@ pub(super) struct Remover {
 }
 
 impl Remover {
-    pub(super) fn start() -> io::Result<Remover> {
+    pub(super) fn start(heart: Heart) -> io::Result<Remover> {
         // One batch may wait: whoever is faster than the disk has to wait too.
         let (batches, waiting) = sync_channel::<Vec<Stored>>(1);
         let (done, results) = channel();
@@ -42,7 +43,7 @@ impl Remover {
             .name("remove".to_owned())
             .spawn(move || {
                 for batch in waiting {
-                    if done.send(remove(batch)).is_err() {
+                    if done.send(remove(batch, &heart)).is_err() {
                         return;
                     }
                 }
@@ -70,9 +71,10 @@ impl Remover {
     }
 }
 
-fn remove(batch: Vec<Stored>) -> Removed {
+fn remove(batch: Vec<Stored>, heart: &Heart) -> Removed {
     let mut removed = Removed::default();
     for (file, dir) in batch {
+        heart.beat();
         match file.map(|file| file.remove()) {
             Some(Ok(())) => {
                 crash_points::pass("removed");

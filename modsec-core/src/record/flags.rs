@@ -20,16 +20,20 @@ pub enum Flag {
     NoPartH,
     /// More headers, alerts, rules or files than a record keeps; the rest was left out.
     Capped,
+    /// Lines of another entry stand between its own, as in a serial log whose lock failed: none of
+    /// its alerts is certain to be its own.
+    Interleaved,
 }
 
 impl Flag {
-    const ALL: [Flag; 6] = [
+    const ALL: [Flag; 7] = [
         Flag::Ambiguous,
         Flag::Truncated,
         Flag::Unverified,
         Flag::OutOfOrder,
         Flag::NoPartH,
         Flag::Capped,
+        Flag::Interleaved,
     ];
 
     /// Returns the name used in databases and JSON.
@@ -41,6 +45,7 @@ impl Flag {
             Flag::OutOfOrder => "out_of_order",
             Flag::NoPartH => "no_part_h",
             Flag::Capped => "capped",
+            Flag::Interleaved => "interleaved",
         }
     }
 }

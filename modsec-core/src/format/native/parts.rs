@@ -237,7 +237,7 @@ fn headers<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Header<'a>> {
 
 /// Returns the length that a part's headers announce, if they do so plainly: one number, and no
 /// transfer coding.
-pub(super) fn content_length(headers: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(headers: &[u8]) -> Option<u64> {
     let mut length = None;
     for line in lines(headers).skip(1) {
         let Some(colon) = memchr(b':', line) else {

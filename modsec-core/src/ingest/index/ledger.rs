@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use super::IndexCounts;
 
-/// Lines that may be open. When there are more the oldest is settled as if its time had come.
-const MAX_OPEN: usize = 65_536;
+/// Lines that may be open before no more are read: about 300 bytes each.
+const MAX_OPEN: usize = 1 << 17;
 /// Entries and names that are remembered in case their line comes later.
-const MAX_RECENT: usize = 16_384;
+const MAX_RECENT: usize = 1 << 16;
 
 /// Size and MD5 of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,11 +113,16 @@ impl Ledger {
             fate: None,
         };
         self.open.insert(number, open);
-        if self.open.len() > MAX_OPEN
-            && let Some((oldest, _)) = self.open.first_key_value()
-        {
-            self.settle(*oldest);
+    }
+
+    /// Tells whether no more lines can be taken until some are settled. Old ones that will never
+    /// find their entry do not count: they may be as many as the index is old.
+    pub(super) fn is_full(&mut self) -> bool {
+        if self.open.len() < MAX_OPEN {
+            return false;
         }
+        self.settle_if(|open| open.line.before && open.fate == Some(Fate::Gone));
+        self.open.len() >= MAX_OPEN
     }
 
     /// Takes note of a line that says nothing about an entry in this storage directory.
@@ -202,9 +207,12 @@ impl Ledger {
 
     /// Settles the lines that came not after `before`, all files having been looked at since.
     pub(super) fn close(&mut self, before: Instant) {
-        let due = |open: &Open| {
+        self.settle_if(|open| {
             open.since <= before && open.fate.is_some_and(|fate| fate != Fate::Changing)
-        };
+        });
+    }
+
+    fn settle_if(&mut self, due: impl Fn(&Open) -> bool) {
         let due: Vec<u64> = self
             .open
             .iter()

@@ -5,10 +5,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::IndexError;
@@ -243,25 +244,39 @@ fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
 pub(in crate::ingest) struct Pipe {
     lines: Receiver<Next>,
     unread: Arc<AtomicU64>,
-    ended: Arc<AtomicBool>,
+    ended: Ended,
+}
+
+/// Knows when the web server has closed the pipe. Lines may still be waiting then.
+#[derive(Debug, Clone)]
+pub(in crate::ingest) struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    pub(in crate::ingest) fn is_now(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    pub(in crate::ingest) async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 impl Pipe {
     /// Starts to read.
     pub(in crate::ingest) fn open(from: impl Read + Send + 'static) -> Result<Pipe, IndexError> {
         let (sender, lines) = sync_channel(MAX_WAITING);
+        let (end, ended) = watch::channel(());
         let pipe = Pipe {
             lines,
             unread: Arc::default(),
-            ended: Arc::default(),
+            ended: Ended(ended),
         };
-        let (unread, ended) = (Arc::clone(&pipe.unread), Arc::clone(&pipe.ended));
+        let unread = Arc::clone(&pipe.unread);
         thread::Builder::new()
             .name("index".to_owned())
             .spawn(move || {
                 read_pipe(from, &sender, &unread);
-                drop(sender);
-                ended.store(true, Ordering::Release);
+                drop(end);
             })
             .map_err(IndexError::Thread)?;
         Ok(pipe)
@@ -277,9 +292,8 @@ impl Pipe {
         }
     }
 
-    /// Tells whether the server has closed the pipe. Lines may still be waiting.
-    pub(in crate::ingest) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+    pub(in crate::ingest) fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 }
 
