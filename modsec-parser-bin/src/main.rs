@@ -5,8 +5,9 @@ mod report;
 
 use std::time::Duration;
 
-use modsec_core::ingest::{self, IngestError, Silent, Tally};
+use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::args::{Output, Request};
@@ -64,6 +65,14 @@ async fn follow(
         ),
     };
     let options = &request.options;
+    // A web server that starts this program has it in its process group, to which signals for its
+    // children go. Of those that would end it, this is the only one that does not ask for an end.
+    let _graceful_restart = match options.index {
+        Some(IndexSource::Stdin) => {
+            Some(signal(SignalKind::user_defined1()).map_err(Failure::Runtime)?)
+        }
+        _ => None,
+    };
     info!(storage_dir = ?options.storage_dir, "following");
     let mut silent = Silent;
     let tally = ingest::follow(

@@ -215,7 +215,7 @@ impl Index {
                 Ok(Next::End) => return false,
                 Err(error) => {
                     if !std::mem::replace(&mut self.unreadable, true) {
-                        warn!(%error, "index not read, trying again");
+                        warn!(path = ?self.lines.path(), %error, "index not read, trying again");
                     }
                     return false;
                 }

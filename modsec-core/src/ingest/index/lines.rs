@@ -129,6 +129,14 @@ impl Lines {
         }
     }
 
+    /// Returns the name of the index, for messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Lines::File(file) => file.tail.path(),
+            Lines::Pipe(_) => Path::new("-"),
+        }
+    }
+
     /// Returns up to where the file was read, and the end of what was there at first.
     pub(super) fn place(&self) -> Option<(Bookmark, u64)> {
         match self {
