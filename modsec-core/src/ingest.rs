@@ -20,10 +20,13 @@ mod index;
 mod inputs;
 mod jobs;
 mod keeper;
+mod log;
 mod outage;
 mod read;
 mod remover;
 mod rows;
+mod several;
+mod spoken;
 mod tally;
 
 use std::fmt;

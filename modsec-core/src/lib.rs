@@ -1,7 +1,7 @@
 //! ModSecurity audit logs: grammar, records, stores, and the chores around them.
 //!
 //! ```text
-//!  bytes ─► format::native::Entry ─► Record ─► store::Row ─► SQLite, MySQL, MariaDB
+//!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
 //!           (lossless, borrowed)     (typed)       │
 //!                                                  └► json::line
 //!  storage_dir ─► ingest ─► merged_log + store, then remove        program `modsec-parser`
@@ -45,7 +45,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `json` | one JSON object per transaction |
+//! | `json-lines` | writing one JSON object per transaction |
 //! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor |
 //! | `merged-log` | appending whole entries to one log, with a journal |
 //! | `store` | the `Store` trait, rows, a backend in memory |
@@ -87,7 +87,7 @@ mod heart;
 pub mod index_line;
 #[cfg(feature = "ingest")]
 pub mod ingest;
-#[cfg(feature = "json")]
+#[cfg(feature = "json-lines")]
 pub mod json;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;

@@ -97,7 +97,9 @@ async fn follow(
 fn exit(tally: &Tally) -> Exit {
     if tally.unusable_inputs > 0 {
         Exit::Failed
-    } else if tally.defective() > 0 || tally.left_alone.total() > 0 || tally.index.wrong() > 0 {
+    } else if tally.defective() + tally.left_alone.total() + tally.skipped_inputs > 0
+        || tally.index.wrong() > 0
+    {
         Exit::Defective
     } else {
         Exit::Done

@@ -91,7 +91,7 @@ fn line(tally: &Tally, stores: bool) -> String {
         "{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}\n",
         tally.entries,
         tally.defective(),
-        tally.left_alone.total(),
+        tally.left_alone.total() + tally.skipped_inputs,
         tally.waiting,
         tally.elapsed.as_secs_f64(),
         speed(tally)
@@ -144,6 +144,12 @@ fn screen(tally: &Tally, stores: bool) -> String {
     }
     for (count, label) in index_rows(&tally.index) {
         row("index", format!("{:>8}  {label}", grouped(count)));
+    }
+    if tally.skipped_inputs > 0 {
+        row(
+            "skipped",
+            format!("{}  (below an input)", grouped(tally.skipped_inputs)),
+        );
     }
     row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
     top(&mut out, "top rules", &tally.rules);

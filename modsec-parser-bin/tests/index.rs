@@ -97,11 +97,11 @@ fn overwritten_records_are_counted_exactly() {
             .collect();
         lines.push(site.line(&path, &last));
         lines.rotate_left(shuffle);
-        lines.iter().for_each(|line| site.append_line(line));
+        site.append_line(&lines.concat());
         fs::write(&path, &last).unwrap();
         site.put_listed(100);
-        let lost = burst - 1;
-        let want = format!("{} lines, 3 verified, {lost} overwritten", burst + 2);
+        let gone = burst - 1;
+        let want = format!("{} lines, 3 verified, {gone} overwritten", burst + 2);
         assert_eq!(run(&site, &OLD), (Some(3), want), "{name}");
         site.check(&[&site.log], name);
         assert_eq!(run(&site, &OLD), (Some(0), String::new()), "{name}: once");
@@ -372,9 +372,9 @@ fn losses_are_logged_when_the_pipe_ends() {
     let mut site = Site::with_sqlite();
     let mut piped = Piped::start(&site, &[]);
     let (path, last) = site.announce(100);
-    let lost = site.line(&path, b"overwritten");
+    let first = site.line(&path, b"overwritten");
     fs::write(&path, &last).unwrap();
-    piped.pipe.write_all(&lost).unwrap();
+    piped.pipe.write_all(&first).unwrap();
     piped.pipe.write_all(&site.line(&path, &last)).unwrap();
     let log = piped.end();
     assert!(

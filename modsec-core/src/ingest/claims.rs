@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::IngestError;
 use super::read::IN_MEMORY;
-use crate::format;
+use crate::format::{self, large};
 use crate::heart::Heart;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
@@ -157,19 +157,17 @@ impl Claimer {
 
 /// Looks at all of a small file, and at both ends of a large one.
 fn is_complete(file: &File, size: u64) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    let mut add = |from: u64, len: u64| {
-        let start = bytes.len();
-        bytes.resize(start + usize::try_from(len).unwrap_or(0), 0);
-        file.read_exact_at(bytes.get_mut(start..).unwrap_or_default(), from)
+    let read = |from: u64, len: u64| {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, from).map(|()| bytes)
     };
     if size <= IN_MEMORY {
-        add(0, size)?;
-    } else {
-        add(0, END)?;
-        add(size - END, END)?;
+        return Ok(format::is_complete(&read(0, size)?));
     }
-    Ok(format::is_complete(&bytes))
+    Ok(large::may_be_complete(
+        &read(0, END)?,
+        &read(size - END, END)?,
+    ))
 }
 
 #[cfg(test)]

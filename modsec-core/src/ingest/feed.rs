@@ -21,13 +21,15 @@ use tokio::sync::mpsc;
 
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
-use super::jobs::{Job, Jobs, Source};
-use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
+use super::jobs::{Job, Jobs, Source, Uid};
+use super::log::Taken;
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
-use crate::entry_hash::EntryHash;
+use crate::format::FirstBytes;
 use crate::heart::Heart;
+use crate::record::Flags;
 use crate::storage_dir::{
     EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
 };
@@ -54,13 +56,14 @@ pub(super) struct Outcome {
 /// An entry.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) read: ReadRow,
+    /// Its entries; nearly always one.
+    pub(super) read: Vec<ReadRow>,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
     pub(super) is_old: bool,
-    /// Its size and MD5, if there is an index to compare them with.
-    pub(super) digest: Option<Digest>,
+    /// Sizes and MD5 of the file and of what is in it, if there is an index to compare them with.
+    pub(super) digests: Vec<Digest>,
     /// The path by which the index led to it.
     pub(super) indexed: Option<Arc<Path>>,
 }
@@ -75,6 +78,11 @@ pub(super) enum Skipped {
     NoRow(NoRow),
     /// Not what the index says. Whatever it is, the walk will find it.
     Unlike(Arc<Path>, Fate),
+    /// Bytes between the entries of a log.
+    Foreign {
+        at: u64,
+        line: FirstBytes,
+    },
 }
 
 /// Hands out memory.
@@ -253,6 +261,25 @@ struct Ready {
     wanted: Option<Wanted>,
 }
 
+/// What is left to do without the other readers.
+enum Work {
+    File(Ready),
+    /// An entry of a log.
+    Entry(Vec<u8>, Flags, Origin),
+    LargeEntry(Extent, Origin),
+}
+
+impl Work {
+    /// Bytes that it holds in memory.
+    fn size(&self) -> u64 {
+        match self {
+            Work::File(ready) => ready.size.min(IN_MEMORY),
+            Work::Entry(bytes, ..) => bytes.len() as u64,
+            Work::LargeEntry(..) => IN_MEMORY,
+        }
+    }
+}
+
 impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
@@ -266,7 +293,7 @@ impl Reader {
     }
 
     /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
-    fn take(&self) -> Option<(Outcome, Option<Ready>)> {
+    fn take(&self) -> Option<(Outcome, Option<Work>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
         crash_points::pass("job-taken");
@@ -274,19 +301,21 @@ impl Reader {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
                 let ready = unless_it_panics(|| self.open(entry, path.clone()));
-                (Some(dir), path, ready)
+                (Some(dir), path, ready.map(Work::File))
             }
             Source::Indexed(wanted, found) => {
                 let dir = found.as_ref().ok().map(|(_, dir)| Arc::clone(dir));
                 let path = wanted.file.to_path_buf();
                 let ready = unless_it_panics(|| self.open_indexed(wanted, found));
-                (dir, path, ready)
+                (dir, path, ready.map(Work::File))
             }
             Source::Input(path, file) => {
                 let open = || file.and_then(|file| self.input(&path, file));
                 let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
-                (None, path, ready)
+                (None, path, ready.map(Work::File))
             }
+            Source::Taken(path, uid, taken) => (None, path.clone(), self.taken(path, uid, taken)),
+            Source::NoLog(path, defect) => (None, path, Err(Skipped::NoRow(NoRow::Defect(defect)))),
         };
         let mut outcome = Outcome {
             seq,
@@ -302,7 +331,7 @@ impl Reader {
                 return Some((outcome, None));
             }
         };
-        outcome.reserved = usize::try_from(ready.size.min(IN_MEMORY)).unwrap_or(0);
+        outcome.reserved = usize::try_from(ready.size()).unwrap_or(0);
         self.budget
             .reserve(outcome.reserved)
             .then_some((outcome, Some(ready)))
@@ -395,7 +424,35 @@ impl Reader {
         })
     }
 
-    fn read(&self, ready: Ready) -> Result<Found, Skipped> {
+    fn taken(&self, path: PathBuf, uid: Uid, taken: Taken) -> Result<Work, Skipped> {
+        let origin = self.rows.origin(uid, path);
+        match taken {
+            Taken::Whole(bytes, flags) => Ok(Work::Entry(bytes, flags, origin)),
+            Taken::Large(extent) => Ok(Work::LargeEntry(extent, origin)),
+            Taken::Foreign { at, line } => Err(Skipped::Foreign { at, line }),
+        }
+    }
+
+    fn read(&self, work: Work) -> Result<Found, Skipped> {
+        let read = match work {
+            Work::File(ready) => return self.read_file(ready),
+            Work::Entry(bytes, flags, origin) => {
+                read::row(bytes, flags, origin, CutEntries::Take, &self.rows)
+            }
+            Work::LargeEntry(extent, origin) => {
+                read::large_row(extent, origin, CutEntries::Take, &self.rows, &self.heart)
+            }
+        };
+        Ok(Found {
+            read: vec![read.map_err(Skipped::NoRow)?],
+            file: None,
+            is_old: true,
+            digests: Vec::new(),
+            indexed: None,
+        })
+    }
+
+    fn read_file(&self, ready: Ready) -> Result<Found, Skipped> {
         let Ready {
             file,
             size,
@@ -406,46 +463,36 @@ impl Reader {
             wanted,
         } = ready;
         crash_points::pass("before-reading");
-        let expected = match &wanted {
+        let whole = match &wanted {
             Some(wanted) => Some(self.expect(&file, size, wanted)?),
+            // What cannot be read is told by what follows.
+            None if self.digests => digest::of_file(&file, size, &self.heart).ok(),
             None => None,
         };
         let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart);
-        let (read, digest) = match (read, &wanted, expected) {
-            (Ok(read), Some(wanted), Some((digest, hash))) => {
-                if read.row.entry_hash != hash {
-                    return Err(unlike(wanted, Fate::Changing));
-                }
-                (read, Some(digest))
-            }
-            (Err(_), Some(wanted), Some((digest, _))) => {
-                return Err(unlike(wanted, Fate::Unusable(digest)));
-            }
-            (read, _, _) => {
-                let read = read.map_err(Skipped::NoRow)?;
-                let digest = self.digests.then(|| digest::of(&read, &self.heart));
-                (read, digest.flatten())
-            }
+        let read = match (read, wanted.as_ref().zip(whole)) {
+            (Ok(read), _) => read,
+            (Err(_), Some((wanted, whole))) => return Err(unlike(wanted, Fate::Unusable(whole))),
+            (Err(reason), None) => return Err(Skipped::NoRow(reason)),
         };
+        let mut digests: Vec<Digest> = whole.into_iter().collect();
+        if self.digests && read.len() > 1 {
+            digests.extend(read.iter().flat_map(digest::of_one_of_many));
+        }
         Ok(Found {
             read,
             file: entry,
             is_old,
-            digest,
+            digests,
             indexed: wanted.map(|wanted| wanted.file),
         })
     }
 
     /// Makes sure that the file has the bytes that the index announces, and returns by what they
     /// are known.
-    fn expect(
-        &self,
-        file: &File,
-        size: u64,
-        wanted: &Wanted,
-    ) -> Result<(Digest, EntryHash), Skipped> {
+    fn expect(&self, file: &File, size: u64, wanted: &Wanted) -> Result<Digest, Skipped> {
         match digest::of_file(file, size, &self.heart) {
-            Ok(found) if wanted.digests.contains(&found.0) => Ok(found),
+            Ok(found) if wanted.digests.contains(&found) => Ok(found),
             _ => Err(unlike(wanted, Fate::Differs)),
         }
     }

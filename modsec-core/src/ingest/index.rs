@@ -254,8 +254,20 @@ impl Index {
         self.note();
     }
 
-    pub(super) fn ledger(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    /// Takes note of a file that was read, and of where the index led to it.
+    pub(super) fn found(&mut self, digests: &[Digest], at: Option<&Path>) {
+        for digest in digests {
+            self.ledger.take(*digest);
+        }
+        if let Some(at) = at {
+            // It was this record's, and so not that of another one.
+            self.ledger.tried(at, Fate::Gone);
+        }
+    }
+
+    /// Takes note of what was found instead where the index led to.
+    pub(super) fn tried(&mut self, at: &Path, fate: Fate) {
+        self.ledger.tried(at, fate);
     }
 
     /// Notes how far the index was read. What was read up to now is safe, or still a file.

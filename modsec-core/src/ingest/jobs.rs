@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,11 +11,14 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::index::Wanted;
+use super::log::{LogReader, Taken};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
+use crate::format::native::Boundary;
+use crate::format::{self, Defect, Format};
 use crate::heart::Heart;
 use crate::storage_dir::{
-    EntryDir, EntryFile, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
+    EntryDir, EntryFile, EntryName, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
 };
 
 /// Inputs that may wait for a reader, each held open.
@@ -82,8 +87,16 @@ pub(super) struct Job {
 pub(super) enum Source {
     Entry(EntryFile, Arc<OpenDir>),
     Indexed(Wanted, Result<(EntryFile, Arc<OpenDir>), Refusal>),
+    /// An input that is one entry, or cannot be read.
     Input(PathBuf, io::Result<File>),
+    /// What was found in a log.
+    Taken(PathBuf, Uid, Taken),
+    /// A log that ended without an entry.
+    NoLog(PathBuf, Defect),
 }
+
+/// Owner of a log.
+pub(super) type Uid = u32;
 
 /// Finds one file after the other. The readers share it, so that walking takes no thread of its
 /// own and nobody is woken for a single file.
@@ -112,7 +125,20 @@ enum Finder {
         wanted: std::vec::IntoIter<Wanted>,
         open: Option<(PathBuf, Arc<OpenDir>)>,
     },
-    Inputs(Receiver<(PathBuf, io::Result<File>)>),
+    Inputs {
+        found: Receiver<(PathBuf, io::Result<File>)>,
+        log: Option<OpenLog>,
+    },
+}
+
+/// A log of which entries are taken.
+#[derive(Debug)]
+struct OpenLog {
+    path: PathBuf,
+    uid: Uid,
+    reader: LogReader,
+    /// What its first bytes say against it, until an entry was found.
+    defect: Option<Defect>,
 }
 
 impl Jobs {
@@ -148,7 +174,10 @@ impl Jobs {
                 wanted: wanted.into_iter(),
                 open: None,
             },
-            From::Inputs(paths) => Finder::Inputs(find_inputs(paths, options)?),
+            From::Inputs(paths) => Finder::Inputs {
+                found: find_inputs(paths, options)?,
+                log: None,
+            },
         };
         Ok(jobs)
     }
@@ -182,10 +211,7 @@ impl Jobs {
                 next_file(open, wanted)?
             }
             Finder::Indexed { .. } => self.next_indexed()?,
-            Finder::Inputs(found) => {
-                let (path, file) = found.recv().ok()?;
-                Source::Input(path, file)
-            }
+            Finder::Inputs { found, log } => next_in_logs(found, log)?,
         };
         let job = Job {
             seq: self.seq,
@@ -247,7 +273,7 @@ impl Jobs {
     pub(super) fn result(&self) -> (u64, LeftAlone) {
         let left = match &self.from {
             Finder::Tree { walk, .. } => walk.left_alone(),
-            Finder::Claimed { .. } | Finder::Indexed { .. } | Finder::Inputs(_) => {
+            Finder::Claimed { .. } | Finder::Indexed { .. } | Finder::Inputs { .. } => {
                 LeftAlone::default()
             }
         };
@@ -269,6 +295,73 @@ fn next_file(
     dir.done();
     *open = None;
     None
+}
+
+/// Returns what comes next in the log at hand, or begins with the next input.
+fn next_in_logs(
+    found: &Receiver<(PathBuf, io::Result<File>)>,
+    log: &mut Option<OpenLog>,
+) -> Option<Source> {
+    loop {
+        let Some(open) = log else {
+            let (path, file) = found.recv().ok()?;
+            match file.and_then(|file| begin(&path, file)) {
+                Ok(Begun::Entry(file)) => return Some(Source::Input(path, Ok(file))),
+                Ok(Begun::Log(reader, uid)) => {
+                    *log = Some(OpenLog {
+                        path,
+                        uid,
+                        reader,
+                        defect: Some(Defect::Empty),
+                    });
+                }
+                Err(error) => return Some(Source::Input(path, Err(error))),
+            }
+            continue;
+        };
+        let path = open.path.clone();
+        match open.reader.next() {
+            Ok(Some(Taken::Foreign { at: 0, line })) => {
+                open.defect = Some(Defect::NotAnAuditLog { found: line });
+            }
+            Ok(Some(taken)) => {
+                open.defect = None;
+                return Some(Source::Taken(path, open.uid, taken));
+            }
+            Ok(None) => {
+                let defect = open.defect;
+                *log = None;
+                if let Some(defect) = defect {
+                    return Some(Source::NoLog(path, defect));
+                }
+            }
+            Err(error) => {
+                *log = None;
+                return Some(Source::Input(path, Err(error)));
+            }
+        }
+    }
+}
+
+enum Begun {
+    Entry(File),
+    Log(LogReader, Uid),
+}
+
+/// Tells a log from an entry's own file. In that, by its name, whatever a body in it looks like is
+/// no second entry.
+fn begin(path: &Path, file: File) -> io::Result<Begun> {
+    let name = path.file_name().unwrap_or_default();
+    let meta = file.metadata()?;
+    if meta.is_file() && EntryName::parse(name.as_bytes()).is_some() {
+        let mut head = vec![0; Boundary::MAX_LINE + 1];
+        let got = file.read_at(&mut head, 0)?;
+        head.truncate(got);
+        if format::detect(&head) == Some(Format::NativeV2) {
+            return Ok(Begun::Entry(file));
+        }
+    }
+    Ok(Begun::Log(LogReader::open(file)?, meta.uid()))
 }
 
 /// Walks inputs in a thread of its own: they nest as deep as they like.

@@ -1,15 +1,20 @@
 //! Batches of entries on their way into merged log and store, and the files that may then go.
 
 use std::collections::HashSet;
+use std::hash::Hash;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
+use super::feed::{Budget, OpenDir, Outcome, Skipped};
 use super::index::Index;
-use super::read::{Bytes, NoRow, Rereading};
+use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::Remover;
+use super::spoken::Spoken;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
@@ -26,8 +31,6 @@ const BATCH_ENTRIES: usize = 1000;
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
-/// Messages about single files in one run; the rest is only counted.
-const MESSAGES: u64 = 20;
 /// How often a batch is appended again because log rotation by copying has hit it.
 const ROTATIONS: u32 = 5;
 /// How often the report is told of progress.
@@ -37,9 +40,16 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 struct Item {
     hash: EntryHash,
     bytes: Bytes,
+    source: Arc<EntrySource>,
+    reserved: usize,
+}
+
+/// Where an entry came from. Several entries of one file share it; the file goes with the last of
+/// them, if none has to stay.
+struct EntrySource {
     file: Option<ReadEntry>,
     dir: Option<Arc<OpenDir>>,
-    reserved: usize,
+    stays: AtomicBool,
 }
 
 /// Takes outcomes, keeps entries and removes files.
@@ -49,7 +59,9 @@ pub(super) struct Keeper {
     batch: Vec<(Row, Item)>,
     held: usize,
     open: usize,
-    messages: u64,
+    spoken: Spoken,
+    /// As the administrator wrote them.
+    inputs: Vec<PathBuf>,
     /// Whether what stays in place was named by an earlier walk.
     is_again: bool,
     started: Instant,
@@ -86,7 +98,8 @@ impl Keeper {
             batch: Vec::new(),
             held: 0,
             open: 0,
-            messages: 0,
+            spoken: Spoken::new(),
+            inputs: options.inputs.clone(),
             is_again: false,
             started,
             reported: started,
@@ -138,7 +151,7 @@ impl Keeper {
 
     /// Lets single files be mentioned again.
     pub(super) fn speak_again(&mut self) {
-        self.messages = 0;
+        self.spoken.speak_again();
     }
 
     /// Takes what became of one file.
@@ -151,30 +164,18 @@ impl Keeper {
         self.heart.beat();
         match outcome.result {
             Ok(found) => {
-                let Found { read, file, .. } = found;
-                if let (Some(index), Some(digest)) = (&mut self.index, found.digest) {
-                    match &found.indexed {
-                        Some(path) => index.ledger().take_at(path, digest),
-                        None => index.ledger().take(digest),
-                    }
+                if let Some(index) = &mut self.index {
+                    index.found(&found.digests, found.indexed.as_deref());
                 }
-                self.tally.entry(&read.row, read.flags, read.bytes.len());
-                if let Some(line) = &read.json {
-                    report.json_line(line).map_err(IngestError::Output)?;
-                }
-                // A large entry holds little, but its reservation is not free before the flush: readers
-                // that wait for it would wait for ever.
-                self.held += read.bytes.held().max(outcome.reserved);
-                self.open +=
-                    usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
-                let item = Item {
-                    hash: read.row.entry_hash,
-                    bytes: read.bytes,
-                    file,
+                let source = Arc::new(EntrySource {
+                    file: found.file,
                     dir: outcome.dir,
-                    reserved: outcome.reserved,
-                };
-                self.batch.push((read.row, item));
+                    stays: AtomicBool::new(false),
+                });
+                let mut reserved = outcome.reserved;
+                for read in found.read {
+                    self.add(read, &source, std::mem::take(&mut reserved), report)?;
+                }
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
@@ -192,6 +193,32 @@ impl Keeper {
         Ok(())
     }
 
+    /// Adds an entry to the batch at hand.
+    fn add(
+        &mut self,
+        read: ReadRow,
+        source: &Arc<EntrySource>,
+        reserved: usize,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        self.tally.entry(&read.row, read.flags, read.bytes.len());
+        if let Some(line) = &read.json {
+            report.json_line(line).map_err(IngestError::Output)?;
+        }
+        // A large entry holds little, but its reservation is not free before the flush: readers
+        // that wait for it would wait for ever.
+        self.held += read.bytes.held().max(reserved);
+        self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
+        let item = Item {
+            hash: read.row.entry_hash,
+            bytes: read.bytes,
+            source: Arc::clone(source),
+            reserved,
+        };
+        self.batch.push((read.row, item));
+        Ok(())
+    }
+
     /// Returns how many descriptors the batch may hold: many entries share one directory.
     fn open_now(&self) -> usize {
         if self.open < BATCH_OPEN {
@@ -200,7 +227,7 @@ impl Keeper {
         let dirs: HashSet<_> = self
             .batch
             .iter()
-            .filter_map(|(_, item)| item.dir.as_ref())
+            .filter_map(|(_, item)| item.source.dir.as_ref())
             .map(Arc::as_ptr)
             .collect();
         dirs.len()
@@ -287,7 +314,7 @@ impl Keeper {
                 safe.push(twin);
             } else {
                 self.tally.waiting += 1;
-                self.done(twin.dir.as_deref());
+                self.leave(twin);
             }
         }
         self.tally.known += safe.len() as u64;
@@ -356,13 +383,21 @@ impl Keeper {
             match reason {
                 Some(reason) => {
                     self.tally.defect(DefectReason::Refused);
-                    if self.may_speak() {
+                    if self.may_say((&row.path, reason)) {
                         error!(path = ?row.path, error = ?reason, "entry refused by the database, file kept");
                     }
                 }
                 None => self.tally.waiting += 1,
             }
-            self.done(item.dir.as_deref());
+            self.leave(item);
+        }
+    }
+
+    /// Lets the file of an entry stay.
+    fn leave(&mut self, item: Item) {
+        item.source.stays.store(true, Ordering::Relaxed);
+        if let Some(source) = Arc::into_inner(item.source) {
+            self.done(source.dir.as_deref());
         }
     }
 
@@ -370,7 +405,13 @@ impl Keeper {
     fn remove(&mut self, batch: Vec<Item>) {
         let stored = batch
             .into_iter()
-            .map(|item| (item.file, item.dir))
+            .filter_map(|item| Arc::into_inner(item.source))
+            .map(|source| {
+                (
+                    source.file.filter(|_| !source.stays.into_inner()),
+                    source.dir,
+                )
+            })
             .collect();
         self.remover.remove(stored);
     }
@@ -391,7 +432,7 @@ impl Keeper {
         }
     }
 
-    fn skip(&mut self, path: &std::path::Path, skipped: Skipped) {
+    fn skip(&mut self, path: &Path, skipped: Skipped) {
         let reason = match skipped {
             Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");
@@ -405,28 +446,30 @@ impl Keeper {
             Skipped::Unlike(file, fate) => {
                 debug!(?path, ?fate, "not what the index says");
                 if let Some(index) = &mut self.index {
-                    index.ledger().tried(&file, fate);
+                    index.tried(&file, fate);
                 }
                 return;
             }
-            Skipped::Unusable(error) => {
-                self.tally.unusable_inputs += 1;
-                if self.may_speak() {
-                    error!(?path, %error, "input could not be opened");
+            Skipped::Unusable(error) => return self.unusable(path, &error),
+            Skipped::Foreign { at, line } => {
+                if self.may_say((path, at)) {
+                    warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
                 }
-                return;
+                DefectReason::Foreign
             }
             Skipped::NoRow(NoRow::Defect(defect)) => {
-                if self.may_speak() {
+                if self.may_say((path, defect.to_string())) {
                     warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
                 }
                 match defect {
                     Defect::Empty => DefectReason::Empty,
-                    Defect::NotAnAuditLog { .. } => DefectReason::NotAnAuditLog,
+                    Defect::NotAnAuditLog { .. }
+                    | Defect::UnknownJson { .. }
+                    | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
                 }
             }
             Skipped::NoRow(NoRow::Io(error)) => {
-                if self.may_speak() {
+                if self.may_say((path, error.to_string())) {
                     warn!(?path, %error, "file could not be read, file kept");
                 }
                 DefectReason::Unreadable
@@ -435,16 +478,32 @@ impl Keeper {
         self.tally.defect(reason);
     }
 
-    /// Tells whether one more message about a single file may be written.
-    fn may_speak(&mut self) -> bool {
-        if self.is_again {
-            return false;
+    /// Counts and names an input that could not be opened, or something below one.
+    fn unusable(&mut self, path: &Path, error: &io::Error) {
+        let is_named = self.inputs.iter().any(|input| input == path);
+        if is_named {
+            self.tally.unusable_inputs += 1;
+        } else {
+            self.tally.skipped_inputs += 1;
         }
-        self.messages += 1;
-        if self.messages == MESSAGES + 1 {
-            warn!("more files like these, counted in the summary");
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; nothing has this name",
+            io::ErrorKind::PermissionDenied => {
+                "let this account read it, or run as root or with CAP_DAC_READ_SEARCH"
+            }
+            _ => "the others are read",
+        };
+        if !self.may_say((path, error.to_string())) {
+        } else if is_named {
+            error!(?path, %error, remedy, "input could not be opened");
+        } else {
+            warn!(?path, %error, remedy, "skipped below an input");
         }
-        self.messages <= MESSAGES
+    }
+
+    /// Tells whether a message about a single file may be written: not twice the same.
+    fn may_say(&mut self, what: impl Hash) -> bool {
+        !self.is_again && self.spoken.may_say(what)
     }
 
     /// Counts and names what is left alone.
@@ -457,7 +516,7 @@ impl Keeper {
     /// Counts and names what a walk left alone.
     pub(super) fn left_alone(&mut self, left: LeftAlone) {
         for (kind, count, examples) in left.kinds() {
-            if self.may_speak() {
+            if self.may_say((kind, count, examples)) {
                 let reason = left.reason(kind).unwrap_or(kind);
                 warn!(count, paths = ?examples, reason, "left alone");
             }
@@ -507,8 +566,8 @@ fn append<'l>(
         heart.beat();
         match &item.bytes {
             Bytes::Whole(bytes) => batch.append(bytes)?,
-            Bytes::InFile { file, len } => {
-                let mut reader = Rereading::new(file, *len, heart);
+            Bytes::InFile(extent) => {
+                let mut reader = Rereading::new(extent, heart);
                 batch.append_from(&mut reader)?;
                 if reader.hash() != item.hash {
                     batch.rollback()?;

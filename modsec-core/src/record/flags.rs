@@ -10,13 +10,13 @@ pub enum Flag {
     /// Somebody embedded a delimiter of the entry's own boundary, or entries were run together.
     /// Fields that could not be told for certain are absent.
     Ambiguous,
-    /// The entry does not end with its part Z.
+    /// The entry does not end with its part Z, or its JSON is cut off or broken.
     Truncated,
     /// At least one alert was cut, or contradicts part K.
     Unverified,
     /// The parts are not in the order in which an engine writes them: written by hand.
     OutOfOrder,
-    /// There is no usable part H, so nothing is known of alerts. Not the same as no alerts.
+    /// There is no usable part H (nor, in JSON, what stands for it), so nothing is known of alerts. Not the same as no alerts.
     NoPartH,
     /// More headers, alerts, rules or files than a record keeps; the rest was left out.
     Capped,

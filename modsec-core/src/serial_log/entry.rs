@@ -225,17 +225,12 @@ impl Entry {
                 self.interleaved = Some(at);
                 None
             }
-            Search::NotBefore(_) if self.needs_more(view, at) => {
+            Search::NotBefore(_) if needs_more(view, at) => {
                 self.looked = at - 1;
                 Some(Verdict::Wait(self.start))
             }
             _ => Some(ends(at)),
         }
-    }
-
-    /// Tells whether less than the lookahead is at hand behind `at`, and more is to come.
-    fn needs_more(&self, view: &View<'_>, at: u64) -> bool {
-        view.outlook == Outlook::More && view.end().saturating_sub(at) < LOOKAHEAD as u64
     }
 
     /// One of its own delimiters.
@@ -294,12 +289,12 @@ impl Entry {
         }
         if doubtful {
             match view.delimiter(found.behind, self.boundary) {
-                Search::Found(own) if own.at - found.behind <= LOOKAHEAD as u64 => {
-                    if own.letter != b'A' {
-                        return None;
-                    }
+                Search::Found(own)
+                    if own.at - found.behind <= LOOKAHEAD as u64 && own.letter != b'A' =>
+                {
+                    return None;
                 }
-                Search::NotBefore(_) if self.needs_more(view, found.behind) => {
+                Search::NotBefore(_) if needs_more(view, found.behind) => {
                     self.scanned = found.at;
                     return Some(Verdict::Wait(self.start.max(found.at - 1)));
                 }
@@ -352,4 +347,9 @@ fn ends(end: u64) -> Verdict {
         next: end,
         flags: Flags::none(),
     }
+}
+
+/// Tells whether less than the lookahead is at hand behind `at`, and more is to come.
+fn needs_more(view: &View<'_>, at: u64) -> bool {
+    view.outlook == Outlook::More && view.end().saturating_sub(at) < LOOKAHEAD as u64
 }

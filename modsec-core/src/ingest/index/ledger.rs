@@ -148,16 +148,10 @@ impl Ledger {
         }
     }
 
-    /// Takes note of an entry that was read at `file`: so no other record is there.
-    pub(in crate::ingest) fn take_at(&mut self, file: &Path, digest: Digest) {
-        self.take(digest);
-        self.tried(file, Fate::Gone);
-    }
-
     /// Takes note of what was found at `file`.
     pub(in crate::ingest) fn tried(&mut self, file: &Path, fate: Fate) {
         if let Fate::Unusable(digest) = fate {
-            return self.take_at(file, digest);
+            self.take(digest);
         }
         for number in self.by_file.get(file).into_iter().flatten() {
             if let Some(open) = self.open.get_mut(number) {
