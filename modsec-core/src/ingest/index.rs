@@ -165,6 +165,9 @@ impl Index {
         });
         let notes = note.as_deref().and_then(notes::read).unwrap_or_default();
         let mut ledger = Ledger::default();
+        for digest in notes.unlisted {
+            ledger.take(digest);
+        }
         for (line, shared) in notes.open {
             ledger.reopen(line, shared, Instant::now());
         }
@@ -270,10 +273,17 @@ impl Index {
         self.ledger.tried(at, fate);
     }
 
+    /// Notes that what was read up to now is safe.
+    pub(super) fn note_batch(&mut self) {
+        // Entries that are taken for the sake of events have their lines a moment later.
+        while !self.settle.is_zero() && self.read() {}
+        self.note();
+    }
+
     /// Notes how far the index was read. What was read up to now is safe, or still a file.
     pub(super) fn note(&mut self) {
         let open = self.ledger.open_lines(notes::MAX_OPEN);
-        let notes = notes::write(self.lines.place(), open);
+        let notes = notes::write(self.lines.place(), self.ledger.unlisted(), open);
         if notes == self.noted {
             return;
         }

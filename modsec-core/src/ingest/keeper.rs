@@ -262,9 +262,7 @@ impl Keeper {
             let kept = kept?;
             // All entries that were read up to now are safe, so their lines are done with.
             if let Some(index) = &mut self.index {
-                index.note();
-                // Lines are read as fast as entries, so that neither wait long for the other.
-                index.read();
+                index.note_batch();
             }
             self.remove(kept);
         }

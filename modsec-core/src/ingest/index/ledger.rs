@@ -16,6 +16,9 @@ const MAX_OPEN: usize = 1 << 17;
 /// Entries and names that are remembered in case their line comes later.
 const MAX_RECENT: usize = 1 << 16;
 
+/// Entries that are noted as having no line yet.
+const MAX_UNLISTED: usize = 1024;
+
 /// Size and MD5 of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::ingest) struct Digest {
@@ -77,6 +80,8 @@ pub(in crate::ingest) struct Ledger {
     found: Recent<Arc<Path>>,
     /// Entries that were read.
     taken: Recent<Digest>,
+    /// The newest of them that no line was for.
+    unlisted: VecDeque<Digest>,
     counts: IndexCounts,
 }
 
@@ -93,6 +98,7 @@ impl Ledger {
         if self.taken.contains(&line.digest) {
             self.counts.verified += 1;
             self.found.add(&line.file);
+            self.unlisted.retain(|digest| *digest != line.digest);
             return;
         }
         self.reopen(line, shared, now);
@@ -139,8 +145,15 @@ impl Ledger {
 
     /// Takes note of an entry that was read, wherever it was.
     pub(in crate::ingest) fn take(&mut self, digest: Digest) {
-        self.taken.add(&digest);
-        for number in self.by_digest.remove(&digest).unwrap_or_default() {
+        let is_new = self.taken.add(&digest);
+        let listed = self.by_digest.remove(&digest).unwrap_or_default();
+        if is_new && listed.is_empty() {
+            self.unlisted.push_back(digest);
+            if self.unlisted.len() > MAX_UNLISTED {
+                self.unlisted.pop_front();
+            }
+        }
+        for number in listed {
             if let Some(open) = self.remove(number) {
                 self.counts.verified += 1;
                 self.found.add(&open.line.file);
@@ -253,6 +266,11 @@ impl Ledger {
         newest.map(|open| (&open.line, open.shared))
     }
 
+    /// Returns entries that were read before their line, or have none.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = &Digest> {
+        self.unlisted.iter()
+    }
+
     /// Tells whether no line is open.
     pub(super) fn is_settled(&self) -> bool {
         self.open.is_empty()
@@ -306,5 +324,145 @@ impl<T: Hash + Eq + Clone> Recent<T> {
 
     fn contains(&self, item: &T) -> bool {
         self.set.contains(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(file: &str, number: u8) -> Announced {
+        Announced {
+            file: Path::new(file).into(),
+            digest: digest(number),
+            appends: false,
+            before: false,
+        }
+    }
+
+    fn digest(number: u8) -> Digest {
+        Digest {
+            size: number.into(),
+            md5: [number; 16],
+        }
+    }
+
+    /// Looks into every file that is wanted, `there` being what is found.
+    fn look(ledger: &mut Ledger, there: &[(&str, u8)], now: Instant) {
+        for wanted in ledger.wanted(usize::MAX, now) {
+            let found = there
+                .iter()
+                .find(|(file, _)| *wanted.file == *Path::new(file));
+            match found {
+                Some((_, number)) if wanted.digests.contains(&digest(*number)) => {
+                    ledger.take(digest(*number));
+                    ledger.tried(&wanted.file, Fate::Gone);
+                }
+                Some(_) => ledger.tried(&wanted.file, Fate::Differs),
+                None => ledger.tried(&wanted.file, Fate::Gone),
+            }
+        }
+    }
+
+    fn counts(counts: IndexCounts) -> [u64; 5] {
+        [
+            counts.lines,
+            counts.verified,
+            counts.overwritten,
+            counts.missing,
+            counts.mismatched,
+        ]
+    }
+
+    #[test]
+    fn an_entry_and_its_line_find_each_other_in_either_order() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.take(digest(1));
+        assert_eq!(ledger.unlisted().count(), 1);
+        ledger.announce(line("a", 1), now);
+        ledger.announce(line("a", 2), now);
+        assert_eq!(ledger.unlisted().count(), 0);
+        ledger.take(digest(2));
+        assert!(ledger.is_settled());
+        assert_eq!(counts(ledger.take_counts()), [2, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_does_not_turn_up_is_told_apart() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        for (file, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5)] {
+            ledger.announce(line(file, number), now);
+        }
+        look(&mut ledger, &[("a", 2), ("c", 6)], now);
+        ledger.close(now);
+        assert_eq!(counts(ledger.take_counts()), [5, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_changing_file_is_judged_later() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        ledger.announce(line("a", 1), now);
+        ledger.tried(Path::new("a"), Fate::Changing);
+        ledger.close(now);
+        assert_eq!(ledger.wanted(9, now).len(), 0);
+        ledger.try_again();
+        assert_eq!(ledger.wanted(9, now).len(), 1);
+        ledger.announce(line("a", 2), now);
+        look(&mut ledger, &[("a", 2)], now);
+        ledger.close(now);
+        assert_eq!(counts(ledger.take_counts()), [2, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn old_lines_make_room_for_new_ones() {
+        let now = Instant::now();
+        let mut ledger = Ledger::default();
+        let lines = MAX_OPEN as u64 + 10;
+        for number in 0..lines {
+            let mut old = line(&number.to_string(), 1);
+            old.digest.size = number;
+            old.before = true;
+            ledger.announce(old, now);
+            if number % 10_000 == 0 {
+                look(&mut ledger, &[], now);
+            }
+        }
+        assert!(!ledger.is_full());
+        let counts = ledger.take_counts();
+        assert!(counts.before > 100_000 && counts.wrong() == 0, "{counts:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_counted_once_whatever_the_order(
+            steps in prop::collection::vec((0..4u8, 0..3u8, any::<u8>()), 0..60),
+        ) {
+            let now = Instant::now();
+            let mut ledger = Ledger::default();
+            let mut lines = 0;
+            for (what, file, number) in steps {
+                let file = file.to_string();
+                match what {
+                    0 | 1 => {
+                        ledger.announce(line(&file, number), now);
+                        lines += 1;
+                    }
+                    2 => ledger.take(digest(number)),
+                    _ => look(&mut ledger, &[(&file, number)], now),
+                }
+            }
+            look(&mut ledger, &[], now);
+            ledger.close(now);
+            prop_assert!(ledger.is_settled());
+            prop_assert!(ledger.by_file.is_empty() && ledger.by_digest.is_empty());
+            let counts = ledger.take_counts();
+            prop_assert_eq!(counts.lines, lines);
+            prop_assert_eq!(counts.verified + counts.wrong(), lines);
+        }
     }
 }

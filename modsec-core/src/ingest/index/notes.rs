@@ -3,10 +3,11 @@
 //! ```text
 //! # modsec-parser index 1
 //! read DEVICE INODE OFFSET BEFORE
+//! taken SIZE MD5
 //! open SIZE MD5 FLAGS PATH
 //! ```
 //!
-//! How far it was read, and which lines still want their entry. A file that makes no sense is as
+//! How far it was read, which entries still want their line, and which lines their entry. A file that makes no sense is as
 //! good as none: nothing depends on it but counts.
 
 use std::ffi::OsStr;
@@ -26,12 +27,14 @@ pub(super) const MAX_OPEN: usize = 4096;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
     pub(super) place: Option<(Bookmark, u64)>,
+    pub(super) unlisted: Vec<Digest>,
     pub(super) open: Vec<(Announced, bool)>,
 }
 
 /// Writes notes.
 pub(super) fn write<'a>(
     place: Option<(Bookmark, u64)>,
+    unlisted: impl Iterator<Item = &'a Digest>,
     open: impl Iterator<Item = (&'a Announced, bool)>,
 ) -> Vec<u8> {
     // Writing to a string cannot fail.
@@ -43,6 +46,10 @@ pub(super) fn write<'a>(
             offset,
         } = bookmark;
         let _ = writeln!(text, "read {device} {inode} {offset} {before}");
+    }
+    for digest in unlisted {
+        let md5 = u128::from_be_bytes(digest.md5);
+        let _ = writeln!(text, "taken {} {md5:032x}", digest.size);
     }
     for (line, shared) in open {
         let flags = u8::from(shared) | u8::from(line.appends) << 1 | u8::from(line.before) << 2;
@@ -67,6 +74,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Notes> {
         let (keyword, rest) = line.split_once(' ')?;
         match keyword {
             "read" => notes.place = Some(read_place(rest)?),
+            "taken" if notes.unlisted.len() < MAX_OPEN => {
+                notes.unlisted.push(read_digest(&mut rest.split(' '))?);
+            }
             "open" if notes.open.len() < MAX_OPEN => notes.open.push(read_open(rest)?),
             _ => return None,
         }
@@ -84,10 +94,15 @@ fn read_place(text: &str) -> Option<(Bookmark, u64)> {
     Some((bookmark, numbers.next()??))
 }
 
-fn read_open(text: &str) -> Option<(Announced, bool)> {
-    let mut words = text.split(' ');
+fn read_digest<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Digest> {
     let size = words.next()?.parse().ok()?;
     let md5 = u128::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
+    Some(Digest { size, md5 })
+}
+
+fn read_open(text: &str) -> Option<(Announced, bool)> {
+    let mut words = text.split(' ');
+    let digest = read_digest(&mut words)?;
     let flags: u8 = words.next()?.parse().ok()?;
     let hex = words.next()?;
     let name: Option<Vec<u8>> = hex
@@ -97,7 +112,7 @@ fn read_open(text: &str) -> Option<(Announced, bool)> {
         .collect();
     let line = Announced {
         file: Path::new(OsStr::from_bytes(&name?)).into(),
-        digest: Digest { size, md5 },
+        digest,
         appends: flags & 2 != 0,
         before: flags & 4 != 0,
     };
@@ -129,8 +144,10 @@ mod tests {
                     (Announced { file, digest: Digest { size, md5 }, appends, before }, shared)
                 })
                 .collect();
-            let bytes = write(place, open.iter().map(|(line, shared)| (line, *shared)));
-            prop_assert_eq!(read(&bytes), Some(Notes { place, open }));
+            let unlisted: Vec<_> = open.iter().map(|(line, _)| line.digest).collect();
+            let lines = open.iter().map(|(line, shared)| (line, *shared));
+            let bytes = write(place, unlisted.iter(), lines);
+            prop_assert_eq!(read(&bytes), Some(Notes { place, unlisted, open }));
         }
 
         #[test]
