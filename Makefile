@@ -2,7 +2,8 @@
 # make test       everything that can be tested here; installs missing Debian packages if it may
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
-# make install    programs, units and examples below $(DESTDIR)$(PREFIX)
+# make man        manual pages and completions, as the programs write them, into target/man
+# make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -16,11 +17,16 @@ DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILESDIR = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 ETC = $(DESTDIR)$(SYSCONFDIR)
+MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/$(ZSHFUNCTIONS)
+FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+ZSHFUNCTIONS ?= site-functions
 
 PROGRAMS = modsec-parser watch-dir recidive
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz install uninstall clean
+.PHONY: all test check bench fuzz man install uninstall clean
 
 all:
 	$(CARGO) build --release
@@ -46,11 +52,29 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
 	done
 
+man:
+	$(CARGO) build --release
+	mkdir -p target/man
+	for program in $(PROGRAMS); do \
+		$(RELEASE)/$$program --generate man > target/man/$$program.8 || exit 1; \
+		$(RELEASE)/$$program --generate complete-bash > target/man/$$program.bash || exit 1; \
+		$(RELEASE)/$$program --generate complete-zsh > target/man/_$$program || exit 1; \
+		$(RELEASE)/$$program --generate complete-fish > target/man/$$program.fish || exit 1; \
+	done
+
 # Builds only if the programs are missing, so that `sudo make install` need not have cargo.
 install:
 	for program in $(PROGRAMS); do \
 		[ -x $(RELEASE)/$$program ] || $(CARGO) build --release || exit 1; \
 		install -D -m 755 $(RELEASE)/$$program $(BINDIR)/$$program || exit 1; \
+	done
+	mkdir -p $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	for program in $(PROGRAMS); do \
+		write="$(RELEASE)/$$program --generate"; \
+		$$write man > $(MANDIR)/$$program.8 || exit 1; \
+		$$write complete-bash > $(BASHDIR)/$$program || exit 1; \
+		$$write complete-zsh > $(ZSHDIR)/_$$program || exit 1; \
+		$$write complete-fish > $(FISHDIR)/$$program.fish || exit 1; \
 	done
 	mkdir -p $(UNITDIR)
 	for unit in $(UNITS); do \
@@ -59,16 +83,24 @@ install:
 	done
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.tmpfiles $(TMPFILESDIR)/modsec-tools.conf
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.logrotate $(ETC)/logrotate.d/modsec-tools
+	[ -e $(ETC)/modsec-tools/config.toml ] || \
+		install -D -m 644 modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml
 	for file in filter.d/modsec-recidive.conf jail.d/modsec-recidive.conf; do \
 		install -D -m 644 recidive-bin/deploy/$$file $(DOCDIR)/fail2ban/$$file || exit 1; \
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md
 	install -m 644 CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
 
+# A configuration that somebody has changed stays.
 uninstall:
-	for program in $(PROGRAMS); do rm -f $(BINDIR)/$$program; done
+	for program in $(PROGRAMS); do \
+		rm -f $(BINDIR)/$$program $(MANDIR)/$$program.8 $(BASHDIR)/$$program \
+			$(ZSHDIR)/_$$program $(FISHDIR)/$$program.fish; \
+	done
 	for unit in $(UNITS); do rm -f $(UNITDIR)/$$(basename $$unit); done
 	rm -f $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
+	! cmp -s modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml || \
+		rm -f $(ETC)/modsec-tools/config.toml
 	rm -rf $(DOCDIR)
 
 clean:

@@ -16,12 +16,14 @@ mod claims;
 mod digest;
 mod feed;
 mod follow;
+mod follow_log;
 mod index;
 mod inputs;
 mod jobs;
 mod keeper;
 mod log;
 mod outage;
+mod place;
 mod read;
 mod remover;
 mod rows;
@@ -40,6 +42,7 @@ use tracing::debug;
 
 use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
+pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
 pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::keeper::Keeper;
@@ -171,6 +174,9 @@ pub enum IngestError {
     /// A reading thread panicked; what it said is on standard error.
     #[error("a reading thread failed; what it read stays and is read again, please report it")]
     Reader,
+    /// A log cannot be followed.
+    #[error(transparent)]
+    Log(#[from] FollowLogError),
     /// Nobody takes the JSON lines any more.
     #[error("could not write JSON lines")]
     Output(#[source] io::Error),

@@ -56,11 +56,14 @@
 //! | `permissions` | mode, owner and group of directories |
 //! | `recidive` | the offender ledger and the jail file |
 //! | `program` | log set-up, stop signals, exit codes, PID file |
+//! | `command-line` | the configuration file below flags and environment; manual pages, completions |
 
 #[cfg(feature = "accounts")]
 pub mod accounts;
 #[cfg(feature = "recidive")]
 pub mod ban;
+#[cfg(feature = "command-line")]
+pub mod command_line;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 #[cfg(any(feature = "merged-log", feature = "store"))]

@@ -82,17 +82,19 @@ pub enum ProgramError {
 
 /// Writes `error` with its causes to standard error as one line and returns [`Exit::Failed`].
 pub fn fail(error: &dyn Error) -> Exit {
+    tell(&error_chain(error));
+    Exit::Failed
+}
+
+/// Writes a line with the program's name before it to standard error.
+pub(crate) fn tell(text: &str) {
     let name = std::env::args_os()
         .next()
         .map(PathBuf::from)
         .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
         .unwrap_or_else(|| "modsec-tools".to_owned());
     // Whoever closed standard error does not want to read this.
-    let _ = io::Write::write_all(
-        &mut io::stderr(),
-        format!("{name}: {}\n", error_chain(error)).as_bytes(),
-    );
-    Exit::Failed
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{name}: {text}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -86,6 +86,23 @@ impl Tail {
         })
     }
 
+    /// Returns how far the file was read, 0 without one.
+    pub(crate) fn offset(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.offset)
+    }
+
+    /// Goes on reading at `offset` of the same file.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        if let Some(open) = &mut self.open {
+            open.offset = offset;
+        }
+    }
+
+    /// Returns the file that is being read.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.open.as_ref().map(|open| &open.file)
+    }
+
     /// Appends what is new to `buffer`, a bounded piece at a time.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
         let Some(open) = &mut self.open else {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
+use modsec_core::command_line::CommandLine;
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
@@ -26,7 +27,10 @@ use modsec_core::store::StoreOptions;
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub(crate) struct Args {
-    /// Files and directories to read; nothing in them is changed
+    /// Files and directories to read, or - for standard input; nothing in them is changed.
+    ///
+    /// A file is an entry, or a log of many: serial logs of ModSecurity 2, libmodsecurity 3 and
+    /// Coraza, native or JSON, and merged logs. The format is recognised; gzip too.
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -103,9 +107,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
           default_value_t = ClientHeader::default())]
     client_header: ClientHeader,
-    /// Go on for ever: store what is finished within a second, as a service does
-    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["inputs", "dry_run", "jsonl"])]
+
+    /// Go on for ever: store what is finished within a second, as a service does. With one INPUT,
+    /// a serial log: what is appended to it, over rotation and restarts
+    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["dry_run", "jsonl"])]
     follow: bool,
+
+    /// With --follow INPUT: file that keeps how far the log was stored [default: named like the
+    /// log, in the state directory]
+    #[arg(long, value_name = "FILE", env = "MODSEC_OFFSET_FILE")]
+    offset_file: Option<PathBuf>,
 
     /// With --follow: time between walks over the whole tree, in case an event was missed
     #[arg(
@@ -154,31 +165,64 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Examples:
-  modsec-parser                              one pass over the default directory
-  modsec-parser --store sqlite:/srv/waf.db   the same, into another database
-  modsec-parser --follow                     as a service: every entry within a second
-  SecAuditLog \"|/usr/bin/modsec-parser --index -\"
-                                             the same, started and ended by Apache
-  modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+SIGNALS
+  SIGTERM, SIGINT  finish the batch at hand and end
+  SIGHUP           open the merged log and the log file again
 
-Exit status:
+FILES
+  /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
+  /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored, and how
+                                    far --index was read
+  /var/lib/modsec-tools/*.offset    how far --follow INPUT has come
+
+EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
-  2  bad arguments
+  2  bad arguments or configuration
   3  done, but some entries were defective, some files were left alone, or the index lists
      records that are lost or damaged
 
-Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+EXAMPLES
+  modsec-parser                              one pass over the default directory
+  modsec-parser --store sqlite:/srv/waf.db   the same, into another database
+  modsec-parser --follow                     as a service: every entry within a second
+  modsec-parser --follow /var/log/serial.log the same with a serial log
+  SecAuditLog \"|/usr/bin/modsec-parser --index -\"
+                                             the same, started and ended by Apache
+  modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+  modsec-parser --jsonl audit.log.2.gz       the same of one log, whatever its format
+  modsec-parser --check-config               what is in force, and where it comes from
+
+COLOURS
+  Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.
+
+SEE ALSO
+  watch-dir(8), recidive(8), logrotate(8), systemctl(1)";
 
 /// What the user asked for besides the pass itself.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) options: Options,
+    is_default_store: bool,
+    /// Directory for what the program keeps by default, to be made if need be.
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
-    /// Time between walks, if new entries are to be followed.
-    pub(crate) follow: Option<Duration>,
+    pub(crate) follow: Follow,
+}
+
+/// Whether the program goes on for ever, and with what.
+#[derive(Debug)]
+pub(crate) enum Follow {
+    No,
+    /// With the storage directory; time between walks.
+    Tree(Duration),
+    /// With a serial log.
+    Log {
+        log: PathBuf,
+        offset_file: PathBuf,
+    },
 }
 
 /// What goes to standard output.
@@ -188,29 +232,76 @@ pub(crate) enum Output {
     JsonLines,
 }
 
+/// The configuration file describes this host's standing task. Whoever reads other INPUTs, or only
+/// wants to see records, has another one: nothing is then merged or stored because of the file.
+const YIELDS: [(&str, &str); 6] = [
+    ("follow", "inputs"),
+    ("merged_log", "inputs"),
+    ("store", "jsonl"),
+    ("store_file", "jsonl"),
+    ("verbose", "quiet"),
+    ("quiet", "verbose"),
+];
+
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Request {
-    let matches = Args::command().get_matches();
-    let args = Args::from_arg_matches(&matches).and_then(|args| args.check(&matches));
-    match args.and_then(Args::into_request) {
-        Ok(request) => request,
+    let line = CommandLine::read(Args::command(), &YIELDS);
+    let args: Args = line.args();
+    match args.check(&line).and_then(Args::into_request) {
+        Ok(request) => {
+            line.end_check(&request.chosen());
+            request
+        }
         Err(error) => error.exit(),
     }
 }
 
+impl Request {
+    /// Returns what was chosen where the user left it to the program, by long names.
+    fn chosen(&self) -> Vec<(&'static str, String)> {
+        let options = &self.options;
+        let path = |path: &PathBuf| path.display().to_string();
+        let given = [
+            ("storage-dir", options.storage_dir.as_ref().map(path)),
+            ("store", self.default_store()),
+            ("merged-log", options.merged_log.as_ref().map(path)),
+            ("sensor", options.sensor.clone()),
+            ("trusted-proxy", Some(ProxyWord::DEFAULT.to_owned())),
+            ("threads", Some(options.threads.to_string())),
+        ];
+        let given = given.into_iter();
+        given
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
+    }
+
+    fn default_store(&self) -> Option<String> {
+        let store = self.options.store.as_ref();
+        store
+            .filter(|_| self.is_default_store)
+            .map(|store| store.url.clone())
+    }
+}
+
 impl Args {
-    fn check(self, matches: &ArgMatches) -> Result<Args, clap::Error> {
-        let given = matches.value_source("storage_dir") == Some(ValueSource::CommandLine);
-        if given && !self.inputs.is_empty() {
+    fn check(self, line: &CommandLine) -> Result<Args, clap::Error> {
+        let source = line.matches().value_source("storage_dir");
+        if source == Some(ValueSource::CommandLine) && !self.inputs.is_empty() {
             return Err(Args::command().error(
                 clap::error::ErrorKind::ArgumentConflict,
                 "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
             ));
         }
-        if matches.value_source("index") == Some(ValueSource::CommandLine)
+        if line.matches().value_source("index") == Some(ValueSource::CommandLine)
             && let Some(conflict) = self.index_conflict()
         {
             return Err(Args::command().error(clap::error::ErrorKind::ArgumentConflict, conflict));
+        }
+        if self.follow && self.inputs.len() > 1 {
+            return Err(Args::command().error(
+                clap::error::ErrorKind::TooManyValues,
+                "--follow goes on with one INPUT, a serial log: start one program for each",
+            ));
         }
         Ok(self)
     }
@@ -236,23 +327,47 @@ impl Args {
         self.index.as_deref() == Some(Path::new("-"))
     }
 
-    /// Returns the store to open; `None` if nothing is to be kept.
-    fn store(&self) -> Result<Option<StoreOptions>, clap::Error> {
+    /// Returns what is to be followed, and the directory that must be made for it.
+    fn follow(&self) -> (Follow, Option<PathBuf>) {
+        let Some(log) = self.inputs.first().filter(|_| self.follow) else {
+            let every = Duration::from_secs(self.rescan_every);
+            let goes_on = self.follow || (self.inputs.is_empty() && self.reads_pipe());
+            let tree = goes_on.then_some(Follow::Tree(every));
+            return (tree.unwrap_or(Follow::No), None);
+        };
+        let dir = self.offset_file.is_none().then(state_dir);
+        let usual = dir.as_ref().map(|dir| dir.join(offset_name(log)));
+        let follow = Follow::Log {
+            log: log.clone(),
+            offset_file: self.offset_file.clone().or(usual).unwrap_or_default(),
+        };
+        (follow, dir)
+    }
+
+    /// Returns the store to open, `None` if nothing is to be kept, and the directory that must be
+    /// made for it if the user left the choice to the program.
+    fn store(&self) -> Result<(Option<StoreOptions>, Option<PathBuf>), clap::Error> {
         let given = match (&self.store, &self.store_file) {
             (Some(url), _) => Some(url.clone()),
             (None, Some(file)) => Some(first_line(file)?),
             (None, None) => None,
         };
-        let reads_only = self.dry_run || (self.jsonl && given.is_none());
-        Ok((!reads_only).then(|| StoreOptions {
-            url: given.unwrap_or_else(default_store),
-            defaults_file: self.defaults_file.clone(),
-        }))
+        if self.dry_run || (self.jsonl && given.is_none()) {
+            return Ok((None, None));
+        }
+        let dir = given.is_none().then(state_dir);
+        let usual = |dir: &PathBuf| format!("sqlite:{}", dir.join("modsec.db").display());
+        let url = given
+            .or_else(|| dir.as_ref().map(usual))
+            .unwrap_or_default();
+        let defaults_file = self.defaults_file.clone();
+        Ok((Some(StoreOptions { url, defaults_file }), dir))
     }
 
     fn into_request(self) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
-        let store = self.store()?;
+        let (store, store_dir) = self.store()?;
+        let (follow, offset_dir) = self.follow();
         let storage_dir = self
             .inputs
             .is_empty()
@@ -263,7 +378,6 @@ impl Args {
             (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
             (None, None) => None,
         };
-        let follow = self.follow || (self.inputs.is_empty() && self.index == Some("-".into()));
         let index = self.index.filter(|_| self.inputs.is_empty());
         let index = index.map(|path| match path.as_os_str() {
             name if name == "-" => IndexSource::Stdin,
@@ -301,11 +415,25 @@ impl Args {
         };
         Ok(Request {
             options,
+            is_default_store: store_dir.is_some(),
+            state_dir: store_dir.or(offset_dir),
             log,
             output,
-            follow: follow.then(|| Duration::from_secs(self.rescan_every)),
+            follow,
         })
     }
+}
+
+/// Names the place in a log like the log: `/var/log/x.log` becomes `var-log-x.log.offset`.
+fn offset_name(log: &Path) -> PathBuf {
+    let log = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    let mut name = std::ffi::OsString::new();
+    for part in log.components().skip(1) {
+        name.push(if name.is_empty() { "" } else { "-" });
+        name.push(part);
+    }
+    name.push(".offset");
+    name.into()
 }
 
 fn first_line(file: &Path) -> Result<String, clap::Error> {
@@ -323,14 +451,14 @@ fn first_line(file: &Path) -> Result<String, clap::Error> {
     Ok(line.to_owned())
 }
 
-/// The database in the state directory: systemd's, root's, or the user's.
-fn default_store() -> String {
+/// The state directory: systemd's, root's, or the user's.
+fn state_dir() -> PathBuf {
     let var = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let dir = var("STATE_DIRECTORY").unwrap_or_else(|| {
+    var("STATE_DIRECTORY").unwrap_or_else(|| {
         if rustix::process::geteuid().is_root() {
             return PathBuf::from("/var/lib/modsec-tools");
         }
@@ -338,10 +466,7 @@ fn default_store() -> String {
             .or_else(|| var("HOME").map(|home| home.join(".local/state")))
             .unwrap_or_default();
         state.join("modsec-tools")
-    });
-    // If this fails, opening the database says so, with the path.
-    let _ = std::fs::create_dir_all(&dir);
-    format!("sqlite:{}", dir.join("modsec.db").display())
+    })
 }
 
 fn host_name() -> Option<String> {

@@ -3,14 +3,12 @@
 mod args;
 mod report;
 
-use std::time::Duration;
-
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::args::{Output, Request};
+use crate::args::{Follow, Output, Request};
 use crate::report::Terminal;
 
 fn main() -> Exit {
@@ -29,14 +27,18 @@ fn main() -> Exit {
 
 fn run(request: &Request) -> Result<Exit, Failure> {
     let log = program::log_to(&request.log)?;
+    if let Some(dir) = &request.state_dir {
+        // If this fails, opening the database says so, with the path.
+        let _ = std::fs::create_dir_all(dir);
+    }
     let signals = Signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    match request.follow {
-        Some(rescan_every) => runtime.block_on(follow(request, rescan_every, signals, &log)),
-        None => runtime.block_on(once(request, &signals)),
+    match &request.follow {
+        Follow::No => runtime.block_on(once(request, &signals)),
+        follows => runtime.block_on(follow(request, follows, signals, &log)),
     }
 }
 
@@ -52,7 +54,7 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Failure> {
 
 async fn follow(
     request: &Request,
-    rescan_every: Duration,
+    follow: &Follow,
     signals: Signals,
     log: &Log,
 ) -> Result<Exit, Failure> {
@@ -73,17 +75,27 @@ async fn follow(
         }
         _ => None,
     };
-    info!(storage_dir = ?options.storage_dir, "following");
-    let mut silent = Silent;
-    let tally = ingest::follow(
-        options,
-        rescan_every,
-        signals,
-        &service,
-        &mut silent,
-        on_hangup,
-    )
-    .await?;
+    let silent = &mut Silent;
+    let tally = match follow {
+        Follow::No => return Ok(Exit::Done),
+        Follow::Tree(rescan) => {
+            info!(storage_dir = ?options.storage_dir, "following");
+            ingest::follow(options, *rescan, signals, &service, silent, on_hangup).await?
+        }
+        Follow::Log { log, offset_file } => {
+            info!(?log, ?offset_file, "following");
+            ingest::follow_log(
+                options,
+                log,
+                offset_file,
+                signals,
+                &service,
+                silent,
+                on_hangup,
+            )
+            .await?
+        }
+    };
     let lost = tally.index.lost();
     info!(
         records = tally.entries,

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 20] = [
     "etc/logrotate.d/modsec-tools",
+    "etc/modsec-tools/config.toml",
     "opt/waf/bin/modsec-parser",
     "opt/waf/bin/recidive",
     "opt/waf/bin/watch-dir",
@@ -17,11 +18,15 @@ const FILES: [&str; 15] = [
     "opt/waf/lib/systemd/system/recidive.service",
     "opt/waf/lib/systemd/system/watch-dir.service",
     "opt/waf/lib/tmpfiles.d/modsec-tools.conf",
+    "opt/waf/share/bash-completion/completions/recidive",
     "opt/waf/share/doc/modsec-tools/CHANGELOG.md",
     "opt/waf/share/doc/modsec-tools/LICENSE-APACHE",
     "opt/waf/share/doc/modsec-tools/LICENSE-MIT",
     "opt/waf/share/doc/modsec-tools/README.md",
     "opt/waf/share/doc/modsec-tools/fail2ban/filter.d/modsec-recidive.conf",
+    "opt/waf/share/fish/vendor_completions.d/watch-dir.fish",
+    "opt/waf/share/man/man8/modsec-parser.8",
+    "opt/waf/share/zsh/site-functions/_watch-dir",
 ];
 
 fn make(target: &str, root: &Path, release: &Path) {
@@ -86,4 +91,22 @@ fn everything_is_installed_below_the_prefix_and_can_be_removed() {
     let mut left = Vec::new();
     files(&root, &root, &mut left);
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_configuration_that_was_changed_survives_installing_and_uninstalling() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, release) = (dir.path().join("root"), dir.path().join("release"));
+    let config = root.join("etc/modsec-tools/config.toml");
+    fs::create_dir(&release).unwrap();
+    for program in ["modsec-parser", "recidive", "watch-dir"] {
+        fs::copy("/bin/true", release.join(program)).unwrap();
+    }
+    fs::create_dir_all(config.parent().unwrap()).unwrap();
+    fs::write(&config, "storage-dir = '/srv'\n").unwrap();
+    for target in ["install", "uninstall"] {
+        make(target, &root, &release);
+        let text = fs::read_to_string(&config).unwrap();
+        assert_eq!(text, "storage-dir = '/srv'\n", "{target}");
+    }
 }

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
+use modsec_core::command_line::{CommandLine, refuse};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::recidive::{Attacks, Count, LedgerOptions, LogSource, Options, ReplayOptions};
 use modsec_core::record::{ClientHeader, Networks, ProxyWord, TrustedProxies, parse_network};
@@ -36,10 +37,15 @@ SIGNALS
   SIGTERM, SIGINT  save the state, remove the PID file and end
   SIGHUP           open the jail file and the log file again
 
+FILES
+  /etc/modsec-tools/config.toml         settings of this host, below [recidive]
+  /var/lib/modsecurity_recedive/        the table of clients
+  /etc/fail2ban/filter.d, jail.d        where Fail2ban wants filter and jail
+
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
-  2  bad arguments
+  2  bad arguments or configuration
   3  replay: done, but some entries were defective
 
 PRIVILEGES
@@ -50,7 +56,10 @@ EXAMPLES
   recidive replay --threshold 5 --find-time 300 /var/log/httpd/modsec_audit.log
   recidive --trusted-proxy 192.0.2.10 --ignore 198.51.100.0/24
   recidive --source index=/var/log/httpd/modsec_index.log
-  recidive status";
+  recidive status
+
+SEE ALSO
+  modsec-parser(8), watch-dir(8), fail2ban-client(1), jail.conf(5)";
 
 const DATA_DIR: &str = "/var/lib/modsecurity_recedive";
 
@@ -70,6 +79,24 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+/// What the file says of one is left out if the user said the other.
+const YIELDS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
+
+/// Reads the command line; ends the process with status 2 if it makes no sense.
+pub(crate) fn parse() -> Args {
+    let line = CommandLine::read(Args::command(), &YIELDS);
+    let args: Args = line.args();
+    if line.checks_only() {
+        if let Err(error) = args.run.checked_options() {
+            std::process::exit(refuse(&*error) as i32);
+        }
+        let merged_log = args.run.merged_log().display().to_string();
+        let proxies = ProxyWord::DEFAULT.to_owned();
+        line.end_check(&[("merged-log", merged_log), ("trusted-proxy", proxies)]);
+    }
+    args
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,7 +121,8 @@ pub(crate) struct RunArgs {
     source: Vec<Source>,
 
     /// Directory of the entries (SecAuditLogStorageDir)
-    #[arg(long, value_name = "DIR", env = "WATCH_DIR",
+    /// [default: /var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]
+    #[arg(long, value_name = "DIR", env = "WATCH_DIR", hide_default_value = true,
           default_value_os_t = DefaultPaths::default().storage_dir)]
     storage_dir: PathBuf,
 
@@ -102,8 +130,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
     merged_log: Option<PathBuf>,
 
-    /// File for Fail2ban
-    #[arg(long, value_name = "FILE", env = "RECEDIVE_FILE",
+    /// File for Fail2ban [default: /var/log/httpd/modsec_recedive.log, or in /var/log/apache2
+    /// where only that exists]
+    #[arg(long, value_name = "FILE", env = "RECEDIVE_FILE", hide_default_value = true,
           default_value_os_t = DefaultPaths::default().log_dir.join("modsec_recedive.log"))]
     recidive_file: PathBuf,
 
@@ -359,6 +388,12 @@ impl RunArgs {
         Ok(options)
     }
 
+    fn checked_options(&self) -> Result<Options, Fault> {
+        let options = self.options()?;
+        options.check()?;
+        Ok(options)
+    }
+
     fn merged_log(&self) -> PathBuf {
         let beside = || self.storage_dir.with_file_name("modsec_audit.log");
         self.merged_log.clone().unwrap_or_else(beside)
@@ -432,8 +467,6 @@ impl LogArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

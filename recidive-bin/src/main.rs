@@ -8,8 +8,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use chrono::Utc;
+use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser as _};
 use modsec_core::program::{self, Exit, PidFile, Service, Signals};
 use modsec_core::recidive::{self, State};
 
@@ -17,7 +17,7 @@ use crate::args::{Args, Command, ReplayArgs, RunArgs, StatusArgs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Exit {
-    let args = Args::parse();
+    let args = args::parse();
     let result = match &args.command {
         Some(Command::Replay(replay)) => report_history(replay),
         Some(Command::Status(status)) => show_status(status),

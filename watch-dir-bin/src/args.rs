@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
-use modsec_core::accounts::Accounts;
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum, builder::BoolishValueParser};
+use modsec_core::accounts::{AccountError, Accounts};
+use modsec_core::command_line::{CommandLine, refuse};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 
@@ -19,13 +20,16 @@ so that no record is lost in between.";
 
 const DETAILS: &str = "\
 LAYOUTS
-  Both may be present in one storage directory; each directory is recognised by its path.
-  DAY/MINUTE (ModSecurity up to 2.9.2, libmodsecurity 3, Coraza): shared by all sites; gets owner,
-      group and mode as given. All site users must be in the group. A directory whose owner is not
-      keeps that owner, because otherwise it could not write any more.
-  USER/DAY/MINUTE (ModSecurity since 2.9.3): keeps its owner, and gets the group, the bits of the
-      mode for group and others, and the set-group-id bit, so that who collects needs no root.
-  DAY is YYYYMMDD, MINUTE is YYYYMMDD-HHMM. Files are never touched, nor is the storage directory.
+  Both may be present in one storage directory; each directory is recognised by its path. DAY is
+  YYYYMMDD, MINUTE is YYYYMMDD-HHMM. Files are never touched, nor is the storage directory.
+
+  DAY/MINUTE       (ModSecurity up to 2.9.2, libmodsecurity 3, Coraza) shared by all sites; gets
+                   owner, group and mode as given. All site users must be in the group. A directory
+                   whose owner is not keeps that owner, because otherwise it could not write any
+                   more.
+  USER/DAY/MINUTE  (ModSecurity since 2.9.3) keeps its owner, and gets the group, the bits of the
+                   mode for group and others, and the set-group-id bit, so that who collects needs
+                   no root.
 
 WHAT IS LEFT ALONE
   Symbolic links, names that fit no layout, directories on another file system, directories of a
@@ -42,10 +46,14 @@ SIGNALS
   SIGTERM, SIGINT  remove the PID file and end
   SIGHUP           open the log file again; read users and groups again (also done every minute)
 
+FILES
+  /etc/modsec-tools/config.toml  settings of this host, below [watch-dir]
+  /etc/passwd, /etc/group        where users and groups are looked up
+
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
-  2  bad arguments
+  2  bad arguments or configuration
   3  --once or --dry-run: done, but links or directories of foreign owners were left alone
 
 PRIVILEGES
@@ -58,7 +66,11 @@ EXAMPLES
   WATCH_DIR=/srv/audit watch-dir --once -q
 
 SEE ALSO
-  inotify(7), sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
+  modsec-parser(8), recidive(8), inotify(7); sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
+
+const STORAGE_DIR: &str = "\
+Directory of the audit entries (SecAuditLogStorageDir); must not be a link [default: \
+/var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]";
 
 const LOG_FILE: &str = "\
 Log file, which names each directory corrected; \"-\": none [default: watch_dir.log beside the \
@@ -71,7 +83,7 @@ storage directory, none with --once and --dry-run]";
 #[command(about = "Keep ModSecurity's audit directories usable for every site user")]
 pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "WATCH_DIR",
-          help = "Directory of the audit entries (SecAuditLogStorageDir); must not be a link",
+          help = STORAGE_DIR, hide_default_value = true,
           default_value_os_t = DefaultPaths::default().storage_dir)]
     storage_dir: PathBuf,
 
@@ -171,6 +183,24 @@ pub(crate) struct Args {
     quiet: u8,
 }
 
+/// What the file says of one is left out if the user said the other.
+const YIELDS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
+
+/// Reads the command line; ends the process with status 2 if it makes no sense.
+pub(crate) fn parse() -> Args {
+    let line = CommandLine::read(Args::command(), &YIELDS);
+    let args: Args = line.args();
+    if line.checks_only() {
+        if let Err(error) = args.policy() {
+            std::process::exit(refuse(&error) as i32);
+        }
+        let log = args.log_options().file;
+        let log = log.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
+        line.end_check(&[("log-file", log)]);
+    }
+    args
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LayoutArg {
     /// As found; both until something is found
@@ -219,7 +249,7 @@ impl Args {
     }
 
     /// Looks the users and groups up; may be repeated, since accounts come and go.
-    pub(crate) fn policy(&self) -> Result<Policy, modsec_core::accounts::AccountError> {
+    pub(crate) fn policy(&self) -> Result<Policy, AccountError> {
         let names = Names {
             mode: self.mode,
             owner: self.owner.clone(),
@@ -233,8 +263,6 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

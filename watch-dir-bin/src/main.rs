@@ -7,7 +7,6 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::Parser;
 use modsec_core::permissions::{Change, Keeper, Policy, Tally};
 use modsec_core::program::{self, Exit, Hangups, Log, PidFile, Service, Signals, error_chain};
 use tokio::sync::watch;
@@ -21,7 +20,7 @@ const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Exit {
-    let args = Args::parse();
+    let args = args::parse();
     let result = if args.dry_run || args.once {
         once(&args)
     } else {

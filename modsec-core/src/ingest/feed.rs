@@ -93,7 +93,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Budget {
             used: Mutex::new(Some(0)),
             freed: Condvar::new(),

@@ -136,7 +136,7 @@ enum Finder {
 struct OpenLog {
     path: PathBuf,
     uid: Uid,
-    reader: LogReader,
+    reader: Box<LogReader>,
     /// What its first bytes say against it, until an entry was found.
     defect: Option<Defect>,
 }
@@ -345,7 +345,7 @@ fn next_in_logs(
 
 enum Begun {
     Entry(File),
-    Log(LogReader, Uid),
+    Log(Box<LogReader>, Uid),
 }
 
 /// Tells a log from an entry's own file. In that, by its name, whatever a body in it looks like is
@@ -361,7 +361,7 @@ fn begin(path: &Path, file: File) -> io::Result<Begun> {
             return Ok(Begun::Entry(file));
         }
     }
-    Ok(Begun::Log(LogReader::open(file)?, meta.uid()))
+    Ok(Begun::Log(Box::new(LogReader::open(file)?), meta.uid()))
 }
 
 /// Walks inputs in a thread of its own: they nest as deep as they like.

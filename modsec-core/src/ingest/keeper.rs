@@ -183,6 +183,37 @@ impl Keeper {
                 self.done(outcome.dir.as_deref());
             }
         }
+        self.flush_if_full(budget, report).await
+    }
+
+    /// Takes an entry of a log.
+    pub(super) async fn take_entry(
+        &mut self,
+        read: ReadRow,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        self.heart.beat();
+        let source = Arc::new(EntrySource {
+            file: None,
+            dir: None,
+            stays: AtomicBool::new(false),
+        });
+        self.add(read, &source, 0, report)?;
+        self.flush_if_full(budget, report).await
+    }
+
+    /// Forgets the batch at hand; its entries will be read again.
+    pub(super) fn forget_batch(&mut self) {
+        self.batch.clear();
+        (self.held, self.open) = (0, 0);
+    }
+
+    async fn flush_if_full(
+        &mut self,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
         if self.batch.len() >= BATCH_ENTRIES
             || self.held >= BATCH_BYTES
             || self.open_now() >= BATCH_OPEN
@@ -430,7 +461,7 @@ impl Keeper {
         }
     }
 
-    fn skip(&mut self, path: &Path, skipped: Skipped) {
+    pub(super) fn skip(&mut self, path: &Path, skipped: Skipped) {
         let reason = match skipped {
             Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");

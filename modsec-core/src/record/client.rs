@@ -79,6 +79,11 @@ pub enum ProxyWord {
     None,
 }
 
+impl ProxyWord {
+    /// The networks that are trusted where nobody says otherwise, as words with a comma between.
+    pub const DEFAULT: &str = "127.0.0.0/8,::1";
+}
+
 impl FromStr for ProxyWord {
     type Err = NetworksError;
 

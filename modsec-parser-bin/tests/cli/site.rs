@@ -90,6 +90,7 @@ impl Site {
         for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
+        command.env("MODSEC_CONFIG", "none");
         command
             .current_dir(self.dir.path())
             .env("HOME", self.dir.path());

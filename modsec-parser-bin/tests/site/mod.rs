@@ -149,6 +149,7 @@ impl<D: Database> Site<D> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_modsec-parser"));
         command
             .env_clear()
+            .env("MODSEC_CONFIG", "none")
             .env("HOME", self.dir.path())
             .arg("--storage-dir")
             .arg(self.tree())

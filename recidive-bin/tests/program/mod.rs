@@ -124,6 +124,7 @@ pub(crate) fn bare() -> Command {
     for name in ["TIMEOUT", "ATTACK_THRESHOLD", "LOG_FILE", "WATCH_DIR"] {
         command.env_remove(name);
     }
+    command.env("MODSEC_CONFIG", "none");
     command
 }
 

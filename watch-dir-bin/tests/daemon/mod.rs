@@ -49,6 +49,7 @@ impl Place {
     pub(crate) fn arguments(&self, command: &mut Command) {
         command
             .env_clear()
+            .env("MODSEC_CONFIG", "none")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .arg("--storage-dir")
             .arg(self.tree())

@@ -1,0 +1,354 @@
+//! The configuration file as text: which keys are in it, with which values, in which lines.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Problem, nearest};
+
+/// One section for each program that reads the file.
+pub(super) const SECTIONS: [&str; 3] = ["modsec-parser", "watch-dir", "recidive"];
+
+/// Keys that may stand above the sections, for each program that has such an option.
+///
+/// Not among them are those that name a file of one program: a log or PID file of three writers
+/// would be nobody's.
+pub(super) const SHARED: [&str; 8] = [
+    "client-header",
+    "log-format",
+    "merged-log",
+    "quiet",
+    "stale-after",
+    "storage-dir",
+    "trusted-proxy",
+    "verbose",
+];
+
+/// More than any sensible file; less than what would hurt if the path is a mistake.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The settings of one program, as the file has them.
+#[derive(Debug)]
+pub(super) struct ConfigFile {
+    pub(super) path: PathBuf,
+    pub(super) settings: Vec<Setting>,
+    /// Whether every user of the machine may read it.
+    pub(super) public: bool,
+}
+
+/// One key that is meant for this program.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) key: String,
+    /// Counted from 1.
+    pub(super) line: usize,
+    pub(super) value: Value,
+}
+
+#[derive(Debug)]
+pub(super) enum Value {
+    /// A string or a decimal number, as it would be written on the command line.
+    Text(String),
+    Switch(bool),
+    List(Vec<String>),
+}
+
+impl ConfigFile {
+    /// Reads what concerns the program `section`, whose options have the names `known`.
+    pub(super) fn read(path: &Path, section: &str, known: &[String]) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            let large = format!("it has more than {MAX_BYTES} bytes");
+            return Err(unreadable(io::Error::other(large)));
+        }
+        let reader = Reader {
+            path,
+            section,
+            known,
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            settings: reader.settings(&bytes)?,
+            public: mode & 0o004 != 0,
+        })
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    section: &'a str,
+    known: &'a [String],
+}
+
+impl Reader<'_> {
+    fn settings(&self, bytes: &[u8]) -> Result<Vec<Setting>, ConfigError> {
+        let text = str::from_utf8(bytes).map_err(|error| {
+            let line = 1 + newlines(&bytes[..error.valid_up_to()]);
+            self.error(line, Problem::Syntax("it is not UTF-8".to_owned()))
+        })?;
+        let line_of = |at: usize| 1 + newlines(&bytes[..at.min(bytes.len())]);
+        let document = DeTable::parse(text).map_err(|error| {
+            let line = line_of(error.span().map_or(0, |span| span.start));
+            self.error(line, Problem::Syntax(error.message().replace('\n', ", ")))
+        })?;
+        let mut shared = Vec::new();
+        let mut own = Vec::new();
+        for (key, value) in document.get_ref() {
+            let line = line_of(key.span().start);
+            let name: &str = key.get_ref();
+            match value.get_ref() {
+                DeValue::Table(table) => {
+                    self.check_section(name, line)?;
+                    if name == self.section {
+                        own = self.section(table, &line_of)?;
+                    }
+                }
+                _ if SECTIONS.contains(&name) => {
+                    return Err(self.wrong_type(line, name, "a section, in brackets", value));
+                }
+                _ => {
+                    self.check_shared(name, line)?;
+                    if self.known.iter().any(|known| known == name) {
+                        shared.push(self.setting(name, line, value)?);
+                    }
+                }
+            }
+        }
+        shared.retain(|setting| own.iter().all(|other| other.key != setting.key));
+        own.append(&mut shared);
+        own.sort_by_key(|setting| setting.line);
+        Ok(own)
+    }
+
+    fn section(
+        &self,
+        table: &DeTable<'_>,
+        line_of: &dyn Fn(usize) -> usize,
+    ) -> Result<Vec<Setting>, ConfigError> {
+        let setting = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let line = line_of(key.span().start);
+            let name: &str = std::borrow::Cow::as_ref(key.get_ref());
+            if self.known.iter().any(|known| known == name) {
+                return self.setting(name, line, value);
+            }
+            Err(self.error(
+                line,
+                Problem::UnknownKey {
+                    key: name.to_owned(),
+                    section: self.section.to_owned(),
+                    meant: nearest(name, self.known.iter().map(String::as_str)),
+                },
+            ))
+        };
+        table.iter().map(setting).collect()
+    }
+
+    fn check_section(&self, name: &str, line: usize) -> Result<(), ConfigError> {
+        if SECTIONS.contains(&name) {
+            return Ok(());
+        }
+        let problem = Problem::UnknownSection {
+            name: name.to_owned(),
+            meant: nearest(name, SECTIONS),
+        };
+        Err(self.error(line, problem))
+    }
+
+    fn check_shared(&self, name: &str, line: usize) -> Result<(), ConfigError> {
+        if SHARED.contains(&name) {
+            return Ok(());
+        }
+        let key = name.to_owned();
+        let problem = if self.known.contains(&key) {
+            Problem::NotShared {
+                key,
+                section: self.section.to_owned(),
+            }
+        } else {
+            let meant = nearest(name, SHARED);
+            Problem::UnknownShared { key, meant }
+        };
+        Err(self.error(line, problem))
+    }
+
+    fn setting(
+        &self,
+        key: &str,
+        line: usize,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Setting, ConfigError> {
+        let found = match value.get_ref() {
+            DeValue::Boolean(switch) => Some(Value::Switch(*switch)),
+            DeValue::Array(items) => {
+                let items = items.iter().map(|item| text(item.get_ref()));
+                items.collect::<Option<_>>().map(Value::List)
+            }
+            other => text(other).map(Value::Text),
+        };
+        let Some(value) = found else {
+            let wanted = "a text, a decimal number, true, false, or a list of texts";
+            return Err(self.wrong_type(line, key, wanted, value));
+        };
+        Ok(Setting {
+            key: key.to_owned(),
+            line,
+            value,
+        })
+    }
+
+    fn wrong_type(
+        &self,
+        line: usize,
+        key: &str,
+        wanted: &'static str,
+        found: &Spanned<DeValue<'_>>,
+    ) -> ConfigError {
+        let problem = Problem::WrongType {
+            key: key.to_owned(),
+            wanted,
+            found: found.get_ref().type_str(),
+        };
+        self.error(line, problem)
+    }
+
+    fn error(&self, line: usize, problem: Problem) -> ConfigError {
+        ConfigError::Content {
+            path: self.path.to_owned(),
+            line,
+            problem,
+        }
+    }
+}
+
+/// Returns what would stand on the command line.
+///
+/// Numbers in another base are refused: `mode = 0o770` would silently become 504.
+fn text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Vec<Setting>, ConfigError> {
+        let known = ["storage-dir", "min-age", "pid-file", "trusted-proxy"].map(str::to_owned);
+        let reader = Reader {
+            path: Path::new("x.toml"),
+            section: "modsec-parser",
+            known: &known,
+        };
+        reader.settings(text.as_bytes())
+    }
+
+    #[test]
+    fn the_section_beats_what_stands_above_and_others_are_not_looked_at() {
+        let text = "storage-dir = 'a'\nstale-after = 5\n[watch-dir]\nstorage-dir = 'b'\nxyz = 1\n\
+                    [modsec-parser]\nstorage-dir = \"c\" # why\nmin-age = 1_000\n";
+        let found = settings(text).unwrap();
+        let found: Vec<_> = found.iter().map(|s| format!("{s:?}")).collect();
+        let want = [
+            r#"Setting { key: "storage-dir", line: 7, value: Text("c") }"#,
+            r#"Setting { key: "min-age", line: 8, value: Text("1000") }"#,
+        ];
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_its_line() {
+        for (text, want) in [
+            (
+                "\n[modsec-parser]\nmin_age = 1",
+                "x.toml:3: unknown key min_age in [modsec-parser]: did you mean min-age?",
+            ),
+            (
+                "[modsec-parser]\nzzzz = 1",
+                "x.toml:2: unknown key zzzz in [modsec-parser]: modsec-parser --help lists the \
+                 options, whose long names are the keys",
+            ),
+            (
+                "[modsec-praser]",
+                "x.toml:1: unknown section [modsec-praser]: did you mean [modsec-parser]?",
+            ),
+            (
+                "storag-dir = ''",
+                "x.toml:1: unknown key storag-dir above the sections: did you mean storage-dir?",
+            ),
+            (
+                "threshold = 3",
+                "x.toml:1: unknown key threshold above the sections: an option of one program \
+                 belongs below [modsec-parser], [watch-dir] or [recidive]",
+            ),
+            (
+                "\npid-file = 'x'",
+                "x.toml:2: pid-file is not shared by the programs: move it below [modsec-parser]",
+            ),
+            (
+                "recidive = 1",
+                "x.toml:1: recidive must be a section, in brackets, and is integer",
+            ),
+            (
+                "[modsec-parser]\nmin-age = 0x10",
+                "x.toml:2: min-age must be a text, a decimal number, true, false, or a list of \
+                 texts, and is integer",
+            ),
+            (
+                "[modsec-parser]\nmin-age = 1.5",
+                "x.toml:2: min-age must be a text, a decimal number, true, false, or a list of \
+                 texts, and is float",
+            ),
+        ] {
+            let error = settings(text).unwrap_err();
+            assert_eq!(error.to_string(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_toml_is_refused_with_its_line() {
+        for text in [
+            "\n\nx",
+            "\n\nx = ",
+            "\n\nx = 'a",
+            "[a]\nb=1\nb=2",
+            "#\n#\nx = 0770",
+            "#\n\n[modsec-parser",
+        ] {
+            let error = settings(text).unwrap_err().to_string();
+            assert!(
+                error.starts_with("x.toml:3: no valid TOML: "),
+                "{text:?}: {error}"
+            );
+            assert!(!error.contains('\n'), "{error}");
+        }
+        let known = [];
+        let (path, section) = (Path::new("x.toml"), "recidive");
+        let reader = Reader {
+            path,
+            section,
+            known: &known,
+        };
+        let error = reader.settings(b"a = 1\n\xff").unwrap_err().to_string();
+        assert_eq!(error, "x.toml:2: no valid TOML: it is not UTF-8");
+    }
+}

@@ -1,0 +1,242 @@
+//! The file's values as defaults of the options, below flags and environment.
+
+use std::error::Error as _;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::Yields;
+use super::error::{ConfigError, Problem};
+use super::file::{ConfigFile, Setting, Value};
+use super::secret;
+
+/// A command whose defaults come from the file where the file has any.
+#[derive(Debug)]
+pub(super) struct Layered {
+    pub(super) command: Command,
+    /// The keys that were taken from the file, and where they stand there.
+    pub(super) lines: Vec<(String, String)>,
+}
+
+/// Gives the options of `command` the values that the file has for them, as defaults.
+///
+/// So what stands on the command line or in the environment counts by clap's own rules. A default
+/// takes no part in clap's conflicts, therefore the file's value is left out if an option that
+/// excludes it is in `given`.
+pub(super) fn with_defaults(
+    command: &Command,
+    file: &ConfigFile,
+    given: Option<&ArgMatches>,
+    yields: Yields<'_>,
+) -> Result<Layered, ConfigError> {
+    let layer = Layer {
+        file,
+        given,
+        yields,
+        plain: command,
+    };
+    let mut result = command.clone();
+    let mut lines = Vec::new();
+    for setting in &file.settings {
+        let Some(arg) = option(command, &setting.key) else {
+            continue;
+        };
+        let values = layer.values(setting, arg)?;
+        if values.is_empty() || layer.yields(arg) {
+            continue;
+        }
+        layer.check_alone(setting, arg)?;
+        let note = note(arg, &values);
+        let id = arg.get_id();
+        // Not `mut_arg`, which moves the option to the end of the list.
+        result = result.mut_args(|arg| {
+            if arg.get_id() == id {
+                default(arg, &values, &note)
+            } else {
+                arg
+            }
+        });
+        let place = format!("{}:{}", file.path.display(), setting.line);
+        lines.push((setting.key.clone(), place));
+    }
+    Ok(Layered {
+        command: result,
+        lines,
+    })
+}
+
+/// Returns the option whose long name is `key`.
+pub(super) fn option<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
+    command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(key))
+}
+
+struct Layer<'a> {
+    file: &'a ConfigFile,
+    given: Option<&'a ArgMatches>,
+    yields: Yields<'a>,
+    plain: &'a Command,
+}
+
+impl Layer<'_> {
+    /// Returns the values as words of a command line; none if the choice is left to the program.
+    fn values(&self, setting: &Setting, arg: &Arg) -> Result<Vec<String>, ConfigError> {
+        let switch = matches!(arg.get_action(), ArgAction::SetTrue);
+        let list = matches!(arg.get_action(), ArgAction::Append);
+        let (values, wanted, found) = match &setting.value {
+            Value::Switch(value) if switch => return Ok(vec![value.to_string()]),
+            Value::Switch(_) if list => (None, "a text or a list of texts", "boolean"),
+            Value::Switch(_) => (None, "a text or a number", "boolean"),
+            Value::Text(_) if switch => (None, "true or false", "a text or a number"),
+            Value::List(_) if switch => (None, "true or false", "a list"),
+            Value::List(texts) if list => (Some(texts.clone()), "", ""),
+            Value::List(_) => (None, "a single text or number", "a list"),
+            Value::Text(text) => (Some(vec![text.clone()]), "", ""),
+        };
+        let key = setting.key.clone();
+        let mut values =
+            values.ok_or_else(|| self.error(setting, Problem::WrongType { key, wanted, found }))?;
+        values.retain(|value| !value.is_empty());
+        for value in &values {
+            self.check_value(setting, arg, value)?;
+        }
+        Ok(values)
+    }
+
+    /// Asks clap whether it would take the value from the command line.
+    fn check_value(&self, setting: &Setting, arg: &Arg, value: &str) -> Result<(), ConfigError> {
+        let probe = self.plain.clone().subcommand_required(false);
+        let probe = probe.mut_args(|arg| arg.required(false).env(None::<&str>));
+        let word = match arg.get_action() {
+            // A count is the number of times that the flag stands there.
+            ArgAction::Count => return self.check_count(setting, value),
+            _ => format!("--{}={value}", setting.key),
+        };
+        let name = self.plain.get_name().to_owned();
+        let Err(error) = probe.try_get_matches_from([name, word]) else {
+            return Ok(());
+        };
+        Err(self.refused(setting, value, reason(&error)))
+    }
+
+    fn check_count(&self, setting: &Setting, value: &str) -> Result<(), ConfigError> {
+        match value.parse::<u8>() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refused(setting, value, error.to_string())),
+        }
+    }
+
+    /// Tells whether the option must not have a default because of what the user gave.
+    fn yields(&self, arg: &Arg) -> bool {
+        let Some(given) = self.given else {
+            return false;
+        };
+        let wins = |other: &Arg| is_given(given, other);
+        let excludes = |other: &&Arg| {
+            let named = (arg.get_id().as_str(), other.get_id().as_str());
+            self.exclude(arg, other) || self.yields.contains(&named)
+        };
+        self.plain.get_arguments().filter(excludes).any(wins)
+    }
+
+    /// Refuses two settings of the file of which the command line would take only one.
+    fn check_alone(&self, setting: &Setting, arg: &Arg) -> Result<(), ConfigError> {
+        let set = |other: &&Setting| match &other.value {
+            Value::Switch(value) => *value,
+            Value::Text(text) => !text.is_empty(),
+            Value::List(texts) => !texts.is_empty(),
+        };
+        let off = matches!(setting.value, Value::Switch(false));
+        let excluded = |other: &&Setting| {
+            let other = option(self.plain, &other.key);
+            other.is_some_and(|other| self.exclude(arg, other) && !self.yields(other))
+        };
+        let mut others = self.file.settings.iter().filter(set);
+        match others.find(excluded).filter(|_| !off) {
+            None => Ok(()),
+            Some(other) => Err(self.error(
+                setting,
+                Problem::Contradiction {
+                    key: setting.key.clone(),
+                    other: other.key.clone(),
+                    other_line: other.line,
+                },
+            )),
+        }
+    }
+
+    fn exclude(&self, one: &Arg, other: &Arg) -> bool {
+        let of = |arg: &Arg, other: &Arg| {
+            let mut conflicts = self.plain.get_arg_conflicts_with(arg).into_iter();
+            conflicts.any(|conflict| conflict.get_id() == other.get_id())
+        };
+        of(one, other) || of(other, one)
+    }
+
+    fn refused(&self, setting: &Setting, value: &str, reason: String) -> ConfigError {
+        let problem = Problem::Refused {
+            key: setting.key.clone(),
+            value: quoted(value),
+            reason,
+        };
+        self.error(setting, problem)
+    }
+
+    fn error(&self, setting: &Setting, problem: Problem) -> ConfigError {
+        ConfigError::Content {
+            path: self.file.path.clone(),
+            line: setting.line,
+            problem,
+        }
+    }
+}
+
+/// Tells whether the user gave the option, by flag or environment.
+fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
+    let id = arg.get_id().as_str();
+    let source = matches.value_source(id);
+    let off = matches!(arg.get_action(), ArgAction::SetTrue) && !matches.get_flag(id);
+    let given = [ValueSource::CommandLine, ValueSource::EnvVariable].map(Some);
+    given.contains(&source) && !off
+}
+
+fn default(arg: Arg, values: &[String], note: &str) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count);
+    let arg = arg.default_values(values).help(format!("{help} {note}"));
+    if takes_value {
+        arg.hide_default_value(true)
+    } else {
+        arg
+    }
+}
+
+/// Says in the help what the file has.
+fn note(arg: &Arg, values: &[String]) -> String {
+    let shown = values.iter().map(|value| {
+        if secret::is_secret(arg) {
+            secret::masked(value)
+        } else {
+            value.escape_debug().to_string()
+        }
+    });
+    format!("[config: {}]", shown.collect::<Vec<_>>().join(","))
+}
+
+/// Returns the text in the form of the file.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Returns what clap has against a value, without its own frame.
+fn reason(error: &clap::Error) -> String {
+    if let Some(cause) = error.source() {
+        return cause.to_string();
+    }
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => format!("expected {}", values.join(", ")),
+        _ => "the option does not take this value".to_owned(),
+    }
+}
