@@ -13,9 +13,11 @@
 //! leaves alone. [`follow`] goes on with what is written from then on.
 
 mod claims;
+mod digest;
 mod feed;
 mod follow;
 mod follow_log;
+mod index;
 mod inputs;
 mod jobs;
 mod keeper;
@@ -41,6 +43,8 @@ use tracing::debug;
 use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
+use self::index::Index;
+pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::heart::Heart;
@@ -62,6 +66,8 @@ pub struct Options {
     pub store: Option<StoreOptions>,
     /// Where whole entries go.
     pub merged_log: Option<PathBuf>,
+    /// Where the server says which entries are complete. Not used without a store.
+    pub index: Option<IndexSource>,
     /// Whether directories that became empty stay.
     pub directories: Directories,
     /// How old a file must be before it is taken.
@@ -156,6 +162,9 @@ pub enum IngestError {
     /// The merged log cannot be used.
     #[error(transparent)]
     MergedLog(#[from] MergedLogError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// Events cannot be had.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -204,6 +213,9 @@ pub async fn run(
         pass(inputs, options, stop, &mut keeper, report).await?;
     }
     if let Some(storage) = storage {
+        if options.store.is_some() {
+            keeper.index = Index::open(options, &storage, None)?;
+        }
         walk(&storage, options, stop, &mut keeper, report).await?;
     }
     let tally = keeper.finish();
@@ -229,8 +241,14 @@ async fn walk(
         if walk > 0 {
             keeper.walk_again();
         }
+        // Its lines are from before the walk, which looks for the entries everywhere.
+        follow_index(storage, options, stop, keeper, report).await?;
+        let begun = Instant::now();
         let from = From::StorageDir(Arc::clone(storage));
         let old = pass(from, options, stop, keeper, report).await?;
+        if let Some(index) = keeper.index.as_mut().filter(|_| !stop.requested()) {
+            index.close(begun);
+        }
         if old == 0 || options.store.is_none() || stop.requested() {
             break;
         }
@@ -238,6 +256,44 @@ async fn walk(
     if let Some(rules) = options.prune_rules(Utc::now()) {
         let pruned = storage.prune(&rules);
         keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
+    }
+    Ok(())
+}
+
+/// Reads what the index has to say, and takes the entries that it leads to.
+async fn follow_index(
+    storage: &Arc<StorageDir>,
+    options: &Options,
+    stop: &Stop,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+) -> Result<(), IngestError> {
+    if let Some(index) = &mut keeper.index {
+        index.try_again();
+    }
+    let mut first = None;
+    while let Some(index) = &mut keeper.index {
+        let more = index.read();
+        let wanted = index.wanted();
+        let last = std::mem::replace(
+            &mut first,
+            wanted.first().map(|file| Arc::clone(&file.file)),
+        );
+        if first.is_some() && first == last {
+            break; // Too many directories are open elsewhere.
+        }
+        if !wanted.is_empty() {
+            let from = From::Indexed(Arc::clone(storage), wanted);
+            pass(from, options, stop, keeper, report).await?;
+        } else if !more {
+            break;
+        }
+        if stop.requested() {
+            break;
+        }
+    }
+    if let Some(index) = &mut keeper.index {
+        index.note();
     }
     Ok(())
 }

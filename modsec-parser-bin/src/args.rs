@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::CommandLine;
-use modsec_core::ingest::{self, AccountNames, Directories, Options};
+use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
 use modsec_core::store::StoreOptions;
@@ -62,6 +62,11 @@ pub(crate) struct Args {
     /// storage directory; none with INPUTs]
     #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
     merged_log: Option<PathBuf>,
+
+    /// Index of the entries (SecAuditLog), or - for a pipe from the server: a listed entry is
+    /// complete and taken at once, size and MD5 are verified, and lost records are counted
+    #[arg(long, value_name = "FILE", env = "MODSEC_INDEX")]
+    index: Option<PathBuf>,
 
     /// Leave directories that became empty
     #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
@@ -167,20 +172,24 @@ SIGNALS
 FILES
   /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
   /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
-  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored, and how
+                                    far --index was read
   /var/lib/modsec-tools/*.offset    how far --follow INPUT has come
 
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
   2  bad arguments or configuration
-  3  done, but some entries were defective or some files were left alone
+  3  done, but some entries were defective, some files were left alone, or the index lists
+     records that are lost or damaged
 
 EXAMPLES
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
   modsec-parser --follow                     as a service: every entry within a second
   modsec-parser --follow /var/log/serial.log the same with a serial log
+  SecAuditLog \"|/usr/bin/modsec-parser --index -\"
+                                             the same, started and ended by Apache
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
   modsec-parser --jsonl audit.log.2.gz       the same of one log, whatever its format
   modsec-parser --check-config               what is in force, and where it comes from
@@ -283,6 +292,11 @@ impl Args {
                 "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
             ));
         }
+        if line.matches().value_source("index") == Some(ValueSource::CommandLine)
+            && let Some(conflict) = self.index_conflict()
+        {
+            return Err(Args::command().error(clap::error::ErrorKind::ArgumentConflict, conflict));
+        }
         if self.follow && self.inputs.len() > 1 {
             return Err(Args::command().error(
                 clap::error::ErrorKind::TooManyValues,
@@ -292,11 +306,33 @@ impl Args {
         Ok(self)
     }
 
+    /// Says what --index cannot be used with, and what to do instead.
+    fn index_conflict(&self) -> Option<&'static str> {
+        if !self.inputs.is_empty() {
+            Some("--index is about entries in --storage-dir, INPUTs are read without it")
+        } else if self.dry_run || (self.jsonl && self.store.is_none() && self.store_file.is_none())
+        {
+            Some("--index needs a store: nothing can be said of records that are not kept")
+        } else if self.follow && self.reads_pipe() {
+            Some(
+                "--index - follows by itself until the server closes the pipe: leave out --follow, \
+                 or give the name of the index file",
+            )
+        } else {
+            None
+        }
+    }
+
+    fn reads_pipe(&self) -> bool {
+        self.index.as_deref() == Some(Path::new("-"))
+    }
+
     /// Returns what is to be followed, and the directory that must be made for it.
     fn follow(&self) -> (Follow, Option<PathBuf>) {
         let Some(log) = self.inputs.first().filter(|_| self.follow) else {
             let every = Duration::from_secs(self.rescan_every);
-            let tree = self.follow.then_some(Follow::Tree(every));
+            let goes_on = self.follow || (self.inputs.is_empty() && self.reads_pipe());
+            let tree = goes_on.then_some(Follow::Tree(every));
             return (tree.unwrap_or(Follow::No), None);
         };
         let dir = self.offset_file.is_none().then(state_dir);
@@ -342,8 +378,14 @@ impl Args {
             (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
             (None, None) => None,
         };
+        let index = self.index.filter(|_| self.inputs.is_empty());
+        let index = index.map(|path| match path.as_os_str() {
+            name if name == "-" => IndexSource::Stdin,
+            _ => IndexSource::File(path),
+        });
         let options = Options {
             storage_dir,
+            index,
             inputs: self.inputs,
             store,
             merged_log,

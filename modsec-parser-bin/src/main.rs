@@ -3,8 +3,9 @@
 mod args;
 mod report;
 
-use modsec_core::ingest::{self, IngestError, Silent, Tally};
+use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::args::{Follow, Output, Request};
@@ -66,6 +67,14 @@ async fn follow(
         ),
     };
     let options = &request.options;
+    // A web server that starts this program has it in its process group, to which signals for its
+    // children go. Of those that would end it, this is the only one that does not ask for an end.
+    let _graceful_restart = match options.index {
+        Some(IndexSource::Stdin) => {
+            Some(signal(SignalKind::user_defined1()).map_err(Failure::Runtime)?)
+        }
+        _ => None,
+    };
     let silent = &mut Silent;
     let tally = match follow {
         Follow::No => return Ok(Exit::Done),
@@ -87,14 +96,22 @@ async fn follow(
             .await?
         }
     };
-    info!(records = tally.entries, removed = tally.removed, "stopped");
+    let lost = tally.index.lost();
+    info!(
+        records = tally.entries,
+        removed = tally.removed,
+        lost,
+        "stopped"
+    );
     Ok(Exit::Done)
 }
 
 fn exit(tally: &Tally) -> Exit {
     if tally.unusable_inputs > 0 {
         Exit::Failed
-    } else if tally.defective() + tally.left_alone.total() + tally.skipped_inputs > 0 {
+    } else if tally.defective() + tally.left_alone.total() + tally.skipped_inputs > 0
+        || tally.index.wrong() > 0
+    {
         Exit::Defective
     } else {
         Exit::Done

@@ -12,24 +12,27 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
+use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source, Uid};
 use super::log::Taken;
 use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{IngestError, Options, Stop};
+use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
 use crate::format::FirstBytes;
 use crate::heart::Heart;
 use crate::record::Flags;
-use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
+use crate::storage_dir::{
+    EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
+};
 use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
@@ -59,6 +62,10 @@ pub(super) struct Found {
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
     pub(super) is_old: bool,
+    /// Sizes and MD5 of the file and of what is in it, if there is an index to compare them with.
+    pub(super) digests: Vec<Digest>,
+    /// The path by which the index led to it.
+    pub(super) indexed: Option<Arc<Path>>,
 }
 
 /// No entry.
@@ -69,6 +76,8 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
+    /// Not what the index says. Whatever it is, the walk will find it.
+    Unlike(Arc<Path>, Fate),
     /// Bytes between the entries of a log.
     Foreign {
         at: u64,
@@ -159,6 +168,7 @@ impl Feed {
                 outcomes: sender.clone(),
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
+                digests: options.index.is_some(),
                 heart: heart.clone(),
                 ages: Ages {
                     now,
@@ -225,6 +235,8 @@ struct Reader {
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
+    /// Whether size and MD5 are wanted.
+    digests: bool,
     heart: Heart,
     ages: Ages,
 }
@@ -246,6 +258,7 @@ struct Ready {
     if_cut: CutEntries,
     entry: Option<ReadEntry>,
     is_old: bool,
+    wanted: Option<Wanted>,
 }
 
 /// What is left to do without the other readers.
@@ -289,6 +302,12 @@ impl Reader {
                 let path = entry.path();
                 let ready = unless_it_panics(|| self.open(entry, path.clone()));
                 (Some(dir), path, ready.map(Work::File))
+            }
+            Source::Indexed(wanted, found) => {
+                let dir = found.as_ref().ok().map(|(_, dir)| Arc::clone(dir));
+                let path = wanted.file.to_path_buf();
+                let ready = unless_it_panics(|| self.open_indexed(wanted, found));
+                (dir, path, ready.map(Work::File))
             }
             Source::Input(path, file) => {
                 let open = || file.and_then(|file| self.input(&path, file));
@@ -346,6 +365,47 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted: None,
+        })
+    }
+
+    /// Opens a file that the index names, if it has the size that it should have.
+    fn open_indexed(
+        &self,
+        wanted: Wanted,
+        found: Result<(EntryFile, Arc<OpenDir>), Refusal>,
+    ) -> Result<Ready, Skipped> {
+        let refused = |refusal: Refusal| match refusal.reason {
+            Reason::Vanished => unlike(&wanted, Fate::Gone),
+            _ => unlike(&wanted, Fate::Differs),
+        };
+        let (entry, _) = found.map_err(refused)?;
+        let path = entry.path();
+        let open = entry.open(MAX_ENTRY_BYTES).map_err(refused)?;
+        let age = self.ages.now.signed_duration_since(open.changed());
+        let differs = if age.to_std().unwrap_or_default() < self.ages.min {
+            Fate::Changing
+        } else {
+            Fate::Differs
+        };
+        if !wanted
+            .digests
+            .iter()
+            .any(|digest| digest.size == open.size())
+        {
+            return Err(unlike(&wanted, differs));
+        }
+        let file = open.file().try_clone().map_err(Skipped::Unusable)?;
+        let (size, uid) = (open.size(), open.uid());
+        Ok(Ready {
+            file,
+            size,
+            origin: self.rows.origin(uid, path),
+            // The index says that it is complete, whatever it looks like.
+            if_cut: CutEntries::Take,
+            entry: Some(OpenEntry::close(open)),
+            is_old: true,
+            wanted: Some(wanted),
         })
     }
 
@@ -360,6 +420,7 @@ impl Reader {
             if_cut,
             entry: None,
             is_old: true,
+            wanted: None,
         })
     }
 
@@ -386,6 +447,8 @@ impl Reader {
             read: vec![read.map_err(Skipped::NoRow)?],
             file: None,
             is_old: true,
+            digests: Vec::new(),
+            indexed: None,
         })
     }
 
@@ -397,16 +460,47 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted,
         } = ready;
         crash_points::pass("before-reading");
-        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart)
-            .map_err(Skipped::NoRow)?;
+        let whole = match &wanted {
+            Some(wanted) => Some(self.expect(&file, size, wanted)?),
+            // What cannot be read is told by what follows.
+            None if self.digests => digest::of_file(&file, size, &self.heart).ok(),
+            None => None,
+        };
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart);
+        let read = match (read, wanted.as_ref().zip(whole)) {
+            (Ok(read), _) => read,
+            (Err(_), Some((wanted, whole))) => return Err(unlike(wanted, Fate::Unusable(whole))),
+            (Err(reason), None) => return Err(Skipped::NoRow(reason)),
+        };
+        let mut digests: Vec<Digest> = whole.into_iter().collect();
+        if self.digests && read.len() > 1 {
+            digests.extend(read.iter().flat_map(digest::of_one_of_many));
+        }
         Ok(Found {
             read,
             file: entry,
             is_old,
+            digests,
+            indexed: wanted.map(|wanted| wanted.file),
         })
     }
+
+    /// Makes sure that the file has the bytes that the index announces, and returns by what they
+    /// are known.
+    fn expect(&self, file: &File, size: u64, wanted: &Wanted) -> Result<Digest, Skipped> {
+        match digest::of_file(file, size, &self.heart) {
+            Ok(found) if wanted.digests.contains(&found) => Ok(found),
+            _ => Err(unlike(wanted, Fate::Differs)),
+        }
+    }
+}
+
+/// What is at the place that the index names is not what it says.
+fn unlike(wanted: &Wanted, fate: Fate) -> Skipped {
+    Skipped::Unlike(Arc::clone(&wanted.file), fate)
 }
 
 /// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the

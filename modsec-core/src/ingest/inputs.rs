@@ -83,7 +83,7 @@ fn descend(
         names.sort_unstable();
         for name in names {
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
-            if storage_dir::is_lock(&path) {
+            if storage_dir::is_own_file(&path) {
                 continue;
             }
             let Ok(stat) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use super::index::Wanted;
 use super::log::{LogReader, Taken};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
@@ -23,12 +24,18 @@ use crate::storage_dir::{
 /// Inputs that may wait for a reader, each held open.
 const INPUTS: usize = 64;
 
+/// Directories that may be open when one more file is looked for by its path. Each such file
+/// holds up to three, and the usual limit is 1024 descriptors.
+const OPEN_DIRECTORIES: usize = 300;
+
 /// What a pass goes through.
 #[derive(Debug)]
 pub(super) enum From {
     StorageDir(Arc<StorageDir>),
     /// What was claimed in there, after the file of this number.
     Claimed(Arc<StorageDir>, Option<u64>),
+    /// Files that the index names. The pass may end before the last of them.
+    Indexed(Arc<StorageDir>, Vec<Wanted>),
     Inputs(Vec<PathBuf>),
 }
 
@@ -43,6 +50,16 @@ pub(super) struct OpenDir {
 }
 
 impl OpenDir {
+    /// A directory of which only single files are taken; it is never pruned.
+    fn unlisted(dir: EntryDir) -> OpenDir {
+        OpenDir {
+            dir,
+            pending: AtomicUsize::new(1),
+            prune: None,
+            pruned: Arc::default(),
+        }
+    }
+
     /// One file less. Returns why the directory could not be removed, if it should have been.
     pub(super) fn done(&self) -> Option<Refusal> {
         if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
@@ -69,6 +86,7 @@ pub(super) struct Job {
 
 pub(super) enum Source {
     Entry(EntryFile, Arc<OpenDir>),
+    Indexed(Wanted, Result<(EntryFile, Arc<OpenDir>), Refusal>),
     /// An input that is one entry, or cannot be read.
     Input(PathBuf, io::Result<File>),
     /// What was found in a log.
@@ -101,6 +119,11 @@ enum Finder {
     Claimed {
         after: Option<u64>,
         open: Option<(Arc<OpenDir>, Files)>,
+    },
+    Indexed {
+        storage: Arc<StorageDir>,
+        wanted: std::vec::IntoIter<Wanted>,
+        open: Option<(PathBuf, Arc<OpenDir>)>,
     },
     Inputs {
         found: Receiver<(PathBuf, io::Result<File>)>,
@@ -146,6 +169,11 @@ impl Jobs {
                 after,
                 open: storage.claimed().map(|dir| jobs.open(dir)),
             },
+            From::Indexed(storage, wanted) => Finder::Indexed {
+                storage,
+                wanted: wanted.into_iter(),
+                open: None,
+            },
             From::Inputs(paths) => Finder::Inputs {
                 found: find_inputs(paths, options)?,
                 log: None,
@@ -182,6 +210,7 @@ impl Jobs {
                 };
                 next_file(open, wanted)?
             }
+            Finder::Indexed { .. } => self.next_indexed()?,
             Finder::Inputs { found, log } => next_in_logs(found, log)?,
         };
         let job = Job {
@@ -209,11 +238,44 @@ impl Jobs {
         }
     }
 
+    fn next_indexed(&mut self) -> Option<Source> {
+        let Finder::Indexed {
+            storage,
+            wanted,
+            open,
+        } = &mut self.from
+        else {
+            return None;
+        };
+        if storage.open_directories() > OPEN_DIRECTORIES {
+            return None;
+        }
+        let wanted = wanted.next()?;
+        let parent = wanted.file.parent().unwrap_or(Path::new(""));
+        let dir = match open {
+            Some((path, dir)) if path == parent => Ok(Arc::clone(dir)),
+            _ => storage.entry_dir_at(parent).map(|dir| {
+                let dir = Arc::new(OpenDir::unlisted(dir));
+                *open = Some((parent.to_owned(), Arc::clone(&dir)));
+                dir
+            }),
+        };
+        let name = wanted.file.file_name().unwrap_or_default();
+        let file = dir.and_then(|dir| {
+            let file = dir.dir.file_named(name)?;
+            dir.pending.fetch_add(1, Ordering::AcqRel);
+            Ok((file, dir))
+        });
+        Some(Source::Indexed(wanted, file))
+    }
+
     /// Returns how many directories were removed, and what the walk left alone.
     pub(super) fn result(&self) -> (u64, LeftAlone) {
         let left = match &self.from {
             Finder::Tree { walk, .. } => walk.left_alone(),
-            Finder::Claimed { .. } | Finder::Inputs { .. } => LeftAlone::default(),
+            Finder::Claimed { .. } | Finder::Indexed { .. } | Finder::Inputs { .. } => {
+                LeftAlone::default()
+            }
         };
         (self.pruned.load(Ordering::Relaxed), left)
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use super::feed::{Budget, OpenDir, Outcome, Skipped};
+use super::index::Index;
 use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::Remover;
 use super::spoken::Spoken;
@@ -66,6 +67,7 @@ pub(super) struct Keeper {
     started: Instant,
     reported: Instant,
     remover: Remover,
+    pub(super) index: Option<Index>,
     heart: Heart,
     pub(super) tally: Tally,
 }
@@ -103,6 +105,7 @@ impl Keeper {
             reported: started,
             remover: Remover::start(&heart).map_err(IngestError::Thread)?,
             heart,
+            index: None,
             tally: Tally::default(),
         })
     }
@@ -136,7 +139,14 @@ impl Keeper {
     /// Returns the counts so far and starts anew.
     pub(super) fn take_tally(&mut self) -> Tally {
         self.is_again = false;
+        self.count_lines();
         std::mem::take(&mut self.tally)
+    }
+
+    fn count_lines(&mut self) {
+        if let Some(index) = &mut self.index {
+            self.tally.index.add(&index.take_counts());
+        }
     }
 
     /// Lets single files be mentioned again.
@@ -154,6 +164,9 @@ impl Keeper {
         self.heart.beat();
         match outcome.result {
             Ok(found) => {
+                if let Some(index) = &mut self.index {
+                    index.found(&found.digests, found.indexed.as_deref());
+                }
                 let source = Arc::new(EntrySource {
                     file: found.file,
                     dir: outcome.dir,
@@ -277,7 +290,12 @@ impl Keeper {
         if let Some(mut store) = self.store.take() {
             let kept = self.keep(store.as_mut(), batch).await;
             self.store = Some(store);
-            self.remove(kept?);
+            let kept = kept?;
+            // All entries that were read up to now are safe, so their lines are done with.
+            if let Some(index) = &mut self.index {
+                index.note_batch();
+            }
+            self.remove(kept);
         }
         budget.free(reserved);
         self.progress(report);
@@ -454,6 +472,13 @@ impl Keeper {
                 self.refuse(refusal);
                 return;
             }
+            Skipped::Unlike(file, fate) => {
+                debug!(?path, ?fate, "not what the index says");
+                if let Some(index) = &mut self.index {
+                    index.tried(&file, fate);
+                }
+                return;
+            }
             Skipped::Unusable(error) => return self.unusable(path, &error),
             Skipped::Foreign { at, line } => {
                 if self.may_say((path, at)) {
@@ -537,6 +562,7 @@ impl Keeper {
 
     /// Returns the counts.
     pub(super) fn finish(mut self) -> Tally {
+        self.count_lines();
         self.tally.elapsed = self.started.elapsed();
         self.tally
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::IndexCounts;
 use crate::record::{Flag, Flags};
 use crate::storage_dir::LeftAlone;
 use crate::store::Row;
@@ -70,6 +71,8 @@ pub struct Tally {
     pub left_alone: LeftAlone,
     /// Inputs that could not be opened.
     pub unusable_inputs: u64,
+    /// What the index says, if there is one.
+    pub index: IndexCounts,
     /// Files and directories below an input that could not be opened, and links and pipes there.
     pub skipped_inputs: u64,
     /// Time since the start.

@@ -124,12 +124,15 @@ impl<'a> EntryName<'a> {
     }
 }
 
-/// Tells whether directory and file names are those of an entry: the minute lies in the day.
+/// Reads the name of a minute directory that lies in the directory of `day`.
+pub(super) fn minute_in_day(day: &[u8], minute: &[u8]) -> Option<MinuteDir> {
+    let day = parse_day(day)?;
+    MinuteDir::parse(minute).filter(|minute| minute.date == day)
+}
+
+/// Tells whether directory and file names are those of an entry.
 pub(crate) fn is_entry_path(day: &[u8], minute: &[u8], name: &[u8]) -> bool {
-    let date = parse_day(day);
-    date.is_some()
-        && MinuteDir::parse(minute).map(|minute| minute.date) == date
-        && EntryName::parse(name).is_some()
+    minute_in_day(day, minute).is_some() && EntryName::parse(name).is_some()
 }
 
 /// Tells whether `name` in the storage directory can be a user's tree: no day, and not hidden as

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod disk_full;
+mod index;
 mod maria;
 mod outage;
 mod permission;
