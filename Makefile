@@ -3,6 +3,7 @@
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
 # make man        manual pages and completions, as the programs write them, into target/man
+# make deb        Debian package in target/debian; make deb-test tries it in a root of its own
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
 
 PREFIX ?= /usr/local
@@ -26,7 +27,7 @@ ZSHFUNCTIONS ?= site-functions
 PROGRAMS = modsec-parser watch-dir recidive
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz man install uninstall clean
+.PHONY: all test check bench fuzz man install uninstall deb deb-test clean
 
 all:
 	$(CARGO) build --release
@@ -102,6 +103,13 @@ uninstall:
 	! cmp -s modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml || \
 		rm -f $(ETC)/modsec-tools/config.toml
 	rm -rf $(DOCDIR)
+
+deb:
+	$(CARGO) build --release
+	modsec-parser-bin/deploy/debian/build
+
+deb-test: deb
+	modsec-parser-bin/deploy/debian/test
 
 clean:
 	$(CARGO) clean
