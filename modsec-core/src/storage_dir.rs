@@ -59,7 +59,7 @@ use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
 pub use self::private::Holder;
-#[cfg(feature = "recidive")]
+#[cfg(any(feature = "permissions", feature = "recidive"))]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
 pub use self::prune::{PruneRules, Pruned};
