@@ -62,7 +62,10 @@ fn the_directory_of_modsec_parser_is_left_alone_without_a_word() {
     let log = text(&output.stderr);
     assert!(!log.contains("left alone path=\".modsec-parser\""), "{log}");
     // Somewhere else the name means nothing.
-    assert!(log.contains("left alone path=\"other/.modsec-parser\""), "{log}");
+    assert!(
+        log.contains("left alone path=\"other/.modsec-parser\""),
+        "{log}"
+    );
 }
 
 #[test]
