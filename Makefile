@@ -2,6 +2,7 @@
 # make test       everything that can be tested here; installs missing Debian packages if it may
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
+# make soak       the whole on a real stack for SOAK_SECONDS at SOAK_RATE requests/s, as root
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX)
 
 PREFIX ?= /usr/local
@@ -9,6 +10,8 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 1800
+SOAK_RATE ?= 400
 RELEASE ?= target/release
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -20,7 +23,7 @@ ETC = $(DESTDIR)$(SYSCONFDIR)
 PROGRAMS = modsec-parser watch-dir recidive
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz install uninstall clean
+.PHONY: all test check bench fuzz soak install uninstall clean
 
 all:
 	$(CARGO) build --release
@@ -45,6 +48,13 @@ fuzz:
 		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$(basename $$target .rs) -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
 	done
+
+# Ends with a table of memory, descriptors, watches, threads and lag; fails if they grow.
+soak:
+	./.ci/packages
+	$(CARGO) build --release --workspace
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_RATE=$(SOAK_RATE) $(CARGO) test --release \
+		-p modsec-parser-bin --test whole -- --ignored --nocapture soak
 
 # Builds only if the programs are missing, so that `sudo make install` need not have cargo.
 install:

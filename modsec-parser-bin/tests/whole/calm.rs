@@ -14,7 +14,9 @@ fn every_record_is_stored_once_and_exactly_the_offenders_are_banned() {
         let setting = Setting {
             connections: Connections::Mixed,
             parts: "ABCFHKZ",
+            error_log: "@DIR@/error.log",
             last_site: "",
+            clients: 100_000,
         };
         let mut stage = Stage::start(world, &setting);
         let traffic = Traffic::start(6, Duration::ZERO, &setting);

@@ -72,6 +72,16 @@ impl Database {
         })
     }
 
+    /// Returns the number of rows.
+    pub(crate) fn count(&self) -> usize {
+        self.query("select count(*) from logs")[0]
+    }
+
+    /// Returns the number of rows of a site.
+    pub(crate) fn count_of(&self, host: &str) -> usize {
+        self.query(&format!("select count(*) from logs where Host = '{host}'"))[0]
+    }
+
     /// Returns all rows by the number in their URI.
     pub(crate) fn rows(&self) -> BTreeMap<u32, Vec<Row>> {
         type Columns = (

@@ -11,6 +11,7 @@ mod programs;
 #[expect(dead_code, reason = "here nobody shares a server")]
 mod server;
 mod servers;
+mod soak;
 mod stage;
 mod traffic;
 mod trouble;

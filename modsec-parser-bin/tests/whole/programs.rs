@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +13,15 @@ use crate::world::{GROUP, OWNER, SITES, World, program};
 
 /// Attacks that make an offender.
 pub(crate) const THRESHOLD: usize = 10;
+
+/// What a process takes of the system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) memory_kb: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) watches: u64,
+    pub(crate) threads: u64,
+}
 
 /// One program: how it is started, and the process if it runs.
 pub(crate) struct Program {
@@ -146,6 +156,33 @@ impl Program {
         }
         // What comes later nobody reads.
         notify.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// Returns what it takes now.
+    pub(crate) fn usage(&self) -> Usage {
+        let dir = Path::new("/proc").join(self.child.as_ref().unwrap().id().to_string());
+        let status = fs::read_to_string(dir.join("status")).unwrap();
+        let value = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            let number = line.split_ascii_whitespace().nth(1).unwrap();
+            number.parse().unwrap()
+        };
+        let (mut descriptors, mut watches) = (0, 0);
+        for descriptor in fs::read_dir(dir.join("fdinfo")).unwrap() {
+            descriptors += 1;
+            // Closed since it was listed, perhaps.
+            let text = fs::read_to_string(descriptor.unwrap().path()).unwrap_or_default();
+            watches += text
+                .lines()
+                .filter(|line| line.starts_with("inotify "))
+                .count();
+        }
+        Usage {
+            memory_kb: value("VmRSS:"),
+            descriptors,
+            watches: u64::try_from(watches).unwrap(),
+            threads: value("Threads:"),
+        }
     }
 
     /// What it has written to standard error, in all its lives.

@@ -36,8 +36,12 @@ pub(crate) struct Setting {
     pub(crate) connections: Connections,
     /// `SecAuditLogParts`.
     pub(crate) parts: &'static str,
+    /// `ErrorLog`.
+    pub(crate) error_log: &'static str,
     /// More directives for the last site.
     pub(crate) last_site: &'static str,
+    /// Addresses that visitors have; after that many the first comes again.
+    pub(crate) clients: u32,
 }
 
 /// Apache and the proxy before it.
@@ -83,6 +87,7 @@ fn start_apache(world: &World, setting: &Setting) -> Child {
         Connections::Own => "1",
     };
     let mut text = APACHE
+        .replace("@ERROR_LOG@", setting.error_log)
         .replace("@DIR@", world.dir())
         .replace("@PER_CHILD@", per_child)
         .replace("@PARTS@", setting.parts);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType};
 
@@ -116,13 +116,14 @@ struct Shared {
     stop: AtomicBool,
     ipv6: bool,
     connections: Connections,
-    /// Time between two requests of a thread.
-    pause: Duration,
+    clients: u32,
+    /// Time between the beginnings of two requests of a thread.
+    every: Duration,
 }
 
 impl Traffic {
-    /// Starts so many visitors at a time. Each waits for `pause` after a request.
-    pub(crate) fn start(threads: usize, pause: Duration, setting: &Setting) -> Traffic {
+    /// Starts so many visitors at a time, each of whom sends a request `every` so often at most.
+    pub(crate) fn start(threads: usize, every: Duration, setting: &Setting) -> Traffic {
         let shared = Arc::new(Shared {
             answers: Mutex::default(),
             visits: AtomicU32::new(0),
@@ -130,7 +131,8 @@ impl Traffic {
             stop: AtomicBool::new(false),
             ipv6: has_ipv6(),
             connections: setting.connections,
-            pause,
+            clients: setting.clients,
+            every,
         });
         let visitor = |_| {
             let shared = Arc::clone(&shared);
@@ -162,10 +164,11 @@ impl Shared {
             let visit = self.visit(self.visits.fetch_add(1, Ordering::Relaxed));
             let mut connection = None;
             for kind in &visit.kinds {
+                let begun = Instant::now();
                 let number = self.numbers.fetch_add(1, Ordering::Relaxed);
                 let answer = visit.request(&mut connection, number, kind);
                 self.answers.lock().unwrap().insert(number, answer);
-                std::thread::sleep(self.pause);
+                std::thread::sleep(self.every.saturating_sub(begun.elapsed()));
             }
         }
     }
@@ -177,14 +180,14 @@ impl Shared {
         let who = match random.below(5) {
             0 => number - random.below(number.min(50) + 1),
             _ => number,
-        };
+        } % self.clients;
         let client = if self.ipv6 && who % 4 == 3 {
             // One network each, and another address in it each time.
             let [_, high, middle, low] = who.to_be_bytes().map(u16::from);
             let host = u16::try_from(random.below(60_000)).unwrap() + 1;
             Ipv6Addr::new(0x2001, 0xdb8, high, middle * 256 + low, 0, 0, 0, host).into()
         } else {
-            Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + who % 130_000).into()
+            Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + who).into()
         };
         let most = u32::try_from(THRESHOLD).unwrap();
         let attacks = match random.below(10) {
@@ -251,6 +254,17 @@ impl Visit {
             status,
         }
     }
+}
+
+/// Sends an attack from an address to the first site under any name; the answer is 403.
+pub(crate) fn attack_as(client: IpAddr, host: &str, number: usize) {
+    let mut stream = BufReader::new(connect(client));
+    let text = format!(
+        "GET /r{number}/view?file=../../etc/passwd HTTP/1.1\r\nHost: {host}\r\n{AGENT}\
+         Connection: close\r\n\r\n"
+    );
+    stream.get_mut().write_all(text.as_bytes()).unwrap();
+    assert_eq!(answer(&mut stream).0, 403);
 }
 
 /// Connects to the proxy from an address.

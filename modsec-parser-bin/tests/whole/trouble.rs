@@ -22,10 +22,12 @@ fn kills_restarts_and_rotations_lose_and_double_nothing() {
         let setting = Setting {
             connections: Connections::Own,
             parts: "ABCFHZ",
+            error_log: "@DIR@/error.log",
             last_site: "",
+            clients: 100_000,
         };
         let mut stage = Stage::start(world, &setting);
-        let traffic = Traffic::start(4, Duration::from_millis(2), &setting);
+        let traffic = Traffic::start(4, Duration::from_millis(10), &setting);
         for round in 0..ROUNDS {
             match round {
                 1 => stage.database.restart(|| sleep(Duration::from_secs(2))),

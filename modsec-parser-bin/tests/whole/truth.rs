@@ -84,6 +84,20 @@ pub(crate) fn index(world: &World) -> BTreeMap<u32, Indexed> {
 /// Asserts that Apache has a line in its index for every answer that calls for one, and that it
 /// had no trouble with writing.
 pub(crate) fn check_apache(world: &World, answers: &Answers, index: &BTreeMap<u32, Indexed>) {
+    check_errors(world);
+    for (number, answer) in answers {
+        let Some(indexed) = index.get(number) else {
+            assert!(!answer.is_relevant(), "not in the index: {answer:?}");
+            continue;
+        };
+        assert_eq!(indexed.status, answer.status, "{answer:?}");
+    }
+    let strangers = index.keys().find(|number| !answers.contains_key(number));
+    assert_eq!(strangers, None, "in the index, but never answered");
+}
+
+/// Asserts that Apache had no trouble with writing.
+pub(crate) fn check_errors(world: &World) {
     let log = world.read("error.log");
     let mut failed = log
         .lines()
@@ -94,15 +108,6 @@ pub(crate) fn check_apache(world: &World, answers: &Answers, index: &BTreeMap<u3
             1 + failed.count()
         );
     }
-    for (number, answer) in answers {
-        let Some(indexed) = index.get(number) else {
-            assert!(!answer.is_relevant(), "not in the index: {answer:?}");
-            continue;
-        };
-        assert_eq!(indexed.status, answer.status, "{answer:?}");
-    }
-    let strangers = index.keys().find(|number| !answers.contains_key(number));
-    assert_eq!(strangers, None, "in the index, but never answered");
 }
 
 /// Returns the rules that Apache's error log names for each request, sorted.
