@@ -92,6 +92,8 @@ pub mod index_line;
 pub mod ingest;
 #[cfg(feature = "json-lines")]
 pub mod json;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+mod log_reader;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
 #[cfg(feature = "permissions")]
