@@ -5,7 +5,8 @@
 //!               │ news
 //!               ▼
 //! this loop ─► pass over the private directory, at most a second after the first claim
-//!          └─► walk over the whole tree: at the start, when events may be missing, periodically
+//!          ├─► walk over the whole tree: at the start, when events may be missing, periodically
+//!          └─► index, if there is one, every second: what its lines name and nobody has taken
 //! ```
 //!
 //! Passes come one after the other, so nothing is read while it is being removed. Nothing is kept
