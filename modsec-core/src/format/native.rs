@@ -190,13 +190,13 @@ impl Excerpts {
     /// Tells whether the entry ends with its part Z; if not, it may still be growing.
     ///
     /// Entries of Coraza may have no part Z and yet not be
-    /// [`Truncated`](crate::record::Flag::Truncated).
+    /// [`Truncated`](Flag::Truncated).
     pub fn is_complete(&self) -> bool {
         let last = self.layout.parts.last();
         last.is_some_and(|last| last.letter == b'Z' && !self.layout.flags.contains(Flag::Truncated))
     }
 
-    /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a
+    /// Gives the parts their meaning; [`Flag::Capped`] is set if a
     /// part other than a body was cut.
     pub fn record(&self) -> Record<'_> {
         let sections = self
