@@ -170,35 +170,3 @@ fn count_lines(buffer: &mut Vec<u8>, counter: &mut Counter, report: &mut impl Fn
         counter.defect();
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::counter::testing::entry;
-    use super::super::seen::Seen;
-    use super::super::{Attacks, Ledger, LedgerOptions};
-    use super::*;
-    use crate::record::TrustedProxies;
-
-    #[test]
-    fn the_last_entry_of_a_log_that_is_rotated_is_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let attack = |peer: &str| entry(peer, "", "", "403 Forbidden") + "\n";
-        fs::write(&path, attack("192.0.2.1") + &attack("192.0.2.2")).unwrap();
-        let mut follow = Follow::new(&LogSource::Merged(path.clone()), None).unwrap();
-        // Before all of it was read.
-        fs::rename(&path, dir.path().join("log.1")).unwrap();
-        fs::write(&path, attack("192.0.2.3")).unwrap();
-        let mut counter = Counter {
-            attacks: Attacks::default(),
-            proxies: TrustedProxies::default(),
-            ledger: Ledger::new(LedgerOptions::default()).unwrap(),
-            seen: Seen::default(),
-            tally: super::super::Tally::default(),
-        };
-        while follow.step(&mut counter, &mut |_| {}) {}
-        assert_eq!(counter.tally.attacks, 3);
-    }
-}
