@@ -1,7 +1,8 @@
-//! Bytes and records per second of the native grammar, on the sample tree in `examples/data`.
+//! Bytes and records per second of each dialect: the native grammar on the sample tree in
+//! `examples/data`, the others on the documents of real servers that the tests have.
 //!
 //! Counting the lines of the same bytes stands beside it as the floor: what it costs to look at
-//! them at all.
+//! them at all. `decode.py` reads the same files in Python.
 
 use std::fs;
 use std::hint::black_box;
@@ -25,13 +26,23 @@ fn entries(dir: &Path, found: &mut Vec<Vec<u8>>) {
 }
 
 fn decode(c: &mut Criterion) {
-    let mut samples = Vec::new();
-    entries(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/audit"),
-        &mut samples,
-    );
+    for (dialect, dir) in [
+        ("native v2", "../examples/data/audit"),
+        ("json v2", "tests/data/json-v2/v2-json-concurrent/audit"),
+        ("json v3", "tests/data/json-v3/v3-json-concurrent/audit"),
+    ] {
+        let mut samples = Vec::new();
+        entries(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(dir),
+            &mut samples,
+        );
+        measure(c, dialect, &samples);
+    }
+}
+
+fn measure(c: &mut Criterion, dialect: &str, samples: &[Vec<u8>]) {
     let bytes: usize = samples.iter().map(Vec::len).sum();
-    let mut group = c.benchmark_group("decode");
+    let mut group = c.benchmark_group(format!("decode {dialect}"));
     group.throughput(Throughput::BytesDecimal(bytes as u64));
     group.bench_function("records, by bytes", |b| {
         b.iter(|| {

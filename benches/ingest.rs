@@ -58,6 +58,7 @@ fn options(root: &Path) -> Options {
             ..StoreOptions::default()
         }),
         merged_log: Some(root.join("merged.log")),
+        index: None,
         directories: Directories::Prune,
         min_age: Duration::ZERO,
         stale_after: Duration::from_secs(600),

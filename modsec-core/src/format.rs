@@ -7,7 +7,10 @@
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 mod escape;
+pub mod json;
+pub mod large;
 pub mod native;
+mod request_line;
 mod rule_match;
 mod scores;
 pub(crate) mod timestamp;
@@ -34,28 +37,47 @@ pub enum Format {
     JsonCoraza,
 }
 
-/// Recognises the dialect by the first line.
+/// Recognises the dialect: of a native entry by its first line, of a JSON document by its first
+/// keys.
 ///
-/// Sixteen bytes are enough.
+/// Of a native entry, [`Boundary::MAX_LINE`](native::Boundary::MAX_LINE) bytes and one more are
+/// enough, and a few hundred of a document with its keys in the order of the engine. Coraza's
+/// `JsonLegacy` imitates `ModSecurity` 2, and is taken for it.
 pub fn detect(head: &[u8]) -> Option<Format> {
-    native::Boundary::open(head).map(|_| Format::NativeV2)
+    if json::starts(head) {
+        return json::detect(head);
+    }
+    let (boundary, _) = native::Boundary::open(head)?;
+    Some(match boundary.dialect() {
+        native::Dialect::V2 => Format::NativeV2,
+        native::Dialect::V3 => Format::NativeV3,
+        native::Dialect::Coraza => Format::NativeCoraza,
+    })
 }
 
-/// Decodes one entry.
+/// Decodes one entry. Of several JSON documents, the first; the record is
+/// [`Ambiguous`](crate::record::Flag::Ambiguous) then.
 ///
 /// # Errors
 ///
-/// [`Defect`] if the bytes are empty or do not start with a part's delimiter line. Everything
-/// that starts like an entry becomes a record, however broken, with [`flags`](Record::flags).
+/// [`Defect`] if the bytes are empty, or start neither with a part's delimiter line nor with a
+/// JSON object that has a key of an audit log. Everything that starts like an entry becomes a
+/// record, however broken, with [`flags`](Record::flags).
 pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
+    if json::starts(bytes) {
+        return json::decode(bytes);
+    }
     Ok(native::Entry::parse(bytes)?.record())
 }
 
 /// Tells whether an entry has been written to its end: its last line is part Z of the boundary
-/// in its first line.
+/// in its first line, or its JSON object is closed.
 ///
 /// A file for which this is false may still be growing.
 pub fn is_complete(bytes: &[u8]) -> bool {
+    if json::starts(bytes) {
+        return json::is_complete(bytes);
+    }
     native::Boundary::open(bytes).is_some_and(|(boundary, _)| boundary.closes(bytes))
 }
 
@@ -72,6 +94,18 @@ pub enum Defect {
         /// What stands there instead.
         found: FirstBytes,
     },
+    /// The first keys of a JSON object are not those of an audit log.
+    #[error("not an audit log: JSON that starts with {found} has no key of a transaction")]
+    UnknownJson {
+        /// What the object starts with.
+        found: FirstBytes,
+    },
+    /// libmodsecurity wrote an error message in place of a transaction.
+    #[error(
+        "no transaction: libmodsecurity was built without JSON support and writes an error in \
+         place of each entry, install a build with YAJL or set SecAuditLogFormat Native"
+    )]
+    BuiltWithoutJson,
 }
 
 /// The beginning of a line, quoted and escaped for a message.
@@ -82,7 +116,7 @@ pub struct FirstBytes {
 }
 
 impl FirstBytes {
-    fn of(line: &[u8]) -> FirstBytes {
+    pub(crate) fn of(line: &[u8]) -> FirstBytes {
         let mut bytes = [0; 24];
         let mut len = 0;
         for (to, from) in bytes
@@ -143,6 +177,21 @@ mod tests {
             let defect = decode(bytes).unwrap_err().to_string();
             assert!(defect.starts_with(want), "input {bytes:?} gave {defect}");
             assert!(detect(bytes).is_none());
+        }
+    }
+
+    #[test]
+    fn the_first_line_tells_the_dialect() {
+        for (line, want) in [
+            ("--1a2b3c4d-A--", Some(Format::NativeV2)),
+            ("---Qx7Lm2Rt---A--", Some(Format::NativeV3)),
+            ("--QxaLmbRtcd-A--", Some(Format::NativeCoraza)),
+            ("--QxaLmbRtcd-B--", Some(Format::NativeCoraza)),
+            ("---Qx7Lm2Rt-A--", None),
+        ] {
+            assert_eq!(detect(line.as_bytes()), want, "{line}");
+            let more = format!("{line}\n[");
+            assert_eq!(detect(more.as_bytes()), want, "{line}");
         }
     }
 

@@ -13,15 +13,22 @@
 //! leaves alone. [`follow`] goes on with what is written from then on.
 
 mod claims;
+mod digest;
 mod feed;
 mod follow;
+mod follow_log;
+mod index;
 mod inputs;
 mod jobs;
 mod keeper;
+mod log;
 mod outage;
+mod place;
 mod read;
 mod remover;
 mod rows;
+mod several;
+mod spoken;
 mod tally;
 
 use std::fmt;
@@ -35,8 +42,12 @@ use tracing::debug;
 
 use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
+pub use self::follow_log::{FollowLogError, follow_log};
+use self::index::Index;
+pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
+use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
 use crate::record::TrustedProxies;
@@ -55,6 +66,8 @@ pub struct Options {
     pub store: Option<StoreOptions>,
     /// Where whole entries go.
     pub merged_log: Option<PathBuf>,
+    /// Where the server says which entries are complete. Not used without a store.
+    pub index: Option<IndexSource>,
     /// Whether directories that became empty stay.
     pub directories: Directories,
     /// How old a file must be before it is taken.
@@ -149,12 +162,21 @@ pub enum IngestError {
     /// The merged log cannot be used.
     #[error(transparent)]
     MergedLog(#[from] MergedLogError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// Events cannot be had.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// The reading threads could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
+    /// A reading thread panicked; what it said is on standard error.
+    #[error("a reading thread failed; what it read stays and is read again, please report it")]
+    Reader,
+    /// A log cannot be followed.
+    #[error(transparent)]
+    Log(#[from] FollowLogError),
     /// Nobody takes the JSON lines any more.
     #[error("could not write JSON lines")]
     Output(#[source] io::Error),
@@ -185,12 +207,15 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         storage.lock()?;
     }
-    let mut keeper = Keeper::open(options, started).await?;
+    let mut keeper = Keeper::open(options, started, Heart::default()).await?;
     if !options.inputs.is_empty() {
         let inputs = From::Inputs(options.inputs.clone());
         pass(inputs, options, stop, &mut keeper, report).await?;
     }
     if let Some(storage) = storage {
+        if options.store.is_some() {
+            keeper.index = Index::open(options, &storage, None)?;
+        }
         walk(&storage, options, stop, &mut keeper, report).await?;
     }
     let tally = keeper.finish();
@@ -216,8 +241,14 @@ async fn walk(
         if walk > 0 {
             keeper.walk_again();
         }
+        // Its lines are from before the walk, which looks for the entries everywhere.
+        follow_index(storage, options, stop, keeper, report).await?;
+        let begun = Instant::now();
         let from = From::StorageDir(Arc::clone(storage));
         let old = pass(from, options, stop, keeper, report).await?;
+        if let Some(index) = keeper.index.as_mut().filter(|_| !stop.requested()) {
+            index.close(begun);
+        }
         if old == 0 || options.store.is_none() || stop.requested() {
             break;
         }
@@ -225,6 +256,44 @@ async fn walk(
     if let Some(rules) = options.prune_rules(Utc::now()) {
         let pruned = storage.prune(&rules);
         keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
+    }
+    Ok(())
+}
+
+/// Reads what the index has to say, and takes the entries that it leads to.
+async fn follow_index(
+    storage: &Arc<StorageDir>,
+    options: &Options,
+    stop: &Stop,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+) -> Result<(), IngestError> {
+    if let Some(index) = &mut keeper.index {
+        index.try_again();
+    }
+    let mut first = None;
+    while let Some(index) = &mut keeper.index {
+        let more = index.read();
+        let wanted = index.wanted();
+        let last = std::mem::replace(
+            &mut first,
+            wanted.first().map(|file| Arc::clone(&file.file)),
+        );
+        if first.is_some() && first == last {
+            break; // Too many directories are open elsewhere.
+        }
+        if !wanted.is_empty() {
+            let from = From::Indexed(Arc::clone(storage), wanted);
+            pass(from, options, stop, keeper, report).await?;
+        } else if !more {
+            break;
+        }
+        if stop.requested() {
+            break;
+        }
+    }
+    if let Some(index) = &mut keeper.index {
+        index.note();
     }
     Ok(())
 }
@@ -237,7 +306,8 @@ async fn pass(
     keeper: &mut Keeper,
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
-    let mut feed = Feed::start(from, options, Utc::now(), stop).map_err(IngestError::Thread)?;
+    let mut feed = Feed::start(from, options, Utc::now(), stop, keeper.heart())
+        .map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();
@@ -253,7 +323,7 @@ async fn take_all(
     report: &mut dyn Report,
 ) -> Result<u64, IngestError> {
     let mut old = 0;
-    while let Some(outcome) = feed.next().await {
+    while let Some(outcome) = feed.next().await? {
         old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
         keeper.take(outcome, &feed.budget, report).await?;
     }

@@ -1,7 +1,7 @@
 //! ModSecurity audit logs: grammar, records, stores, and the chores around them.
 //!
 //! ```text
-//!  bytes ─► format::native::Entry ─► Record ─► store::Row ─► SQLite, MySQL, MariaDB
+//!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
 //!           (lossless, borrowed)     (typed)       │
 //!                                                  └► json::line
 //!  storage_dir ─► ingest ─► merged_log + store, then remove        program `modsec-parser`
@@ -45,7 +45,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `json` | one JSON object per transaction |
+//! | `json-lines` | writing one JSON object per transaction |
 //! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor |
 //! | `merged-log` | appending whole entries to one log, with a journal |
 //! | `store` | the `Store` trait, rows, a backend in memory |
@@ -84,9 +84,13 @@ mod crash_points {
     pub(crate) fn pass(_place: &str) {}
 }
 pub mod format;
+#[cfg(any(feature = "program", feature = "store"))]
+mod heart;
+#[cfg(feature = "storage-dir")]
+pub mod index_line;
 #[cfg(feature = "ingest")]
 pub mod ingest;
-#[cfg(feature = "json")]
+#[cfg(feature = "json-lines")]
 pub mod json;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
@@ -97,10 +101,13 @@ pub mod program;
 #[cfg(feature = "recidive")]
 pub mod recidive;
 pub mod record;
+pub mod serial_log;
 #[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+mod tail;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;
@@ -109,6 +116,8 @@ pub mod watch;
 pub use self::entry_hash::{EntryHash, EntryHasher};
 #[cfg(any(feature = "permissions", feature = "program"))]
 pub use self::error_chain::error_chain;
+#[cfg(any(feature = "program", feature = "store"))]
+pub use self::heart::Heart;
 pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};

@@ -369,8 +369,36 @@ impl MergedLog {
     }
 }
 
+impl Drop for MergedLog {
+    /// Gives the lock back at once: a process that another thread is about to start has inherited
+    /// the journal, and would keep the lock until it has become another program.
+    fn drop(&mut self) {
+        // Nothing to do about a failure; closing the file unlocks it, too.
+        let _ = flock(&self.journal, FlockOperation::Unlock);
+    }
+}
+
 fn journal_path(log: &Path) -> PathBuf {
     let mut path = OsString::from(log);
     path.push(".journal");
     PathBuf::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_ends_with_the_log_even_if_a_child_has_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let log = MergedLog::open(&path).unwrap();
+        // As inherited: the same open file.
+        let inherited = log.journal.try_clone().unwrap();
+        let second = MergedLog::open(&path);
+        assert!(matches!(second, Err(MergedLogError::Locked { .. })));
+        drop(log);
+        MergedLog::open(&path).unwrap();
+        drop(inherited);
+    }
 }

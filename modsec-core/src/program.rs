@@ -37,7 +37,7 @@ use std::process::{ExitCode, Termination};
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
 pub use self::paths::DefaultPaths;
 pub use self::pid_file::{PidFile, PidFileError};
-pub use self::service::Service;
+pub use self::service::{Service, Watchdog};
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
 pub use crate::error_chain::error_chain;
 

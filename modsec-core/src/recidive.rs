@@ -35,7 +35,6 @@ mod backlog;
 mod claims;
 mod counter;
 mod follow;
-mod index_line;
 mod options;
 mod pace;
 mod pieces;
@@ -48,7 +47,6 @@ mod session;
 mod show;
 mod state;
 mod table;
-mod tail;
 mod tree;
 mod window;
 
@@ -60,7 +58,6 @@ use ipnet::IpNet;
 
 pub use self::attack::{Attacks, Count, ParseCountError};
 pub use self::counter::Tally;
-pub use self::index_line::IndexLine;
 pub use self::options::{LogSource, Options, OptionsError};
 use self::pace::Pace;
 pub use self::replay::{

@@ -46,6 +46,10 @@ pub struct Record<'a> {
     pub matched_rules: Option<Vec<MatchedRule<'a>>>,
     /// What the engine says of itself and of this transaction (part H).
     pub engine: Engine<'a>,
+    /// Whether the engine intercepted, from a dialect that has a word of its own for it
+    /// (`is_interrupted` in the JSON of Coraza, and of libmodsecurity since 2026); see
+    /// [`Record::intercepted`].
+    pub interrupted: Option<bool>,
     /// Inbound anomaly scores of the Core Rule Set.
     pub scores: AnomalyScores,
     /// Uploaded files (part J). `None` without part J.
@@ -322,9 +326,22 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Tells whether the engine intercepted the transaction.
+    /// Notes that lines of another entry stand between those of this one
+    /// ([`Flag::Interleaved`]): no alert is certain to be its own.
+    pub fn mark_interleaved(&mut self) {
+        self.flags.insert(Flag::Interleaved);
+        for alert in &mut self.alerts {
+            alert.verified = Some(false);
+            self.flags.insert(Flag::Unverified);
+        }
+    }
+
+    /// Tells whether the engine intercepted the transaction, as far as the dialect says so. The
+    /// JSON of libmodsecurity does not before 2026: there this is `false`, and the status is all
+    /// there is.
     pub fn intercepted(&self) -> bool {
         self.engine.intercepted_phase.is_some()
+            || self.interrupted == Some(true)
             || self
                 .alerts
                 .iter()

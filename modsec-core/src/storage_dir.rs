@@ -50,6 +50,7 @@ mod walk;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -58,18 +59,21 @@ use rustix::fs::{Mode, OFlags};
 use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
+pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
-#[cfg(feature = "recidive")]
+#[cfg(any(feature = "permissions", feature = "recidive"))]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
 pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 pub use self::walk::{EntryDir, Files, Walk};
 
-/// Tells whether `path` is the lock of a storage directory, which is no entry.
+/// Tells whether `path` is a file that this library keeps in a storage directory: no entry.
 #[cfg(feature = "ingest")]
-pub(crate) fn is_lock(path: &Path) -> bool {
-    path.ends_with(Path::new(private::PRIVATE).join(private::LOCK))
+pub(crate) fn is_own_file(path: &Path) -> bool {
+    [private::LOCK, private::NOTE]
+        .iter()
+        .any(|own| path.ends_with(Path::new(private::PRIVATE).join(own)))
 }
 
 /// Why the storage directory as a whole cannot be used.
@@ -232,6 +236,46 @@ impl StorageDir {
     /// [`Reason::Name`] if it fits none, or why one of its directories cannot be opened.
     pub fn entry_at(&self, relative: &Path) -> Result<EntryFile, Refusal> {
         walk::entry_at(&self.tree, relative)
+    }
+
+    /// Returns the minute directory at `relative`, `[USER/]YYYYMMDD/YYYYMMDD-HHMM`. Opens its
+    /// directories one by one, none of them by a link. It is never pruned.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Name`] if it fits no template, or why one of the directories cannot be opened.
+    pub fn entry_dir_at(&self, relative: &Path) -> Result<EntryDir, Refusal> {
+        walk::entry_dir_at(&self.tree, relative)
+    }
+
+    /// Tells whether `path` leads to this storage directory, also by links.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let here = self.tree.root.file().metadata();
+        let there = std::fs::metadata(path);
+        matches!((here, there), (Ok(here), Ok(there))
+            if (here.dev(), here.ino()) == (there.dev(), there.ino()))
+    }
+
+    /// Returns what was noted last in the private directory; `None` if nothing was.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said. Without the lock nothing is read.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
+        self.tree.private().map_or(Ok(None), Private::read_note)
+    }
+
+    /// Replaces the note in the private directory, which is the old or the new at any moment.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; the old note is then still there. Without the lock nothing is noted.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn write_note(&self, note: &[u8]) -> io::Result<()> {
+        self.tree
+            .private()
+            .map_or(Ok(()), |private| private.write_note(note))
     }
 
     /// Returns the private directory with the files that were claimed; `None` without the lock.

@@ -49,6 +49,7 @@ pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::row::{LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
 use crate::entry_hash::EntryHash;
+use crate::heart::Heart;
 
 /// What the methods of a [`Store`] return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -178,7 +179,7 @@ impl StoreOptions {
 
 struct Backend {
     scheme: &'static str,
-    open: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Box<dyn Store>>,
+    open: for<'a> fn(&'a StoreOptions, Heart) -> StoreFuture<'a, Box<dyn Store>>,
 }
 
 /// The only list of backends.
@@ -186,12 +187,12 @@ const BACKENDS: &[Backend] = &[
     #[cfg(feature = "sqlite")]
     Backend {
         scheme: "sqlite",
-        open: |options| Box::pin(sqlite::open(options)),
+        open: |options, heart| Box::pin(sqlite::open(options, heart)),
     },
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
-        open: |options| Box::pin(mysql::open(options)),
+        open: |options, heart| Box::pin(mysql::open(options, heart)),
     },
 ];
 
@@ -202,12 +203,25 @@ const BACKENDS: &[Backend] = &[
 /// [`StoreError::UnknownScheme`] lists the backends that are compiled in. All other errors are
 /// the backend's.
 pub async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+    open_watched(options, Heart::default()).await
+}
+
+/// Opens a store that lets `heart` beat with each step it gets on, also while it is opened: as long
+/// as a database works or answers, and in waits that have a limit.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub async fn open_watched(
+    options: &StoreOptions,
+    heart: Heart,
+) -> Result<Box<dyn Store>, StoreError> {
     let scheme = options.scheme();
     match BACKENDS
         .iter()
         .find(|backend| backend.scheme.eq_ignore_ascii_case(scheme))
     {
-        Some(backend) => (backend.open)(options).await,
+        Some(backend) => (backend.open)(options, heart).await,
         None => Err(StoreError::UnknownScheme {
             scheme: scheme.to_owned(),
             compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),

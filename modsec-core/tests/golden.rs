@@ -1,56 +1,48 @@
-//! What each real entry decodes to, as a snapshot beside the test.
+//! What each entry decodes to, as a snapshot beside the test.
 //!
-//! A new case is a new file below `tests/data/native-v2`. After a deliberate change, accept the
+//! A new case is a new file below `tests/data`. After a deliberate change, accept the
 //! new snapshots with `INSTA_UPDATE=always cargo test -p modsec-core --test golden` and read the
 //! difference.
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod entries;
+
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
 use modsec_core::record::{Alert, Body, Header};
 use modsec_core::{Record, format};
 
 #[test]
-fn every_real_entry_decodes_to_its_snapshot() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/native-v2");
+fn every_entry_decodes_to_its_snapshot() {
     let mut entries = 0;
-    for dialect in sorted(&data) {
-        for case in fs::read_to_string(dialect.join("cases.tsv"))
-            .unwrap()
-            .lines()
-            .skip(1)
-        {
-            let mut fields = case.split('\t');
-            let (name, file) = (fields.next().unwrap(), fields.next().unwrap());
-            if file == "-" {
-                continue; // the server logged nothing
+    for (family, dialects) in entries::FAMILIES.into_iter().chain([entries::SYNTHETIC]) {
+        for dialect in dialects {
+            for entry in entries::read(&entries::data(family, dialect)) {
+                let record = format::decode(&entry.bytes).unwrap();
+                let snapshot = if entry.place.ends_with(&entry.case) {
+                    entry.case
+                } else {
+                    // Some cases have several requests; the end of the place tells them apart.
+                    let end = &entry.place[entry.place.len() - 8..];
+                    format!("{}-{}", entry.case, end.replace('@', "-"))
+                };
+                let mut settings = insta::Settings::clone_current();
+                settings.set_snapshot_path(Path::new("snapshots").join(dialect));
+                settings.set_prepend_module_to_snapshot(false);
+                settings.set_omit_expression(true);
+                settings.set_description(entry.place);
+                settings.bind(|| insta::assert_snapshot!(snapshot, describe(&record)));
+                entries += 1;
             }
-            let bytes = fs::read(dialect.join(file)).unwrap();
-            let record = format::decode(&bytes).unwrap();
-            // Some cases have several requests; the end of the id tells them apart.
-            let snapshot = format!("{name}-{}", &file[file.len() - 8..]);
-            let mut settings = insta::Settings::clone_current();
-            settings.set_snapshot_path(Path::new("snapshots").join(dialect.file_name().unwrap()));
-            settings.set_prepend_module_to_snapshot(false);
-            settings.set_omit_expression(true);
-            settings.set_description(file);
-            settings.bind(|| insta::assert_snapshot!(snapshot, describe(&record)));
-            entries += 1;
         }
     }
-    assert_eq!(entries, 217, "entries of real servers");
-}
-
-fn sorted(dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths
+    assert_eq!(
+        entries,
+        379 + 7,
+        "entries of real servers, and synthetic ones"
+    );
 }
 
 /// Writes all of a record, one fact on a line; bodies and part K by size.
@@ -59,6 +51,9 @@ fn describe(record: &Record<'_>) -> String {
     let mut line =
         |name: &str, value: &dyn std::fmt::Debug| writeln!(out, "{name}: {value:?}").unwrap();
     line("time", &record.time.map(|time| time.to_rfc3339()));
+    if record.local_time.is_some() {
+        line("local_time", &record.local_time);
+    }
     line("unique_id", &record.unique_id);
     line("client", &record.client);
     line("server", &record.server);

@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+#[path = "injection/coraza.rs"]
+mod coraza;
+#[path = "injection/v3.rs"]
+mod v3;
+
 use modsec_core::record::{EngineMode, Flag};
 use modsec_core::{Record, format};
 

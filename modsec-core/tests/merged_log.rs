@@ -418,6 +418,34 @@ fn a_batch_in_a_compressed_log_is_reported_and_nothing_is_touched() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_hides_no_interrupted_batch() {
+    for before in [5000, 0] {
+        let dir = tempfile::tempdir().unwrap();
+        let old = if before == 0 {
+            Vec::new()
+        } else {
+            entry(1, before)
+        };
+        fs::write(log_in(&dir), &old).unwrap();
+        let mut log = MergedLog::open(log_in(&dir)).unwrap();
+        let mut batch = log.begin([2; 16]).unwrap();
+        batch.append(&entry(2, 10_000)).unwrap();
+        drop(batch.finish().unwrap());
+        drop(log);
+        let file = File::options().write(true).open(log_in(&dir)).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+        let mut log = MergedLog::open(log_in(&dir)).unwrap();
+        let recovered = log.recover(Stored::No).unwrap();
+        assert!(
+            matches!(recovered, Some(Recovered::TakenBack(_))),
+            "{recovered:?}"
+        );
+        assert_eq!(fs::read(log_in(&dir)).unwrap(), old);
+    }
+}
+
+#[test]
 fn a_file_that_somebody_exchanged_is_never_cut() {
     let dir = tempfile::tempdir().unwrap();
     let other = dir.path().join("audit.log.1");

@@ -7,9 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use modsec_core::format::decode;
-use modsec_core::recidive::{
-    Attacks, IndexLine, LedgerOptions, ReplayOptions, ReplayReport, replay,
-};
+use modsec_core::index_line::IndexLine;
+use modsec_core::recidive::{Attacks, LedgerOptions, ReplayOptions, ReplayReport, replay};
 use modsec_core::record::{TrustedProxies, parse_ip};
 use serde_json::Value;
 
@@ -71,6 +70,7 @@ fn every_index_line_gives_address_status_and_path() {
             let shown = line.escape_ascii();
             let line = IndexLine::parse(line).unwrap_or_else(|| panic!("{shown}"));
             let path = format!("audit{}", String::from_utf8_lossy(line.path));
+            let line = line.transaction().unwrap_or_else(|| panic!("{shown}"));
             if let Some(truth) = truth.get(&path) {
                 assert_eq!(
                     line.client.to_string(),

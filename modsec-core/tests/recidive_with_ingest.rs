@@ -71,6 +71,7 @@ fn ingest_options(dir: &Path) -> ingest::Options {
             defaults_file: None,
         }),
         merged_log: Some(dir.join("merged.log")),
+        index: None,
         directories: Directories::Prune,
         min_age: Duration::ZERO,
         stale_after: Duration::from_secs(600),

@@ -36,6 +36,7 @@ fn many_entries_too_large_for_memory_are_stored() {
             ..StoreOptions::default()
         }),
         merged_log: None,
+        index: None,
         directories: Directories::Keep,
         min_age: Duration::ZERO,
         stale_after: Duration::ZERO,

@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::CommandLine;
-use modsec_core::ingest::{self, AccountNames, Directories, Options};
+use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
 use modsec_core::store::StoreOptions;
@@ -27,7 +27,10 @@ use modsec_core::store::StoreOptions;
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub(crate) struct Args {
-    /// Files and directories to read; nothing in them is changed
+    /// Files and directories to read, or - for standard input; nothing in them is changed.
+    ///
+    /// A file is an entry, or a log of many: serial logs of ModSecurity 2, libmodsecurity 3 and
+    /// Coraza, native or JSON, and merged logs. The format is recognised; gzip too.
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -59,6 +62,11 @@ pub(crate) struct Args {
     /// storage directory; none with INPUTs]
     #[arg(long, value_name = "FILE", env = "MERGED_LOG_FILE")]
     merged_log: Option<PathBuf>,
+
+    /// Index of the entries (SecAuditLog), or - for a pipe from the server: a listed entry is
+    /// complete and taken at once, size and MD5 are verified, and lost records are counted
+    #[arg(long, value_name = "FILE", env = "MODSEC_INDEX")]
+    index: Option<PathBuf>,
 
     /// Leave directories that became empty
     #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
@@ -99,9 +107,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
           default_value_t = ClientHeader::default())]
     client_header: ClientHeader,
-    /// Go on for ever: store what is finished within a second, as a service does
-    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["inputs", "dry_run", "jsonl"])]
+
+    /// Go on for ever: store what is finished within a second, as a service does. With one INPUT,
+    /// a serial log: what is appended to it, over rotation and restarts
+    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["dry_run", "jsonl"])]
     follow: bool,
+
+    /// With --follow INPUT: file that keeps how far the log was stored [default: named like the
+    /// log, in the state directory]
+    #[arg(long, value_name = "FILE", env = "MODSEC_OFFSET_FILE")]
+    offset_file: Option<PathBuf>,
 
     /// With --follow: time between walks over the whole tree, in case an event was missed
     #[arg(
@@ -157,19 +172,26 @@ SIGNALS
 FILES
   /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
   /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
-  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored, and how
+                                    far --index was read
+  /var/lib/modsec-tools/*.offset    how far --follow INPUT has come
 
 EXIT STATUS
   0  done
   1  could not do it; the reason is on standard error
   2  bad arguments or configuration
-  3  done, but some entries were defective or some files were left alone
+  3  done, but some entries were defective, some files were left alone, or the index lists
+     records that are lost or damaged
 
 EXAMPLES
   modsec-parser                              one pass over the default directory
   modsec-parser --store sqlite:/srv/waf.db   the same, into another database
   modsec-parser --follow                     as a service: every entry within a second
+  modsec-parser --follow /var/log/serial.log the same with a serial log
+  SecAuditLog \"|/usr/bin/modsec-parser --index -\"
+                                             the same, started and ended by Apache
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
+  modsec-parser --jsonl audit.log.2.gz       the same of one log, whatever its format
   modsec-parser --check-config               what is in force, and where it comes from
 
 COLOURS
@@ -182,12 +204,25 @@ SEE ALSO
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) options: Options,
-    /// Directory of the default database, to be made if need be.
+    is_default_store: bool,
+    /// Directory for what the program keeps by default, to be made if need be.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
-    /// Time between walks, if new entries are to be followed.
-    pub(crate) follow: Option<Duration>,
+    pub(crate) follow: Follow,
+}
+
+/// Whether the program goes on for ever, and with what.
+#[derive(Debug)]
+pub(crate) enum Follow {
+    No,
+    /// With the storage directory; time between walks.
+    Tree(Duration),
+    /// With a serial log.
+    Log {
+        log: PathBuf,
+        offset_file: PathBuf,
+    },
 }
 
 /// What goes to standard output.
@@ -199,7 +234,8 @@ pub(crate) enum Output {
 
 /// The configuration file describes this host's standing task. Whoever reads other INPUTs, or only
 /// wants to see records, has another one: nothing is then merged or stored because of the file.
-const YIELDS: [(&str, &str); 5] = [
+const YIELDS: [(&str, &str); 6] = [
+    ("follow", "inputs"),
     ("merged_log", "inputs"),
     ("store", "jsonl"),
     ("store_file", "jsonl"),
@@ -242,7 +278,7 @@ impl Request {
     fn default_store(&self) -> Option<String> {
         let store = self.options.store.as_ref();
         store
-            .filter(|_| self.state_dir.is_some())
+            .filter(|_| self.is_default_store)
             .map(|store| store.url.clone())
     }
 }
@@ -256,7 +292,56 @@ impl Args {
                 "INPUTs are read and left alone, --storage-dir is emptied: give one or the other",
             ));
         }
+        if line.matches().value_source("index") == Some(ValueSource::CommandLine)
+            && let Some(conflict) = self.index_conflict()
+        {
+            return Err(Args::command().error(clap::error::ErrorKind::ArgumentConflict, conflict));
+        }
+        if self.follow && self.inputs.len() > 1 {
+            return Err(Args::command().error(
+                clap::error::ErrorKind::TooManyValues,
+                "--follow goes on with one INPUT, a serial log: start one program for each",
+            ));
+        }
         Ok(self)
+    }
+
+    /// Says what --index cannot be used with, and what to do instead.
+    fn index_conflict(&self) -> Option<&'static str> {
+        if !self.inputs.is_empty() {
+            Some("--index is about entries in --storage-dir, INPUTs are read without it")
+        } else if self.dry_run || (self.jsonl && self.store.is_none() && self.store_file.is_none())
+        {
+            Some("--index needs a store: nothing can be said of records that are not kept")
+        } else if self.follow && self.reads_pipe() {
+            Some(
+                "--index - follows by itself until the server closes the pipe: leave out --follow, \
+                 or give the name of the index file",
+            )
+        } else {
+            None
+        }
+    }
+
+    fn reads_pipe(&self) -> bool {
+        self.index.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Returns what is to be followed, and the directory that must be made for it.
+    fn follow(&self) -> (Follow, Option<PathBuf>) {
+        let Some(log) = self.inputs.first().filter(|_| self.follow) else {
+            let every = Duration::from_secs(self.rescan_every);
+            let goes_on = self.follow || (self.inputs.is_empty() && self.reads_pipe());
+            let tree = goes_on.then_some(Follow::Tree(every));
+            return (tree.unwrap_or(Follow::No), None);
+        };
+        let dir = self.offset_file.is_none().then(state_dir);
+        let usual = dir.as_ref().map(|dir| dir.join(offset_name(log)));
+        let follow = Follow::Log {
+            log: log.clone(),
+            offset_file: self.offset_file.clone().or(usual).unwrap_or_default(),
+        };
+        (follow, dir)
     }
 
     /// Returns the store to open, `None` if nothing is to be kept, and the directory that must be
@@ -281,7 +366,8 @@ impl Args {
 
     fn into_request(self) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
-        let (store, state_dir) = self.store()?;
+        let (store, store_dir) = self.store()?;
+        let (follow, offset_dir) = self.follow();
         let storage_dir = self
             .inputs
             .is_empty()
@@ -292,8 +378,14 @@ impl Args {
             (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
             (None, None) => None,
         };
+        let index = self.index.filter(|_| self.inputs.is_empty());
+        let index = index.map(|path| match path.as_os_str() {
+            name if name == "-" => IndexSource::Stdin,
+            _ => IndexSource::File(path),
+        });
         let options = Options {
             storage_dir,
+            index,
             inputs: self.inputs,
             store,
             merged_log,
@@ -323,12 +415,25 @@ impl Args {
         };
         Ok(Request {
             options,
-            state_dir,
+            is_default_store: store_dir.is_some(),
+            state_dir: store_dir.or(offset_dir),
             log,
             output,
-            follow: self.follow.then(|| Duration::from_secs(self.rescan_every)),
+            follow,
         })
     }
+}
+
+/// Names the place in a log like the log: `/var/log/x.log` becomes `var-log-x.log.offset`.
+fn offset_name(log: &Path) -> PathBuf {
+    let log = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
+    let mut name = std::ffi::OsString::new();
+    for part in log.components().skip(1) {
+        name.push(if name.is_empty() { "" } else { "-" });
+        name.push(part);
+    }
+    name.push(".offset");
+    name.into()
 }
 
 fn first_line(file: &Path) -> Result<String, clap::Error> {

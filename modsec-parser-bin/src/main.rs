@@ -3,13 +3,12 @@
 mod args;
 mod report;
 
-use std::time::Duration;
-
-use modsec_core::ingest::{self, IngestError, Silent, Tally};
+use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::args::{Output, Request};
+use crate::args::{Follow, Output, Request};
 use crate::report::Terminal;
 
 fn main() -> Exit {
@@ -37,9 +36,9 @@ fn run(request: &Request) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    match request.follow {
-        Some(rescan_every) => runtime.block_on(follow(request, rescan_every, signals, &log)),
-        None => runtime.block_on(once(request, &signals)),
+    match &request.follow {
+        Follow::No => runtime.block_on(once(request, &signals)),
+        follows => runtime.block_on(follow(request, follows, signals, &log)),
     }
 }
 
@@ -55,7 +54,7 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Failure> {
 
 async fn follow(
     request: &Request,
-    rescan_every: Duration,
+    follow: &Follow,
     signals: Signals,
     log: &Log,
 ) -> Result<Exit, Failure> {
@@ -68,25 +67,51 @@ async fn follow(
         ),
     };
     let options = &request.options;
-    info!(storage_dir = ?options.storage_dir, "following");
-    let mut silent = Silent;
-    let tally = ingest::follow(
-        options,
-        rescan_every,
-        signals,
-        &service,
-        &mut silent,
-        on_hangup,
-    )
-    .await?;
-    info!(records = tally.entries, removed = tally.removed, "stopped");
+    // A web server that starts this program has it in its process group, to which signals for its
+    // children go. Of those that would end it, this is the only one that does not ask for an end.
+    let _graceful_restart = match options.index {
+        Some(IndexSource::Stdin) => {
+            Some(signal(SignalKind::user_defined1()).map_err(Failure::Runtime)?)
+        }
+        _ => None,
+    };
+    let silent = &mut Silent;
+    let tally = match follow {
+        Follow::No => return Ok(Exit::Done),
+        Follow::Tree(rescan) => {
+            info!(storage_dir = ?options.storage_dir, "following");
+            ingest::follow(options, *rescan, signals, &service, silent, on_hangup).await?
+        }
+        Follow::Log { log, offset_file } => {
+            info!(?log, ?offset_file, "following");
+            ingest::follow_log(
+                options,
+                log,
+                offset_file,
+                signals,
+                &service,
+                silent,
+                on_hangup,
+            )
+            .await?
+        }
+    };
+    let lost = tally.index.lost();
+    info!(
+        records = tally.entries,
+        removed = tally.removed,
+        lost,
+        "stopped"
+    );
     Ok(Exit::Done)
 }
 
 fn exit(tally: &Tally) -> Exit {
     if tally.unusable_inputs > 0 {
         Exit::Failed
-    } else if tally.defective() > 0 || tally.left_alone.total() > 0 {
+    } else if tally.defective() + tally.left_alone.total() + tally.skipped_inputs > 0
+        || tally.index.wrong() > 0
+    {
         Exit::Defective
     } else {
         Exit::Done

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use modsec_core::ingest::{Report, Tally, TopCounts};
+use modsec_core::ingest::{IndexCounts, Report, Tally, TopCounts};
 
 /// Progress on standard error if that is a terminal, JSON lines on standard output.
 pub(crate) struct Terminal {
@@ -78,11 +78,20 @@ fn line(tally: &Tally, stores: bool) -> String {
     } else {
         "nothing stored or removed".to_owned()
     };
+    let index = &tally.index;
+    let index = if *index == IndexCounts::default() {
+        String::new()
+    } else {
+        format!(
+            "index: {} lines, {} verified, {} overwritten, {} missing, {} mismatched, ",
+            index.lines, index.verified, index.overwritten, index.missing, index.mismatched
+        )
+    };
     format!(
-        "{} entries, {kept}, {} defective, {} left alone, {} waiting, {:.1} s, {}\n",
+        "{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}\n",
         tally.entries,
         tally.defective(),
-        tally.left_alone.total(),
+        tally.left_alone.total() + tally.skipped_inputs,
         tally.waiting,
         tally.elapsed.as_secs_f64(),
         speed(tally)
@@ -133,10 +142,41 @@ fn screen(tally: &Tally, stores: bool) -> String {
             );
         }
     }
+    for (count, label) in index_rows(&tally.index) {
+        row("index", format!("{:>8}  {label}", grouped(count)));
+    }
+    if tally.skipped_inputs > 0 {
+        row(
+            "skipped",
+            format!("{}  (below an input)", grouped(tally.skipped_inputs)),
+        );
+    }
     row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
     top(&mut out, "top rules", &tally.rules);
     top(&mut out, "top addresses", &tally.addresses);
     out
+}
+
+/// What the index says: the lines and the verified, and of the rest what there is any of.
+fn index_rows(index: &IndexCounts) -> impl Iterator<Item = (u64, &'static str)> {
+    let all = [
+        (index.lines, "lines read"),
+        (index.verified, "records verified"),
+        (index.overwritten, "lost: overwritten by a later record"),
+        (index.missing, "lost: file missing"),
+        (index.mismatched, "damaged: size or MD5 differ"),
+        (index.foreign, "lines lead elsewhere"),
+        (index.before, "lines older than this account"),
+        (
+            index.unread,
+            "lines not remembered while nothing could be stored",
+        ),
+    ];
+    let is_used = *index != IndexCounts::default();
+    all.into_iter()
+        .enumerate()
+        .filter(move |(n, (count, _))| is_used && (*n < 2 || *count > 0))
+        .map(|(_, row)| row)
 }
 
 fn top(out: &mut String, title: &str, counts: &TopCounts) {

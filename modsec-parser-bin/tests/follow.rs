@@ -6,6 +6,7 @@ mod site;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -299,4 +300,29 @@ fn without_enough_watches_the_tree_is_walked_and_the_setting_named() {
     until_done(&site);
     running.stop();
     site.check(&[&site.log], "few watches");
+}
+
+#[test]
+fn what_stays_is_named_once_and_again_when_it_changes() {
+    let mut site = Site::with_sqlite();
+    let running = following(&mut site, &["--rescan-every", "1", "--keep-dirs"]);
+    let minute = site.tree().join("site1/20260304/20260304-0507");
+    fs::create_dir_all(&minute).unwrap();
+    let plant = |name: &str| symlink("/etc/passwd", minute.join(name)).unwrap();
+    let named = || running.log().matches("symbolic link").count();
+    plant("20260304-050708-one");
+    until("the first message", || named() == 1);
+    // A hard link makes no event: each of these is found by another walk.
+    for number in 0..3 {
+        let (path, bytes) = site.announce(10);
+        let elsewhere = site.dir.path().join("elsewhere");
+        fs::write(&elsewhere, bytes).unwrap();
+        fs::hard_link(&elsewhere, &path).unwrap();
+        fs::remove_file(&elsewhere).unwrap();
+        until("a walk", || !path.exists());
+        assert_eq!(named(), 1, "walk {number}");
+    }
+    plant("20260304-050708-two");
+    until("the second message", || named() == 2);
+    running.stop();
 }

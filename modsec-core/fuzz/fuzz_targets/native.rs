@@ -19,7 +19,10 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(at, bytes.len(), "parts cover the entry");
 
     let record = entry.record();
-    if !format::is_complete(bytes) {
+    // Without part A, Coraza writes no part Z either.
+    let without_z = entry.boundary().dialect() == native::Dialect::Coraza
+        && entry.parts().next().is_some_and(|part| part.letter != 'A');
+    if !format::is_complete(bytes) && !without_z {
         assert!(record.flags.contains(Flag::Truncated), "only part Z ends an entry");
     }
     assert_eq!(in_windows(bytes), entry_layout(bytes), "windows find what one look finds");

@@ -1,4 +1,4 @@
-//! The native format of ModSecurity 2: lettered parts, held together by a boundary.
+//! The native formats: lettered parts, held together by a boundary.
 //!
 //! ```text
 //! --3fa0c41b-A--                                      delimiter of part A
@@ -12,35 +12,52 @@
 //! --3fa0c41b-Z--
 //! ```
 //!
+//! Three engines write it, each with delimiter lines of its own ([`Dialect`]). They differ in the
+//! order of the parts, in the LFs between them, in what stands in part H, and in who can put raw
+//! bytes where.
+//!
+//! | | `ModSecurity` 2 | libmodsecurity 3 | Coraza |
+//! | --- | --- | --- | --- |
+//! | order | A B C I F E H J K Z | alphabetical | as configured, A first |
+//! | raw bytes of others in | C, E | C | C, E, messages in H |
+//! | LFs behind a body | one | two | two |
+//! | E | raw | `\xhh` for control and 8-bit bytes, kept as logged | raw |
+//! | D, G, I, J, K | I, J, K | empty, not kept | J, K |
+//! | time in A | with offset | with offset | wall clock without offset |
+//! | engine mode, stopwatch, producer | in H | – | – |
+//!
 //! Two layers. An [`Entry`] knows where each part stands and nothing else; its parts joined are the
 //! input, byte for byte. [`Entry::record`] gives the parts their meaning.
 //!
 //! The boundary is no secret: under MPM-ITK the first request of every connection has the same
 //! one, so a client can put delimiters with the right boundary into a body. `framing` has the
 //! rules by which the genuine ones are told; they follow from the order in which the engine writes
-//! (A B C I F E H J K Z) and from who controls which bytes (raw client bytes stand in C and E only).
+//! and from who controls which bytes.
 //!
 //! An entry too large to hold is read in two steps: [`Outline`] takes the bytes in windows and
 //! remembers only the delimiters, [`Outline::layout`] names the ranges worth reading, and
 //! [`Excerpts`] makes the record of them.
 
 mod boundary;
+mod coraza;
 mod engine_lines;
 mod framing;
-mod matched_rules;
+pub(super) mod matched_rules;
 mod outline;
 mod parts;
 mod render;
+mod v3;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use self::boundary::Boundary;
+pub use self::boundary::{Boundary, Dialect};
 pub use self::framing::{Layout, PartRange};
 pub use self::outline::{MAX_DELIMITERS, Outline};
+pub(crate) use self::parts::content_length;
 pub use self::render::render;
 use super::Defect;
-use crate::record::{Flags, MAX_BODY_KEPT, Record};
+use crate::record::{Flag, Flags, MAX_BODY_KEPT, Record};
 
 /// An entry, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,8 +154,12 @@ impl Excerpts {
     /// at the most; part K with the whole Core Rule Set has less than two megabytes.
     pub const MAX_PART: u64 = 4 * 1024 * 1024;
 
-    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_PART`] bytes of a part
-    /// that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
+    /// Bytes kept of the parts with the connection and the headers, A, B and F. A web server takes
+    /// a hundred headers of 8 KiB.
+    pub const MAX_HEADERS: u64 = 1024 * 1024;
+
+    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_HEADERS`] or
+    /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
     ///
     /// # Errors
     ///
@@ -152,7 +173,8 @@ impl Excerpts {
             .iter()
             .map(|part| {
                 let most = match part.letter {
-                    b'A' | b'B' | b'F' | b'H' | b'J' | b'K' => Excerpts::MAX_PART,
+                    b'A' | b'B' | b'F' => Excerpts::MAX_HEADERS,
+                    b'H' | b'J' | b'K' => Excerpts::MAX_PART,
                     _ => MAX_BODY_KEPT as u64,
                 };
                 let end = part
@@ -165,7 +187,16 @@ impl Excerpts {
         Ok(Excerpts { layout, contents })
     }
 
-    /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a
+    /// Tells whether the entry ends with its part Z; if not, it may still be growing.
+    ///
+    /// Entries of Coraza may have no part Z and yet not be
+    /// [`Truncated`](Flag::Truncated).
+    pub fn is_complete(&self) -> bool {
+        let last = self.layout.parts.last();
+        last.is_some_and(|last| last.letter == b'Z' && !self.layout.flags.contains(Flag::Truncated))
+    }
+
+    /// Gives the parts their meaning; [`Flag::Capped`] is set if a
     /// part other than a body was cut.
     pub fn record(&self) -> Record<'_> {
         let sections = self

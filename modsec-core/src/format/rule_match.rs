@@ -14,6 +14,9 @@
 //! genuine run is missing, or all of it, and a forged run may take its place: such an alert is
 //! never verified.
 
+pub(super) mod coraza;
+pub(super) mod v3;
+
 use std::collections::HashSet;
 
 use memchr::{memchr, memchr_iter, memchr2, memmem};

@@ -20,6 +20,19 @@ pub(crate) fn parse(text: &[u8]) -> Option<DateTime<FixedOffset>> {
         .single()
 }
 
+/// Parses the time of Coraza, `2024/02/03 10:11:12`: a wall clock without an offset.
+pub(crate) fn parse_wall_clock(text: &[u8]) -> Option<NaiveDateTime> {
+    let [y1, y2, y3, y4, b'/', m1, m2, b'/', d1, d2, b' ', time @ ..] = text else {
+        return None;
+    };
+    let date = NaiveDate::from_ymd_opt(
+        number(&[*y1, *y2, *y3, *y4])?.try_into().ok()?,
+        number(&[*m1, *m2])?,
+        number(&[*d1, *d2])?,
+    )?;
+    Some(date.and_time(self::time(time)?))
+}
+
 fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
     let [
         d1,
@@ -45,6 +58,10 @@ fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
         u32::try_from(month).ok()? + 1,
         number(&[*d1, *d2])?,
     )?;
+    Some(date.and_time(self::time(time)?))
+}
+
+fn time(time: &[u8]) -> Option<NaiveTime> {
     let [h1, h2, b':', n1, n2, b':', s1, s2, fraction @ ..] = time else {
         return None;
     };
@@ -57,9 +74,7 @@ fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
     // A leap second (60) is written down by the C library; it counts as the second before.
     let second = number(&[*s1, *s2])?;
     let second = if second == 60 { 59 } else { second };
-    let time =
-        NaiveTime::from_hms_micro_opt(number(&[*h1, *h2])?, number(&[*n1, *n2])?, second, micros)?;
-    Some(date.and_time(time))
+    NaiveTime::from_hms_micro_opt(number(&[*h1, *h2])?, number(&[*n1, *n2])?, second, micros)
 }
 
 fn offset(zone: &[u8]) -> Option<FixedOffset> {
@@ -162,6 +177,23 @@ mod tests {
             "0\u{661}/Feb/2024:10:11:12 +0100",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "input {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_has_no_offset() {
+        let parse = |text: &str| parse_wall_clock(text.as_bytes()).map(|time| time.to_string());
+        let want = Some("2024-02-03 10:11:12".to_owned());
+        assert_eq!(parse("2024/02/03 10:11:12"), want);
+        for text in [
+            "",
+            "2024/02/03",
+            "2024/02/30 10:11:12",
+            "2024/02/03 25:11:12",
+            "2024/02/03T10:11:12",
+            "03/Feb/2024:10:11:12 +0100",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
         }
     }
 

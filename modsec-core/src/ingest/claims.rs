@@ -17,7 +17,8 @@ use tracing::{debug, warn};
 
 use super::IngestError;
 use super::read::IN_MEMORY;
-use crate::format;
+use crate::format::{self, large};
+use crate::heart::Heart;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
 
@@ -45,7 +46,11 @@ pub(super) struct Claims(watch::Receiver<News>);
 
 impl Claims {
     /// Starts to watch and to claim. `storage` is locked and was opened by `path`.
-    pub(super) fn start(storage: Arc<StorageDir>, path: &Path) -> Result<Claims, IngestError> {
+    pub(super) fn start(
+        storage: Arc<StorageDir>,
+        path: &Path,
+        heart: Heart,
+    ) -> Result<Claims, IngestError> {
         let (news, listener) = watch::channel(News::default());
         let options = Options {
             files: Files::New,
@@ -57,6 +62,7 @@ impl Claims {
             watcher: Watcher::new(&path, options)?,
             storage,
             news,
+            heart,
         };
         thread::Builder::new()
             .name("claim".to_owned())
@@ -66,15 +72,16 @@ impl Claims {
     }
 
     pub(super) fn news(&self) -> News {
-        *self.0.borrow()
+        let mut news = *self.0.borrow();
+        // Without the thread nothing is claimed any more, whatever has ended it.
+        news.lost |= self.0.has_changed().is_err();
+        news
     }
 
     /// Waits until `wanted` says yes.
     pub(super) async fn wait_for(&mut self, wanted: impl FnMut(&News) -> bool) {
-        if self.0.wait_for(wanted).await.is_err() {
-            // The thread has ended, and has said so in its last news.
-            std::future::pending::<()>().await;
-        }
+        // The error: the thread has ended, which `news` says.
+        let _ = self.0.wait_for(wanted).await;
     }
 }
 
@@ -82,20 +89,30 @@ struct Claimer {
     watcher: Watcher,
     storage: Arc<StorageDir>,
     news: watch::Sender<News>,
+    heart: Heart,
 }
 
 impl Claimer {
     fn run(mut self) {
         while !self.news.is_closed() {
+            self.heart.beat();
             match self.watcher.wait(PATIENCE) {
                 Ok(Some(event)) => self.take(event),
                 Ok(None) => {}
                 Err(error) => {
                     warn!(%error, "events can no longer be read, starting anew");
                     self.news.send_modify(|news| news.lost = true);
-                    return;
+                    return self.rest();
                 }
             }
+        }
+    }
+
+    /// Waits until somebody starts anew, who may be in the middle of a long pass.
+    fn rest(&self) {
+        while !self.news.is_closed() {
+            self.heart.beat();
+            thread::sleep(PATIENCE);
         }
     }
 
@@ -140,19 +157,17 @@ impl Claimer {
 
 /// Looks at all of a small file, and at both ends of a large one.
 fn is_complete(file: &File, size: u64) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    let mut add = |from: u64, len: u64| {
-        let start = bytes.len();
-        bytes.resize(start + usize::try_from(len).unwrap_or(0), 0);
-        file.read_exact_at(bytes.get_mut(start..).unwrap_or_default(), from)
+    let read = |from: u64, len: u64| {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, from).map(|()| bytes)
     };
     if size <= IN_MEMORY {
-        add(0, size)?;
-    } else {
-        add(0, END)?;
-        add(size - END, END)?;
+        return Ok(format::is_complete(&read(0, size)?));
     }
-    Ok(format::is_complete(&bytes))
+    Ok(large::may_be_complete(
+        &read(0, END)?,
+        &read(size - END, END)?,
+    ))
 }
 
 #[cfg(test)]

@@ -11,19 +11,28 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
+use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
-use super::jobs::{Job, Jobs, Source};
-use super::read::{self, CutEntries, IN_MEMORY, NoRow, ReadRow};
+use super::jobs::{Job, Jobs, Source, Uid};
+use super::log::Taken;
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
-use super::{Options, Stop};
-use crate::storage_dir::{EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Refusal};
+use super::{IngestError, Options, Stop, digest};
+use crate::crash_points;
+use crate::format::FirstBytes;
+use crate::heart::Heart;
+use crate::record::Flags;
+use crate::storage_dir::{
+    EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
+};
 use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
@@ -47,11 +56,16 @@ pub(super) struct Outcome {
 /// An entry.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) read: ReadRow,
+    /// Its entries; nearly always one.
+    pub(super) read: Vec<ReadRow>,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
     pub(super) is_old: bool,
+    /// Sizes and MD5 of the file and of what is in it, if there is an index to compare them with.
+    pub(super) digests: Vec<Digest>,
+    /// The path by which the index led to it.
+    pub(super) indexed: Option<Arc<Path>>,
 }
 
 /// No entry.
@@ -62,6 +76,13 @@ pub(super) enum Skipped {
     Refused(Refusal),
     Unusable(io::Error),
     NoRow(NoRow),
+    /// Not what the index says. Whatever it is, the walk will find it.
+    Unlike(Arc<Path>, Fate),
+    /// Bytes between the entries of a log.
+    Foreign {
+        at: u64,
+        line: FirstBytes,
+    },
 }
 
 /// Hands out memory.
@@ -72,7 +93,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Budget {
             used: Mutex::new(Some(0)),
             freed: Condvar::new(),
@@ -96,6 +117,11 @@ impl Budget {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         *used = used.map(|used| used.saturating_sub(bytes));
         self.freed.notify_all();
+    }
+
+    fn is_closed(&self) -> bool {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.is_none()
     }
 
     fn close(&self) {
@@ -123,8 +149,10 @@ impl Feed {
         options: &Options,
         now: DateTime<Utc>,
         stop: &Stop,
+        heart: &Heart,
     ) -> io::Result<Feed> {
-        let jobs = Jobs::new(from, options, options.prune_rules(now), stop)?;
+        let rules = options.prune_rules(now);
+        let jobs = Jobs::new(from, options, rules, stop, heart.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -140,6 +168,8 @@ impl Feed {
                 outcomes: sender.clone(),
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
+                digests: options.index.is_some(),
+                heart: heart.clone(),
                 ages: Ages {
                     now,
                     min: options.min_age,
@@ -153,15 +183,22 @@ impl Feed {
     }
 
     /// Returns the next outcome in the order of the walk; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Outcome> {
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError::Reader`] if a thread ended before its time.
+    pub(super) async fn next(&mut self) -> Result<Option<Outcome>, IngestError> {
         loop {
             let next = self.next;
             if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
                 self.next += 1;
-                return Some(self.early.swap_remove(at));
+                return Ok(Some(self.early.swap_remove(at)));
             }
-            let outcome = self.outcomes.recv().await?;
-            self.early.push(outcome);
+            match self.outcomes.recv().await {
+                Some(outcome) => self.early.push(outcome),
+                None if self.budget.is_closed() => return Err(IngestError::Reader),
+                None => return Ok(None),
+            }
         }
     }
 
@@ -198,7 +235,19 @@ struct Reader {
     outcomes: mpsc::Sender<Outcome>,
     budget: Arc<Budget>,
     rows: Rows,
+    /// Whether size and MD5 are wanted.
+    digests: bool,
+    heart: Heart,
     ages: Ages,
+}
+
+impl Drop for Reader {
+    /// Ends the pass if this thread panicked: the outcome it owes would be waited for for ever.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.budget.close();
+        }
+    }
 }
 
 /// A file that was opened and may be read.
@@ -209,13 +258,33 @@ struct Ready {
     if_cut: CutEntries,
     entry: Option<ReadEntry>,
     is_old: bool,
+    wanted: Option<Wanted>,
+}
+
+/// What is left to do without the other readers.
+enum Work {
+    File(Ready),
+    /// An entry of a log.
+    Entry(Vec<u8>, Flags, Origin),
+    LargeEntry(Extent, Origin),
+}
+
+impl Work {
+    /// Bytes that it holds in memory.
+    fn size(&self) -> u64 {
+        match self {
+            Work::File(ready) => ready.size.min(IN_MEMORY),
+            Work::Entry(bytes, ..) => bytes.len() as u64,
+            Work::LargeEntry(..) => IN_MEMORY,
+        }
+    }
 }
 
 impl Reader {
     fn run(self) {
         while let Some((mut outcome, ready)) = self.take() {
             if let Some(ready) = ready {
-                outcome.result = self.read(ready);
+                outcome.result = unless_it_panics(|| self.read(ready));
             }
             if self.outcomes.blocking_send(outcome).is_err() {
                 return;
@@ -224,20 +293,29 @@ impl Reader {
     }
 
     /// Takes the next job, opens its file and reserves memory, all in the order of the walk.
-    fn take(&self) -> Option<(Outcome, Option<Ready>)> {
+    fn take(&self) -> Option<(Outcome, Option<Work>)> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
+        crash_points::pass("job-taken");
         let (dir, path, ready) = match source {
             Source::Entry(entry, dir) => {
                 let path = entry.path();
-                (Some(dir), path.clone(), self.open(entry, path))
+                let ready = unless_it_panics(|| self.open(entry, path.clone()));
+                (Some(dir), path, ready.map(Work::File))
+            }
+            Source::Indexed(wanted, found) => {
+                let dir = found.as_ref().ok().map(|(_, dir)| Arc::clone(dir));
+                let path = wanted.file.to_path_buf();
+                let ready = unless_it_panics(|| self.open_indexed(wanted, found));
+                (dir, path, ready.map(Work::File))
             }
             Source::Input(path, file) => {
-                let ready = file
-                    .and_then(|file| self.input(&path, file))
-                    .map_err(Skipped::Unusable);
-                (None, path, ready)
+                let open = || file.and_then(|file| self.input(&path, file));
+                let ready = unless_it_panics(|| open().map_err(Skipped::Unusable));
+                (None, path, ready.map(Work::File))
             }
+            Source::Taken(path, uid, taken) => (None, path.clone(), self.taken(path, uid, taken)),
+            Source::NoLog(path, defect) => (None, path, Err(Skipped::NoRow(NoRow::Defect(defect)))),
         };
         let mut outcome = Outcome {
             seq,
@@ -253,7 +331,7 @@ impl Reader {
                 return Some((outcome, None));
             }
         };
-        outcome.reserved = usize::try_from(ready.size.min(IN_MEMORY)).unwrap_or(0);
+        outcome.reserved = usize::try_from(ready.size()).unwrap_or(0);
         self.budget
             .reserve(outcome.reserved)
             .then_some((outcome, Some(ready)))
@@ -287,6 +365,47 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted: None,
+        })
+    }
+
+    /// Opens a file that the index names, if it has the size that it should have.
+    fn open_indexed(
+        &self,
+        wanted: Wanted,
+        found: Result<(EntryFile, Arc<OpenDir>), Refusal>,
+    ) -> Result<Ready, Skipped> {
+        let refused = |refusal: Refusal| match refusal.reason {
+            Reason::Vanished => unlike(&wanted, Fate::Gone),
+            _ => unlike(&wanted, Fate::Differs),
+        };
+        let (entry, _) = found.map_err(refused)?;
+        let path = entry.path();
+        let open = entry.open(MAX_ENTRY_BYTES).map_err(refused)?;
+        let age = self.ages.now.signed_duration_since(open.changed());
+        let differs = if age.to_std().unwrap_or_default() < self.ages.min {
+            Fate::Changing
+        } else {
+            Fate::Differs
+        };
+        if !wanted
+            .digests
+            .iter()
+            .any(|digest| digest.size == open.size())
+        {
+            return Err(unlike(&wanted, differs));
+        }
+        let file = open.file().try_clone().map_err(Skipped::Unusable)?;
+        let (size, uid) = (open.size(), open.uid());
+        Ok(Ready {
+            file,
+            size,
+            origin: self.rows.origin(uid, path),
+            // The index says that it is complete, whatever it looks like.
+            if_cut: CutEntries::Take,
+            entry: Some(OpenEntry::close(open)),
+            is_old: true,
+            wanted: Some(wanted),
         })
     }
 
@@ -301,10 +420,39 @@ impl Reader {
             if_cut,
             entry: None,
             is_old: true,
+            wanted: None,
         })
     }
 
-    fn read(&self, ready: Ready) -> Result<Found, Skipped> {
+    fn taken(&self, path: PathBuf, uid: Uid, taken: Taken) -> Result<Work, Skipped> {
+        let origin = self.rows.origin(uid, path);
+        match taken {
+            Taken::Whole(bytes, flags) => Ok(Work::Entry(bytes, flags, origin)),
+            Taken::Large(extent) => Ok(Work::LargeEntry(extent, origin)),
+            Taken::Foreign { at, line } => Err(Skipped::Foreign { at, line }),
+        }
+    }
+
+    fn read(&self, work: Work) -> Result<Found, Skipped> {
+        let read = match work {
+            Work::File(ready) => return self.read_file(ready),
+            Work::Entry(bytes, flags, origin) => {
+                read::row(bytes, flags, origin, CutEntries::Take, &self.rows)
+            }
+            Work::LargeEntry(extent, origin) => {
+                read::large_row(extent, origin, CutEntries::Take, &self.rows, &self.heart)
+            }
+        };
+        Ok(Found {
+            read: vec![read.map_err(Skipped::NoRow)?],
+            file: None,
+            is_old: true,
+            digests: Vec::new(),
+            indexed: None,
+        })
+    }
+
+    fn read_file(&self, ready: Ready) -> Result<Found, Skipped> {
         let Ready {
             file,
             size,
@@ -312,12 +460,55 @@ impl Reader {
             if_cut,
             entry,
             is_old,
+            wanted,
         } = ready;
-        let read = read::read(file, size, origin, if_cut, &self.rows).map_err(Skipped::NoRow)?;
+        crash_points::pass("before-reading");
+        let whole = match &wanted {
+            Some(wanted) => Some(self.expect(&file, size, wanted)?),
+            // What cannot be read is told by what follows.
+            None if self.digests => digest::of_file(&file, size, &self.heart).ok(),
+            None => None,
+        };
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart);
+        let read = match (read, wanted.as_ref().zip(whole)) {
+            (Ok(read), _) => read,
+            (Err(_), Some((wanted, whole))) => return Err(unlike(wanted, Fate::Unusable(whole))),
+            (Err(reason), None) => return Err(Skipped::NoRow(reason)),
+        };
+        let mut digests: Vec<Digest> = whole.into_iter().collect();
+        if self.digests && read.len() > 1 {
+            digests.extend(read.iter().flat_map(digest::of_one_of_many));
+        }
         Ok(Found {
             read,
             file: entry,
             is_old,
+            digests,
+            indexed: wanted.map(|wanted| wanted.file),
         })
     }
+
+    /// Makes sure that the file has the bytes that the index announces, and returns by what they
+    /// are known.
+    fn expect(&self, file: &File, size: u64, wanted: &Wanted) -> Result<Digest, Skipped> {
+        match digest::of_file(file, size, &self.heart) {
+            Ok(found) if wanted.digests.contains(&found) => Ok(found),
+            _ => Err(unlike(wanted, Fate::Differs)),
+        }
+    }
+}
+
+/// What is at the place that the index names is not what it says.
+fn unlike(wanted: &Wanted, fate: Fate) -> Skipped {
+    Skipped::Unlike(Arc::clone(&wanted.file), fate)
+}
+
+/// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the
+/// panic itself is on standard error.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
+    // What `work` borrows is not changed by it.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = io::Error::other("a defect of this program; please report it with the file");
+        Err(Skipped::NoRow(NoRow::Io(error)))
+    })
 }

@@ -11,21 +11,25 @@
 //! Passes come one after the other, so nothing is read while it is being removed. Nothing is kept
 //! in memory between them: what a failed pass did not store is where it was, and is read again.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
-use tracing::info;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
 
 use super::claims::{Claims, News};
 use super::feed::From;
+use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::keeper::Keeper;
 use super::outage::Outage;
-use super::{DefectReason, IngestError, Options, Report, Tally, pass, walk};
+use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, pass, walk};
+use crate::error_chain::error_chain;
+use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::{Service, Signals, Stop};
-use crate::storage_dir::StorageDir;
+use crate::storage_dir::{StorageDir, StorageDirError};
 
 /// How often the whole tree is walked if nothing else is asked for.
 pub const DEFAULT_RESCAN: Duration = Duration::from_secs(60);
@@ -37,6 +41,12 @@ const ENOUGH: u64 = 1000;
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 /// When to look again at a claimed file whose writer was still, or again, at work.
 const UNFINISHED: Duration = Duration::from_secs(5);
+/// How often the index is read. Events are quicker; this is for what they do not show.
+const LINES_EVERY: Duration = Duration::from_secs(1);
+/// How long lines may still come once a stop is requested.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How often the entries of the last lines are looked for.
+const DRAIN_PASSES: u32 = 5;
 /// How often counts are logged, if there is anything to tell.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -74,54 +84,92 @@ pub async fn follow(
         mut stop,
         mut hangups,
     } = signals;
-    let mut pulse = Pulse::new(service);
-    let mut follower = Follower::new(options, path, rescan_every, service)?;
-    while !stop.requested() {
-        tokio::select! {
-            done = follower.turn(&stop, report) => done?,
-            never = pulse.beat() => match never {},
+    let hearts = Hearts::default();
+    // Passes and the thread that claims go on without each other; both must.
+    let watched = vec![hearts.passes.clone(), hearts.claims.clone()];
+    let _watchdog = service.watch(watched).map_err(IngestError::Thread)?;
+    let mut ended = End::default();
+    let pipe = match &options.index {
+        Some(IndexSource::Stdin) => Some(Pipe::open(io::stdin())?),
+        _ => None,
+    };
+    ended.0 = pipe.as_ref().map(Pipe::ended);
+    if pipe.is_some() && !wait_for_lock(path, &mut stop, &mut ended).await? {
+        return Ok(Tally::default());
+    }
+    let mut follower = Follower::new(options, path, rescan_every, service, hearts.clone())?;
+    follower.pipe = pipe;
+    loop {
+        follower.turn(&stop, report).await?;
+        if stop.requested() || ended.is_now() {
+            break;
         }
         tokio::select! {
             biased;
             () = stop.wait() => {}
+            () = ended.wait() => {}
             () = hangups.next() => {
                 on_hangup();
                 follower.reopen();
             }
-            () = follower.wait() => {}
-            never = pulse.beat() => match never {},
+            () = hearts.passes.wait_for(follower.wait()) => {}
         }
     }
     service.stopping();
+    if ended.0.is_some() {
+        // Who asks for a stop closes the pipe soon. What is in it until then belongs to us.
+        let _ = timeout(DRAIN, ended.wait()).await;
+        follower.drain(report).await;
+    }
     Ok(follower.finish())
 }
 
-/// Tells the service manager that the loop is alive, also while it waits.
-struct Pulse<'s> {
-    service: &'s Service,
-    interval: Option<Interval>,
-}
+/// The end of the pipe from the web server, if there is one.
+#[derive(Debug, Default)]
+struct End(Option<Ended>);
 
-impl<'s> Pulse<'s> {
-    fn new(service: &'s Service) -> Self {
-        let interval = service.watchdog_interval().map(|period| {
-            let mut interval = interval(period);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        });
-        Pulse { service, interval }
+impl End {
+    fn is_now(&self) -> bool {
+        self.0.as_ref().is_some_and(Ended::is_now)
     }
 
-    /// Never returns.
-    async fn beat(&mut self) -> std::convert::Infallible {
-        loop {
-            match &mut self.interval {
-                Some(interval) => interval.tick().await,
-                None => std::future::pending().await,
-            };
-            self.service.alive();
+    async fn wait(&mut self) {
+        match &mut self.0 {
+            Some(ended) => ended.wait().await,
+            None => std::future::pending().await,
         }
     }
+}
+
+/// Waits until nobody else works on the storage directory: a web server that is restarted starts
+/// this program anew before the last one is done. False if there is nothing to wait for any more.
+async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<bool, IngestError> {
+    let mut told = false;
+    loop {
+        match StorageDir::open(path)?.lock() {
+            Err(error @ StorageDirError::Locked { .. }) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(
+                        error = error_chain(&error),
+                        "waiting; nothing is lost meanwhile"
+                    );
+                }
+            }
+            other => return Ok(other.map(|()| true)?),
+        }
+        tokio::select! {
+            () = stop.wait() => return Ok(false),
+            () = ended.wait() => return Ok(false),
+            () = sleep(REOPEN_EVERY) => {}
+        }
+    }
+}
+
+/// Signs of life of the two that work here.
+#[derive(Debug, Clone, Default)]
+struct Hearts {
+    passes: Heart,
+    claims: Heart,
 }
 
 /// The storage directory as it was opened, and who claims in it.
@@ -132,30 +180,37 @@ struct Tree {
     /// What passes have dealt with.
     handled: News,
     next_walk: Instant,
+    /// When to read the index again, if there is one.
+    next_lines: Option<Instant>,
     /// When to look at the private directory again although nothing was claimed.
     look_again: Option<Instant>,
 }
 
 impl Tree {
-    fn open(path: &Path) -> Result<Tree, IngestError> {
+    fn open(path: &Path, heart: &Heart) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
         storage.lock()?;
         Ok(Tree {
-            claims: Claims::start(Arc::clone(&storage), path)?,
+            claims: Claims::start(Arc::clone(&storage), path, heart.clone())?,
             storage,
             opened: Instant::now(),
             handled: News::default(),
             next_walk: Instant::now(),
+            next_lines: None,
             look_again: None,
         })
     }
 
     /// Returns the tree, opened anew if another directory has taken its place.
-    fn in_place<'t>(tree: &'t mut Option<Tree>, path: &Path) -> Result<&'t mut Tree, IngestError> {
+    fn in_place<'t>(
+        tree: &'t mut Option<Tree>,
+        path: &Path,
+        heart: &Heart,
+    ) -> Result<&'t mut Tree, IngestError> {
         tree.take_if(|tree| tree.claims.news().lost);
         match tree {
             Some(tree) => Ok(tree),
-            none => Ok(none.insert(Tree::open(path)?)),
+            none => Ok(none.insert(Tree::open(path, heart)?)),
         }
     }
 
@@ -166,7 +221,11 @@ impl Tree {
             return Some((Due::Walk, news));
         }
         let again = self.look_again.is_some_and(|at| now >= at);
-        (again || news.claimed != self.handled.claimed).then_some((Due::Claimed, news))
+        if again || news.claimed != self.handled.claimed {
+            return Some((Due::Claimed, news));
+        }
+        let lines = self.next_lines.is_some_and(|at| now >= at);
+        lines.then_some((Due::Lines, self.handled))
     }
 }
 
@@ -174,6 +233,8 @@ impl Tree {
 enum Due {
     Walk,
     Claimed,
+    /// Only what the index says.
+    Lines,
 }
 
 struct Follower<'o> {
@@ -181,7 +242,10 @@ struct Follower<'o> {
     path: &'o Path,
     rescan_every: Duration,
     service: &'o Service,
+    hearts: Hearts,
     tree: Option<Tree>,
+    /// The index, until there is a keeper to take it.
+    pipe: Option<Pipe>,
     keeper: Option<Keeper>,
     outage: Outage,
     ready: Ready,
@@ -194,13 +258,16 @@ impl<'o> Follower<'o> {
         path: &'o Path,
         rescan_every: Duration,
         service: &'o Service,
+        hearts: Hearts,
     ) -> Result<Self, IngestError> {
         Ok(Follower {
-            tree: Some(Tree::open(path)?),
+            tree: Some(Tree::open(path, &hearts.claims)?),
+            hearts,
             options,
             path,
             rescan_every,
             service,
+            pipe: None,
             keeper: None,
             outage: Outage::default(),
             ready: Ready::default(),
@@ -236,14 +303,27 @@ impl<'o> Follower<'o> {
 
     /// Tells whether anything was due and succeeded.
     async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
-        let tree = Tree::in_place(&mut self.tree, self.path)?;
+        let tree = Tree::in_place(&mut self.tree, self.path, &self.hearts.claims)?;
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,
-            none => none.insert(Keeper::open(self.options, Instant::now().into_std()).await?),
+            none => {
+                let heart = self.hearts.passes.clone();
+                let now = Instant::now().into_std();
+                let mut keeper = Keeper::open(self.options, now, heart).await?;
+                keeper.index = Index::open(self.options, &tree.storage, self.pipe.take())?;
+                if let Some(index) = &mut keeper.index {
+                    index.wait_for_others(SETTLE);
+                }
+                none.insert(keeper)
+            }
         };
+        if let Some(index) = &mut keeper.index {
+            index.move_to(&tree.storage);
+            while index.read() {}
+        }
         keeper.settle().await?;
         self.ready.say(self.service);
         let done = match due {
@@ -253,14 +333,20 @@ impl<'o> Follower<'o> {
                 // unfinished a moment ago.
                 let after = tree.handled.last.filter(|_| tree.look_again.is_none());
                 let from = From::Claimed(Arc::clone(&tree.storage), after);
-                pass(from, self.options, stop, keeper, report)
-                    .await
-                    .map(drop)
+                match pass(from, self.options, stop, keeper, report).await {
+                    Ok(_) => follow_index(&tree.storage, self.options, stop, keeper, report).await,
+                    Err(error) => Err(error),
+                }
             }
+            Due::Lines => follow_index(&tree.storage, self.options, stop, keeper, report).await,
         };
+        let has_index = keeper.index.is_some();
+        tree.next_lines = has_index.then(|| Instant::now() + LINES_EVERY);
         let tally = keeper.take_tally();
-        tree.look_again =
-            (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
+        if due != Due::Lines {
+            tree.look_again =
+                (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
+        }
         if self.told.add(tally, due) {
             keeper.speak_again();
         }
@@ -275,6 +361,11 @@ impl<'o> Follower<'o> {
     /// Waits until something is due.
     async fn wait(&mut self) {
         if let Some(until) = self.outage.until() {
+            let claims = self.tree.as_ref().map(|tree| tree.claims.news());
+            if claims.is_none_or(|news| news.lost) {
+                // Nobody claims until the storage directory can be opened again.
+                return self.hearts.claims.wait_for(sleep_until(until)).await;
+            }
             return sleep_until(until).await;
         }
         let Some(Tree {
@@ -282,13 +373,15 @@ impl<'o> Follower<'o> {
             opened,
             handled,
             next_walk,
+            next_lines,
             look_again,
             ..
         }) = &mut self.tree
         else {
             return;
         };
-        let until = look_again.map_or(*next_walk, |at| at.min(*next_walk));
+        let others = [*look_again, *next_lines].into_iter().flatten();
+        let until = others.fold(*next_walk, Instant::min);
         let urgent = |news: &News| news.lost || news.walks != handled.walks;
         tokio::select! {
             () = sleep_until(until) => {}
@@ -309,7 +402,49 @@ impl<'o> Follower<'o> {
         }
     }
 
-    fn finish(self) -> Tally {
+    /// Takes what the last lines of the pipe lead to. What cannot be stored now stays where it is.
+    async fn drain(&mut self, report: &mut dyn Report) {
+        for _ in 0..DRAIN_PASSES {
+            match self.drain_once(report).await {
+                Ok(true) => break,
+                Ok(false) => sleep(LINGER).await,
+                Err(error) => {
+                    warn!(
+                        error = error_chain(&error),
+                        "not all is stored, the files stay"
+                    );
+                    break;
+                }
+            }
+        }
+        if let Some(keeper) = &mut self.keeper {
+            if let Some(index) = &mut keeper.index {
+                index.close(std::time::Instant::now());
+            }
+            self.told.add(keeper.take_tally(), Due::Lines);
+        }
+    }
+
+    /// Tells whether every line has found its entry.
+    async fn drain_once(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
+        let (Some(tree), Some(keeper)) = (&self.tree, &mut self.keeper) else {
+            return Ok(true);
+        };
+        if let Some(index) = &mut keeper.index {
+            index.wait_for_others(Duration::ZERO);
+        }
+        // This is the end already; nothing more is to end it.
+        let (_handle, go_on) = Stop::new();
+        keeper.settle().await?;
+        follow_index(&tree.storage, self.options, &go_on, keeper, report).await?;
+        let claimed = From::Claimed(Arc::clone(&tree.storage), None);
+        pass(claimed, self.options, &go_on, keeper, report).await?;
+        self.told.add(keeper.take_tally(), Due::Lines);
+        Ok(keeper.index.as_ref().is_none_or(Index::is_settled))
+    }
+
+    fn finish(mut self) -> Tally {
+        self.told.tell_losses();
         self.told.all
     }
 }
@@ -343,6 +478,8 @@ struct Told {
     /// Sums since the start; what was left where it is, as of the last walk.
     all: Tally,
     logged: u64,
+    /// Records that the index misses, as far as that was logged.
+    missed: u64,
     next: Instant,
 }
 
@@ -351,6 +488,7 @@ impl Told {
         Told {
             all: Tally::default(),
             logged: 0,
+            missed: 0,
             next: Instant::now() + TELL_EVERY,
         }
     }
@@ -363,7 +501,8 @@ impl Told {
         all.known += tally.known;
         all.removed += tally.removed;
         all.pruned += tally.pruned;
-        if due == Due::Claimed {
+        all.index.add(&tally.index);
+        if due != Due::Walk {
             return false;
         }
         let kept = |tally: &Tally| -> u64 {
@@ -379,8 +518,13 @@ impl Told {
 
     /// Logs the sums, unless that was done a moment ago or nothing has happened since.
     fn tell(&mut self, service: &Service) {
-        let (all, now) = (&self.all, Instant::now());
-        if now < self.next || all.entries == self.logged {
+        let now = Instant::now();
+        if now < self.next {
+            return;
+        }
+        self.tell_losses();
+        let all = &self.all;
+        if all.entries == self.logged {
             return;
         }
         info!(
@@ -394,5 +538,22 @@ impl Told {
         service.status(&format!("{} entries stored so far", all.entries));
         self.logged = all.entries;
         self.next = now + TELL_EVERY;
+    }
+
+    /// Logs what the index misses, if that has become more.
+    fn tell_losses(&mut self) {
+        let index = &self.all.index;
+        if index.wrong() == self.missed {
+            return;
+        }
+        warn!(
+            overwritten = index.overwritten,
+            missing = index.missing,
+            mismatched = index.mismatched,
+            verified = index.verified,
+            "records that are in the index are lost or damaged"
+        );
+        self.missed = index.wrong();
+        self.next = Instant::now() + TELL_EVERY;
     }
 }

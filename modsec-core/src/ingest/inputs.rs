@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -19,15 +21,23 @@ const MAX_DEPTH: usize = 64;
 /// Opens `path`, or all files below it in the order of their names, and hands each to `take`
 /// until that returns false. Returns false then.
 ///
-/// The path itself may be a link: the administrator wrote it. Below it links are not followed,
-/// and only plain files are opened.
+/// The path itself may be a link, or a pipe: the administrator wrote it. `-` is standard input.
+/// Below it links are not followed, and only plain files are opened.
 pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>) -> bool) -> bool {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = if path == Path::new("-") {
+        io::stdin().as_fd().try_clone_to_owned()
+    } else {
+        // Waits for the writer of a pipe, as every program does that is given one.
+        rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)
+    };
     match opened
         .map(File::from)
         .and_then(|file| Ok((file.metadata()?, file)))
     {
+        Ok((meta, file)) if meta.file_type().is_fifo() || meta.file_type().is_socket() => {
+            take(path.to_owned(), Ok(file))
+        }
         Ok((meta, file)) if meta.is_dir() => descend(&file, path, MAX_DEPTH, take),
         Ok((meta, file)) if meta.is_file() => take(path.to_owned(), Ok(file)),
         Ok(_) => take(path.to_owned(), Err(not_a_file(FileType::Unknown))),
@@ -73,7 +83,7 @@ fn descend(
         names.sort_unstable();
         for name in names {
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
-            if storage_dir::is_lock(&path) {
+            if storage_dir::is_own_file(&path) {
                 continue;
             }
             let Ok(stat) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else {

@@ -1,18 +1,25 @@
 //! Batches of entries on their way into merged log and store, and the files that may then go.
 
 use std::collections::HashSet;
+use std::hash::Hash;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::feed::{Budget, Found, OpenDir, Outcome, Skipped};
-use super::read::{Bytes, NoRow, Rereading};
+use super::feed::{Budget, OpenDir, Outcome, Skipped};
+use super::index::Index;
+use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::Remover;
+use super::spoken::Spoken;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::format::Defect;
+use crate::heart::Heart;
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
 use crate::program::error_chain;
 use crate::storage_dir::{LeftAlone, ReadEntry, Refusal};
@@ -24,8 +31,6 @@ const BATCH_ENTRIES: usize = 1000;
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
-/// Messages about single files in one run; the rest is only counted.
-const MESSAGES: u64 = 20;
 /// How often a batch is appended again because log rotation by copying has hit it.
 const ROTATIONS: u32 = 5;
 /// How often the report is told of progress.
@@ -35,9 +40,16 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 struct Item {
     hash: EntryHash,
     bytes: Bytes,
+    source: Arc<EntrySource>,
+    reserved: usize,
+}
+
+/// Where an entry came from. Several entries of one file share it; the file goes with the last of
+/// them, if none has to stay.
+struct EntrySource {
     file: Option<ReadEntry>,
     dir: Option<Arc<OpenDir>>,
-    reserved: usize,
+    stays: AtomicBool,
 }
 
 /// Takes outcomes, keeps entries and removes files.
@@ -47,20 +59,29 @@ pub(super) struct Keeper {
     batch: Vec<(Row, Item)>,
     held: usize,
     open: usize,
-    messages: u64,
+    spoken: Spoken,
+    /// As the administrator wrote them.
+    inputs: Vec<PathBuf>,
     /// Whether what stays in place was named by an earlier walk.
     is_again: bool,
     started: Instant,
     reported: Instant,
     remover: Remover,
+    pub(super) index: Option<Index>,
+    heart: Heart,
     pub(super) tally: Tally,
 }
 
 impl Keeper {
-    /// Opens store and merged log, and settles what an earlier run left under way.
-    pub(super) async fn open(options: &Options, started: Instant) -> Result<Keeper, IngestError> {
+    /// Opens store and merged log, and settles what an earlier run left under way. Lets `heart`
+    /// beat with every step from now on.
+    pub(super) async fn open(
+        options: &Options,
+        started: Instant,
+        heart: Heart,
+    ) -> Result<Keeper, IngestError> {
         let mut store = match &options.store {
-            Some(options) => Some(store::open(options).await?),
+            Some(options) => Some(store::open_watched(options, heart.clone()).await?),
             None => None,
         };
         let merged_log = match (&options.merged_log, &mut store) {
@@ -77,13 +98,21 @@ impl Keeper {
             batch: Vec::new(),
             held: 0,
             open: 0,
-            messages: 0,
+            spoken: Spoken::new(),
+            inputs: options.inputs.clone(),
             is_again: false,
             started,
             reported: started,
-            remover: Remover::start().map_err(IngestError::Thread)?,
+            remover: Remover::start(&heart).map_err(IngestError::Thread)?,
+            heart,
+            index: None,
             tally: Tally::default(),
         })
+    }
+
+    /// Returns what beats with every step.
+    pub(super) fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
@@ -110,12 +139,19 @@ impl Keeper {
     /// Returns the counts so far and starts anew.
     pub(super) fn take_tally(&mut self) -> Tally {
         self.is_again = false;
+        self.count_lines();
         std::mem::take(&mut self.tally)
+    }
+
+    fn count_lines(&mut self) {
+        if let Some(index) = &mut self.index {
+            self.tally.index.add(&index.take_counts());
+        }
     }
 
     /// Lets single files be mentioned again.
     pub(super) fn speak_again(&mut self) {
-        self.messages = 0;
+        self.spoken.speak_again();
     }
 
     /// Takes what became of one file.
@@ -125,26 +161,21 @@ impl Keeper {
         budget: &Budget,
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
+        self.heart.beat();
         match outcome.result {
             Ok(found) => {
-                let Found { read, file, .. } = found;
-                self.tally.entry(&read.row, read.flags, read.bytes.len());
-                if let Some(line) = &read.json {
-                    report.json_line(line).map_err(IngestError::Output)?;
+                if let Some(index) = &mut self.index {
+                    index.found(&found.digests, found.indexed.as_deref());
                 }
-                // A large entry holds little, but its reservation is not free before the flush: readers
-                // that wait for it would wait for ever.
-                self.held += read.bytes.held().max(outcome.reserved);
-                self.open +=
-                    usize::from(read.bytes.held() == 0) + usize::from(outcome.dir.is_some());
-                let item = Item {
-                    hash: read.row.entry_hash,
-                    bytes: read.bytes,
-                    file,
+                let source = Arc::new(EntrySource {
+                    file: found.file,
                     dir: outcome.dir,
-                    reserved: outcome.reserved,
-                };
-                self.batch.push((read.row, item));
+                    stays: AtomicBool::new(false),
+                });
+                let mut reserved = outcome.reserved;
+                for read in found.read {
+                    self.add(read, &source, std::mem::take(&mut reserved), report)?;
+                }
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
@@ -152,6 +183,37 @@ impl Keeper {
                 self.done(outcome.dir.as_deref());
             }
         }
+        self.flush_if_full(budget, report).await
+    }
+
+    /// Takes an entry of a log.
+    pub(super) async fn take_entry(
+        &mut self,
+        read: ReadRow,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        self.heart.beat();
+        let source = Arc::new(EntrySource {
+            file: None,
+            dir: None,
+            stays: AtomicBool::new(false),
+        });
+        self.add(read, &source, 0, report)?;
+        self.flush_if_full(budget, report).await
+    }
+
+    /// Forgets the batch at hand; its entries will be read again.
+    pub(super) fn forget_batch(&mut self) {
+        self.batch.clear();
+        (self.held, self.open) = (0, 0);
+    }
+
+    async fn flush_if_full(
+        &mut self,
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
         if self.batch.len() >= BATCH_ENTRIES
             || self.held >= BATCH_BYTES
             || self.open_now() >= BATCH_OPEN
@@ -159,6 +221,32 @@ impl Keeper {
             self.flush(budget, report).await?;
         }
         self.progress(report);
+        Ok(())
+    }
+
+    /// Adds an entry to the batch at hand.
+    fn add(
+        &mut self,
+        read: ReadRow,
+        source: &Arc<EntrySource>,
+        reserved: usize,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        self.tally.entry(&read.row, read.flags, read.bytes.len());
+        if let Some(line) = &read.json {
+            report.json_line(line).map_err(IngestError::Output)?;
+        }
+        // A large entry holds little, but its reservation is not free before the flush: readers
+        // that wait for it would wait for ever.
+        self.held += read.bytes.held().max(reserved);
+        self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
+        let item = Item {
+            hash: read.row.entry_hash,
+            bytes: read.bytes,
+            source: Arc::clone(source),
+            reserved,
+        };
+        self.batch.push((read.row, item));
         Ok(())
     }
 
@@ -170,7 +258,7 @@ impl Keeper {
         let dirs: HashSet<_> = self
             .batch
             .iter()
-            .filter_map(|(_, item)| item.dir.as_ref())
+            .filter_map(|(_, item)| item.source.dir.as_ref())
             .map(Arc::as_ptr)
             .collect();
         dirs.len()
@@ -202,7 +290,12 @@ impl Keeper {
         if let Some(mut store) = self.store.take() {
             let kept = self.keep(store.as_mut(), batch).await;
             self.store = Some(store);
-            self.remove(kept?);
+            let kept = kept?;
+            // All entries that were read up to now are safe, so their lines are done with.
+            if let Some(index) = &mut self.index {
+                index.note_batch();
+            }
+            self.remove(kept);
         }
         budget.free(reserved);
         self.progress(report);
@@ -250,7 +343,7 @@ impl Keeper {
                 safe.push(twin);
             } else {
                 self.tally.waiting += 1;
-                self.done(twin.dir.as_deref());
+                self.leave(twin);
             }
         }
         self.tally.known += safe.len() as u64;
@@ -267,7 +360,7 @@ impl Keeper {
         let id = batch_id(&fresh.items);
         let journal = self.merged_log.as_ref().map(|log| log.id().to_owned());
         let appended = match &mut self.merged_log {
-            Some(log) => match append(log, id, &fresh.items)? {
+            Some(log) => match append(log, id, &fresh.items, &self.heart)? {
                 Ok(appended) => Some(appended),
                 Err(changed) => return Ok(Kept::Not(vec![(changed, None)])),
             },
@@ -319,13 +412,21 @@ impl Keeper {
             match reason {
                 Some(reason) => {
                     self.tally.defect(DefectReason::Refused);
-                    if self.may_speak() {
+                    if self.may_say((&row.path, reason)) {
                         error!(path = ?row.path, error = ?reason, "entry refused by the database, file kept");
                     }
                 }
                 None => self.tally.waiting += 1,
             }
-            self.done(item.dir.as_deref());
+            self.leave(item);
+        }
+    }
+
+    /// Lets the file of an entry stay.
+    fn leave(&mut self, item: Item) {
+        item.source.stays.store(true, Ordering::Relaxed);
+        if let Some(source) = Arc::into_inner(item.source) {
+            self.done(source.dir.as_deref());
         }
     }
 
@@ -333,7 +434,13 @@ impl Keeper {
     fn remove(&mut self, batch: Vec<Item>) {
         let stored = batch
             .into_iter()
-            .map(|item| (item.file, item.dir))
+            .filter_map(|item| Arc::into_inner(item.source))
+            .map(|source| {
+                (
+                    source.file.filter(|_| !source.stays.into_inner()),
+                    source.dir,
+                )
+            })
             .collect();
         self.remover.remove(stored);
     }
@@ -354,7 +461,7 @@ impl Keeper {
         }
     }
 
-    fn skip(&mut self, path: &std::path::Path, skipped: Skipped) {
+    pub(super) fn skip(&mut self, path: &Path, skipped: Skipped) {
         let reason = match skipped {
             Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");
@@ -365,24 +472,33 @@ impl Keeper {
                 self.refuse(refusal);
                 return;
             }
-            Skipped::Unusable(error) => {
-                self.tally.unusable_inputs += 1;
-                if self.may_speak() {
-                    error!(?path, %error, "input could not be opened");
+            Skipped::Unlike(file, fate) => {
+                debug!(?path, ?fate, "not what the index says");
+                if let Some(index) = &mut self.index {
+                    index.tried(&file, fate);
                 }
                 return;
             }
+            Skipped::Unusable(error) => return self.unusable(path, &error),
+            Skipped::Foreign { at, line } => {
+                if self.may_say((path, at)) {
+                    warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
+                }
+                DefectReason::Foreign
+            }
             Skipped::NoRow(NoRow::Defect(defect)) => {
-                if self.may_speak() {
+                if self.may_say((path, defect.to_string())) {
                     warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
                 }
                 match defect {
                     Defect::Empty => DefectReason::Empty,
-                    Defect::NotAnAuditLog { .. } => DefectReason::NotAnAuditLog,
+                    Defect::NotAnAuditLog { .. }
+                    | Defect::UnknownJson { .. }
+                    | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
                 }
             }
             Skipped::NoRow(NoRow::Io(error)) => {
-                if self.may_speak() {
+                if self.may_say((path, error.to_string())) {
                     warn!(?path, %error, "file could not be read, file kept");
                 }
                 DefectReason::Unreadable
@@ -391,16 +507,32 @@ impl Keeper {
         self.tally.defect(reason);
     }
 
-    /// Tells whether one more message about a single file may be written.
-    fn may_speak(&mut self) -> bool {
-        if self.is_again {
-            return false;
+    /// Counts and names an input that could not be opened, or something below one.
+    fn unusable(&mut self, path: &Path, error: &io::Error) {
+        let is_named = self.inputs.iter().any(|input| input == path);
+        if is_named {
+            self.tally.unusable_inputs += 1;
+        } else {
+            self.tally.skipped_inputs += 1;
         }
-        self.messages += 1;
-        if self.messages == MESSAGES + 1 {
-            warn!("more files like these, counted in the summary");
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; nothing has this name",
+            io::ErrorKind::PermissionDenied => {
+                "let this account read it, or run as root or with CAP_DAC_READ_SEARCH"
+            }
+            _ => "the others are read",
+        };
+        if !self.may_say((path, error.to_string())) {
+        } else if is_named {
+            error!(?path, %error, remedy, "input could not be opened");
+        } else {
+            warn!(?path, %error, remedy, "skipped below an input");
         }
-        self.messages <= MESSAGES
+    }
+
+    /// Tells whether a message about a single file may be written: not twice the same.
+    fn may_say(&mut self, what: impl Hash) -> bool {
+        !self.is_again && self.spoken.may_say(what)
     }
 
     /// Counts and names what is left alone.
@@ -413,7 +545,7 @@ impl Keeper {
     /// Counts and names what a walk left alone.
     pub(super) fn left_alone(&mut self, left: LeftAlone) {
         for (kind, count, examples) in left.kinds() {
-            if self.may_speak() {
+            if self.may_say((kind, count, examples)) {
                 let reason = left.reason(kind).unwrap_or(kind);
                 warn!(count, paths = ?examples, reason, "left alone");
             }
@@ -430,6 +562,7 @@ impl Keeper {
 
     /// Returns the counts.
     pub(super) fn finish(mut self) -> Tally {
+        self.count_lines();
         self.tally.elapsed = self.started.elapsed();
         self.tally
     }
@@ -455,13 +588,15 @@ fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
+    heart: &Heart,
 ) -> Result<Result<Appended<'l>, EntryHash>, MergedLogError> {
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
+        heart.beat();
         match &item.bytes {
             Bytes::Whole(bytes) => batch.append(bytes)?,
-            Bytes::InFile { file, len } => {
-                let mut reader = Rereading::new(file, *len);
+            Bytes::InFile(extent) => {
+                let mut reader = Rereading::new(extent, heart);
                 batch.append_from(&mut reader)?;
                 if reader.hash() != item.hash {
                     batch.rollback()?;

@@ -1,12 +1,14 @@
 //! One file, from its descriptor to a row.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use super::several;
 use crate::entry_hash::{EntryHash, EntryHasher};
-use crate::format::native::{Excerpts, Outline};
+use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
+use crate::heart::Heart;
 use crate::record::{Flag, Flags, Record};
 use crate::store::{Origin, Row};
 
@@ -21,14 +23,22 @@ const WINDOW: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) enum Bytes {
     Whole(Vec<u8>),
-    InFile { file: File, len: u64 },
+    InFile(Extent),
+}
+
+/// A stretch of a file.
+#[derive(Debug)]
+pub(super) struct Extent {
+    pub(super) file: File,
+    pub(super) start: u64,
+    pub(super) len: u64,
 }
 
 impl Bytes {
     pub(super) fn len(&self) -> u64 {
         match self {
             Bytes::Whole(bytes) => bytes.len() as u64,
-            Bytes::InFile { len, .. } => *len,
+            Bytes::InFile(extent) => extent.len,
         }
     }
 
@@ -36,7 +46,7 @@ impl Bytes {
     pub(super) fn held(&self) -> usize {
         match self {
             Bytes::Whole(bytes) => bytes.len(),
-            Bytes::InFile { .. } => 0,
+            Bytes::InFile(_) => 0,
         }
     }
 }
@@ -67,38 +77,83 @@ pub(super) trait MakeRow {
     fn make(&self, record: &Record<'_>, hash: EntryHash, origin: Origin) -> (Row, Option<String>);
 }
 
-/// Reads `size` bytes from `file` and decodes them. An incomplete entry is taken only `if_cut`.
+/// Reads `size` bytes from `file`, which has one entry, or several of an engine that appends, and
+/// decodes them. An incomplete entry is taken only `if_cut`.
 pub(super) fn read(
     file: File,
     size: u64,
     origin: Origin,
     if_cut: CutEntries,
     make: &impl MakeRow,
-) -> Result<ReadRow, NoRow> {
+    heart: &Heart,
+) -> Result<Vec<ReadRow>, NoRow> {
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
     }
     if size <= IN_MEMORY {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        (&file)
-            .take(size)
-            .read_to_end(&mut bytes)
-            .map_err(NoRow::Io)?;
-        let cut = !format::is_complete(&bytes);
-        let record = format::decode(&bytes).map_err(|defect| if_cut.defect(defect, &bytes))?;
-        if cut && if_cut == CutEntries::Wait {
-            return Err(NoRow::Incomplete);
+        let bytes = read_range(&file, 0..size).map_err(NoRow::Io)?;
+        if let Some(entries) = several::in_memory(&bytes) {
+            return entries
+                .into_iter()
+                .map(|entry| row(entry.to_vec(), Flags::none(), origin.clone(), if_cut, make))
+                .collect();
         }
-        let flags = record.flags;
-        let (row, json) = make.make(&record, EntryHash::of(&bytes), origin);
-        return Ok(ReadRow {
-            row,
-            flags,
-            json,
-            bytes: Bytes::Whole(bytes),
-        });
+        return row(bytes, Flags::none(), origin, if_cut, make).map(|row| vec![row]);
     }
-    let (excerpts, hash) = read_large(&file, size, if_cut)?;
+    let whole = Extent {
+        file,
+        start: 0,
+        len: size,
+    };
+    if let Some(extents) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
+        return extents
+            .into_iter()
+            .map(|extent| large_row(extent, origin.clone(), if_cut, make, heart))
+            .collect();
+    }
+    large_row(whole, origin, if_cut, make, heart).map(|row| vec![row])
+}
+
+/// Decodes an entry that is in memory; `flags` is what is odd about the place where it stood.
+pub(super) fn row(
+    mut bytes: Vec<u8>,
+    flags: Flags,
+    origin: Origin,
+    if_cut: CutEntries,
+    make: &impl MakeRow,
+) -> Result<ReadRow, NoRow> {
+    let cut = !format::is_complete(&bytes);
+    // The line feed behind a document is not there in every log.
+    while bytes.first() == Some(&b'{') && bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    let mut record = format::decode(&bytes).map_err(|defect| if_cut.defect(defect, &bytes))?;
+    if cut && if_cut == CutEntries::Wait {
+        return Err(NoRow::Incomplete);
+    }
+    if flags.contains(Flag::Interleaved) {
+        record.mark_interleaved();
+    }
+    let flags = record.flags;
+    let (row, json) = make.make(&record, EntryHash::of(&bytes), origin);
+    Ok(ReadRow {
+        row,
+        flags,
+        json,
+        bytes: Bytes::Whole(bytes),
+    })
+}
+
+/// Decodes an entry that is too large for memory.
+pub(super) fn large_row(
+    mut extent: Extent,
+    origin: Origin,
+    if_cut: CutEntries,
+    make: &impl MakeRow,
+    heart: &Heart,
+) -> Result<ReadRow, NoRow> {
+    extent.trim().map_err(NoRow::Io)?;
+    let (excerpts, hash) = read_large(&extent, if_cut, heart)?;
     let record = excerpts.record();
     if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
@@ -109,8 +164,19 @@ pub(super) fn read(
         row,
         flags,
         json,
-        bytes: Bytes::InFile { file, len: size },
+        bytes: Bytes::InFile(extent),
     })
+}
+
+impl Extent {
+    /// Leaves out the line feed behind a document, which is not there in every log.
+    fn trim(&mut self) -> io::Result<()> {
+        let byte = |at: u64| read_range(&self.file, at..at + 1);
+        if self.len > 0 && byte(self.start)? == b"{" && byte(self.start + self.len - 1)? == b"\n" {
+            self.len -= 1;
+        }
+        Ok(())
+    }
 }
 
 /// What to do with an entry that does not end with part Z.
@@ -141,72 +207,65 @@ impl CutEntries {
     }
 }
 
-/// Reads a large entry twice: once in windows, for its hash and its delimiters, and then the
-/// beginnings of its parts.
+/// Reads a large entry in windows, for its hash and to find what is worth keeping, and then that.
 fn read_large(
-    mut file: &File,
-    size: u64,
+    extent: &Extent,
     if_cut: CutEntries,
+    heart: &Heart,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
-    file.seek(SeekFrom::Start(0)).map_err(NoRow::Io)?;
-    let mut window = Vec::with_capacity(WINDOW + Outline::OVERLAP);
+    let Extent { file, start, len } = extent;
+    let mut window = Vec::with_capacity(WINDOW + Large::OVERLAP);
     let mut hasher = EntryHasher::new();
-    let mut outline: Option<Outline> = None;
-    let (mut start, mut read) = (0, 0);
-    while read < size {
-        let kept = window.len();
-        let most = (size - read).min(WINDOW as u64);
-        let got = file
-            .take(most)
-            .read_to_end(&mut window)
-            .map_err(NoRow::Io)?;
-        if got == 0 {
-            return Err(NoRow::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        read += got as u64;
-        hasher.update(window.get(kept..).unwrap_or_default());
-        let found = match &mut outline {
-            Some(outline) => outline,
-            none => none
-                .insert(Outline::open(&window).map_err(|defect| if_cut.defect(defect, &window))?),
+    let mut large: Option<Large> = None;
+    let (mut offset, mut read) = (0, 0);
+    while read < *len {
+        let more = read..*len.min(&(read + WINDOW as u64));
+        let more = read_range(file, start + more.start..start + more.end).map_err(NoRow::Io)?;
+        read += more.len() as u64;
+        heart.beat();
+        hasher.update(&more);
+        window.extend_from_slice(&more);
+        let found = match &mut large {
+            Some(large) => large,
+            none => {
+                none.insert(Large::open(&window).map_err(|defect| if_cut.defect(defect, &window))?)
+            }
         };
-        found.scan(&window, start, read == size);
-        let done = window.len().saturating_sub(Outline::OVERLAP);
+        found.scan(&window, offset, read == *len);
+        let done = window.len().saturating_sub(Large::OVERLAP);
         window.drain(..done);
-        start += done as u64;
+        offset += done as u64;
     }
-    let outline = outline.ok_or(NoRow::Incomplete)?;
-    let layout = outline.layout(|range| {
-        let end = range.end.min(range.start + Excerpts::MAX_PART);
-        read_range(file, range.start..end)
-            .unwrap_or_default()
-            .into()
-    });
-    let excerpts = Excerpts::read(layout, |range| read_range(file, range)).map_err(NoRow::Io)?;
+    let large = large.ok_or(NoRow::Incomplete)?;
+    let excerpts = large
+        .finish(|range| read_range(file, start + range.start..start + range.end))
+        .map_err(NoRow::Io)?;
     Ok((excerpts, hasher.finish()))
 }
 
-fn read_range(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
+pub(super) fn read_range(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
     let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, range.start)?;
     Ok(bytes)
 }
 
-/// Reads a file from its beginning, whatever was read of it before, and hashes what goes by.
+/// Reads an entry from its beginning, whatever was read of it before, and hashes what goes by.
 pub(super) struct Rereading<'f> {
     file: &'f File,
+    heart: &'f Heart,
     at: u64,
     left: u64,
     hasher: EntryHasher,
 }
 
 impl<'f> Rereading<'f> {
-    pub(super) fn new(file: &'f File, len: u64) -> Self {
+    pub(super) fn new(extent: &'f Extent, heart: &'f Heart) -> Self {
         Rereading {
-            file,
-            at: 0,
-            left: len,
+            file: &extent.file,
+            heart,
+            at: extent.start,
+            left: extent.len,
             hasher: EntryHasher::new(),
         }
     }
@@ -224,6 +283,7 @@ impl Read for Rereading<'_> {
         let got = self
             .file
             .read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        self.heart.beat();
         self.at += got as u64;
         self.left -= got as u64;
         self.hasher.update(buffer.get(..got).unwrap_or_default());

@@ -5,12 +5,13 @@
 //! their hashes.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::jobs::OpenDir;
 use crate::crash_points;
+use crate::heart::Heart;
 use crate::storage_dir::{ReadEntry, Refusal};
 
 /// A stored entry's file, if it is to go, and the directory that waits for it.
@@ -24,7 +25,11 @@ pub(super) struct Removed {
     pub(super) refusals: Vec<Refusal>,
 }
 
-/// A thread that removes one batch after the other.
+/// Threads, because an `unlink` waits while the file system commits its journal, which each sync of
+/// the database and of the log makes it do.
+const THREADS: usize = 2;
+
+/// Threads that remove one batch after the other.
 #[derive(Debug)]
 pub(super) struct Remover {
     batches: SyncSender<Vec<Stored>>,
@@ -34,19 +39,29 @@ pub(super) struct Remover {
 }
 
 impl Remover {
-    pub(super) fn start() -> io::Result<Remover> {
+    pub(super) fn start(heart: &Heart) -> io::Result<Remover> {
         // One batch may wait: whoever is faster than the disk has to wait too.
         let (batches, waiting) = sync_channel::<Vec<Stored>>(1);
+        let waiting = Arc::new(Mutex::new(waiting));
         let (done, results) = channel();
-        thread::Builder::new()
-            .name("remove".to_owned())
-            .spawn(move || {
-                for batch in waiting {
-                    if done.send(remove(batch)).is_err() {
-                        return;
+        for n in 0..THREADS {
+            let (waiting, done, heart) = (Arc::clone(&waiting), done.clone(), heart.clone());
+            let next = move || {
+                waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .recv()
+            };
+            thread::Builder::new()
+                .name(format!("remove-{n}"))
+                .spawn(move || {
+                    while let Ok(batch) = next() {
+                        if done.send(remove(batch, &heart)).is_err() {
+                            return;
+                        }
                     }
-                }
-            })?;
+                })?;
+        }
         Ok(Remover {
             batches,
             results,
@@ -54,9 +69,9 @@ impl Remover {
         })
     }
 
-    /// Hands a batch over. Waits if two are on their way already.
+    /// Hands a batch over. Waits if one is waiting already.
     pub(super) fn remove(&mut self, batch: Vec<Stored>) {
-        // The thread ends only with this handle.
+        // The threads end only with this handle.
         if self.batches.send(batch).is_ok() {
             self.pending += 1;
         }
@@ -70,9 +85,10 @@ impl Remover {
     }
 }
 
-fn remove(batch: Vec<Stored>) -> Removed {
+fn remove(batch: Vec<Stored>, heart: &Heart) -> Removed {
     let mut removed = Removed::default();
     for (file, dir) in batch {
+        heart.beat();
         match file.map(|file| file.remove()) {
             Some(Ok(())) => {
                 crash_points::pass("removed");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::IndexCounts;
 use crate::record::{Flag, Flags};
 use crate::storage_dir::LeftAlone;
 use crate::store::Row;
@@ -21,6 +22,8 @@ pub enum DefectReason {
     Refused,
     /// The file could not be read to its end. It stays.
     Unreadable,
+    /// Lines between the entries of a log belong to none of them. They are left out.
+    Foreign,
 }
 
 impl DefectReason {
@@ -32,6 +35,7 @@ impl DefectReason {
             DefectReason::Truncated => "cut short, stored with what is there",
             DefectReason::Refused => "refused by the database, kept",
             DefectReason::Unreadable => "could not be read, kept",
+            DefectReason::Foreign => "lines between entries, left out",
         }
     }
 }
@@ -67,6 +71,10 @@ pub struct Tally {
     pub left_alone: LeftAlone,
     /// Inputs that could not be opened.
     pub unusable_inputs: u64,
+    /// What the index says, if there is one.
+    pub index: IndexCounts,
+    /// Files and directories below an input that could not be opened, and links and pipes there.
+    pub skipped_inputs: u64,
     /// Time since the start.
     pub elapsed: Duration,
 }

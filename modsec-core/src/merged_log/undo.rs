@@ -8,7 +8,8 @@
 //!
 //! A file is cut only if it is provably the one that was appended to: a plain file with one name
 //! and the same owner, with the same bytes before the place of the cut (or the batch's own behind
-//! it, where there are none before), and not older than the journal.
+//! it, where there are none before), and not older than the journal. The file with the journal's
+//! inode may look older, since clocks are set back: then the batch's own bytes must be behind.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -53,7 +54,8 @@ impl Undo<'_> {
         let Some((path, file)) = found else {
             return Ok(None);
         };
-        if !self.may_cut(&file.metadata()?) {
+        let meta = file.metadata()?;
+        if !self.is_ours(&meta) || !(self.may_hold(&meta) || self.holds_batch(&file)?) {
             return Ok(None);
         }
         if self.is_intact(&file)? {
@@ -109,26 +111,38 @@ impl Undo<'_> {
         let meta = path.symlink_metadata()?;
         let (log, name) = (self.log.file_stem(), path.file_name());
         let related = starts_with(name, log) && !self.is_original(&meta);
-        if !related || !self.may_cut(&meta) || meta.len() < self.record.length {
+        if !related || !self.is_ours(&meta) || !self.may_hold(&meta) {
+            return Ok(None);
+        }
+        if meta.len() < self.record.length {
             return Ok(None);
         }
         let file = open_existing(path)?;
         let matches = if self.record.length == 0 {
-            self.begins_with_batch(&file)?
+            self.is_batch_at(&file, 0)?
         } else {
             hash_before(&file, self.record.length)? == self.record.before
         };
         Ok(matches.then_some(file))
     }
 
-    /// Tells whether a file of this kind, owner and age can hold bytes of the batch.
+    /// Tells whether a file is of our kind and has the log's owner.
+    fn is_ours(&self, meta: &Metadata) -> bool {
+        meta.is_file() && meta.nlink() <= 1 && meta.uid() == self.record.uid
+    }
+
+    /// Tells whether a file of this age can hold bytes of the batch.
     ///
     /// What holds any was written after the journal; an older file that looks the same must not
     /// lose its end.
-    fn may_cut(&self, meta: &Metadata) -> bool {
-        let ours = meta.is_file() && meta.nlink() <= 1 && meta.uid() == self.record.uid;
+    fn may_hold(&self, meta: &Metadata) -> bool {
         let written = meta.modified().is_ok_and(|time| time >= self.since);
-        ours && (written || meta.len() <= self.record.length)
+        written || meta.len() <= self.record.length
+    }
+
+    /// Tells whether the batch's first bytes are in their place, whatever the clock said.
+    fn holds_batch(&self, file: &File) -> io::Result<bool> {
+        self.is_batch_at(file, self.record.length)
     }
 
     /// Tells whether the file that was appended to still has what it had before the batch.
@@ -137,9 +151,9 @@ impl Undo<'_> {
         Ok(file.metadata()?.len() >= length && hash_before(file, length)? == self.record.before)
     }
 
-    fn begins_with_batch(&self, file: &File) -> io::Result<bool> {
+    fn is_batch_at(&self, file: &File, start: u64) -> io::Result<bool> {
         let (length, hash) = self.record.head;
-        match hash_range(file, 0, length) {
+        match hash_range(file, start, length) {
             Ok(found) => Ok(found == hash),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(error) => Err(error),

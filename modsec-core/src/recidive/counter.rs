@@ -4,8 +4,9 @@ use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
 
 use super::seen::{EntryKey, Seen};
-use super::{Attacks, IndexLine, Ledger, Offender};
+use super::{Attacks, Ledger, Offender};
 use crate::format;
+use crate::index_line::IndexLine;
 use crate::record::{Record, TrustedProxies};
 
 /// What came in and what became of it.
@@ -66,7 +67,8 @@ impl Counter {
     ///
     /// Only what counts by its status alone can be counted; the options see to that.
     pub(super) fn index_line(&mut self, line: &[u8]) -> Option<Offender> {
-        let Some(line) = IndexLine::parse(line) else {
+        let line = IndexLine::parse(line);
+        let Some(line) = line.and_then(|line| line.transaction()) else {
             return self.defect();
         };
         self.tally.entries += 1;

@@ -7,9 +7,8 @@ use tracing::warn;
 
 use super::counter::Counter;
 use super::pieces::Pieces;
-use super::state::Bookmark;
-use super::tail::{Growth, Tail};
 use super::{LogSource, Offender};
+use crate::tail::{Bookmark, Growth, Tail};
 
 /// Longest index line (`ModSecurity` cuts at 3980 bytes), with room.
 const MAX_LINE: usize = 64 * 1024;
@@ -77,11 +76,13 @@ impl Follow {
         self.failed = false;
         match &mut self.shape {
             Shape::Entries(pieces) => {
+                // With another file at the path, the old one has no more than what is here: its
+                // last entry has nothing behind it that would close it.
+                while let Some(entry) = pieces.next(growth != Growth::Grown) {
+                    counter.entry(entry, 0).into_iter().for_each(&mut *report);
+                }
                 if growth == Growth::Restarted {
                     pieces.restart();
-                }
-                while let Some(entry) = pieces.next(growth == Growth::End) {
-                    counter.entry(entry, 0).into_iter().for_each(&mut *report);
                 }
             }
             Shape::Lines(buffer) => {
@@ -124,5 +125,37 @@ fn count_lines(buffer: &mut Vec<u8>, counter: &mut Counter, report: &mut impl Fn
     if buffer.len() > MAX_LINE {
         buffer.clear();
         counter.defect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::counter::testing::entry;
+    use super::super::seen::Seen;
+    use super::super::{Attacks, Ledger, LedgerOptions};
+    use super::*;
+    use crate::record::TrustedProxies;
+
+    #[test]
+    fn the_last_entry_of_a_log_that_is_rotated_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let attack = |peer: &str| entry(peer, "", "", "403 Forbidden") + "\n";
+        fs::write(&path, attack("192.0.2.1") + &attack("192.0.2.2")).unwrap();
+        let mut follow = Follow::new(&LogSource::Merged(path.clone()), None).unwrap();
+        // Before all of it was read.
+        fs::rename(&path, dir.path().join("log.1")).unwrap();
+        fs::write(&path, attack("192.0.2.3")).unwrap();
+        let mut counter = Counter {
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: Ledger::new(LedgerOptions::default()).unwrap(),
+            seen: Seen::default(),
+            tally: super::super::Tally::default(),
+        };
+        while follow.step(&mut counter, &mut |_| {}) {}
+        assert_eq!(counter.tally.attacks, 3);
     }
 }

@@ -16,12 +16,12 @@ use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::attack::Attacks;
-use super::index_line::IndexLine;
 use super::pieces::Pieces;
 use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
+use crate::index_line::IndexLine;
 use crate::record::{Record, TrustedProxies};
 
 /// Attacks that are put into the order of their times before they count. History that is not
@@ -211,7 +211,8 @@ impl Replay<'_> {
         let mut buffer = Vec::new();
         file.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
         let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
-        if IndexLine::parse(&buffer[..line_end]).is_some() {
+        let line = IndexLine::parse(&buffer[..line_end]);
+        if line.is_some_and(|line| line.transaction().is_some()) {
             return self.index(file, buffer);
         }
         let mut pieces = Pieces::default();
@@ -252,7 +253,8 @@ impl Replay<'_> {
 
     fn index_line(&mut self, line: &[u8]) {
         self.report.entries += 1;
-        let Some(line) = IndexLine::parse(line) else {
+        let line = IndexLine::parse(line);
+        let Some(line) = line.and_then(|line| line.transaction()) else {
             self.report.defects += 1;
             return;
         };

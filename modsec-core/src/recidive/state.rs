@@ -23,6 +23,7 @@ use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
 use crate::record::{network_text, parse_network};
+use crate::tail::Bookmark;
 
 /// First words of a state file.
 const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
@@ -64,15 +65,6 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// How far a source that is one growing file has been read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bookmark {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    /// Bytes from the start.
-    pub(super) offset: u64,
 }
 
 /// What was saved.

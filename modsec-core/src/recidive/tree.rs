@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::seen::EntryKey;
 use crate::format;
-use crate::format::native::{Boundary, Excerpts, Outline};
+use crate::format::large::{self, Excerpts, Large};
+use crate::record::Flag;
 use crate::storage_dir::MAX_ENTRY_BYTES;
 use crate::watch::{Failure, Root, RootError, classify};
 
@@ -175,14 +176,14 @@ fn whole<'a>(
     Ok(readable.then_some(Contents::Whole(buffer)))
 }
 
-/// Reads the parts of a large file, a window at a time; `None` if it is not finished.
+/// Reads what is worth keeping of a large file, a window at a time; `None` if it is not finished.
 fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents<'a>>> {
-    let mut head = vec![0; 64];
+    let mut head = vec![0; Large::HEAD];
     let mut tail = vec![0; 64];
     file.read_exact_at(&mut head, 0)?;
     file.read_exact_at(&mut tail, size - 64)?;
-    let closed = Boundary::open(&head).is_some_and(|(boundary, _)| boundary.closes(&tail));
-    let Some(mut outline) = Outline::open(&head).ok().filter(|_| closed || !finish) else {
+    let closed = large::may_be_complete(&head, &tail);
+    let Some(mut large) = Large::open(&head).ok().filter(|_| closed || !finish) else {
         return Ok(None);
     };
     let mut hasher = blake3::Hasher::new();
@@ -191,9 +192,9 @@ fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents
     loop {
         let end = size.min(offset + WHOLE);
         read_range(file, offset, end, &mut window)?;
-        outline.scan(&window, offset, end == size);
+        large.scan(&window, offset, end == size);
         // Line ends behind the entry are not part of what it is known by.
-        let overlap = if offset == 0 { 0 } else { Outline::OVERLAP };
+        let overlap = if offset == 0 { 0 } else { Large::OVERLAP };
         let fresh = window.get(overlap..).unwrap_or_default();
         let last = if end == size {
             trailing_line_ends(fresh)
@@ -204,14 +205,15 @@ fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents
         if end == size {
             break;
         }
-        offset = end - Outline::OVERLAP as u64;
+        offset = end - Large::OVERLAP as u64;
     }
-    let read = |range: std::ops::Range<u64>| {
+    let excerpts = large.finish(|range| {
         let mut bytes = Vec::new();
         read_range(file, range.start, range.end, &mut bytes).map(|()| bytes)
-    };
-    let layout = outline.layout(|range| read(range).unwrap_or_default().into());
-    let excerpts = Excerpts::read(layout, read)?;
+    })?;
+    if finish && excerpts.record().flags.contains(Flag::Truncated) {
+        return Ok(None);
+    }
     let key = EntryKey::from_hash(hasher.finalize());
     Ok(Some(Contents::Parts(Box::new(excerpts), key)))
 }

@@ -10,26 +10,30 @@ pub enum Flag {
     /// Somebody embedded a delimiter of the entry's own boundary, or entries were run together.
     /// Fields that could not be told for certain are absent.
     Ambiguous,
-    /// The entry does not end with its part Z.
+    /// The entry does not end with its part Z, or its JSON is cut off or broken.
     Truncated,
     /// At least one alert was cut, or contradicts part K.
     Unverified,
     /// The parts are not in the order in which an engine writes them: written by hand.
     OutOfOrder,
-    /// There is no usable part H, so nothing is known of alerts. Not the same as no alerts.
+    /// There is no usable part H (nor, in JSON, what stands for it), so nothing is known of alerts. Not the same as no alerts.
     NoPartH,
     /// More headers, alerts, rules or files than a record keeps; the rest was left out.
     Capped,
+    /// Lines of another entry stand between its own, as in a serial log whose lock failed: none of
+    /// its alerts is certain to be its own.
+    Interleaved,
 }
 
 impl Flag {
-    const ALL: [Flag; 6] = [
+    const ALL: [Flag; 7] = [
         Flag::Ambiguous,
         Flag::Truncated,
         Flag::Unverified,
         Flag::OutOfOrder,
         Flag::NoPartH,
         Flag::Capped,
+        Flag::Interleaved,
     ];
 
     /// Returns the name used in databases and JSON.
@@ -41,6 +45,7 @@ impl Flag {
             Flag::OutOfOrder => "out_of_order",
             Flag::NoPartH => "no_part_h",
             Flag::Capped => "capped",
+            Flag::Interleaved => "interleaved",
         }
     }
 }

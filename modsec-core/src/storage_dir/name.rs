@@ -124,6 +124,23 @@ impl<'a> EntryName<'a> {
     }
 }
 
+/// Reads the name of a minute directory that lies in the directory of `day`.
+pub(super) fn minute_in_day(day: &[u8], minute: &[u8]) -> Option<MinuteDir> {
+    let day = parse_day(day)?;
+    MinuteDir::parse(minute).filter(|minute| minute.date == day)
+}
+
+/// Tells whether directory and file names are those of an entry.
+pub(crate) fn is_entry_path(day: &[u8], minute: &[u8], name: &[u8]) -> bool {
+    minute_in_day(day, minute).is_some() && EntryName::parse(name).is_some()
+}
+
+/// Tells whether `name` in the storage directory can be a user's tree: no day, and not hidden as
+/// the private directory is.
+pub(crate) fn is_user(name: &[u8]) -> bool {
+    parse_day(name).is_none() && !name.is_empty() && !name.starts_with(b".")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

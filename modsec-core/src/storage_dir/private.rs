@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,12 @@ use super::dir::Dir;
 pub(crate) const PRIVATE: &str = ".modsec-parser";
 /// Name of the lock file in it.
 pub(super) const LOCK: &str = "lock";
+/// Name of the note in it. Whoever else reads this directory passes over names like this one.
+pub(super) const NOTE: &str = ".index";
+/// Name of a note that is being written.
+const NEW_NOTE: &str = ".index.new";
+/// Longest note that is read, in bytes.
+const NOTE_MAX: u64 = 64 << 20;
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -88,6 +94,37 @@ impl Private {
     /// Tells whether a removal is working on `name`. Ask after listing it, not before.
     pub(super) fn is_removing(&self, name: &OsStr) -> bool {
         self.removing().contains(name)
+    }
+
+    /// Returns what was noted last; `None` if nothing was.
+    #[cfg(feature = "ingest")]
+    pub(super) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(self.dir.file(), NOTE, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut note = Vec::new();
+        file.take(NOTE_MAX).read_to_end(&mut note)?;
+        Ok(Some(note))
+    }
+
+    /// Replaces the note: at any moment, also after a loss of power, it is the old or the new.
+    #[cfg(feature = "ingest")]
+    pub(super) fn write_note(&self, note: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::TRUNC
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let dir = self.dir.file();
+        let mut file = File::from(openat(dir, NEW_NOTE, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(note)?;
+        file.sync_all()?;
+        renameat(dir, NEW_NOTE, dir, NOTE)?;
+        dir.sync_all()
     }
 
     fn removing(&self) -> MutexGuard<'_, HashSet<OsString>> {
@@ -201,7 +238,7 @@ pub(super) fn number(private: &OsStr) -> Option<u64> {
 
 /// Tells whether `name` is one of our own files that is no entry.
 pub(super) fn is_own_file(name: &OsStr) -> bool {
-    name.as_bytes() == LOCK.as_bytes()
+    [LOCK, NOTE, NEW_NOTE].iter().any(|own| name == *own)
 }
 
 fn open_lock(dir: &Dir) -> io::Result<File> {

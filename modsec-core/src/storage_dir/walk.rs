@@ -13,7 +13,7 @@ use chrono::NaiveDate;
 use super::Tree;
 use super::dir::{Dir, Found, Listing};
 use super::entry::EntryFile;
-use super::name::{EntryName, MinuteDir, day_name, parse_day};
+use super::name::{EntryName, MinuteDir, day_name, is_user, minute_in_day, parse_day};
 use super::private::{self, PRIVATE};
 use super::refusal::{LeftAlone, Reason, Refusal};
 
@@ -161,38 +161,40 @@ pub(super) fn claimed(storage: &Arc<Tree>) -> Option<EntryDir> {
 /// Finds one file by its path below the root.
 pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile, Refusal> {
     let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
-    let mut names = Vec::with_capacity(4);
+    let (Some(dir), Some(name)) = (relative.parent(), relative.file_name()) else {
+        return Err(refused());
+    };
+    entry_dir_at(storage, dir)?.file_named(name)
+}
+
+/// Finds one minute directory by its path below the root.
+pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryDir, Refusal> {
+    let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
+    let mut names = Vec::with_capacity(3);
     for component in relative.components() {
         match component {
             Component::Normal(name) => names.push(name),
             _ => return Err(refused()),
         }
     }
-    let (day, minute, name) = match names.as_slice() {
-        [day, minute, name] => (day, minute, name),
-        [user, day, minute, name] if is_user(user) => (day, minute, name),
+    let (day, minute) = match names.as_slice() {
+        [day, minute] => (day, minute),
+        [user, day, minute] if is_user(user.as_bytes()) => (day, minute),
         _ => return Err(refused()),
     };
-    let date = parse_day(day.as_bytes()).ok_or_else(refused)?;
-    MinuteDir::parse(minute.as_bytes())
-        .filter(|minute| minute.date == date)
-        .ok_or_else(refused)?;
-    EntryName::parse(name.as_bytes()).ok_or_else(refused)?;
+    let minute = minute_in_day(day.as_bytes(), minute.as_bytes()).ok_or_else(refused)?;
     let mut dir = Arc::clone(&storage.root);
-    for name in names.get(..names.len() - 1).unwrap_or_default() {
+    for name in names {
         dir = dir.open(name)?;
     }
-    Ok(EntryFile {
-        tree: Arc::clone(storage),
+    Ok(EntryDir {
+        storage: Arc::clone(storage),
+        left: Left::default(),
         dir,
-        name: (*name).to_owned(),
-        claimed: false,
+        // Who does not list the tree does not know which is the newest.
+        minute: Some((minute, Newest::Yes)),
+        listed: Arc::default(),
     })
-}
-
-/// Tells whether `name` in the root can be a user's tree: no day, and not the private directory.
-fn is_user(name: &OsStr) -> bool {
-    parse_day(name.as_bytes()).is_none() && !name.as_bytes().starts_with(b".")
 }
 
 /// Opens `found`, an entry of the root, if it may be a user's tree. Day directories and the
@@ -378,6 +380,26 @@ impl EntryDir {
             of: self.clone(),
             count,
         }
+    }
+
+    /// Returns the file `name` of this minute directory, whether it is there or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Name`] if it is no name of an entry.
+    pub fn file_named(&self, name: &OsStr) -> Result<EntryFile, Refusal> {
+        let fits = self.minute.is_some()
+            && EntryName::parse(name.as_bytes()).is_some()
+            && !name.as_bytes().contains(&b'/');
+        if !fits {
+            return Err(self.dir.refusal(name, Reason::Name));
+        }
+        Ok(EntryFile {
+            tree: Arc::clone(&self.storage),
+            dir: Arc::clone(&self.dir),
+            name: name.to_owned(),
+            claimed: false,
+        })
     }
 
     fn file(&self, found: Found) -> Result<Option<EntryFile>, Refusal> {

@@ -15,7 +15,8 @@ mod statements;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use mysql_async::{DriverError, Error};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, DriverError, Error, Opts};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -25,6 +26,7 @@ use self::options::Target;
 use self::session::{Outcome, Session};
 use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFuture, StoreOptions};
 use crate::entry_hash::EntryHash;
+use crate::heart::Heart;
 
 /// How long failures are met by repetition here, before the caller hears of them. A restart of
 /// the server takes about this long.
@@ -39,8 +41,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// that the server can say what is the matter.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// How often the server is asked whether it is still at a migration.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
 struct MysqlStore {
     target: Target,
+    heart: Heart,
     /// Not there while a call is under way: a call that is dropped takes its connection along,
     /// and the server rolls its transaction back.
     session: Option<Session>,
@@ -53,9 +59,13 @@ struct Unanswered {
     entries: Vec<EntryHash>,
 }
 
-pub(super) async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
+pub(super) async fn open(
+    options: &StoreOptions,
+    heart: Heart,
+) -> Result<Box<dyn Store>, StoreError> {
     let mut store = MysqlStore {
         target: Target::new(options)?,
+        heart,
         session: None,
     };
     let mut patience = Patience::new();
@@ -71,21 +81,56 @@ pub(super) async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, Store
 impl MysqlStore {
     /// Connects, and makes or upgrades the tables.
     async fn prepare(&mut self) -> Result<(), Failed> {
-        let mut conn = within(CONNECT_TIMEOUT, Session::connect(&self.target.opts)).await?;
+        let connect = Session::connect(&self.target.opts);
+        let mut conn = self.within(CONNECT_TIMEOUT, connect).await?;
         // No limit: an index on a table that has grown for years takes its time.
-        migrate::migrate(&self.target.name, &mut conn).await?;
-        self.session = Some(within(CONNECT_TIMEOUT, Session::new(conn)).await?);
+        let id = conn.id();
+        tokio::select! {
+            biased;
+            done = migrate::migrate(&self.target.name, &mut conn) => done?,
+            gone = self.beat_while_served(id) => return Err(gone.into()),
+        }
+        self.session = Some(self.within(CONNECT_TIMEOUT, Session::new(conn)).await?);
         Ok(())
     }
 
     async fn session(&mut self) -> Result<Session, Error> {
-        match self.session.take() {
-            Some(session) => Ok(session),
-            None => {
-                within(CONNECT_TIMEOUT, async {
-                    Session::new(Session::connect(&self.target.opts).await?).await
-                })
-                .await
+        if let Some(session) = self.session.take() {
+            return Ok(session);
+        }
+        let connect = async { Session::new(Session::connect(&self.target.opts).await?).await };
+        self.within(CONNECT_TIMEOUT, connect).await
+    }
+
+    /// Runs a future for a limited time; a peer that is silent for longer counts as gone.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = |_| Error::Driver(DriverError::ConnectionClosed);
+        let limited = timeout(limit, work);
+        self.heart.wait_for(limited).await.map_err(late)?
+    }
+
+    /// Beats as long as the server answers, and returns once it has connection `id` no more.
+    async fn beat_while_served(&self, id: u32) -> Error {
+        // Behind a proxy the server knows the connection by another number.
+        let mut was_served = false;
+        loop {
+            sleep(ASK_EVERY).await;
+            let ask = timeout(CONNECT_TIMEOUT, is_served(&self.target.opts, id));
+            match ask.await {
+                Ok(Ok(false)) if was_served => {
+                    return Error::Driver(DriverError::ConnectionClosed);
+                }
+                Ok(Ok(is_served)) => {
+                    was_served |= is_served;
+                    self.heart.beat();
+                }
+                // Too many connections, say: an answer nevertheless.
+                Ok(Err(Error::Server(_))) => self.heart.beat(),
+                Ok(Err(_)) | Err(_) => {}
             }
         }
     }
@@ -106,7 +151,7 @@ impl MysqlStore {
             Some(pause) if transient => {
                 // For minutes on end if the server is away; the caller says so once.
                 debug!(store = self.target.name, error = %error, "transaction is repeated");
-                sleep(pause).await;
+                self.heart.wait_for(sleep(pause)).await;
                 Ok(())
             }
             _ => Err(failure::store_error(&self.target.name, what, error)),
@@ -115,14 +160,18 @@ impl MysqlStore {
 
     async fn find_known(&mut self, hashes: &[EntryHash]) -> Result<HashSet<EntryHash>, Error> {
         let mut session = self.session().await?;
-        let known = within(TRANSACTION_TIMEOUT, session.known(hashes)).await?;
+        let known = self
+            .within(TRANSACTION_TIMEOUT, session.known(hashes))
+            .await?;
         self.session = Some(session);
         Ok(known)
     }
 
     async fn find_last_batch(&mut self, journal: &str) -> Result<Option<BatchId>, Error> {
         let mut session = self.session().await?;
-        let last = within(TRANSACTION_TIMEOUT, session.last_batch(journal)).await?;
+        let last = self
+            .within(TRANSACTION_TIMEOUT, session.last_batch(journal))
+            .await?;
         self.session = Some(session);
         Ok(last)
     }
@@ -163,7 +212,8 @@ impl MysqlStore {
             .collect();
         loop {
             let mut session = self.session().await?;
-            match within(TRANSACTION_TIMEOUT, session.store(&rows, batch, lost)).await? {
+            let store = session.store(&rows, batch, lost);
+            match self.within(TRANSACTION_TIMEOUT, store).await? {
                 Outcome::Stored => {
                     self.session = Some(session);
                     let stored = rows.len();
@@ -239,13 +289,16 @@ impl Store for MysqlStore {
     }
 }
 
-/// Runs a future for a limited time; a peer that is silent for longer counts as gone.
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let late = |_| Error::Driver(DriverError::ConnectionClosed);
-    timeout(limit, work).await.map_err(late)?
+/// Asks the server by another connection whether it still has connection `id`.
+async fn is_served(opts: &Opts, id: u32) -> Result<bool, Error> {
+    let mut conn = Conn::new(opts.clone()).await?;
+    let found: Option<u8> = conn
+        .query_first(format!(
+            "select 1 from information_schema.processlist where id = {id}"
+        ))
+        .await?;
+    conn.disconnect().await?;
+    Ok(found.is_some())
 }
 
 /// The pauses between repetitions.

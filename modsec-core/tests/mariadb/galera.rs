@@ -1,12 +1,15 @@
 //! Sensors that write to different nodes of one cluster, and a node that dies.
 
 use std::path::Path;
+use std::time::Duration;
 
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
 use modsec_core::store::{Batch, BatchId, Row, Store};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
 
 use super::server::{free_port, which};
-use super::{Database, Server, open_url, run};
+use super::{Database, Server, open_url, opts, run};
 
 const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
 /// Rows in a batch, and batches of a sensor.
@@ -80,6 +83,41 @@ async fn insist(store: &mut Box<dyn Store>, batch: &Batch, other: &str) -> usize
             Err(error) => panic!("{error}: {error:?}"),
         }
     }
+}
+
+#[test]
+fn what_one_node_has_committed_is_known_to_another_that_has_not_applied_it() {
+    run(async {
+        let Some([one, two, _three]) = cluster().await else {
+            return;
+        };
+        let db = Database::on(&one.url()).await;
+        let mut first = open_url(&format!("{}/{}", one.url(), db.name))
+            .await
+            .unwrap();
+        let mut second = open_url(&format!("{}/{}", two.url(), db.name))
+            .await
+            .unwrap();
+        let mut slow = Conn::new(opts(&two.url())).await.unwrap();
+        // Who has this lock keeps the node from applying what others commit.
+        slow.query_drop("flush tables with read lock")
+            .await
+            .unwrap();
+        let batch = batch(0, "one");
+        first.insert(&batch).await.unwrap();
+        let hashes: Vec<_> = batch.rows.iter().map(|row| row.entry_hash).collect();
+        let ask = async {
+            let known = second.known(&hashes).await.unwrap();
+            (known.len(), second.last_batch("one").await.unwrap())
+        };
+        // The question is on its way before the lock goes.
+        let unlock = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            slow.query_drop("unlock tables").await.unwrap();
+        };
+        let (found, ()) = tokio::join!(ask, unlock);
+        assert_eq!(found, (ROWS, Some(batch.id)));
+    });
 }
 
 #[test]

@@ -218,3 +218,47 @@ fn log_escape_hex(value: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// An alert of libmodsecurity: a variable's name and value, and the request's host, all raw.
+pub(crate) fn v3(name: &[u8], value: &[u8], host: &[u8]) -> Vec<u8> {
+    let line = [
+        b"ModSecurity: Warning. Matched \"Operator `Rx' with parameter `x' against variable `ARGS:",
+        name,
+        b"' (Value: `",
+        value,
+        b"' ) [file \"/f\"] [line \"1\"] [id \"942100\"] [rev \"\"] [msg \"real\"] [data \"\"] [severity \"2\"] [ver \"\"] [maturity \"0\"] [accuracy \"0\"] [tag \"t\"] [hostname \"",
+        host,
+        b"\"] [uri \"/a\"] [unique_id \"ID\"] [ref \"\"]",
+    ]
+    .concat();
+    let mut out = Vec::new();
+    for byte in line {
+        match byte {
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend(format!("\\x{byte:02x}").bytes()),
+        }
+    }
+    out.push(b'\n');
+    out
+}
+
+/// An alert of Coraza with a message, raw and quoted.
+pub(crate) fn coraza(message: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    for byte in message {
+        match byte {
+            b'"' | b'\\' => quoted.extend([b'\\', *byte]),
+            b'\n' => quoted.extend(b"\\n"),
+            b' '..=b'~' => quoted.push(*byte),
+            _ => quoted.extend(format!("\\x{byte:02x}").bytes()),
+        }
+    }
+    [
+        b"[client \"192.0.2.1\"] Coraza: Warning. ",
+        message,
+        b" [file \"/f\"] [line \"1\"] [id \"7\"] [rev \"\"] [msg \"",
+        &quoted,
+        b"\"] [data \"\"] [severity \"critical\"] [ver \"\"] [maturity \"0\"] [accuracy \"0\"] [hostname \"\"] [uri \"/a?b\"] [unique_id \"ID\"]\n",
+    ]
+    .concat()
+}

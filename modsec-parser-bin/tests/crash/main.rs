@@ -1,5 +1,5 @@
-//! Kills the program between any two steps and at random instants, takes disk, database and
-//! permissions away, and then asks: is every entry once in the store, once in the merged log, and
+//! Kills or stops the program between any two steps and at random instants, takes disk, database
+//! and permissions away, and then asks: is every entry once in the store, once in the merged log, and
 //! no file left or lost?
 //!
 //! The steps are named in the sources of the library (`crash_points::pass`).
@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod disk_full;
+mod index;
 mod maria;
 mod outage;
 mod permission;
@@ -15,6 +16,7 @@ mod random;
 mod server;
 #[path = "../site/mod.rs"]
 mod site;
+mod standstill;
 mod steps;
 
 fn runtime() -> tokio::runtime::Runtime {

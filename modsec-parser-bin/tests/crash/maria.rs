@@ -33,7 +33,7 @@ impl Maria {
         maria
     }
 
-    fn execute(&self, database: &str, statement: &str) {
+    pub(crate) fn execute(&self, database: &str, statement: &str) {
         let opts = Opts::from_url(&format!("{}/{database}", self.server)).unwrap();
         runtime().block_on(async {
             let mut conn = Conn::new(opts).await.unwrap();

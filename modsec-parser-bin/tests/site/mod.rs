@@ -1,5 +1,9 @@
 //! A storage directory with a store and a merged log, and the question whether all of it is true.
 
+#[expect(clippy::allow_attributes, reason = "not every test has an index")]
+#[allow(dead_code, reason = "not every test has an index")]
+pub(crate) mod index;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,6 +135,7 @@ impl<D> Site<D> {
                 match found.file_type().unwrap().is_dir() {
                     true => dirs.push(found.path()),
                     false if found.file_name() == "lock" => {}
+                    false if found.file_name() == ".index" => {}
                     false => left.push(found.path()),
                 }
             }

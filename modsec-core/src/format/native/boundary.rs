@@ -2,52 +2,103 @@
 
 use std::fmt;
 
-/// The eight hexadecimal digits that the delimiter lines of one entry share.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Boundary([u8; 8]);
+/// Which engine writes such delimiter lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `ModSecurity` 2: `--3fa0c41b-A--`, eight lower-case hexadecimal digits.
+    V2,
+    /// libmodsecurity 3: `---Qx7Lm2Rt---A--`, eight letters or digits.
+    V3,
+    /// Coraza: `--QxaLmbRtcd-A--`, ten letters.
+    Coraza,
+}
 
-/// `--` + boundary + `-` + letter + `--`.
-pub(super) const LINE: usize = 14;
+impl Dialect {
+    const ALL: [Dialect; 3] = [Dialect::V2, Dialect::V3, Dialect::Coraza];
 
-impl Boundary {
-    /// Reads the delimiter line at the start of `bytes` and returns its boundary and letter.
-    ///
-    /// The line is exact: nothing before or behind the dashes, letters A to Z, lower-case digits.
-    pub fn open(bytes: &[u8]) -> Option<(Boundary, char)> {
-        let line: &[u8; LINE] = bytes.first_chunk()?;
-        if !matches!(bytes.get(LINE), None | Some(b'\n')) {
-            return None;
+    /// The dashes before and behind the id.
+    const fn dashes(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Dialect::V2 | Dialect::Coraza => (b"--", b"-"),
+            Dialect::V3 => (b"---", b"---"),
         }
-        let [
-            b'-',
-            b'-',
-            b1,
-            b2,
-            b3,
-            b4,
-            b5,
-            b6,
-            b7,
-            b8,
-            b'-',
-            letter @ b'A'..=b'Z',
-            b'-',
-            b'-',
-        ] = *line
-        else {
-            return None;
-        };
-        let digits = [b1, b2, b3, b4, b5, b6, b7, b8];
-        digits
-            .iter()
-            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-            .then_some((Boundary(digits), char::from(letter)))
     }
 
-    /// Makes a boundary of four bytes, as the engine does.
+    const fn id_len(self) -> usize {
+        match self {
+            Dialect::V2 | Dialect::V3 => 8,
+            Dialect::Coraza => 10,
+        }
+    }
+
+    fn allows(self, byte: u8) -> bool {
+        match self {
+            Dialect::V2 => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            Dialect::V3 => byte.is_ascii_alphanumeric(),
+            Dialect::Coraza => byte.is_ascii_alphabetic(),
+        }
+    }
+
+    /// Length of what stands before the letter.
+    const fn prefix_len(self) -> usize {
+        let (before, behind) = self.dashes();
+        before.len() + self.id_len() + behind.len()
+    }
+
+    const fn line_len(self) -> usize {
+        self.prefix_len() + b"A--".len()
+    }
+
+    fn open(self, bytes: &[u8]) -> Option<(Boundary, char)> {
+        let line = bytes.get(..self.line_len())?;
+        if !matches!(bytes.get(self.line_len()), None | Some(b'\n')) {
+            return None;
+        }
+        let (prefix, end) = line.split_at_checked(self.prefix_len())?;
+        let [letter @ b'A'..=b'Z', b'-', b'-'] = *end else {
+            return None;
+        };
+        let (before, behind) = self.dashes();
+        let id = prefix.strip_prefix(before)?.strip_suffix(behind)?;
+        id.iter()
+            .all(|byte| self.allows(*byte))
+            .then(|| (Boundary::of(self, prefix), char::from(letter)))
+    }
+}
+
+/// What the delimiter lines of one entry share: the engine's dashes and a random id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Boundary {
+    dialect: Dialect,
+    /// What a line starts with, up to its letter; zeros behind it.
+    prefix: [u8; MAX_PREFIX],
+}
+
+const MAX_PREFIX: usize = Dialect::V3.prefix_len();
+
+impl Boundary {
+    /// Length of the longest delimiter line of any dialect, without LF.
+    pub const MAX_LINE: usize = Dialect::V3.line_len();
+
+    /// Reads the delimiter line at the start of `bytes` and returns its boundary and letter.
+    ///
+    /// The line is exact: nothing before or behind the dashes, letters A to Z, an id as the
+    /// dialect has it. LF or the end of `bytes` must follow.
+    pub fn open(bytes: &[u8]) -> Option<(Boundary, char)> {
+        Dialect::ALL
+            .into_iter()
+            .find_map(|dialect| dialect.open(bytes))
+    }
+
+    /// Makes a `ModSecurity` 2 boundary of four bytes, as that engine does.
     pub fn new(bytes: [u8; 4]) -> Boundary {
-        let mut digits = [0; 8];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        let mut prefix = *b"--........-";
+        for (pair, byte) in prefix
+            .get_mut(2..10)
+            .unwrap_or_default()
+            .chunks_exact_mut(2)
+            .zip(bytes)
+        {
             for (digit, value) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
                 *digit = if value < 10 {
                     b'0' + value
@@ -56,40 +107,64 @@ impl Boundary {
                 };
             }
         }
-        Boundary(digits)
+        Boundary::of(Dialect::V2, &prefix)
+    }
+
+    fn of(dialect: Dialect, prefix: &[u8]) -> Boundary {
+        let mut bytes = [0; MAX_PREFIX];
+        for (to, from) in bytes.iter_mut().zip(prefix) {
+            *to = *from;
+        }
+        Boundary {
+            dialect,
+            prefix: bytes,
+        }
+    }
+
+    /// Returns the dialect that such a boundary belongs to.
+    pub fn dialect(self) -> Dialect {
+        self.dialect
     }
 
     /// Returns the delimiter line of part `letter`, without LF.
     pub fn line(self, letter: char) -> String {
-        format!("--{self}-{letter}--")
+        let prefix = self.prefix().iter().copied().map(char::from);
+        prefix.chain([letter, '-', '-']).collect()
+    }
+
+    /// Returns the length of a delimiter line, without LF.
+    pub fn line_len(self) -> usize {
+        self.dialect.line_len()
     }
 
     /// Returns what a delimiter line starts with.
-    pub(super) fn prefix(self) -> [u8; 11] {
-        let mut prefix = [b'-'; 11];
-        for (to, from) in prefix.iter_mut().skip(2).zip(self.0) {
-            *to = from;
-        }
-        prefix
+    pub(crate) fn prefix(&self) -> &[u8] {
+        self.prefix
+            .get(..self.dialect.prefix_len())
+            .unwrap_or_default()
     }
 
     /// Tells whether `bytes` end with part Z of this boundary.
-    pub(crate) fn closes(self, bytes: &[u8]) -> bool {
+    ///
+    /// Up to two line feeds may follow the line. `ModSecurity` 2 writes one, and one more in a
+    /// serial log; the others write two.
+    pub fn closes(self, bytes: &[u8]) -> bool {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        // A serial log has an empty line behind each entry.
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         bytes
-            .strip_suffix(b"-Z--")
-            .and_then(|bytes| bytes.strip_suffix(&self.0))
-            .is_some_and(|bytes| bytes.ends_with(b"\n--"))
+            .strip_suffix(b"Z--")
+            .and_then(|bytes| bytes.strip_suffix(self.prefix()))
+            .is_some_and(|bytes| bytes.ends_with(b"\n"))
     }
 }
 
+/// Writes the id alone.
 impl fmt::Display for Boundary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
+        self.prefix()
             .iter()
-            .try_for_each(|digit| write!(f, "{}", char::from(*digit)))
+            .filter(|byte| **byte != b'-')
+            .try_for_each(|byte| write!(f, "{}", char::from(*byte)))
     }
 }
 
@@ -105,24 +180,78 @@ mod tests {
 
     #[test]
     fn a_delimiter_is_a_whole_line() {
-        let boundary = Boundary::new([0x3f, 0xa0, 0xc4, 0x1b]);
-        let want = Some((boundary, 'A'));
-        assert_eq!(Boundary::open(b"--3fa0c41b-A--\nx"), want);
-        assert_eq!(Boundary::open(b"--3fa0c41b-A--"), want);
+        for (line, dialect, id) in [
+            ("--3fa0c41b-A--", Dialect::V2, "3fa0c41b"),
+            ("---Qx7Lb2Rt---A--", Dialect::V3, "Qx7Lb2Rt"),
+            ("---1234567b---A--", Dialect::V3, "1234567b"),
+            ("--QxaLmbRtcd-A--", Dialect::Coraza, "QxaLmbRtcd"),
+        ] {
+            let (boundary, letter) = Boundary::open(line.as_bytes()).unwrap();
+            assert_eq!((boundary.dialect(), letter), (dialect, 'A'), "{line}");
+            assert_eq!(boundary.to_string(), id);
+            assert_eq!(boundary.line('A'), line);
+            assert_eq!(boundary.line_len(), line.len());
+            assert!(line.len() <= Boundary::MAX_LINE);
+            let want = Some((boundary, 'K'));
+            let other = line.replace('A', "K");
+            assert_eq!(Boundary::open(format!("{other}\nx").as_bytes()), want);
+            for bad in [
+                format!("{line} \n"),
+                format!("{line}\r\n"),
+                format!("{line}-"),
+                format!(" {line}\n"),
+                format!("-{line}"),
+                format!("\n{line}"),
+                line.replace("A-", "a-"),
+                line.replace("-A", "-"),
+                line.replace("A--", "A-"),
+                line.replace(id, &format!("{id}a")),
+                line.replace(id, ""),
+                line.replace(id, &id.replace('b', "")),
+                line.replace(id, &id.replace('b', ".")),
+            ] {
+                assert_eq!(Boundary::open(bad.as_bytes()), None, "input {bad:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_engine_has_its_own_alphabet() {
         for bad in [
-            "--3fa0c41b-A-- \n",
-            "--3fa0c41b-A--\r\n",
-            " --3fa0c41b-A--\n",
-            "--3FA0C41B-A--\n",
-            "--3fa0c41-A--\n",
-            "--3fa0c41b1-A--\n",
-            "--3fa0c41b-a--\n",
-            "--3fa0c41b-A-",
+            "--3FA0C41B-A--",
+            "--3fa0c41g-A--",
+            "--3fa0c41b1a-A--",
+            "--abcdefghi1-A--",
+            "---Qx7Lm2R----A--",
+            "---QxaLmbRtcd---A--",
+            "--3fa0c41b---A--",
+            "---3fa0c41b-A--",
             "",
         ] {
             assert_eq!(Boundary::open(bad.as_bytes()), None, "input {bad:?}");
         }
-        assert_eq!(boundary.line('K'), "--3fa0c41b-K--");
-        assert_eq!(&boundary.prefix(), b"--3fa0c41b-");
+        let made = Boundary::new([0x3f, 0xa0, 0xc4, 0x1b]);
+        assert_eq!(Boundary::open(b"--3fa0c41b-A--"), Some((made, 'A')));
+        assert_eq!(made.prefix(), b"--3fa0c41b-");
+    }
+
+    #[test]
+    fn part_z_of_the_same_boundary_closes_an_entry() {
+        for line in ["--3fa0c41b-Z--", "---Qx7Lm2Rt---Z--", "--QxaLmbRtcd-Z--"] {
+            let (boundary, _) = Boundary::open(line.as_bytes()).unwrap();
+            for (bytes, want) in [
+                (format!("x\n{line}"), true),
+                (format!("x\n{line}\n"), true),
+                (format!("x\n{line}\n\n"), true),
+                (format!("x\n{line}\n\n\n"), false),
+                (format!("x\n{line}\nx"), false),
+                (format!("x{line}\n\n"), false),
+                (format!("x\n{}\n\n", line.replace('Z', "H")), false),
+                (format!("x\n-{line}\n"), false),
+                (line.to_owned(), false),
+            ] {
+                assert_eq!(boundary.closes(bytes.as_bytes()), want, "{bytes:?}");
+            }
+        }
     }
 }

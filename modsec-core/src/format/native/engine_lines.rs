@@ -1,9 +1,11 @@
-//! Part H: what the engine says, one keyed line each, in a fixed order.
+//! Part H of ModSecurity 2: what the engine says, one keyed line each, in a fixed order.
 //!
 //! Alerts come first. The text of an alert may span lines (XML validation errors quote the
 //! document, JSON parser errors end with a line feed), so a client may be able to start a line
 //! with a key. The order exposes him: a key that stands before a line of lower rank, or that is
 //! repeated though it may not be, belongs to the text of an alert.
+
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -51,8 +53,7 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
     let after_last = content.len() + usize::from(!content.ends_with(b"\n"));
     let mut ends = genuine.iter().skip(1).map(|next| next.start);
     let alerts = genuine.iter().filter(|line| line.rank == 0).count();
-    // A client can cause as many alerts as he sends arguments. The denial and the scores come last.
-    let dropped = MAX_ALERTS / 2..(MAX_ALERTS / 2).max(alerts.saturating_sub(MAX_ALERTS / 2));
+    let dropped = surplus(alerts);
     let mut alert = 0..alerts;
     for line in &genuine {
         let end = ends.next().unwrap_or(after_last);
@@ -73,6 +74,13 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
             set(&mut record.engine, line.rank, value, capped);
         }
     }
+}
+
+/// Returns which of so many alerts are left out: the middle of what does not fit.
+///
+/// A client can cause as many alerts as he sends arguments. The denial and the scores come last.
+pub(super) fn surplus(alerts: usize) -> Range<usize> {
+    MAX_ALERTS / 2..(MAX_ALERTS / 2).max(alerts.saturating_sub(MAX_ALERTS / 2))
 }
 
 fn keyed_lines(content: &[u8]) -> Vec<Keyed> {

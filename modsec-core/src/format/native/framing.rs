@@ -11,10 +11,16 @@
 //!    certain if it is the only candidate. What is not certain is left out.
 //! 4. Without Z at the end nothing tells where raw content (C, E) stops, except its length.
 
+//! 5. libmodsecurity escapes all but C, so only C can hold forged delimiters; Coraza writes the
+//!    parts in the order of its configuration. Their own rules stand in `v3` and `coraza`.
+
+mod coraza;
+mod v3;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::boundary::Boundary;
+use super::boundary::{Boundary, Dialect};
 use super::outline::{Delimiter, Outline};
 use super::parts;
 use crate::record::{Flag, Flags};
@@ -48,14 +54,17 @@ pub struct PartRange {
 
 impl Outline {
     /// Decides which delimiters are genuine. `fetch` returns the bytes of a range; it is asked
-    /// for the headers only.
+    /// for the headers, and for the few bytes before a delimiter.
     pub fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> Layout {
         let framing = Framing {
             outline: self,
             fetch,
         };
-        match self.delimiters.first() {
-            Some(first) if first.letter == b'A' => framing.strict(),
+        let opened = self.delimiters.first().map(|first| first.letter);
+        match (self.boundary.dialect(), opened) {
+            (Dialect::V2, Some(b'A')) => framing.strict(),
+            (Dialect::V3, Some(b'A')) => framing.strict_v3(),
+            (Dialect::Coraza, _) => framing.coraza(),
             _ => framing.out_of_order(),
         }
     }
@@ -69,9 +78,7 @@ struct Framing<'o, F> {
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     fn strict(&self) -> Layout {
         let found = self.candidates();
-        let complete = found
-            .last()
-            .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last));
+        let complete = self.is_complete(&found);
         let clean = found.len() == self.outline.delimiters.len()
             && !self.outline.gap
             && found.is_sorted_by(|a, b| rank(a.letter) < rank(b.letter))
@@ -100,6 +107,13 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             genuine.extend(forward_tail(found.get(from..).unwrap_or_default()));
         }
         self.lay_out(&genuine, flags, false)
+    }
+
+    /// Tells whether part Z ends the entry.
+    fn is_complete(&self, found: &[Delimiter]) -> bool {
+        found
+            .last()
+            .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last))
     }
 
     /// All delimiters but those that directly follow another delimiter line.
@@ -185,10 +199,18 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         }
         let headers = (self.fetch)(head.end..body.start.saturating_sub(1).max(head.end));
         let len = parts::content_length(&headers)?;
-        let next = body.end.checked_add(len)?.checked_add(1)?;
-        found
-            .binary_search_by_key(&next, |delimiter| delimiter.start)
-            .ok()
+        // The LFs between a body and the next delimiter.
+        let between = match self.outline.boundary.dialect() {
+            Dialect::V2 => 1..=1,
+            Dialect::V3 => 2..=3,
+            Dialect::Coraza => 1..=2,
+        };
+        between.rev().find_map(|between| {
+            let next = body.end.checked_add(len)?.checked_add(between)?;
+            found
+                .binary_search_by_key(&next, |delimiter| delimiter.start)
+                .ok()
+        })
     }
 
     /// An entry that does not start with part A was not written by an engine. Each part is the
@@ -217,6 +239,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// at the first delimiter line, chosen or not.
     fn lay_out(&self, chosen: &[Delimiter], flags: Flags, alerts_doubtful: bool) -> Layout {
         let all = &self.outline.delimiters;
+        let dialect = self.outline.boundary.dialect();
         let parts = chosen.iter().enumerate().map(|(n, delimiter)| {
             let next = chosen.get(n + 1).map(|next| next.start);
             let end = next.unwrap_or(self.outline.len);
@@ -229,10 +252,21 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
                     .filter(|start| *start < end)
                     .or(next),
             };
-            // The LF before a delimiter is the delimiter's.
-            let content_end = stop
-                .map_or(self.outline.len, |stop| stop - 1)
-                .max(delimiter.end);
+            let content_end = match stop {
+                _ if delimiter.letter == b'Z' && dialect != Dialect::V2 => delimiter.end,
+                // The LF before a delimiter is the delimiter's.
+                Some(stop) => {
+                    let more = self.blank_lines(chosen, n);
+                    self.without_lfs(delimiter.end..stop - 1, more)
+                }
+                // A whole entry without part Z ends as if another part followed.
+                None if dialect == Dialect::Coraza && !flags.contains(Flag::Truncated) => {
+                    let lfs = 1 + self.blank_lines(chosen, n);
+                    self.without_lfs(delimiter.end..self.outline.len, lfs)
+                }
+                None => self.outline.len,
+            }
+            .max(delimiter.end);
             PartRange {
                 letter: delimiter.letter,
                 span: delimiter.start..end,
@@ -247,6 +281,48 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             alerts_doubtful,
         }
     }
+
+    /// Returns how many LFs the engine writes between the content of part `n` and the LF of the
+    /// next delimiter.
+    fn blank_lines(&self, chosen: &[Delimiter], n: usize) -> u64 {
+        let letter = |n: usize| chosen.get(n).map(|part| part.letter);
+        let body = u64::from(matches!(letter(n), Some(b'C' | b'E')));
+        match self.outline.boundary.dialect() {
+            Dialect::V2 => 0,
+            // The empty line of part F is there without part F too.
+            Dialect::V3 => {
+                let f_is_missing = letter(n) < Some(b'F') && letter(n + 1) > Some(b'F');
+                body + u64::from(f_is_missing)
+            }
+            Dialect::Coraza if self.is_old_coraza() => 0,
+            Dialect::Coraza => body,
+        }
+    }
+
+    /// Takes up to `most` LFs from the end of `content` and returns where it ends then.
+    fn without_lfs(&self, content: Range<u64>, most: u64) -> u64 {
+        let mut end = content.end;
+        for _ in 0..most {
+            if end <= content.start || *(self.fetch)(end - 1..end) != *b"\n" {
+                break;
+            }
+            end -= 1;
+        }
+        end
+    }
+}
+
+/// Takes the delimiters of part H out of `between`, which lies within part C by its announced
+/// length, if none stands `behind`: the engine may have kept only the beginning of the body, and
+/// the client may have known. Its alerts are shown, but prove nothing.
+fn doubtful_h(between: &[Delimiter], behind: &[Delimiter]) -> Option<Delimiter> {
+    let is_h = |delimiter: &&Delimiter| delimiter.letter == b'H';
+    between
+        .iter()
+        .rev()
+        .find(is_h)
+        .filter(|_| !behind.iter().any(|other| is_h(&other)))
+        .copied()
 }
 
 fn rank(letter: u8) -> Option<usize> {

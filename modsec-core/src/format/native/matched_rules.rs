@@ -11,10 +11,11 @@
 
 use memchr::memmem;
 
-use super::parts::{lines, quoted};
+use super::parts::lines;
+use crate::format::escape::quoted;
 use crate::record::{MAX_MATCHED_RULES, MatchedRule};
 
-pub(super) fn read<'a>(content: &'a [u8], capped: &mut bool) -> Vec<MatchedRule<'a>> {
+pub(in crate::format) fn read<'a>(content: &'a [u8], capped: &mut bool) -> Vec<MatchedRule<'a>> {
     let mut rules = Vec::new();
     for line in lines(content).filter(|line| !line.is_empty()) {
         let (directive, matched) = match line.strip_prefix(b"#") {

@@ -2,7 +2,7 @@
 
 use memchr::memmem::Finder;
 
-use super::boundary::{Boundary, LINE};
+use super::boundary::Boundary;
 use crate::format::{Defect, FirstBytes};
 
 /// Delimiter lines remembered of one entry, half of them from its beginning and half from its
@@ -40,7 +40,7 @@ pub struct Outline {
 impl Outline {
     /// Bytes that two windows must share, so that no delimiter is missed: a line, the LF before
     /// and the LF behind it.
-    pub const OVERLAP: usize = LINE + 2;
+    pub const OVERLAP: usize = Boundary::MAX_LINE + 2;
 
     /// Takes the boundary from the first line.
     ///
@@ -70,15 +70,16 @@ impl Outline {
     /// Windows come in order, without gaps, and each starts at least [`Outline::OVERLAP`] bytes
     /// before the previous one ended. `last` says that the entry ends with this window.
     pub fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
-        let prefix = self.boundary.prefix();
-        let finder = Finder::new(&prefix);
+        let own = self.boundary;
+        let line_len = own.line_len();
+        let finder = Finder::new(own.prefix());
         let end = offset + window.len() as u64;
         let mut at = usize::try_from(self.next.saturating_sub(offset)).unwrap_or(usize::MAX);
         while let Some(found) = window.get(at..).and_then(|rest| finder.find(rest)) {
             let start = at + found;
             at = start + 1;
             let behind = window.get(start..).unwrap_or_default();
-            if behind.len() <= LINE && !last {
+            if behind.len() <= line_len && !last {
                 // The line may go on in the next window.
                 at = start;
                 break;
@@ -88,18 +89,18 @@ impl Outline {
                 None => offset == 0,
             };
             if line_start && let Some((boundary, letter)) = Boundary::open(behind) {
-                debug_assert_eq!(boundary, self.boundary);
+                debug_assert_eq!(boundary, own);
                 let start = offset + start as u64;
-                let lf = u64::from(behind.len() > LINE);
+                let lf = u64::from(behind.len() > line_len);
                 self.push(Delimiter {
                     letter: letter as u8,
                     start,
-                    end: start + LINE as u64 + lf,
+                    end: start + line_len as u64 + lf,
                 });
             }
         }
         // Where nothing was found, a delimiter may still begin in the last bytes.
-        let searched = window.len().saturating_sub(if last { 0 } else { LINE });
+        let searched = window.len().saturating_sub(if last { 0 } else { line_len });
         self.next = offset + at.max(searched).min(window.len()) as u64;
         if end > self.len {
             self.len = end;

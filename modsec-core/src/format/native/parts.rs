@@ -3,9 +3,10 @@
 use memchr::{memchr, memchr_iter};
 
 use super::framing::Layout;
-use super::{Section, engine_lines, matched_rules};
+use super::{Dialect, Section, coraza, engine_lines, matched_rules, v3};
+use crate::format::escape::{quoted, unescape, unescape_go};
 use crate::format::rule_match::{self, List};
-use crate::format::{escape::unescape, scores, timestamp};
+use crate::format::{request_line, scores, timestamp};
 use crate::record::{
     Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
     Request, Response, Upload, parse_ip,
@@ -25,39 +26,38 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     {
         drop_cut_line(last);
     }
-    let mut capped = sections.iter().any(|section| {
+    let capped = sections.iter().any(|section| {
         !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
     }) && !record.flags.contains(Flag::Truncated);
-    let mut list = List::Whole;
-    for section in &sections {
-        let content = section.content;
-        match section.letter {
-            b'A' if by_hand => opening_by_hand(content, &mut record, &mut capped),
-            b'A' => opening(content, &mut record),
-            b'B' => record.request = request(content, &mut capped),
-            b'F' => record.response = response(content, &mut capped),
-            b'H' => engine_lines::read(content, &mut record, &mut capped),
-            b'J' => record.uploads = Some(uploads(content, &mut capped)),
-            b'K' => {
-                let mut cut = section.len > content.len() as u64;
-                record.matched_rules = Some(matched_rules::read(content, &mut cut));
-                capped |= cut;
-                if cut {
-                    list = List::Cut;
-                }
-            }
-            _ => {}
-        }
+    let dialect = layout.boundary.dialect();
+    let old = match dialect {
+        Dialect::Coraza => coraza::before_3_4(&mut sections),
+        _ => None,
+    };
+    if let Some(line) = old {
+        coraza::opening(line, &mut record);
     }
-    // Bodies last: part B replaces the whole request.
+    let mut reader = Reader {
+        record,
+        dialect,
+        by_hand,
+        has_status_line: old.is_none(),
+        list: List::Whole,
+        capped,
+    };
     for section in &sections {
-        match section.letter {
-            b'C' => record.request.body = Some(body(section)),
-            b'I' => record.request.form = Some(body(section)),
-            b'E' => record.response.body = Some(body(section)),
-            _ => {}
-        }
+        reader.read(section);
     }
+    // Part B replaces the whole request, and some alerts are compared with parts A and B.
+    for section in &sections {
+        reader.read_late(section);
+    }
+    let Reader {
+        mut record,
+        list,
+        capped,
+        ..
+    } = reader;
     if !sections.iter().any(|section| section.letter == b'H') {
         record.flags.insert(Flag::NoPartH);
     }
@@ -66,6 +66,61 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     }
     finish(&mut record, layout.alerts_doubtful, capped);
     record
+}
+
+/// A record of which some parts have been read.
+struct Reader<'a> {
+    record: Record<'a>,
+    dialect: Dialect,
+    by_hand: bool,
+    has_status_line: bool,
+    /// Whether part K, if there is one, tells which rules did not match.
+    list: List,
+    capped: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, section: &Section<'a>) {
+        let content = section.content;
+        let (record, capped) = (&mut self.record, &mut self.capped);
+        match (section.letter, self.dialect) {
+            (b'A', _) if self.by_hand => opening_by_hand(content, record, capped),
+            (b'A', Dialect::Coraza) => coraza::opening(content, record),
+            (b'A', _) => opening(content, record),
+            (b'B', Dialect::V3) => record.request = v3::request(request(content, capped)),
+            (b'B', _) => record.request = request(content, capped),
+            (b'F', _) if self.has_status_line => record.response = response(content, capped),
+            (b'F', _) => record.response.headers = headers(lines(content), capped),
+            (b'H', Dialect::V2) => engine_lines::read(content, record, capped),
+            // libmodsecurity writes these two to be empty.
+            (b'J' | b'K', Dialect::V3) => {}
+            (b'J', dialect) => record.uploads = Some(uploads(content, dialect, capped)),
+            (b'K', dialect) => {
+                let mut cut = section.len > content.len() as u64;
+                record.matched_rules = Some(matched_rules::read(content, &mut cut));
+                *capped |= cut;
+                // Coraza quotes the directives as they were typed.
+                if cut || dialect == Dialect::Coraza {
+                    self.list = List::Cut;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_late(&mut self, section: &Section<'a>) {
+        let record = &mut self.record;
+        match (section.letter, self.dialect) {
+            (b'H', Dialect::V3) => v3::read(section.content, record, &mut self.capped),
+            (b'H', Dialect::Coraza) => coraza::read(section.content, record, &mut self.capped),
+            // Coraza writes these two without a body, too.
+            (b'C' | b'E', Dialect::Coraza) if section.len == 0 => {}
+            (b'C', _) => record.request.body = Some(body(section)),
+            (b'E', _) => record.response.body = Some(body(section)),
+            (b'I', Dialect::V2) => record.request.form = Some(body(section)),
+            _ => {}
+        }
+    }
 }
 
 /// What can be said only once all parts are read.
@@ -114,7 +169,7 @@ fn body<'a>(section: &Section<'a>) -> Body<'a> {
 
 /// Part A: `[TIME] TXID CLIENT PORT SERVER PORT`. The id may hold spaces, so the line is read from
 /// the right.
-fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
+pub(super) fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
     let line = first_line(content);
     let Some((stamp, rest)) = line
         .strip_prefix(b"[")
@@ -171,29 +226,17 @@ fn opening_by_hand<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
 fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
     let line = first_line(content);
     let mut request = Request {
-        headers: headers(content, capped),
+        headers: headers(lines(content).skip(1), capped),
         ..Request::default()
     };
     if line.is_empty() {
         return request;
     }
+    let words = request_line::split(line);
     request.line = Some(line.into());
-    let Some(space) = memchr(b' ', line) else {
-        request.method = Some(line.into());
-        return request;
-    };
-    let (method, rest) = line.split_at(space);
-    let mut uri = rest.get(1..).unwrap_or_default();
-    if let Some(last) = memchr::memrchr(b' ', rest)
-        && let Some(protocol) = rest
-            .get(last + 1..)
-            .filter(|word| word.starts_with(b"HTTP/"))
-    {
-        request.protocol = Some(protocol.into());
-        uri = rest.get(1..last).unwrap_or_default();
-    }
-    request.method = Some(method.into()).filter(|method: &Text<'_>| !method.is_empty());
-    request.uri = Some(uri.into()).filter(|uri: &Text<'_>| !uri.is_empty());
+    request.method = words.method.map(Text::from);
+    request.uri = words.uri.map(Text::from);
+    request.protocol = words.protocol.map(Text::from);
     request
 }
 
@@ -208,15 +251,15 @@ fn response<'a>(content: &'a [u8], capped: &mut bool) -> Response<'a> {
     Response {
         status_line: Some(line.into()).filter(|line: &Text<'_>| !line.is_empty()),
         status,
-        headers: headers(content, capped),
+        headers: headers(lines(content).skip(1), capped),
         body: None,
     }
 }
 
-/// The lines behind the first: `Name: value`. Only LF ends a line; a CR belongs to the value.
-fn headers<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Header<'a>> {
+/// Lines of the form `Name: value`. Only LF ends a line; a CR belongs to the value.
+fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>, capped: &mut bool) -> Vec<Header<'a>> {
     let mut headers = Vec::with_capacity(16);
-    for line in lines(content).skip(1) {
+    for line in lines {
         let Some(colon) = memchr(b':', line) else {
             continue;
         };
@@ -237,7 +280,7 @@ fn headers<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Header<'a>> {
 
 /// Returns the length that a part's headers announce, if they do so plainly: one number, and no
 /// transfer coding.
-pub(super) fn content_length(headers: &[u8]) -> Option<u64> {
+pub(crate) fn content_length(headers: &[u8]) -> Option<u64> {
     let mut length = None;
     for line in lines(headers).skip(1) {
         let Some(colon) = memchr(b':', line) else {
@@ -258,9 +301,9 @@ pub(super) fn content_length(headers: &[u8]) -> Option<u64> {
 }
 
 /// Part J: `N,SIZE,"NAME","CONTENT-TYPE"` for each file, and a total that is not kept.
-fn uploads<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Upload<'a>> {
+fn uploads<'a>(content: &'a [u8], dialect: Dialect, capped: &mut bool) -> Vec<Upload<'a>> {
     let mut uploads = Vec::new();
-    for upload in lines(content).filter_map(upload) {
+    for upload in lines(content).filter_map(|line| upload(line, dialect)) {
         if uploads.len() == MAX_UPLOADS {
             *capped = true;
             break;
@@ -270,7 +313,7 @@ fn uploads<'a>(content: &'a [u8], capped: &mut bool) -> Vec<Upload<'a>> {
     uploads
 }
 
-fn upload(line: &[u8]) -> Option<Upload<'_>> {
+fn upload(line: &[u8], dialect: Dialect) -> Option<Upload<'_>> {
     let (index, rest) = line.split_at_checked(memchr(b',', line)?)?;
     let rest = rest.get(1..)?;
     let (size, rest) = rest.split_at_checked(memchr(b',', rest)?)?;
@@ -278,25 +321,16 @@ fn upload(line: &[u8]) -> Option<Upload<'_>> {
     let (name, rest) = quoted(rest.get(1..)?)?;
     let (content_type, rest) = quoted(rest.strip_prefix(b",")?)?;
     rest.is_empty().then_some(())?;
+    let unescape = match dialect {
+        Dialect::Coraza => unescape_go,
+        _ => unescape,
+    };
     Some(Upload {
         index: number(index)?,
         size: number(size)?,
         name: unescape(name).into(),
         content_type: unescape(content_type).into(),
     })
-}
-
-/// Splits a quoted string off the front; a backslash escapes the byte behind it.
-pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.strip_prefix(b"\"")?;
-    let mut at = 0;
-    loop {
-        let found = at + memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text.get(found) == Some(&b'"') {
-            return Some((text.get(..found)?, text.get(found + 1..)?));
-        }
-        at = found + 2;
-    }
 }
 
 pub(super) fn first_line(content: &[u8]) -> &[u8] {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::boundary::Boundary;
+use super::boundary::{Boundary, Dialect};
 use super::engine_lines::KEYS;
 use crate::format::timestamp;
 use crate::record::{Body, Engine, Flag, Header, Record, Request, Response, Upload};
@@ -12,7 +12,8 @@ use crate::text::Text;
 ///
 /// Decoding the result gives the same record. Returns `None` for a record of which parts are
 /// missing, uncertain or cut (flags `ambiguous`, `truncated`, `out_of_order`, `capped`, a body
-/// longer than what was kept, no time or addresses): what is not known cannot be written.
+/// longer than what was kept, no time or addresses): what is not known cannot be written. The
+/// other dialects have no writer: `None` for their boundaries.
 pub fn render(record: &Record<'_>, boundary: Boundary) -> Option<Vec<u8>> {
     let lost = [
         Flag::Ambiguous,
@@ -20,7 +21,8 @@ pub fn render(record: &Record<'_>, boundary: Boundary) -> Option<Vec<u8>> {
         Flag::OutOfOrder,
         Flag::Capped,
     ];
-    if lost.into_iter().any(|flag| record.flags.contains(flag)) {
+    let certain = !lost.into_iter().any(|flag| record.flags.contains(flag));
+    if !certain || boundary.dialect() != Dialect::V2 {
         return None;
     }
     let mut out = Writer {

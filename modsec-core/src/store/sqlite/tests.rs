@@ -1,4 +1,5 @@
 use super::*;
+use crate::heart::Heart;
 use crate::store::StoreOptions;
 
 fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
@@ -7,7 +8,7 @@ fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
         url,
         defaults_file: None,
     };
-    runtime().block_on(open(&options))
+    runtime().block_on(open(&options, Heart::default()))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -56,7 +57,7 @@ fn database_that_is_gone_with_the_process_is_refused() {
             url: url.to_owned(),
             defaults_file: None,
         };
-        let text = message(runtime().block_on(open(&options)));
+        let text = message(runtime().block_on(open(&options, Heart::default())));
         assert!(
             text.contains("not the path of a file"),
             "input {url:?}: {text}"

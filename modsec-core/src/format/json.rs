@@ -1,0 +1,351 @@
+//! The JSON formats of `ModSecurity` 2, libmodsecurity 3 and Coraza.
+//!
+//! ```text
+//! {"transaction":{"time":…},"request":{…},"response":{…},"audit_data":{"messages":[…]},…}   v2
+//! {"transaction":{"client_ip":…,"request":{…},"response":{…},"producer":{…},"messages":[…]}} v3
+//! {"transaction":{"timestamp":…,"unix_timestamp":…,"request":{…},…},"messages":[…]}          Coraza
+//! ```
+//!
+//! One document is one entry; engines write it as one line. Client text stands inside strings, and
+//! what would end a string is escaped, so that no client can add a member or a document.
+//!
+//! `reader` walks the bytes, the modules named after the dialects give the members their meaning.
+//! There is no general JSON parser in between, because these documents need not be JSON: bytes
+//! that are not UTF-8 are copied as they are, a number may be missing, and an entry that was cut
+//! off still has to tell what stands before the cut.
+//!
+//! Rules for all dialects: a number may be written as a string, and the other way round. A value of
+//! another kind than expected is as good as absent. A key that an object may have only once stands
+//! for its first value; repeated headers are kept all, in their order. Empty strings are absent
+//! values where the engine writes them for "not set".
+
+mod clock;
+mod coraza;
+mod extent;
+mod reader;
+mod squeeze;
+mod v2;
+mod v3;
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+pub use self::extent::{DocumentEnd, Extent};
+use self::reader::{Cut, Gap, Reader};
+use self::squeeze::End;
+pub(super) use self::squeeze::{Squeezed, Squeezer};
+use super::rule_match::{self, List};
+use super::{Defect, FirstBytes, Format, scores};
+use crate::record::{
+    Alert, Endpoint, EngineMode, Flag, Header, MAX_ALERTS, MAX_HEADERS, Record, parse_ip,
+};
+use crate::text::Text;
+
+/// Tells whether the bytes are meant as JSON.
+pub(super) fn starts(bytes: &[u8]) -> bool {
+    document(bytes).starts_with(b"{")
+}
+
+/// Tells whether the bytes are whole documents and nothing else.
+pub(super) fn is_complete(bytes: &[u8]) -> bool {
+    extent::is_complete(document(bytes))
+}
+
+/// Skips what may stand before a document; editors leave a byte order mark.
+fn document(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    bytes.trim_ascii_start()
+}
+
+/// Recognises the dialect by the first key that only one of them has.
+pub(super) fn detect(head: &[u8]) -> Option<Format> {
+    match look(head) {
+        Some(Look::Dialect(format)) => Some(format),
+        _ => None,
+    }
+}
+
+/// Recognises the dialect, or says what the bytes are instead.
+pub(super) fn recognise(bytes: &[u8]) -> Result<Format, Defect> {
+    match look(bytes) {
+        Some(Look::Dialect(format)) => Ok(format),
+        Some(Look::Error) => Err(Defect::BuiltWithoutJson),
+        None => Err(Defect::UnknownJson {
+            found: FirstBytes::of(document(bytes)),
+        }),
+    }
+}
+
+/// What a document looks like.
+#[derive(Clone, Copy)]
+enum Look {
+    Dialect(Format),
+    /// An error message that libmodsecurity writes in place of a document.
+    Error,
+}
+
+fn look(bytes: &[u8]) -> Option<Look> {
+    let mut found = None;
+    // Where the document goes on after the decision does not matter, nor where it is cut.
+    let _ = Reader::new(document(bytes), &[]).object(|reader, key| {
+        match (key.as_ref(), found) {
+            (b"transaction", _) => {
+                return reader.object(|reader, key| {
+                    decide(&mut found, transaction_key(&key))?;
+                    reader.skip()
+                });
+            }
+            (b"error", None) => {
+                found = Some((Look::Error, Sure::No));
+            }
+            (key, _) => decide(&mut found, top_key(key))?,
+        }
+        reader.skip()
+    });
+    found.map(|(look, _)| look)
+}
+
+/// Whether a key occurs in one dialect only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sure {
+    Yes,
+    No,
+}
+
+type Evidence = Option<(Look, Sure)>;
+
+/// Takes note of what a key says; ends the search once it is certain.
+fn decide(found: &mut Evidence, key: Option<(Format, Sure)>) -> Result<(), Cut> {
+    match key {
+        Some((format, Sure::Yes)) => {
+            *found = Some((Look::Dialect(format), Sure::Yes));
+            Err(Cut)
+        }
+        Some((format, Sure::No)) => {
+            found.get_or_insert((Look::Dialect(format), Sure::No));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn top_key(key: &[u8]) -> Option<(Format, Sure)> {
+    match key {
+        b"request" | b"response" | b"audit_data" | b"uploads" | b"matched_rules" => {
+            Some((Format::JsonV2, Sure::Yes))
+        }
+        b"messages" => Some((Format::JsonCoraza, Sure::Yes)),
+        _ => None,
+    }
+}
+
+fn transaction_key(key: &[u8]) -> Option<(Format, Sure)> {
+    match key {
+        b"time" | b"transaction_id" | b"remote_address" | b"remote_port" | b"local_address"
+        | b"local_port" => Some((Format::JsonV2, Sure::Yes)),
+        b"time_stamp" | b"unique_id" | b"messages" => Some((Format::JsonV3, Sure::Yes)),
+        b"timestamp" | b"unix_timestamp" | b"highest_severity" => {
+            Some((Format::JsonCoraza, Sure::Yes))
+        }
+        // Coraza has these too, behind its time stamps.
+        b"client_ip" | b"client_port" | b"host_ip" | b"host_port" | b"server_id" | b"id"
+        | b"request" | b"response" | b"producer" => Some((Format::JsonV3, Sure::No)),
+        _ => None,
+    }
+}
+
+/// Decodes the first document.
+pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
+    let format = recognise(bytes)?;
+    let (draft, rest) = read(format, document(bytes), &[]);
+    let mut record = draft.finish();
+    if !record.flags.contains(Flag::Truncated) && !rest.trim_ascii().is_empty() {
+        record.flags.insert(Flag::Ambiguous);
+    }
+    Ok(record)
+}
+
+/// Makes the record of a document that was squeezed.
+pub(super) fn squeezed_record(format: Format, squeezed: &Squeezed) -> Record<'_> {
+    let format = detect(&squeezed.bytes).unwrap_or(format);
+    let (mut draft, _) = read(format, &squeezed.bytes, &squeezed.gaps);
+    draft.capped |= squeezed.overflowed;
+    let mut record = draft.finish();
+    // The copy ends early if it outgrew its bound, the document does not.
+    let whole = squeezed.end == End::Whole;
+    if whole && squeezed.overflowed {
+        record.flags.remove(Flag::Truncated);
+    }
+    if whole && squeezed.followed {
+        record.flags.insert(Flag::Ambiguous);
+    }
+    record
+}
+
+fn read<'a>(format: Format, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
+    let mut reader = Reader::new(bytes, gaps);
+    let mut draft = Draft::default();
+    // Until the engine is heard of.
+    draft.record.flags.insert(Flag::NoPartH);
+    let whole = match format {
+        Format::JsonV2 => v2::read(&mut reader, &mut draft),
+        Format::JsonCoraza => coraza::read(&mut reader, &mut draft),
+        _ => v3::read(&mut reader, &mut draft),
+    };
+    if whole.is_err() {
+        draft.record.flags.insert(Flag::Truncated);
+    }
+    draft.capped |= reader.text_with_gap;
+    (draft, reader.rest())
+}
+
+/// A record while its document is being read.
+#[derive(Debug, Default)]
+struct Draft<'a> {
+    record: Record<'a>,
+    client: Peer<'a>,
+    server: Peer<'a>,
+    alerts: Alerts<'a>,
+    /// The wall clock, from dialects that do not name its offset.
+    wall_clock: Option<NaiveDateTime>,
+    /// The instant, as far as it is known by another way.
+    instant: Option<Instant>,
+    /// Something was left out of the record.
+    capped: bool,
+    /// A key stood twice in an object that may have it once.
+    repeated: bool,
+}
+
+/// One end of the connection.
+#[derive(Debug, Default)]
+struct Peer<'a> {
+    address: Option<Text<'a>>,
+    port: Option<u16>,
+}
+
+/// An instant, and whether it may be believed without the wall clock.
+#[derive(Debug, Clone, Copy)]
+enum Instant {
+    Certain(DateTime<Utc>),
+    /// Read out of a transaction id that has the engine's own form.
+    Likely(DateTime<Utc>),
+}
+
+impl<'a> Draft<'a> {
+    fn finish(mut self) -> Record<'a> {
+        let mut record = self.record;
+        record.client = self.client.endpoint();
+        record.server = self.server.endpoint();
+        record.alerts = self.alerts.finish(&mut self.capped);
+        if record.time.is_none() {
+            (record.time, record.local_time) = clock::time(self.wall_clock, self.instant);
+        }
+        if let Some(rules) = &record.matched_rules {
+            let cut = self.capped || record.flags.contains(Flag::Truncated);
+            let list = if cut { List::Cut } else { List::Whole };
+            rule_match::verify(&mut record.alerts, rules, list);
+        }
+        record.scores = scores::of(&record.alerts);
+        let doubtful = record.alerts.iter().any(|alert| !alert.is_trusted());
+        for (flag, set) in [
+            (Flag::Ambiguous, self.repeated),
+            (Flag::Unverified, doubtful),
+            (Flag::Capped, self.capped),
+        ] {
+            if set {
+                record.flags.insert(flag);
+            }
+        }
+        record
+    }
+}
+
+impl<'a> Peer<'a> {
+    fn endpoint(self) -> Option<Endpoint<'a>> {
+        let text = self.address?;
+        Some(Endpoint {
+            ip: parse_ip(text.as_bytes()),
+            text,
+            port: self.port,
+        })
+    }
+}
+
+/// The first and the last alerts: a client can cause as many as he sends arguments, and the denial
+/// and the scores come last.
+#[derive(Debug, Default)]
+struct Alerts<'a> {
+    first: Vec<Alert<'a>>,
+    last: VecDeque<Alert<'a>>,
+    dropped: bool,
+}
+
+impl<'a> Alerts<'a> {
+    fn push(&mut self, alert: Alert<'a>) {
+        if self.first.len() < MAX_ALERTS / 2 {
+            self.first.push(alert);
+            return;
+        }
+        if self.last.len() == MAX_ALERTS / 2 {
+            self.last.pop_front();
+            self.dropped = true;
+        }
+        self.last.push_back(alert);
+    }
+
+    fn finish(mut self, capped: &mut bool) -> Vec<Alert<'a>> {
+        *capped |= self.dropped;
+        self.first.extend(self.last);
+        self.first
+    }
+}
+
+/// Sets `slot` to the first value given.
+fn once<T>(slot: &mut Option<T>, value: Option<T>, repeated: &mut bool) {
+    match (&slot, value) {
+        (None, value) => *slot = value,
+        (Some(_), Some(_)) => *repeated = true,
+        (Some(_), None) => {}
+    }
+}
+
+/// Reads an object of headers. A value is a string or, in Coraza, an array of strings.
+fn headers<'a>(
+    reader: &mut Reader<'a>,
+    headers: &mut Vec<Header<'a>>,
+    capped: &mut bool,
+) -> Result<(), Cut> {
+    reader.object(|reader, name| {
+        let name = Text::from(name);
+        reader.texts(|value| {
+            if headers.len() == MAX_HEADERS {
+                *capped = true;
+                return;
+            }
+            headers.push(Header {
+                name: name.clone(),
+                value,
+            });
+        })
+    })
+}
+
+/// Reads a status code.
+fn status(reader: &mut Reader<'_>) -> Result<Option<u16>, Cut> {
+    Ok(reader
+        .number()?
+        .filter(|status| (100..1000).contains(status)))
+}
+
+/// Returns the mode that the engine names, in the words of any of them.
+fn mode(name: &[u8]) -> Option<EngineMode> {
+    match name {
+        b"ENABLED" | b"Enabled" | b"On" => Some(EngineMode::Enabled),
+        b"DETECTION_ONLY" | b"DetectionOnly" | b"PropertyNotSet/DetectionOnly" => {
+            Some(EngineMode::DetectionOnly)
+        }
+        b"DISABLED" | b"Disabled" | b"Off" => Some(EngineMode::Disabled),
+        _ => None,
+    }
+}

@@ -1,0 +1,143 @@
+//! Times without an offset from UTC.
+
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
+
+use super::Instant;
+
+/// Offsets are whole quarters of an hour, and at most 14 hours.
+const QUARTER: i64 = 15 * 60;
+const FARTHEST: i64 = 14 * 3600;
+
+/// Parses `Sun Nov 22 11:57:48 2026`, libmodsecurity's form in the C locale.
+pub(super) fn asctime(text: &[u8]) -> Option<NaiveDateTime> {
+    parse(text, "%a %b %e %H:%M:%S %Y")
+}
+
+/// Parses `2024/02/03 10:11:12`, Coraza's form.
+pub(super) fn slashes(text: &[u8]) -> Option<NaiveDateTime> {
+    parse(text, "%Y/%m/%d %H:%M:%S")
+}
+
+fn parse(text: &[u8], form: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(std::str::from_utf8(text).ok()?, form).ok()
+}
+
+/// Returns the second in a transaction id of libmodsecurity's own making: ten digits of Unix time,
+/// directly followed by a number below 1000 with six decimals.
+pub(super) fn second_of_id(id: &[u8]) -> Option<DateTime<Utc>> {
+    let (digits, decimals) = id.split_at_checked(id.len().checked_sub(7)?)?;
+    let (second, random) = digits.split_at_checked(10)?;
+    let plain = decimals.starts_with(b".")
+        && (1..=3).contains(&random.len())
+        && digits
+            .iter()
+            .chain(decimals.get(1..)?)
+            .all(u8::is_ascii_digit);
+    let second = std::str::from_utf8(second).ok()?.parse().ok()?;
+    DateTime::from_timestamp_secs(second).filter(|_| plain)
+}
+
+/// Makes the time of a record out of the wall clock and the instant.
+///
+/// If they differ by what can be an offset from UTC, that is the server's. Otherwise a likely
+/// instant is none: whoever chose the id may have chosen its digits too.
+pub(super) fn time(
+    wall_clock: Option<NaiveDateTime>,
+    instant: Option<Instant>,
+) -> (Option<DateTime<FixedOffset>>, Option<NaiveDateTime>) {
+    let (Some(Instant::Certain(utc) | Instant::Likely(utc)), Some(local)) = (instant, wall_clock)
+    else {
+        return match instant {
+            Some(Instant::Certain(utc)) => (Some(utc.fixed_offset()), None),
+            _ => (None, wall_clock),
+        };
+    };
+    let ahead = local.and_utc().timestamp() - utc.timestamp();
+    let offset = i32::try_from(ahead)
+        .ok()
+        .filter(|_| ahead % QUARTER == 0 && ahead.abs() <= FARTHEST)
+        .and_then(FixedOffset::east_opt);
+    match (offset, instant) {
+        (Some(offset), _) => (Some(utc.with_timezone(&offset)), None),
+        (None, Some(Instant::Certain(utc))) => (Some(utc.fixed_offset()), None),
+        (None, _) => (None, Some(local)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_clocks_are_read_in_the_c_locale() {
+        for (text, want) in [
+            ("Sun Nov 22 11:57:48 2026", Some("2026-11-22 11:57:48")),
+            ("Sat Feb  3 10:11:12 2024", Some("2024-02-03 10:11:12")),
+            ("Sat Feb 3 10:11:12 2024", Some("2024-02-03 10:11:12")),
+            ("Mon Feb  3 10:11:12 2024", None),
+            ("\u{441}\u{431} \u{444}\u{435}\u{432} 3 10:11:12 2024", None),
+            ("Sat Feb 30 10:11:12 2024", None),
+            ("", None),
+        ] {
+            let got = asctime(text.as_bytes()).map(|time| time.to_string());
+            assert_eq!(got.as_deref(), want, "input {text:?}");
+        }
+        let got = slashes(b"2024/02/03 10:11:12").map(|time| time.to_string());
+        assert_eq!(got.as_deref(), Some("2024-02-03 10:11:12"));
+        assert_eq!(asctime(b"\xff"), None);
+    }
+
+    #[test]
+    fn only_the_engines_own_ids_hold_a_time() {
+        for (id, want) in [
+            ("179534865611.233571", Some(1_795_348_656)),
+            ("17953486560.233571", Some(1_795_348_656)),
+            ("1795348656100.000000", Some(1_795_348_656)),
+            ("1795348656.233571", None),
+            ("17953486561000.233571", None),
+            ("179534865611.23357", None),
+            ("179534865611,233571", None),
+            ("-79534865611.233571", None),
+            ("5f3a1c9e8b7d6a5f4e3d2c1b0a998877", None),
+            ("", None),
+        ] {
+            let got = second_of_id(id.as_bytes()).map(|time| time.timestamp());
+            assert_eq!(got, want, "id {id:?}");
+        }
+    }
+
+    #[test]
+    fn an_offset_is_believed_if_it_can_be_one() {
+        let instant = DateTime::from_timestamp_secs(1_706_951_472).unwrap();
+        for (wall_clock, want) in [
+            (
+                "Sat Feb  3 09:11:12 2024",
+                Some("2024-02-03T09:11:12+00:00"),
+            ),
+            (
+                "Sat Feb  3 14:56:12 2024",
+                Some("2024-02-03T14:56:12+05:45"),
+            ),
+            (
+                "Sat Feb  3 05:41:12 2024",
+                Some("2024-02-03T05:41:12-03:30"),
+            ),
+            (
+                "Sat Feb  3 23:11:12 2024",
+                Some("2024-02-03T23:11:12+14:00"),
+            ),
+            ("Sat Feb  3 23:26:12 2024", None),
+            ("Sat Feb  3 09:11:13 2024", None),
+            ("Fri Feb  2 09:11:12 2024", None),
+        ] {
+            let local = asctime(wall_clock.as_bytes()).unwrap();
+            let (time, local_time) = time(Some(local), Some(Instant::Likely(instant)));
+            let got = time.map(|time| time.to_rfc3339());
+            assert_eq!(got.as_deref(), want, "wall clock {wall_clock:?}");
+            assert_eq!(local_time, want.is_none().then_some(local));
+            let (certain, _) = super::time(Some(local), Some(Instant::Certain(instant)));
+            assert_eq!(certain.map(|time| time.to_utc()), Some(instant));
+        }
+        assert_eq!(time(None, Some(Instant::Likely(instant))), (None, None));
+    }
+}

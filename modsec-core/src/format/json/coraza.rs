@@ -1,0 +1,263 @@
+//! Coraza.
+//!
+//! The instant is a number of nanoseconds, beside a wall clock that gives its offset away. The
+//! fields of an alert stand apart under `data`, which is `null` unless part K is configured. What
+//! the engine did, and in which phase, stands only in the words at the start of `error_message`;
+//! the client's text comes behind them. As in libmodsecurity 0 is written for "not set", from 3.7 on
+//! -1 for a severity, so that a severity of 0 is absent too.
+
+use chrono::DateTime;
+
+use super::reader::{Cut, Reader};
+use super::{Draft, Instant, clock, headers, mode, once, status};
+use crate::record::{Alert, AlertAction, Flag, MAX_TAGS, MAX_UPLOADS, Severity, Upload};
+use crate::text::Text;
+
+/// Reads a document.
+pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    reader.object(|reader, key| match key.as_ref() {
+        b"transaction" => reader.object(|reader, key| transaction(reader, &key, draft)),
+        b"messages" => reader.array(|reader| {
+            draft.record.flags.remove(Flag::NoPartH);
+            message(reader, draft)
+        }),
+        _ => reader.skip(),
+    })
+}
+
+fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let repeated = &mut draft.repeated;
+    match key {
+        b"timestamp" => {
+            let text = reader.text()?.unwrap_or_default();
+            once(
+                &mut draft.wall_clock,
+                clock::slashes(text.as_bytes()),
+                repeated,
+            );
+        }
+        b"unix_timestamp" => {
+            let time = reader.number()?.map(DateTime::from_timestamp_nanos);
+            once(&mut draft.instant, time.map(Instant::Certain), repeated);
+        }
+        b"id" => once(&mut draft.record.unique_id, reader.filled()?, repeated),
+        b"client_ip" => once(&mut draft.client.address, reader.filled()?, repeated),
+        b"client_port" => once(&mut draft.client.port, reader.number()?, repeated),
+        b"host_ip" => once(&mut draft.server.address, reader.filled()?, repeated),
+        b"host_port" => once(&mut draft.server.port, reader.number()?, repeated),
+        b"is_interrupted" => once(&mut draft.record.interrupted, reader.truth()?, repeated),
+        b"request" => return request(reader, draft),
+        b"response" => return response(reader, draft),
+        b"producer" => return producer(reader, draft),
+        _ => reader.skip()?,
+    }
+    Ok(())
+}
+
+fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let request = &mut draft.record.request;
+    reader.object(|reader, key| {
+        match key.as_ref() {
+            b"method" => once(&mut request.method, reader.filled()?, &mut draft.repeated),
+            b"uri" => once(&mut request.uri, reader.filled()?, &mut draft.repeated),
+            b"protocol" => once(&mut request.protocol, reader.filled()?, &mut draft.repeated),
+            b"headers" => headers(reader, &mut request.headers, &mut draft.capped)?,
+            b"body" => {
+                reader.body(&mut request.body)?;
+                // Written also if there was none.
+                request.body.take_if(|body| body.len == 0);
+            }
+            b"files" => {
+                let uploads = &mut draft.record.uploads;
+                reader.array(|reader| file(reader, uploads, &mut draft.capped))?;
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })
+}
+
+fn file<'a>(
+    reader: &mut Reader<'a>,
+    uploads: &mut Option<Vec<Upload<'a>>>,
+    capped: &mut bool,
+) -> Result<(), Cut> {
+    let (mut size, mut name, mut content_type) = (None, None, None);
+    reader.object(|reader, key| match key.as_ref() {
+        b"size" => reader.number().map(|number| size = number),
+        b"name" => reader.text().map(|text| name = text),
+        b"mime" => reader.text().map(|text| content_type = text),
+        _ => reader.skip(),
+    })?;
+    let uploads = uploads.get_or_insert_default();
+    if let (Some(size), Some(name)) = (size, name) {
+        if uploads.len() == MAX_UPLOADS {
+            *capped = true;
+            return Ok(());
+        }
+        uploads.push(Upload {
+            index: u32::try_from(uploads.len() + 1).unwrap_or(u32::MAX),
+            size,
+            name,
+            content_type: content_type.unwrap_or_default(),
+        });
+    }
+    Ok(())
+}
+
+fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let response = &mut draft.record.response;
+    reader.object(|reader, key| {
+        match key.as_ref() {
+            b"status" => once(&mut response.status, status(reader)?, &mut draft.repeated),
+            b"headers" => headers(reader, &mut response.headers, &mut draft.capped)?,
+            b"body" => {
+                reader.body(&mut response.body)?;
+                response.body.take_if(|body| body.len == 0);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })
+}
+
+/// Reads the mode, and the names that one line of part H would have.
+fn producer<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let mut names: Vec<Text<'a>> = Vec::new();
+    let engine = &mut draft.record.engine;
+    let read = reader.object(|reader, key| {
+        draft.record.flags.remove(Flag::NoPartH);
+        match key.as_ref() {
+            b"connector" | b"version" => names.extend(reader.filled()?),
+            b"rulesets" => reader.texts(|name| names.push(name))?,
+            b"server" => once(&mut engine.server, reader.filled()?, &mut draft.repeated),
+            b"rule_engine" => {
+                let word = reader.text()?;
+                let mode = word.and_then(|word| mode(word.as_bytes()));
+                once(&mut engine.mode, mode, &mut draft.repeated);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    });
+    let names: Vec<&[u8]> = names.iter().map(Text::as_bytes).collect();
+    let line = Some(names.join(&b"; "[..])).filter(|line| !line.is_empty());
+    once(
+        &mut engine.producer,
+        line.map(Text::from),
+        &mut draft.repeated,
+    );
+    read
+}
+
+fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let mut alert = Alert::default();
+    reader.object(|reader, key| {
+        match key.as_ref() {
+            b"message" => alert.detail = reader.text()?.unwrap_or_default(),
+            b"error_message" => {
+                alert.raw = reader.text()?.unwrap_or_default();
+                (alert.action, alert.phase) = action(alert.raw.as_bytes());
+            }
+            b"data" => {
+                reader.object(|reader, key| data(reader, &key, &mut alert, &mut draft.capped))?;
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })?;
+    if alert.msg.is_none() {
+        alert.msg = Some(alert.detail.clone()).filter(|text| !text.is_empty());
+    }
+    draft.alerts.push(alert);
+    Ok(())
+}
+
+fn data<'a>(
+    reader: &mut Reader<'a>,
+    key: &[u8],
+    alert: &mut Alert<'a>,
+    capped: &mut bool,
+) -> Result<(), Cut> {
+    match key {
+        b"file" => alert.file = reader.filled()?,
+        b"line" => alert.line = reader.number()?.filter(|number| *number != 0),
+        b"id" => alert.rule_id = reader.filled()?.filter(|id| *id != "0"),
+        b"rev" => alert.rev = reader.filled()?,
+        b"msg" => alert.msg = reader.filled()?,
+        b"data" => alert.data = reader.filled()?,
+        b"severity" => {
+            let number = reader.number()?.filter(|number| *number > 0);
+            alert.severity = number.and_then(Severity::from_number);
+        }
+        b"ver" => alert.ver = reader.filled()?,
+        b"maturity" => alert.maturity = reader.number()?.filter(|number| *number != 0),
+        b"accuracy" => alert.accuracy = reader.number()?.filter(|number| *number != 0),
+        b"tags" => reader.texts(|tag| {
+            if alert.tags.len() < MAX_TAGS {
+                alert.tags.push(tag);
+            } else {
+                *capped = true;
+            }
+        })?,
+        _ => reader.skip()?,
+    }
+    Ok(())
+}
+
+// [client "192.0.2.10"] Coraza: Access denied (phase 2). …
+fn action(text: &[u8]) -> (Option<AlertAction>, Option<u8>) {
+    let words = text
+        .strip_prefix(b"[client \"")
+        .and_then(|text| text.get(memchr::memchr(b'"', text)?..))
+        .and_then(|text| text.strip_prefix(b"\"] Coraza: "));
+    let Some(words) = words else {
+        return (None, None);
+    };
+    let (action, rest) = if words.starts_with(b"Warning. ") {
+        return (Some(AlertAction::Warning), None);
+    } else if let Some(rest) = words.strip_prefix(b"Access allowed ") {
+        (Some(AlertAction::Allowed), rest)
+    } else if let Some(rest) = [&b"denied "[..], b"dropped ", b"redirected "]
+        .iter()
+        .find_map(|verb| words.strip_prefix(b"Access ")?.strip_prefix(*verb))
+    {
+        (Some(AlertAction::Denied), rest)
+    } else if let Some(rest) = words.strip_prefix(b"Custom disruptive action triggered ") {
+        (None, rest)
+    } else {
+        return (None, None);
+    };
+    let phase = match rest.strip_prefix(b"(phase ") {
+        Some([digit @ b'1'..=b'5', b')', ..]) => Some(digit - b'0'),
+        _ => None,
+    };
+    (action, phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn action_and_phase_stand_before_the_clients_text() {
+        use AlertAction::{Allowed, Denied, Warning};
+        for (text, want) in [
+            ("Warning. x (phase 2)", (Some(Warning), None)),
+            ("Access denied (phase 2). x", (Some(Denied), Some(2))),
+            ("Access dropped (phase 1). x", (Some(Denied), Some(1))),
+            ("Access redirected (phase 3). x", (Some(Denied), Some(3))),
+            ("Access allowed (phase 1). x", (Some(Allowed), Some(1))),
+            (
+                "Custom disruptive action triggered (phase 4). x",
+                (None, Some(4)),
+            ),
+            ("Access denied (phase 9). (phase 2)", (Some(Denied), None)),
+            ("x Access denied (phase 2). x", (None, None)),
+        ] {
+            let text = format!("[client \"192.0.2.10\"] Coraza: {text}");
+            assert_eq!(action(text.as_bytes()), want, "text {text:?}");
+        }
+        assert_eq!(action(b"Access denied (phase 2). x"), (None, None));
+    }
+}

@@ -1,0 +1,174 @@
+//! libmodsecurity 3.
+//!
+//! The fields of an alert stand apart, so no client text can run into them. They are all strings;
+//! `"0"` and `""` are what the engine writes for values that a rule does not set, so a severity of
+//! 0 is absent too.
+//!
+//! There is no phase, and before 2026 no word on whether the engine intercepted. The time is a wall
+//! clock without its offset; `clock` has what can be made of it.
+
+use super::reader::{Cut, Reader};
+use super::{Draft, Instant, clock, headers, mode, once, status};
+use crate::record::{Alert, Flag, MAX_TAGS, Severity};
+use crate::text::Text;
+
+/// Reads a document.
+pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    reader.object(|reader, key| match key.as_ref() {
+        b"transaction" => reader.object(|reader, key| transaction(reader, &key, draft)),
+        _ => reader.skip(),
+    })
+}
+
+fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let repeated = &mut draft.repeated;
+    match key {
+        b"client_ip" => once(&mut draft.client.address, reader.filled()?, repeated),
+        b"client_port" => once(&mut draft.client.port, reader.number()?, repeated),
+        b"host_ip" => once(&mut draft.server.address, reader.filled()?, repeated),
+        b"host_port" => once(&mut draft.server.port, reader.number()?, repeated),
+        b"time_stamp" => {
+            let text = reader.text()?.unwrap_or_default();
+            once(
+                &mut draft.wall_clock,
+                clock::asctime(text.as_bytes()),
+                repeated,
+            );
+        }
+        // `id` up to 3.0.2.
+        b"unique_id" | b"id" => {
+            let id = reader.filled()?;
+            let second = id
+                .as_ref()
+                .and_then(|id| clock::second_of_id(id.as_bytes()));
+            draft.instant = draft.instant.or(second.map(Instant::Likely));
+            once(&mut draft.record.unique_id, id, repeated);
+        }
+        b"is_interrupted" => once(&mut draft.record.interrupted, reader.truth()?, repeated),
+        b"request" => return request(reader, draft),
+        b"response" => return response(reader, draft),
+        b"producer" => return producer(reader, draft),
+        b"messages" => {
+            draft.record.flags.remove(Flag::NoPartH);
+            return reader.array(|reader| message(reader, draft));
+        }
+        _ => reader.skip()?,
+    }
+    Ok(())
+}
+
+fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let request = &mut draft.record.request;
+    reader.object(|reader, key| {
+        match key.as_ref() {
+            b"method" => once(&mut request.method, reader.filled()?, &mut draft.repeated),
+            b"uri" => once(&mut request.uri, reader.filled()?, &mut draft.repeated),
+            b"http_version" => {
+                let version = reader
+                    .filled()?
+                    .map(|version| Text::from([&b"HTTP/"[..], version.as_bytes()].concat()));
+                once(&mut request.protocol, version, &mut draft.repeated);
+            }
+            b"headers" => headers(reader, &mut request.headers, &mut draft.capped)?,
+            b"body" => {
+                reader.body(&mut request.body)?;
+                // Written also if there was none.
+                request.body.take_if(|body| body.len == 0);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })
+}
+
+fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let response = &mut draft.record.response;
+    reader.object(|reader, key| {
+        match key.as_ref() {
+            b"http_code" => once(&mut response.status, status(reader)?, &mut draft.repeated),
+            b"headers" => headers(reader, &mut response.headers, &mut draft.capped)?,
+            b"body" => {
+                reader.body(&mut response.body)?;
+                response.body.take_if(|body| body.len == 0);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })
+}
+
+/// Reads the engine, the connector and the components, as one line of part H would have them.
+fn producer<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    draft.record.flags.remove(Flag::NoPartH);
+    let mut names: Vec<Text<'a>> = Vec::new();
+    let engine = &mut draft.record.engine;
+    let read = reader.object(|reader, key| {
+        match key.as_ref() {
+            b"modsecurity" | b"connector" => names.extend(reader.filled()?),
+            b"components" => reader.texts(|name| names.push(name))?,
+            b"secrules_engine" => {
+                let word = reader.text()?;
+                let mode = word.and_then(|word| mode(word.as_bytes()));
+                once(&mut engine.mode, mode, &mut draft.repeated);
+            }
+            _ => reader.skip()?,
+        }
+        Ok(())
+    });
+    let names: Vec<&[u8]> = names.iter().map(Text::as_bytes).collect();
+    let line = Some(names.join(&b"; "[..])).filter(|line| !line.is_empty());
+    once(
+        &mut engine.producer,
+        line.map(Text::from),
+        &mut draft.repeated,
+    );
+    read
+}
+
+fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+    let mut alert = Alert::default();
+    reader.object(|reader, key| match key.as_ref() {
+        b"message" => reader.filled().map(|text| alert.msg = text),
+        b"details" => {
+            reader.object(|reader, key| detail(reader, &key, &mut alert, &mut draft.capped))
+        }
+        _ => reader.skip(),
+    })?;
+    draft.alerts.push(alert);
+    Ok(())
+}
+
+fn detail<'a>(
+    reader: &mut Reader<'a>,
+    key: &[u8],
+    alert: &mut Alert<'a>,
+    capped: &mut bool,
+) -> Result<(), Cut> {
+    match key {
+        b"match" => {
+            alert.detail = reader.text()?.unwrap_or_default();
+            alert.raw = alert.detail.clone();
+        }
+        b"ruleId" => alert.rule_id = reader.filled()?,
+        b"file" => alert.file = reader.filled()?,
+        b"lineNumber" => alert.line = reader.number()?,
+        b"data" => alert.data = reader.filled()?,
+        b"severity" => {
+            let number = reader.number()?.filter(|number| *number > 0);
+            alert.severity = number.and_then(Severity::from_number);
+        }
+        b"ver" => alert.ver = reader.filled()?,
+        b"rev" => alert.rev = reader.filled()?,
+        b"maturity" => alert.maturity = reader.number()?.filter(|number| *number != 0),
+        b"accuracy" => alert.accuracy = reader.number()?.filter(|number| *number != 0),
+        b"tags" => reader.texts(|tag| {
+            if alert.tags.len() < MAX_TAGS {
+                alert.tags.push(tag);
+            } else {
+                *capped = true;
+            }
+        })?,
+        _ => reader.skip()?,
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Entries too large to hold, in every dialect.
+//!
+//! A body may be as large as the server allows, a gigabyte at the most. Such an entry comes in
+//! windows; what is kept of it is bounded, and makes the same record but for bodies that are not
+//! kept whole in any case.
+
+use std::ops::Range;
+
+use super::json::{self, Squeezed, Squeezer};
+use super::native::{self, Boundary, Outline};
+use super::{Defect, Format};
+use crate::record::Record;
+
+/// An entry that is being read in windows.
+#[derive(Debug, Clone)]
+pub struct Large {
+    scan: Scan,
+    /// Offset up to which the entry was scanned.
+    scanned: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Scan {
+    Native(Outline),
+    Json(Format, Box<Squeezer>),
+}
+
+/// What was kept of a large entry.
+#[derive(Debug, Clone)]
+pub struct Excerpts(Kept);
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Native(native::Excerpts),
+    Json(Format, Box<Squeezed>),
+}
+
+/// Tells by both ends of an entry whether it may have been written to its end.
+///
+/// For native entries the answer is certain; of JSON it says only that a document, perhaps an
+/// inner object, ends there, and [`Record::flags`] has the last word.
+pub fn may_be_complete(head: &[u8], tail: &[u8]) -> bool {
+    match Boundary::open(head) {
+        Some((boundary, _)) => boundary.closes(tail),
+        None => json::starts(head) && tail.trim_ascii_end().ends_with(b"}"),
+    }
+}
+
+impl Large {
+    /// Bytes that two windows must share.
+    pub const OVERLAP: usize = Outline::OVERLAP;
+
+    /// Bytes at the beginning of an entry that are enough to recognise its dialect.
+    pub const HEAD: usize = 512;
+
+    /// Recognises the dialect.
+    ///
+    /// # Errors
+    ///
+    /// [`Defect`], as of [`decode`](super::decode).
+    pub fn open(head: &[u8]) -> Result<Large, Defect> {
+        let scan = if json::starts(head) {
+            Scan::Json(json::recognise(head)?, Box::default())
+        } else {
+            Scan::Native(Outline::open(head)?)
+        };
+        Ok(Large { scan, scanned: 0 })
+    }
+
+    /// Looks at `window`, which starts at `offset` of the entry.
+    ///
+    /// Windows come in order, without gaps, and each starts at least [`Large::OVERLAP`] bytes
+    /// before the previous one ended. `last` says that the entry ends with this window.
+    pub fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
+        match &mut self.scan {
+            Scan::Native(outline) => outline.scan(window, offset, last),
+            Scan::Json(_, squeezer) => {
+                let seen = usize::try_from(self.scanned.saturating_sub(offset));
+                let fresh = window.get(seen.unwrap_or(usize::MAX)..);
+                squeezer.push(fresh.unwrap_or_default());
+            }
+        }
+        self.scanned = self.scanned.max(offset + window.len() as u64);
+    }
+
+    /// Reads what is to be kept, at most a few megabytes; `read` returns the bytes of a range.
+    ///
+    /// # Errors
+    ///
+    /// What `read` fails with.
+    pub fn finish<E>(self, read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>) -> Result<Excerpts, E> {
+        Ok(Excerpts(match self.scan {
+            Scan::Native(outline) => {
+                let layout = outline.layout(|range| {
+                    let most = range.start.saturating_add(native::Excerpts::MAX_PART);
+                    // What cannot be read now cannot be read below either.
+                    read(range.start..range.end.min(most))
+                        .unwrap_or_default()
+                        .into()
+                });
+                Kept::Native(native::Excerpts::read(layout, read)?)
+            }
+            Scan::Json(format, squeezer) => Kept::Json(format, Box::new(squeezer.finish())),
+        }))
+    }
+}
+
+impl Excerpts {
+    /// Makes the record; [`Flag::Capped`](crate::record::Flag::Capped) is set if something other
+    /// than a body was cut.
+    pub fn record(&self) -> Record<'_> {
+        match &self.0 {
+            Kept::Native(excerpts) => excerpts.record(),
+            Kept::Json(format, squeezed) => json::squeezed_record(*format, squeezed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::decode;
+    use crate::record::{Flag, MAX_BODY_KEPT};
+
+    fn excerpts(entry: &[u8], step: usize) -> Excerpts {
+        let mut large = Large::open(entry.get(..Large::HEAD).unwrap_or(entry)).unwrap();
+        let (mut start, mut end) = (0, entry.len().min(Large::OVERLAP + step));
+        loop {
+            large.scan(&entry[start..end], start as u64, end == entry.len());
+            if end == entry.len() {
+                break;
+            }
+            start = end - Large::OVERLAP;
+            end = entry.len().min(end + step);
+        }
+        large
+            .finish(|range| {
+                let range = usize::try_from(range.start)?..usize::try_from(range.end)?;
+                Ok::<_, std::num::TryFromIntError>(entry[range].to_vec())
+            })
+            .unwrap()
+    }
+
+    fn json_v2(body: &str, messages: &str) -> String {
+        format!(
+            r#"{{"transaction":{{"time":"03/Feb/2024:10:11:12 +0100","transaction_id":"Zb4k","remote_address":"192.0.2.10","remote_port":40112}},"request":{{"request_line":"POST /x HTTP/1.1","headers":{{"Host":"shop.example"}},"body":{body}}},"response":{{"status":403,"headers":{{}}}},"audit_data":{{"messages":[{messages}],"action":{{"intercepted":true,"phase":2}}}}}}"#
+        )
+    }
+
+    const ALERT: &str = r#""Warning. x [file \"/f\"] [line \"1\"] [id \"7\"]""#;
+
+    #[test]
+    fn a_small_entry_is_kept_as_it_is() {
+        let native = "--3fa0c41b-A--\n[03/Feb/2024:10:11:12 +0100] Zb4k 192.0.2.10 40112 198.51.100.4 80\n--3fa0c41b-Z--\n";
+        let json = json_v2(r#"["a\n","\u041f",""]"#, ALERT);
+        let cut = &json.as_bytes()[..json.len() - 9];
+        let two = format!("{json}\n{json}\n");
+        for entry in [native.as_bytes(), json.as_bytes(), cut, two.as_bytes()] {
+            let want = decode(entry).unwrap();
+            for step in [1, 2, 7, 64, 4096] {
+                let excerpts = excerpts(entry, step);
+                assert_eq!(excerpts.record(), want, "windows of {step} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn large_bodies_make_the_same_record() {
+        let escaped = r#"a\u0000\"\u041f"#.repeat(20_000);
+        let plain = "x".repeat(3 * MAX_BODY_KEPT + 5);
+        let chunk = format!(r#""{}""#, "y\\n".repeat(4000));
+        let chunks = vec![chunk.as_str(); 40].join(",");
+        for body in [
+            format!(r#""{plain}""#),
+            format!(r#""{escaped}""#),
+            format!("[{chunks}]"),
+            format!(r#"["{plain}","{escaped}",""]"#),
+        ] {
+            let entry = json_v2(&body, ALERT);
+            let want = decode(entry.as_bytes()).unwrap();
+            assert!(want.request.body.as_ref().unwrap().len > MAX_BODY_KEPT as u64);
+            for step in [100, 4096, 1 << 20] {
+                let excerpts = excerpts(entry.as_bytes(), step);
+                assert_eq!(excerpts.record(), want, "windows of {step} bytes");
+                let Kept::Json(_, kept) = &excerpts.0 else {
+                    panic!("not read as JSON");
+                };
+                assert!(kept.size() < 7 * MAX_BODY_KEPT, "kept {}", kept.size());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_body_is_cut_with_a_flag() {
+        let long = format!(r#""{}""#, "x".repeat(2 * MAX_BODY_KEPT));
+        let entry = json_v2("\"\"", &format!("{long},{ALERT}"));
+        let excerpts = excerpts(entry.as_bytes(), 5000);
+        let record = excerpts.record();
+        assert!(record.flags.contains(Flag::Capped));
+        assert!(!record.flags.contains(Flag::Truncated));
+        assert_eq!(record.alerts[0].raw.len(), MAX_BODY_KEPT);
+        assert_eq!(record.alerts[1].rule_id.as_ref().unwrap(), "7");
+    }
+
+    #[test]
+    fn a_flood_of_members_is_bounded() {
+        let messages = vec![ALERT; 300_000].join(",");
+        let entry = json_v2("\"\"", &messages);
+        let excerpts = excerpts(entry.as_bytes(), 1 << 20);
+        let record = excerpts.record();
+        assert!(record.flags.contains(Flag::Capped));
+        assert!(!record.flags.contains(Flag::Truncated));
+        assert_eq!(record.client.unwrap().text, "192.0.2.10");
+        let Kept::Json(_, kept) = &excerpts.0 else {
+            panic!("not read as JSON");
+        };
+        assert!(kept.size() <= 8 << 20);
+    }
+
+    #[test]
+    fn both_ends_tell_whether_an_entry_may_be_complete() {
+        for (head, tail, want) in [
+            ("--3fa0c41b-A--\nx", "\n--3fa0c41b-Z--\n", true),
+            ("--3fa0c41b-A--\nx", "\n--00000000-Z--\n", false),
+            ("{\"transaction\":", "}}\n", true),
+            ("{\"transaction\":", "}}", true),
+            ("{\"transaction\":", "}]", false),
+            ("{\"transaction\":", "", false),
+            ("x", "}", false),
+        ] {
+            let got = may_be_complete(head.as_bytes(), tail.as_bytes());
+            assert_eq!(got, want, "{head:?} … {tail:?}");
+        }
+    }
+}

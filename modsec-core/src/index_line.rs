@@ -1,0 +1,437 @@
+//! Lines of the index that `SecAuditLog` becomes in concurrent mode.
+//!
+//! ```text
+//! ModSecurity 2
+//! HOST RADDR RLOGNAME USER [TIME] "REQLINE" STATUS BYTES "-" "-" TXID "SESSION" PATH 0 SIZE md5:HEX
+//!
+//! libmodsecurity 3
+//! HOST CLIENT RUSER [TIME] "REQLINE" STATUS BYTES REFERER "UA" TXID REFERER PATH 0 SIZE.000000 md5:HEX
+//! ```
+//!
+//! There is a line for every record, also for those whose file was overwritten by a later one of
+//! the same name. It is written once the file is complete, so it is a commit record: size and MD5
+//! are those of everything that was meant to be in the file.
+//!
+//! The right end is the engine's own; what stands left of it is a stranger's, and version 3 escapes
+//! nothing at all. So a line is read from the right. Of the left part only version 2's is used, and
+//! of what stands left of its time only the second word is believed, and only if no other word
+//! there is an address too.
+//!
+//! Coraza spreads its line over several and knows neither size nor MD5: none of them is read.
+
+use std::ffi::OsStr;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use chrono::{DateTime, FixedOffset};
+
+use crate::format::timestamp;
+use crate::record::parse_ip;
+use crate::storage_dir::{is_entry_path, is_user};
+
+/// What an index line says of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexLine<'a> {
+    /// Who wrote the line.
+    pub engine: IndexEngine,
+    /// Path of the entry's file as logged; [`IndexLine::location`] says where it leads.
+    pub path: &'a [u8],
+    /// Size in bytes of everything that was meant to be written to the file.
+    pub size: u64,
+    /// MD5 of everything that was meant to be written to the file.
+    pub md5: [u8; 16],
+    /// What stands left of the path.
+    left: &'a [u8],
+}
+
+/// Which engine wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexEngine {
+    /// `ModSecurity` 2: paths are relative to the storage directory.
+    V2,
+    /// libmodsecurity 3: paths begin with the storage directory.
+    V3,
+}
+
+/// What an index line says of one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transaction {
+    /// When the entry was written.
+    pub time: DateTime<FixedOffset>,
+    /// The TCP peer, or what `mod_remoteip` made of it.
+    pub client: IpAddr,
+    /// Final status code.
+    pub status: u16,
+}
+
+/// Where a line's path leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// The storage directory, if the engine writes it; otherwise the path is below the only one.
+    pub storage_dir: Option<&'a Path>,
+    /// Path of the file below the storage directory: `[USER/]YYYYMMDD/YYYYMMDD-HHMM/NAME`.
+    pub file: &'a Path,
+}
+
+impl<'a> IndexLine<'a> {
+    /// Reads the right end of a line, with or without its line end.
+    ///
+    /// `None` if it is no such line.
+    pub fn parse(line: &'a [u8]) -> Option<IndexLine<'a>> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        // Version 2 ends its lines with a space, and a shortened one with `L` behind that.
+        let shortened = line.strip_suffix(b"L").unwrap_or(line);
+        let (engine, line) = match shortened.strip_suffix(b" ") {
+            Some(line) => (IndexEngine::V2, line),
+            None => (IndexEngine::V3, line),
+        };
+        let (line, digest) = last_word(line)?;
+        let md5 = md5(digest.strip_prefix(b"md5:")?)?;
+        let (line, size) = last_word(line)?;
+        let size = match engine {
+            IndexEngine::V2 => size,
+            IndexEngine::V3 => size.strip_suffix(b".000000")?,
+        };
+        let size = number(size)?;
+        let line = line.strip_suffix(b" 0")?;
+        let (left, path) = match engine {
+            IndexEngine::V2 => last_word(line)?,
+            // The name ends with the transaction id, in which the connector may have put spaces,
+            // but no slash: with one there would be no file and no line.
+            IndexEngine::V3 => {
+                let space = memchr::memmem::rfind(line, b" /")?;
+                (line.get(..space)?, line.get(space + 1..)?)
+            }
+        };
+        path.starts_with(b"/").then_some(IndexLine {
+            engine,
+            path,
+            size,
+            md5,
+            left,
+        })
+    }
+
+    /// Returns time, client and status; `None` if they could be read in more than one way, and
+    /// for the lines of libmodsecurity, which escape nothing.
+    pub fn transaction(&self) -> Option<Transaction> {
+        if self.engine != IndexEngine::V2 {
+            return None;
+        }
+        let (line, _session) = last_quoted(self.left)?;
+        let (line, _txid) = last_word(line)?;
+        let line = line.strip_suffix(br#" "-" "-""#)?;
+        let (line, _bytes) = last_word(line)?;
+        let (line, status) = last_word(line)?;
+        let (left, time) = before_request_line(line)?;
+        Some(Transaction {
+            time: timestamp::parse(time)?,
+            client: only_address(left)?,
+            status: number(status)
+                .and_then(|status| u16::try_from(status).ok())
+                .filter(|status| (100..=999).contains(status))?,
+        })
+    }
+
+    /// Returns where the path leads, if it has the shape of an entry's path: names as the engine
+    /// gives them, none of them `.`, `..` or empty.
+    ///
+    /// The storage directory is as the line has it; whether it is the right one is the caller's to
+    /// check. Nothing is opened.
+    pub fn location(&self) -> Option<Location<'a>> {
+        let mut components = self.path.rsplitn(4, |&byte| byte == b'/');
+        let (name, minute) = (components.next()?, components.next()?);
+        let (day, before) = (components.next()?, components.next()?);
+        if !is_entry_path(day, minute, name) {
+            return None;
+        }
+        let below = |before: &[u8]| self.path.get(before.len() + 1..).map(to_path);
+        match self.engine {
+            IndexEngine::V2 => {
+                let user = before.strip_prefix(b"/");
+                let fits = before.is_empty()
+                    || user.is_some_and(|user| is_user(user) && !user.contains(&b'/'));
+                let file = self.path.get(1..).map(to_path)?;
+                fits.then_some(Location {
+                    storage_dir: None,
+                    file,
+                })
+            }
+            IndexEngine::V3 => {
+                // The directive may end with a slash, and the engine adds one.
+                let end = before.iter().rposition(|&byte| byte != b'/')? + 1;
+                let root = before.get(..end)?;
+                let mut names = root.strip_prefix(b"/")?.split(|&byte| byte == b'/');
+                let strange = names.any(|name| matches!(name, b"" | b"." | b".."));
+                Some(Location {
+                    storage_dir: (!strange).then(|| Some(to_path(root)))?,
+                    file: below(before)?,
+                })
+            }
+        }
+    }
+}
+
+fn to_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+fn md5(hex: &[u8]) -> Option<[u8; 16]> {
+    let mut digest = [0; 16];
+    if hex.len() != 2 * digest.len() {
+        return None;
+    }
+    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
+        let nibble = |digit: &u8| char::from(*digit).to_digit(16);
+        let value = nibble(pair.first()?)? << 4 | nibble(pair.last()?)?;
+        *byte = u8::try_from(value).ok()?;
+    }
+    Some(digest)
+}
+
+/// Splits off what stands behind the last space.
+fn last_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = memchr::memrchr(b' ', line)?;
+    Some((line.get(..space)?, line.get(space + 1..)?))
+}
+
+/// Splits off a last word in quotes, in which quotes are escaped.
+fn last_quoted(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let inner = line.strip_suffix(b"\"")?;
+    let open = memchr::memmem::rfind(inner, b" \"")?;
+    Some((line.get(..open)?, inner.get(open + 2..)?))
+}
+
+/// Returns what stands before `[TIME] "REQLINE"`, and TIME.
+///
+/// Quotes in the request line are escaped, so the last `] "` is where it begins. A shortened
+/// request line may end inside an escape, therefore nothing is asked of its end but the quote.
+fn before_request_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line.strip_suffix(b"\"")?;
+    let end = memchr::memmem::rfind(line, b"] \"")?;
+    let start = memchr::memrchr(b'[', line.get(..end)?)?;
+    Some((line.get(..start)?, line.get(start + 1..end)?))
+}
+
+/// Returns the address in second place if it is the only one among the words.
+fn only_address(left: &[u8]) -> Option<IpAddr> {
+    let mut words = left.split(|&byte| byte == b' ').skip(1);
+    let client = parse_ip(words.next()?)?;
+    // A host name with a space in it, or a user called like an address: nobody can tell.
+    words.all(|word| parse_ip(word).is_none()).then_some(client)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| all_digits)?;
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TAIL: &str = r#" 403 199 "-" "-" awLTx2NZOYE2v-Kd-3Z8jAAAAAE "-" /site2/20261122/20261122-1436/20261122-143639-awLTx2NZOYE2v-Kd-3Z8jAAAAAE 0 22099 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+
+    fn line(left: &str, request: &str) -> String {
+        format!(r#"{left} [22/Nov/2026:14:36:39.026716 +0300] "{request}"{TAIL}"#)
+    }
+
+    fn client_and_status(line: &str) -> Option<(String, u16)> {
+        let transaction = IndexLine::parse(line.as_bytes())?.transaction()?;
+        Some((transaction.client.to_string(), transaction.status))
+    }
+
+    #[test]
+    fn address_status_time_and_path_are_read() {
+        let line = line("www.example.test 192.0.2.7 - -", "GET /?q=1 HTTP/1.1") + "\n";
+        let line = IndexLine::parse(line.as_bytes()).unwrap();
+        let got = line.transaction().unwrap();
+        assert_eq!(got.client.to_string(), "192.0.2.7");
+        assert_eq!(got.status, 403);
+        assert_eq!(got.time.to_rfc3339(), "2026-11-22T14:36:39.026716+03:00");
+        assert!(line.path.starts_with(b"/site2/20261122/"));
+        assert_eq!((line.engine, line.size), (IndexEngine::V2, 22099));
+        assert_eq!(line.md5[..3], [0xf4, 0x37, 0x9e]);
+    }
+
+    fn location(path: &str, engine: IndexEngine) -> Option<(Option<String>, String)> {
+        let line = IndexLine {
+            engine,
+            path: path.as_bytes(),
+            size: 0,
+            md5: [0; 16],
+            left: b"",
+        };
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let found = line.location()?;
+        Some((found.storage_dir.map(text), text(found.file)))
+    }
+
+    #[test]
+    fn a_path_leads_to_an_entry_or_nowhere() {
+        let flat = "20261122/20261122-1436/20261122-143639-a.b";
+        let v2 = |file: &str| Some((None, file.to_owned()));
+        let v3 = |root: &str| Some((Some(root.to_owned()), flat.to_owned()));
+        for (engine, path, want) in [
+            (IndexEngine::V2, format!("/{flat}"), v2(flat)),
+            (
+                IndexEngine::V2,
+                format!("/site2/{flat}"),
+                v2(&format!("site2/{flat}")),
+            ),
+            (IndexEngine::V2, flat.to_owned(), None),
+            (IndexEngine::V2, format!("//{flat}"), None),
+            (IndexEngine::V2, format!("/../{flat}"), None),
+            (IndexEngine::V2, format!("/./{flat}"), None),
+            (IndexEngine::V2, format!("/.modsec-parser/{flat}"), None),
+            (IndexEngine::V2, format!("/a/b/{flat}"), None),
+            (IndexEngine::V2, format!("/a//{flat}"), None),
+            (IndexEngine::V2, "/../../etc/passwd".to_owned(), None),
+            (
+                IndexEngine::V2,
+                "/20261122/20261123-1436/20261122-143639-a".to_owned(),
+                None,
+            ),
+            (
+                IndexEngine::V2,
+                "/20261122/20261122-1436/..".to_owned(),
+                None,
+            ),
+            (IndexEngine::V2, "/20261122/20261122-1436/".to_owned(), None),
+            (
+                IndexEngine::V3,
+                format!("/srv/audit//{flat}"),
+                v3("/srv/audit"),
+            ),
+            (
+                IndexEngine::V3,
+                format!("/srv/audit/{flat}"),
+                v3("/srv/audit"),
+            ),
+            (IndexEngine::V3, format!("/srv/../audit/{flat}"), None),
+            (IndexEngine::V3, format!("/srv//audit/{flat}"), None),
+            (IndexEngine::V3, format!("/{flat}"), None),
+            (IndexEngine::V3, format!("//{flat}"), None),
+            (IndexEngine::V3, "/etc/passwd".to_owned(), None),
+        ] {
+            assert_eq!(location(&path, engine), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_right_end_of_a_version_3_line_is_read_whatever_stands_left_of_it() {
+        let end = "/srv/my logs/audit//20261122/20261122-1436/20261122-143639-1 2 0 0 1303.000000 \
+                   md5:F4379ec14e40221beb05af5daf25ef7a";
+        for left in [
+            r#"h 192.0.2.7 - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 0 - "x" 1 2 0 -"#,
+            r#"h 192.0.2.7 - - "" 1 /20200101/20200101-0000/20200101-000000-x 0 1 md5: - "" 1 2 0"#,
+            "",
+        ] {
+            let text = format!("{left} {end}\n");
+            let line = IndexLine::parse(text.as_bytes()).unwrap();
+            assert_eq!((line.engine, line.size), (IndexEngine::V3, 1303));
+            assert_eq!(line.transaction(), None);
+            assert!(end.as_bytes().starts_with(line.path), "{left}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_no_index_lines() {
+        let md5 = "md5:f4379ec14e40221beb05af5daf25ef7a";
+        for line in [
+            format!("h /p 0 1 {md5}"),
+            format!("h /p 0 1.000000 {md5} "),
+            format!("h /p 0 1.5 {md5}"),
+            format!("h /p 0 -1 {md5} "),
+            format!("h /p 0 99999999999999999999 {md5} "),
+            format!("h /p 1 1 {md5} "),
+            format!("h p 0 1 {md5} "),
+            format!("h /p 0 1 {md5} \r"),
+            format!("h /p 0 1 {md5}0 "),
+            "h /p 0 1 md5:+4379ec14e40221beb05af5daf25ef7a ".to_owned(),
+            "[2026/11/22 14:36:39] \"abc\" 192.0.2.7 - - ".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(IndexLine::parse(line.as_bytes()), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn strangers_words_change_nothing_or_spoil_the_line() {
+        let good = Some(("192.0.2.7".to_owned(), 403));
+        let host = "www.example.test 192.0.2.7 - -";
+        for (line, want) in [
+            (line(host, r#"GET /\" 200 1 \"-\" \"-\" x \"-\" /p 0 1 md5: HTTP/1.1"#), good.clone()),
+            (line(host, r"GET /] \[01/Jan/2020:00:00:00 +0000] \x HTTP/1.1"), good.clone()),
+            (line(host, ""), good.clone()),
+            // Shortened inside an escape.
+            (line(host, r"GET /aaaa\").trim_end().to_owned() + " L", good.clone()),
+            (line("www.example.test 192.0.2.7 - some user", "GET / HTTP/1.1"), good.clone()),
+            (
+                line(
+                    r#"h 192.0.2.7 - u [01/Jan/2020:00:00:00 +0000] "GET / HTTP/1.1" 200"#,
+                    "GET / HTTP/1.1",
+                ),
+                good.clone(),
+            ),
+            (line("www 2001:db8::1 - -", "-"), Some(("2001:db8::1".to_owned(), 403))),
+            // Either the host has a space in it, or the user is called like an address.
+            (line("evil 203.0.113.9 192.0.2.7 - -", "GET / HTTP/1.1"), None),
+            (line("evil 203.0.113.9 x 192.0.2.7 - -", "GET / HTTP/1.1"), None),
+            (line("www.example.test - - -", "GET / HTTP/1.1"), None),
+            (line(host, "GET / HTTP/1.1").replace(" 403 ", " x403 "), None),
+            (line(host, "GET / HTTP/1.1").replace("md5:f", "md5:g"), None),
+            (String::new(), None),
+            // libmodsecurity: absolute path, size with a fraction, raw user agent.
+            (
+                r#"h 192.0.2.7 - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 0 - "x" 1.2 - /a/b 0 1303.000000 md5:f4379ec14e40221beb05af5daf25ef7a"#.to_owned(),
+                None,
+            ),
+        ] {
+            assert_eq!(client_and_status(&line), want, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_of_a_stranger_move_path_size_or_md5(
+            left in prop::collection::vec(any::<u8>(), 0..200),
+            v3 in any::<bool>(),
+        ) {
+            let end = if v3 {
+                " /srv/audit//20261122/20261122-1436/20261122-143639-1.2 0 7.000000 \
+                 md5:00000000000000000000000000000001\n"
+            } else {
+                " /u/20261122/20261122-1436/20261122-143639-a 0 7 \
+                 md5:00000000000000000000000000000001 \n"
+            };
+            let text = [&left, end.as_bytes()].concat();
+            let line = IndexLine::parse(&text).unwrap();
+            prop_assert_eq!(line.size, 7);
+            prop_assert_eq!(u128::from_be_bytes(line.md5), 1);
+            let found = line.location().unwrap();
+            prop_assert_eq!(found.storage_dir, v3.then(|| Path::new("/srv/audit")));
+        }
+
+        #[test]
+        fn no_request_line_moves_address_or_status(request in r"([ -~]|\\x[0-9a-f]{2})*") {
+            // As the engine escapes it.
+            let request = request.replace('\\', r"\\").replace('"', "\\\"");
+            let line = line("www.example.test 192.0.2.7 - -", &request);
+            prop_assert_eq!(client_and_status(&line), Some(("192.0.2.7".to_owned(), 403)));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(line in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Some(line) = IndexLine::parse(&line) {
+                line.transaction();
+                line.location();
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Going on for ever with a serial log: what is appended to it is stored soon.
+//!
+//! ```text
+//! log ─► tail (over rotation) ─► splitter ─► batch ─► store ─► place on disk
+//! ```
+//!
+//! The place is behind the last entry that is safe, so a restart reads again what may not be. What
+//! is in the store already is known there by its hash.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::feed::{Budget, Skipped};
+use super::keeper::Keeper;
+use super::outage::Outage;
+use super::place::Place;
+use super::read::{self, CutEntries, Extent, IN_MEMORY};
+use super::rows::Rows;
+use super::{IngestError, Options, Report, Tally};
+use crate::heart::Heart;
+use crate::program::{Service, Signals};
+use crate::serial_log::{Outlook, Piece, Splitter};
+use crate::store::Origin;
+use crate::tail::{Growth, Tail};
+
+/// How often the log is looked at while it is quiet.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often counts are logged, if there is anything to tell.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a log cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowLogError {
+    /// The log cannot be read.
+    #[error("could not read {path:?}, the log to follow; it must be a plain file")]
+    Read {
+        /// The log.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The place in it cannot be kept.
+    #[error("could not keep in {path:?} how far the log was read; give another --offset-file")]
+    Place {
+        /// The file for it.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A large entry cannot be put aside.
+    #[error("could not write a temporary file; make room in the directory for them (TMPDIR)")]
+    Spool(#[source] io::Error),
+}
+
+/// Stores what is in `log` and what is appended to it from now on, until a stop is requested; then
+/// finishes the batch at hand and returns the counts.
+///
+/// `offset_file` keeps how far the log was stored, over restarts. Rotation is followed, by renaming
+/// and by copying, also over a restart if the old log is `LOG.1`. An entry that stays without its
+/// end for `options.stale_after` is taken as it is. While the store is away or a disk is full, this
+/// goes on and tries again after 1 to 60 seconds. A hangup reopens the merged log and calls
+/// `on_hangup`.
+///
+/// # Errors
+///
+/// [`IngestError`] for what is wrong at the start and does not pass by itself.
+pub async fn follow_log(
+    options: &Options,
+    log: &Path,
+    offset_file: &Path,
+    signals: Signals,
+    service: &Service,
+    report: &mut dyn Report,
+    mut on_hangup: impl FnMut(),
+) -> Result<Tally, IngestError> {
+    let Signals {
+        mut stop,
+        mut hangups,
+    } = signals;
+    let heart = Heart::default();
+    let _watchdog = service
+        .watch(vec![heart.clone()])
+        .map_err(IngestError::Thread)?;
+    let mut follower = Follower {
+        options,
+        log,
+        offset_file,
+        rows: Rows::new(options),
+        heart: heart.clone(),
+        keeper: None,
+        reading: None,
+        outage: Outage::default(),
+        has_read: false,
+        all: Tally::default(),
+    };
+    let mut told = Instant::now();
+    let mut is_ready = false;
+    while !stop.requested() {
+        let pause = follower.turn(report).await?;
+        if !std::mem::replace(&mut is_ready, true) {
+            service.ready();
+        }
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            follower.tell(service);
+        }
+        tokio::select! {
+            biased;
+            () = stop.wait() => {}
+            () = hangups.next() => {
+                on_hangup();
+                follower.keeper.iter_mut().for_each(Keeper::reopen);
+            }
+            () = heart.wait_for(sleep(pause)) => {}
+        }
+    }
+    service.stopping();
+    Ok(follower.all)
+}
+
+struct Follower<'o> {
+    options: &'o Options,
+    log: &'o Path,
+    offset_file: &'o Path,
+    rows: Rows,
+    heart: Heart,
+    keeper: Option<Keeper>,
+    reading: Option<Reading>,
+    outage: Outage,
+    /// Whether the log could be read before: what was right once is not the configuration's fault.
+    has_read: bool,
+    all: Tally,
+}
+
+/// The log, as far as it was read.
+struct Reading {
+    tail: Tail,
+    splitter: Splitter,
+    /// The large entry at hand.
+    spool: Option<File>,
+    /// Since when an entry stands open at the end.
+    open_since: Option<Instant>,
+    saved: Option<u64>,
+}
+
+impl Follower<'_> {
+    /// Stores what is there; returns how long to wait then.
+    async fn turn(&mut self, report: &mut dyn Report) -> Result<Duration, IngestError> {
+        let Err(error) = self.work(report).await else {
+            self.outage.over();
+            return Ok(LOOK_EVERY);
+        };
+        let passes = match &error {
+            IngestError::Output(_) => false,
+            IngestError::Log(_) => self.has_read,
+            IngestError::Store(error) => error.is_unavailable() || self.keeper.is_some(),
+            _ => self.keeper.is_some(),
+        };
+        if !passes {
+            return Err(error);
+        }
+        // What was read and not stored is read again.
+        self.reading = None;
+        self.keeper.iter_mut().for_each(Keeper::forget_batch);
+        self.outage.failed(&error);
+        let until = self.outage.until().unwrap_or_else(Instant::now);
+        Ok(until - Instant::now())
+    }
+
+    async fn work(&mut self, report: &mut dyn Report) -> Result<(), IngestError> {
+        let keeper = match &mut self.keeper {
+            Some(keeper) => keeper,
+            none => {
+                let now = Instant::now().into_std();
+                none.insert(Keeper::open(self.options, now, self.heart.clone()).await?)
+            }
+        };
+        keeper.settle().await?;
+        let budget = Budget::new();
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            none => none.insert(Reading::open(self.log, self.offset_file)?),
+        };
+        loop {
+            let growth = reading.read(self.log)?;
+            let outlook = reading.outlook(growth, self.options.stale_after);
+            let origin = reading.origin(&self.rows, self.log);
+            while let Some(taken) = reading.next(outlook)? {
+                let rows = &self.rows;
+                let origin = origin.clone();
+                let row = match taken {
+                    Next::Row(bytes, flags) => {
+                        read::row(bytes, flags, origin, CutEntries::Take, rows)
+                    }
+                    Next::Large(extent) => {
+                        read::large_row(extent, origin, CutEntries::Take, rows, &self.heart)
+                    }
+                    Next::Skipped(skipped) => {
+                        keeper.skip(self.log, skipped);
+                        continue;
+                    }
+                };
+                match row {
+                    Ok(row) => keeper.take_entry(row, &budget, report).await?,
+                    Err(no_row) => keeper.skip(self.log, Skipped::NoRow(no_row)),
+                }
+            }
+            if growth == Growth::Restarted {
+                keeper.flush(&budget, report).await?;
+                reading.restart();
+            } else if growth == Growth::End {
+                break;
+            }
+        }
+        keeper.flush(&budget, report).await?;
+        reading.save(self.offset_file)?;
+        self.has_read = true;
+        let tally = keeper.take_tally();
+        self.all.entries += tally.stored + tally.known;
+        self.all.stored += tally.stored;
+        self.all.known += tally.known;
+        for (reason, count) in tally.defects {
+            *self.all.defects.entry(reason).or_default() += count;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, service: &Service) {
+        let all = &self.all;
+        service.status(&format!("{} entries stored so far", all.entries));
+        if all.entries > 0 {
+            info!(
+                total = all.entries,
+                defects = all.defective(),
+                "entries stored"
+            );
+        }
+    }
+}
+
+enum Next {
+    Row(Vec<u8>, crate::record::Flags),
+    Large(Extent),
+    Skipped(Skipped),
+}
+
+impl Reading {
+    fn open(log: &Path, offset_file: &Path) -> Result<Reading, FollowLogError> {
+        let place = Place::load(offset_file).map_err(|source| FollowLogError::Place {
+            path: offset_file.to_owned(),
+            source,
+        })?;
+        let bookmark = place.and_then(|place| place.in_log(log));
+        if place.is_some() && bookmark.is_none() {
+            warn!(path = ?log, "not the log that was read before, starting at its beginning");
+        }
+        let tail = Tail::new(log.to_owned(), bookmark).map_err(|source| FollowLogError::Read {
+            path: log.to_owned(),
+            source,
+        })?;
+        Ok(Reading {
+            splitter: Splitter::new(tail.offset(), held()),
+            saved: None,
+            tail,
+            spool: None,
+            open_since: None,
+        })
+    }
+
+    fn read(&mut self, log: &Path) -> Result<Growth, FollowLogError> {
+        self.tail
+            .read(self.splitter.buffer())
+            .map_err(|source| FollowLogError::Read {
+                path: log.to_owned(),
+                source,
+            })
+    }
+
+    /// Says what is to be expected. The end of an entry that has been missing for long will not
+    /// come any more.
+    fn outlook(&mut self, growth: Growth, patience: Duration) -> Outlook {
+        match growth {
+            Growth::Grown => {
+                self.open_since = None;
+                Outlook::More
+            }
+            Growth::Restarted => Outlook::End,
+            Growth::End if !self.splitter.is_open() => {
+                self.open_since = None;
+                Outlook::Quiet
+            }
+            Growth::End => {
+                let since = *self.open_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < patience {
+                    return Outlook::Quiet;
+                }
+                self.open_since = None;
+                Outlook::End
+            }
+        }
+    }
+
+    /// The owner of the log stands for the account.
+    fn origin(&self, rows: &Rows, log: &Path) -> Origin {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = self.tail.file().and_then(|file| file.metadata().ok());
+        rows.origin(meta.map_or(0, |meta| meta.uid()), log.to_owned())
+    }
+
+    fn next(&mut self, outlook: Outlook) -> Result<Option<Next>, FollowLogError> {
+        while let Some(piece) = self.splitter.next(outlook) {
+            match piece {
+                Piece::Entry { bytes, flags, .. } => {
+                    return Ok(Some(Next::Row(bytes.to_vec(), flags)));
+                }
+                Piece::Part(bytes) => {
+                    let spool = match &mut self.spool {
+                        Some(spool) => spool,
+                        none => none.insert(tempfile::tempfile().map_err(FollowLogError::Spool)?),
+                    };
+                    spool.write_all(bytes).map_err(FollowLogError::Spool)?;
+                }
+                Piece::End { at, len, overrun } => {
+                    if overrun {
+                        self.tail.seek(at + len);
+                        self.splitter = Splitter::new(at + len, held());
+                    }
+                    let spool = self.spool.take();
+                    return Ok(spool.map(|file| {
+                        Next::Large(Extent {
+                            file,
+                            start: 0,
+                            len,
+                        })
+                    }));
+                }
+                Piece::Foreign { at, line, .. } => {
+                    return Ok(Some(Next::Skipped(Skipped::Foreign { at, line })));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another file is at the path, or the file was emptied.
+    fn restart(&mut self) {
+        self.splitter = Splitter::new(self.tail.offset(), held());
+        self.spool = None;
+        self.open_since = None;
+        self.saved = None;
+    }
+
+    /// Keeps the place behind the last entry that was handed out.
+    fn save(&mut self, path: &Path) -> Result<(), FollowLogError> {
+        let offset = self.splitter.position();
+        let Some(file) = self.tail.file().filter(|_| self.saved != Some(offset)) else {
+            return Ok(());
+        };
+        let saved = Place::of(file, offset).and_then(|place| place.save(path));
+        match saved {
+            Ok(()) => self.saved = Some(offset),
+            // The log was emptied a moment ago; the next look will tell.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(source) => {
+                return Err(FollowLogError::Place {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn held() -> usize {
+    usize::try_from(IN_MEMORY).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,334 @@
+//! Lines of the index, from a file that grows or from the pipe that a web server writes to.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::IndexError;
+use super::ledger::{Announced, Digest};
+use crate::format;
+use crate::index_line::{IndexEngine, IndexLine};
+use crate::tail::{Bookmark, Growth, Tail};
+
+/// Longest line (`ModSecurity` 2 cuts at 3980 bytes), with room. What is longer is no line.
+const MAX_LINE: usize = 64 * 1024;
+/// Lines that may wait in memory while their entries cannot be stored.
+const MAX_WAITING: usize = 16_384;
+/// Bytes read from the pipe at a time: as many as it holds.
+const CHUNK: usize = 64 * 1024;
+
+/// One line.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) announced: Announced,
+    /// The storage directory, if the line names one.
+    pub(super) storage_dir: Option<PathBuf>,
+}
+
+/// Reads a line; `None` if it leads to no entry.
+fn parse(line: &[u8], before: bool) -> Option<Line> {
+    let line = IndexLine::parse(line)?;
+    let location = line.location()?;
+    let announced = Announced {
+        file: location.file.into(),
+        digest: Digest {
+            size: line.size,
+            md5: line.md5,
+        },
+        appends: line.engine == IndexEngine::V3,
+        before,
+    };
+    Some(Line {
+        announced,
+        storage_dir: location.storage_dir.map(Path::to_owned),
+    })
+}
+
+/// Bytes on their way to becoming lines.
+#[derive(Debug, Default)]
+struct Cutter {
+    bytes: Vec<u8>,
+    used: usize,
+    /// In the middle of a line that is too long.
+    skipping: bool,
+}
+
+/// A whole line without its end, or one that is too long.
+enum Cut<'b> {
+    Line(&'b [u8]),
+    TooLong,
+}
+
+impl Cutter {
+    fn next(&mut self) -> Option<Cut<'_>> {
+        loop {
+            let rest = self.bytes.get(self.used..).unwrap_or_default();
+            let Some(len) = memchr::memchr(b'\n', rest) else {
+                let too_long = rest.len() > MAX_LINE;
+                if too_long || self.skipping {
+                    self.used = self.bytes.len();
+                }
+                self.bytes.drain(..self.used);
+                self.used = 0;
+                let first = too_long && !std::mem::replace(&mut self.skipping, true);
+                return first.then_some(Cut::TooLong);
+            };
+            let start = self.used;
+            self.used += len + 1;
+            if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            if len > MAX_LINE {
+                return Some(Cut::TooLong);
+            }
+            return self.bytes.get(start..start + len).map(Cut::Line);
+        }
+    }
+
+    fn unread(&self) -> usize {
+        self.bytes.len() - self.used
+    }
+
+    fn clear(&mut self) {
+        *self = Cutter::default();
+    }
+}
+
+/// Where lines come from.
+#[derive(Debug)]
+pub(super) enum Lines {
+    File(FileLines),
+    Pipe(Pipe),
+}
+
+/// What reading gave.
+#[derive(Debug)]
+pub(super) enum Next {
+    Line(Line),
+    /// So many lines say nothing about an entry here.
+    Foreign(u64),
+    /// So many lines were thrown away because nobody came for them.
+    Unread(u64),
+    /// No more for now.
+    End,
+}
+
+impl Lines {
+    pub(super) fn next(&mut self) -> io::Result<Next> {
+        match self {
+            Lines::File(file) => file.next(),
+            Lines::Pipe(pipe) => Ok(pipe.next()),
+        }
+    }
+
+    /// Returns the name of the index, for messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Lines::File(file) => file.tail.path(),
+            Lines::Pipe(_) => Path::new("-"),
+        }
+    }
+
+    /// Returns up to where the file was read, and the end of what was there at first.
+    pub(super) fn place(&self) -> Option<(Bookmark, u64)> {
+        match self {
+            Lines::File(file) => Some((file.tail.bookmark(file.cutter.unread())?, file.before)),
+            Lines::Pipe(_) => None,
+        }
+    }
+}
+
+/// The index as a file.
+#[derive(Debug)]
+pub(super) struct FileLines {
+    tail: Tail,
+    cutter: Cutter,
+    /// What stands before this offset was there before account was kept.
+    before: u64,
+}
+
+impl FileLines {
+    /// Opens the index at `path`, which need not exist, at a place that was noted in an earlier
+    /// run.
+    pub(super) fn open(
+        path: &Path,
+        place: Option<(Bookmark, u64)>,
+        merged_log: Option<&Path>,
+    ) -> Result<FileLines, IndexError> {
+        let failed = |source| IndexError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let tail = Tail::new(path.to_owned(), place.map(|(bookmark, _)| bookmark));
+        let tail = tail.map_err(failed)?;
+        let size = check(path, merged_log)?;
+        let before = match place {
+            Some((bookmark, before)) if tail.bookmark(0) == Some(bookmark) => before,
+            Some(_) => 0,
+            None => size,
+        };
+        Ok(FileLines {
+            tail,
+            cutter: Cutter::default(),
+            before,
+        })
+    }
+
+    fn next(&mut self) -> io::Result<Next> {
+        loop {
+            let start = self.tail.bookmark(self.cutter.unread());
+            let before = start.is_some_and(|start| start.offset < self.before);
+            if let Some(cut) = self.cutter.next() {
+                return Ok(Next::of(&cut, before));
+            }
+            match self.tail.read(&mut self.cutter.bytes)? {
+                Growth::Grown => {}
+                Growth::Restarted => {
+                    self.cutter.clear();
+                    self.before = 0;
+                }
+                Growth::End => return Ok(Next::End),
+            }
+        }
+    }
+}
+
+impl Next {
+    fn of(cut: &Cut<'_>, before: bool) -> Next {
+        match cut {
+            Cut::Line(line) => parse(line, before).map_or(Next::Foreign(1), Next::Line),
+            Cut::TooLong => Next::Foreign(1),
+        }
+    }
+}
+
+/// Makes sure that `path` is not a log of whole entries, and returns its size; 0 if it is not
+/// there yet.
+fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
+    let failed = |source| IndexError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            warn!(?path, "no index there yet; compare with SecAuditLog");
+            return Ok(0);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let meta = file.metadata().map_err(failed)?;
+    let is_merged_log = merged_log
+        .and_then(|log| log.metadata().ok())
+        .is_some_and(|log| (log.dev(), log.ino()) == (meta.dev(), meta.ino()));
+    let mut head = Vec::new();
+    file.take(64).read_to_end(&mut head).map_err(failed)?;
+    if is_merged_log {
+        Err(IndexError::MergedLog {
+            path: path.to_owned(),
+        })
+    } else if format::detect(&head).is_some() || head.starts_with(b"{") {
+        Err(IndexError::Entries {
+            path: path.to_owned(),
+        })
+    } else {
+        Ok(meta.len())
+    }
+}
+
+/// The pipe that a web server writes its index to.
+///
+/// A thread reads it without ever waiting for anything else, as the server's children stand still
+/// when the pipe is full.
+#[derive(Debug)]
+pub(in crate::ingest) struct Pipe {
+    lines: Receiver<Next>,
+    unread: Arc<AtomicU64>,
+    ended: Ended,
+}
+
+/// Knows when the web server has closed the pipe. Lines may still be waiting then.
+#[derive(Debug, Clone)]
+pub(in crate::ingest) struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    pub(in crate::ingest) fn is_now(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    pub(in crate::ingest) async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+impl Pipe {
+    /// Starts to read.
+    pub(in crate::ingest) fn open(from: impl Read + Send + 'static) -> Result<Pipe, IndexError> {
+        let (sender, lines) = sync_channel(MAX_WAITING);
+        let (end, ended) = watch::channel(());
+        let pipe = Pipe {
+            lines,
+            unread: Arc::default(),
+            ended: Ended(ended),
+        };
+        let unread = Arc::clone(&pipe.unread);
+        thread::Builder::new()
+            .name("index".to_owned())
+            .spawn(move || {
+                read_pipe(from, &sender, &unread);
+                drop(end);
+            })
+            .map_err(IndexError::Thread)?;
+        Ok(pipe)
+    }
+
+    fn next(&mut self) -> Next {
+        match self.lines.try_recv() {
+            Ok(next) => next,
+            Err(_) => match self.unread.swap(0, Ordering::Relaxed) {
+                0 => Next::End,
+                lines => Next::Unread(lines),
+            },
+        }
+    }
+
+    pub(in crate::ingest) fn ended(&self) -> Ended {
+        self.ended.clone()
+    }
+}
+
+fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) {
+    let mut cutter = Cutter::default();
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        while let Some(cut) = cutter.next() {
+            match lines.try_send(Next::of(&cut, false)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => {
+                    unread.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+        }
+        match from.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(read) => {
+                let new = chunk.get(..read).unwrap_or_default();
+                cutter.bytes.extend_from_slice(new);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                warn!(%error, "pipe not read any more");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What is remembered of the index between two runs.
+//!
+//! ```text
+//! # modsec-parser index 1
+//! read DEVICE INODE OFFSET BEFORE
+//! taken SIZE MD5
+//! open SIZE MD5 FLAGS PATH
+//! ```
+//!
+//! How far it was read, which entries still want their line, and which lines their entry. A file that makes no sense is as
+//! good as none: nothing depends on it but counts.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::ledger::{Announced, Digest};
+use crate::tail::Bookmark;
+
+/// First line.
+const HEADER: &str = "# modsec-parser index 1";
+/// Open lines that are remembered, the newest of them.
+pub(super) const MAX_OPEN: usize = 4096;
+
+/// How far the index was read, and which lines are open; those that share their name are marked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    pub(super) place: Option<(Bookmark, u64)>,
+    pub(super) unlisted: Vec<Digest>,
+    pub(super) open: Vec<(Announced, bool)>,
+}
+
+/// Writes notes.
+pub(super) fn write<'a>(
+    place: Option<(Bookmark, u64)>,
+    unlisted: impl Iterator<Item = &'a Digest>,
+    open: impl Iterator<Item = (&'a Announced, bool)>,
+) -> Vec<u8> {
+    // Writing to a string cannot fail.
+    let mut text = format!("{HEADER}\n");
+    if let Some((bookmark, before)) = place {
+        let Bookmark {
+            device,
+            inode,
+            offset,
+        } = bookmark;
+        let _ = writeln!(text, "read {device} {inode} {offset} {before}");
+    }
+    for digest in unlisted {
+        let md5 = u128::from_be_bytes(digest.md5);
+        let _ = writeln!(text, "taken {} {md5:032x}", digest.size);
+    }
+    for (line, shared) in open {
+        let flags = u8::from(shared) | u8::from(line.appends) << 1 | u8::from(line.before) << 2;
+        let md5 = u128::from_be_bytes(line.digest.md5);
+        let _ = write!(text, "open {} {md5:032x} {flags} ", line.digest.size);
+        // A name may have any byte in it.
+        for byte in line.file.as_os_str().as_bytes() {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// Reads notes; `None` if they make no sense.
+pub(super) fn read(bytes: &[u8]) -> Option<Notes> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    (lines.next() == Some(HEADER)).then_some(())?;
+    let mut notes = Notes::default();
+    for line in lines {
+        let (keyword, rest) = line.split_once(' ')?;
+        match keyword {
+            "read" => notes.place = Some(read_place(rest)?),
+            "taken" if notes.unlisted.len() < MAX_OPEN => {
+                notes.unlisted.push(read_digest(&mut rest.split(' '))?);
+            }
+            "open" if notes.open.len() < MAX_OPEN => notes.open.push(read_open(rest)?),
+            _ => return None,
+        }
+    }
+    Some(notes)
+}
+
+fn read_place(text: &str) -> Option<(Bookmark, u64)> {
+    let mut numbers = text.split(' ').map(|number| number.parse().ok());
+    let bookmark = Bookmark {
+        device: numbers.next()??,
+        inode: numbers.next()??,
+        offset: numbers.next()??,
+    };
+    Some((bookmark, numbers.next()??))
+}
+
+fn read_digest<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Digest> {
+    let size = words.next()?.parse().ok()?;
+    let md5 = u128::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
+    Some(Digest { size, md5 })
+}
+
+fn read_open(text: &str) -> Option<(Announced, bool)> {
+    let mut words = text.split(' ');
+    let digest = read_digest(&mut words)?;
+    let flags: u8 = words.next()?.parse().ok()?;
+    let hex = words.next()?;
+    let name: Option<Vec<u8>> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    let line = Announced {
+        file: Path::new(OsStr::from_bytes(&name?)).into(),
+        digest,
+        appends: flags & 2 != 0,
+        before: flags & 4 != 0,
+    };
+    Some((line, flags & 1 != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_noted_is_read_back(
+            place in any::<Option<[u64; 4]>>(),
+            open in prop::collection::vec(
+                (prop::collection::vec(any::<u8>(), 1..40), any::<(u64, [u8; 16])>(), any::<[bool; 3]>()),
+                0..5,
+            ),
+        ) {
+            let place = place.map(|[device, inode, offset, before]| {
+                (Bookmark { device, inode, offset }, before)
+            });
+            let open: Vec<_> = open
+                .into_iter()
+                .map(|(name, (size, md5), [shared, appends, before])| {
+                    let file = Path::new(OsStr::from_bytes(&name)).into();
+                    (Announced { file, digest: Digest { size, md5 }, appends, before }, shared)
+                })
+                .collect();
+            let unlisted: Vec<_> = open.iter().map(|(line, _)| line.digest).collect();
+            let lines = open.iter().map(|(line, shared)| (line, *shared));
+            let bytes = write(place, unlisted.iter(), lines);
+            prop_assert_eq!(read(&bytes), Some(Notes { place, unlisted, open }));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+            let _ = read(&[HEADER.as_bytes(), b"\nopen 1 0 0 ", &bytes, b"\n"].concat());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A log of many entries, read from a file, through gzip, or from a pipe.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+
+use flate2::read::MultiGzDecoder;
+
+use super::read::{Extent, IN_MEMORY};
+use crate::format::FirstBytes;
+use crate::record::Flags;
+use crate::serial_log::{Outlook, Piece, Splitter};
+
+/// Bytes read at a time.
+const CHUNK: usize = 256 * 1024;
+/// What a gzip file starts with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// What was found next in a log.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// An entry in memory.
+    Whole(Vec<u8>, Flags),
+    /// An entry too large for that, in the log itself or in a temporary file.
+    Large(Extent),
+    /// Bytes that belong to no entry.
+    Foreign { at: u64, line: FirstBytes },
+}
+
+/// Reads a log and cuts it into entries.
+#[derive(Debug)]
+pub(super) struct LogReader {
+    source: Source,
+    splitter: Splitter,
+    outlook: Outlook,
+    /// Bytes of the file that were read, for progress: compressed ones of a compressed file.
+    pub(super) size: u64,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A file that can be read again from any place.
+    File { file: File, at: u64 },
+    /// What can be read once only.
+    Stream(Box<Stream>),
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+struct Stream {
+    read: Box<dyn Read + Send>,
+    /// The large entry at hand.
+    spool: Option<File>,
+    /// Spooled bytes that belong to other entries after all: file, and where to go on and to end.
+    again: Vec<(File, u64, u64)>,
+}
+
+impl LogReader {
+    /// Begins to read `file`, which may be compressed, or a pipe.
+    ///
+    /// # Errors
+    ///
+    /// What reading its first bytes fails with.
+    pub(super) fn open(file: File) -> io::Result<LogReader> {
+        let meta = file.metadata()?;
+        let source = if meta.is_file() {
+            let mut magic = [0; 2];
+            let got = file.read_at(&mut magic, 0)?;
+            if got == 2 && magic == GZIP {
+                Source::stream(MultiGzDecoder::new(file))
+            } else {
+                Source::File { file, at: 0 }
+            }
+        } else {
+            Source::pipe(file)?
+        };
+        Ok(LogReader {
+            source,
+            splitter: Splitter::new(0, held()),
+            outlook: Outlook::More,
+            size: meta.len(),
+        })
+    }
+
+    /// Returns what comes next; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// What reading fails with; what was read before has been handed out, and the log is at its
+    /// end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Taken>> {
+        loop {
+            let Some(piece) = self.splitter.next(self.outlook) else {
+                if self.outlook == Outlook::End {
+                    return Ok(None);
+                }
+                self.read()?;
+                continue;
+            };
+            match piece {
+                Piece::Entry { bytes, flags, .. } => {
+                    return Ok(Some(Taken::Whole(bytes.to_vec(), flags)));
+                }
+                Piece::Part(bytes) => self.source.keep(bytes)?,
+                Piece::End { at, len, overrun } => {
+                    let rest = overrun.then(|| std::mem::take(self.splitter.buffer()));
+                    if rest.is_some() {
+                        self.splitter = Splitter::new(at + len, held());
+                        self.outlook = Outlook::More;
+                    }
+                    return self.source.end(at, len, rest).map(Some);
+                }
+                Piece::Foreign { at, line, .. } => return Ok(Some(Taken::Foreign { at, line })),
+            }
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let buffer = self.splitter.buffer();
+        let kept = buffer.len();
+        let got = match &mut self.source {
+            Source::File { file, at } => {
+                // The file may be short; a large buffer for each of many would be waste.
+                let left = usize::try_from(self.size.saturating_sub(*at)).unwrap_or(CHUNK);
+                buffer.resize(kept + left.clamp(1, CHUNK), 0);
+                let got = file.read_at(buffer.get_mut(kept..).unwrap_or_default(), *at);
+                buffer.truncate(kept + got.as_ref().copied().unwrap_or(0));
+                *at += got.as_ref().map_or(0, |got| *got as u64);
+                got
+            }
+            Source::Stream(stream) => stream.read(buffer),
+        };
+        if !matches!(got, Ok(got) if got > 0) {
+            self.outlook = Outlook::End;
+        }
+        got.map(drop)
+    }
+}
+
+fn held() -> usize {
+    usize::try_from(IN_MEMORY).unwrap_or(usize::MAX)
+}
+
+impl Source {
+    fn stream(read: impl Read + Send + 'static) -> Source {
+        Source::Stream(Box::new(Stream {
+            read: Box::new(read),
+            spool: None,
+            again: Vec::new(),
+        }))
+    }
+
+    /// A pipe may be compressed too; its first bytes are put back.
+    fn pipe(mut file: File) -> io::Result<Source> {
+        let mut magic = Vec::new();
+        Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
+        let is_gzip = magic == GZIP;
+        let read = io::Cursor::new(magic).chain(file);
+        Ok(if is_gzip {
+            Source::stream(MultiGzDecoder::new(read))
+        } else {
+            Source::stream(read)
+        })
+    }
+
+    /// Keeps the next bytes of a large entry.
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Source::Stream(stream) = self else {
+            return Ok(());
+        };
+        let spool = match &mut stream.spool {
+            Some(spool) => spool,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        spool.write_all(bytes)
+    }
+
+    /// Returns the large entry that starts at `at` of the log. `rest` was read beyond what was
+    /// kept, and all behind the entry is to be read again.
+    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<Taken> {
+        match self {
+            Source::File { file, at: next } => {
+                if rest.is_some() {
+                    *next = at + len;
+                }
+                let file = file.try_clone()?;
+                Ok(Taken::Large(Extent {
+                    file,
+                    start: at,
+                    len,
+                }))
+            }
+            Source::Stream(stream) => {
+                let mut spool = stream.spool.take().ok_or(io::ErrorKind::UnexpectedEof)?;
+                if let Some(rest) = rest {
+                    spool.write_all(&rest)?;
+                    let end = spool.stream_position()?;
+                    stream.again.push((spool.try_clone()?, len, end));
+                }
+                Ok(Taken::Large(Extent {
+                    file: spool,
+                    start: 0,
+                    len,
+                }))
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        while let Some((file, at, end)) = self.again.last_mut() {
+            let kept = buffer.len();
+            let left = usize::try_from(*end - *at).unwrap_or(CHUNK);
+            buffer.resize(kept + left.min(CHUNK), 0);
+            let got = file.read_at(buffer.get_mut(kept..).unwrap_or_default(), *at)?;
+            buffer.truncate(kept + got);
+            *at += got as u64;
+            if got > 0 {
+                return Ok(got);
+            }
+            self.again.pop();
+        }
+        let kept = buffer.len();
+        buffer.resize(kept + CHUNK, 0);
+        // What a pipe has for now is enough.
+        let got = loop {
+            match self.read.read(buffer.get_mut(kept..).unwrap_or_default()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                got => break got,
+            }
+        };
+        buffer.truncate(kept + got.as_ref().copied().unwrap_or(0));
+        got
+    }
+}

@@ -1,0 +1,369 @@
+//! Cutting a log that holds many entries into those entries.
+//!
+//! A serial log (`SecAuditLogType Serial`), the merged log, a file to which libmodsecurity has
+//! appended several records: entries stand one after the other, native ones closed by part Z of
+//! their own boundary, JSON ones by their last brace. The [`Splitter`] takes the bytes as they
+//! come and hands out entries, in bounded memory whatever their size.
+//!
+//! # What a client can do, and cannot
+//!
+//! The boundary is no secret, and raw client bytes stand in bodies, so a body may hold closing
+//! lines and whole forged entries. An entry ends at its part Z only if
+//!
+//! - the line does not lie within the body by the request's own `Content-Length`, where a
+//!   delimiter stands exactly at the end of that body,
+//! - behind a body of unknown length (sent in chunks): another entry or the end of the log follows,
+//!   and no further delimiter of the same boundary within [`LOOKAHEAD`] bytes.
+//!
+//! What a chunked body can still do is to pretend, with the boundary known in advance, that the
+//! entry ends and that another one of the *same* boundary begins. Files of their own
+//! (`SecAuditLogType Concurrent`) do not have that weakness.
+//!
+//! # Damage
+//!
+//! The lock of a serial log fails under MPM-ITK, so entries get written into each other. A line
+//! that opens another entry where no client's bytes can be proves it: both entries are then handed
+//! out from their first to their last line, flagged [`Flag::Interleaved`]. An entry that was cut
+//! off ends where the next one begins.
+
+mod document;
+mod entry;
+mod view;
+
+use std::ops::Range;
+
+use self::document::Document;
+use self::entry::Entry;
+use self::view::{Opening, View, opening};
+use crate::format::FirstBytes;
+use crate::format::native::{Boundary, Dialect};
+use crate::record::{Flag, Flags};
+
+/// How far behind a doubtful end the entry's own boundary is looked for.
+pub const LOOKAHEAD: usize = 256 * 1024;
+/// Bytes after which an entry without an end is given up: more than the largest body that
+/// `ModSecurity` accepts (`SecRequestBodyLimit`, 1 GiB), so that nobody can make part of his own
+/// body look like entries by making it long.
+const MAX_ENTRY: u64 = 3 << 29;
+
+/// Cuts a log into entries.
+#[derive(Debug)]
+pub struct Splitter {
+    /// Entries up to this size are handed out whole.
+    held: usize,
+    buffer: Vec<u8>,
+    /// Offset in the log of the first byte in the buffer.
+    before: u64,
+    /// Offset of the first byte that was not handed out or left out.
+    at: u64,
+    open: Option<Open>,
+    /// Where a stretch that is no entry began, and its first line.
+    foreign: Option<(u64, FirstBytes)>,
+    /// Whether `at` is within a line too long to hold.
+    in_line: bool,
+    /// Up to here the lines of several entries stand between each other.
+    tangled: u64,
+    /// The end of a large entry whose last part was just handed out.
+    ending: Option<(u64, u64)>,
+}
+
+/// The entry at hand.
+#[derive(Debug)]
+enum Open {
+    Entry(Entry),
+    Document(Document),
+}
+
+/// What is known of the bytes behind those that were fed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// There are more.
+    More,
+    /// There are none for now: what can be decided without them is, an entry without its end
+    /// waits.
+    Quiet,
+    /// There will be none: an entry without its end is handed out as it is.
+    End,
+}
+
+/// What comes next in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'b> {
+    /// An entry.
+    Entry {
+        /// Its own bytes, as they would stand in a file of their own.
+        bytes: &'b [u8],
+        /// [`Flag::Interleaved`] or none; what else is odd shows when it is decoded.
+        flags: Flags,
+        /// Offset of its first byte in the log.
+        at: u64,
+    },
+    /// Some bytes of an entry that is too large to be handed out whole; more pieces of it follow.
+    Part(&'b [u8]),
+    /// The end of such an entry.
+    End {
+        /// Offset of its first byte in the log.
+        at: u64,
+        /// Its length.
+        len: u64,
+        /// Whether the parts handed out went beyond that length: the rest belongs to other
+        /// entries. Feed the log again to a new splitter, from offset `at + len`.
+        overrun: bool,
+    },
+    /// A stretch of lines that belong to no entry.
+    Foreign {
+        /// Offset of its first byte in the log.
+        at: u64,
+        /// Its length.
+        len: u64,
+        /// The beginning of its first line.
+        line: FirstBytes,
+    },
+}
+
+/// A decision about the entry at hand; offsets in the log.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// More bytes are needed; those before the offset need not be kept.
+    Wait(u64),
+    /// It ends here. The next thing to look at starts at `next`.
+    Ends { end: u64, next: u64, flags: Flags },
+}
+
+/// What is to be done, before it is turned into a [`Piece`].
+enum Step {
+    Again,
+    Wait,
+    Entry(Range<u64>, Flags),
+    Part(Range<u64>),
+    End { at: u64, len: u64, overrun: bool },
+    Foreign { at: u64, len: u64, line: FirstBytes },
+}
+
+impl Splitter {
+    /// Returns a splitter for a log from its offset `at`, which hands out entries of up to `held`
+    /// bytes whole.
+    pub fn new(at: u64, held: usize) -> Splitter {
+        Splitter {
+            held,
+            buffer: Vec::new(),
+            before: at,
+            at,
+            open: None,
+            foreign: None,
+            in_line: false,
+            tangled: 0,
+            ending: None,
+        }
+    }
+
+    /// Returns the buffer, to append the log's next bytes to.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        let used = usize::try_from(self.kept_from() - self.before).unwrap_or(usize::MAX);
+        self.buffer.drain(..used.min(self.buffer.len()));
+        self.before += used as u64;
+        &mut self.buffer
+    }
+
+    /// Returns the offset behind the last entry: where to go on after a restart.
+    pub fn position(&self) -> u64 {
+        match &self.open {
+            Some(open) => open.start(),
+            None => self.at,
+        }
+    }
+
+    /// Tells whether an entry has begun and not ended.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some() || self.at < self.before + self.buffer.len() as u64
+    }
+
+    /// Returns what comes next; `None` if that takes more bytes, or at the end.
+    pub fn next(&mut self, outlook: Outlook) -> Option<Piece<'_>> {
+        loop {
+            let step = match (self.ending.take(), self.open.take()) {
+                (Some((at, len)), _) => Step::End {
+                    at,
+                    len,
+                    overrun: false,
+                },
+                (None, None) => self.between(outlook),
+                (None, Some(open)) => self.within(open, outlook),
+            };
+            return match step {
+                Step::Again => continue,
+                Step::Wait => None,
+                Step::Entry(range, flags) => Some(Piece::Entry {
+                    at: range.start,
+                    bytes: self.view(outlook).slice(range),
+                    flags,
+                }),
+                Step::Part(range) => Some(Piece::Part(self.view(outlook).slice(range))),
+                Step::End { at, len, overrun } => Some(Piece::End { at, len, overrun }),
+                Step::Foreign { at, len, line } => Some(Piece::Foreign { at, len, line }),
+            };
+        }
+    }
+
+    fn kept_from(&self) -> u64 {
+        match &self.open {
+            Some(open) => open.handed(),
+            None => self.at,
+        }
+    }
+
+    fn view(&self, outlook: Outlook) -> View<'_> {
+        View {
+            bytes: &self.buffer,
+            before: self.before,
+            outlook,
+        }
+    }
+
+    /// Looks for the next entry.
+    fn between(&mut self, outlook: Outlook) -> Step {
+        let rest = self.view(outlook).from(self.at);
+        if self.in_line {
+            let line_end = memchr::memchr(b'\n', rest);
+            self.at += line_end.unwrap_or(rest.len()) as u64;
+            self.in_line = line_end.is_none();
+            return if self.in_line {
+                self.end_of_foreign(outlook == Outlook::End)
+            } else {
+                Step::Again
+            };
+        }
+        let blank = rest.iter().take_while(|byte| **byte == b'\n').count();
+        self.at += blank as u64;
+        let rest = self.view(outlook).from(self.at);
+        if rest.is_empty() {
+            return self.end_of_foreign(outlook == Outlook::End);
+        }
+        let opening = opening(rest, outlook);
+        let open = match opening {
+            Opening::Undecided => return Step::Wait,
+            Opening::Entry(boundary, letter) if letter == 'A' || self.may_lack_a(boundary) => {
+                Open::Entry(Entry::open(boundary, letter, self.at))
+            }
+            Opening::Document => Open::Document(Document::open(self.at)),
+            Opening::Entry(..) | Opening::None => return self.foreign_line(outlook),
+        };
+        if self.foreign.is_some() {
+            return self.end_of_foreign(true);
+        }
+        self.open = Some(open);
+        Step::Again
+    }
+
+    /// The first entry of a log may have been written by hand, and Coraza leaves part A out unless
+    /// it is asked for.
+    fn may_lack_a(&self, boundary: Boundary) -> bool {
+        self.at == 0 || boundary.dialect() == Dialect::Coraza
+    }
+
+    /// Passes over one line that is no entry's.
+    fn foreign_line(&mut self, outlook: Outlook) -> Step {
+        let rest = self.view(outlook).from(self.at);
+        let line = FirstBytes::of(rest);
+        let (len, whole) = match memchr::memchr(b'\n', rest) {
+            Some(line_end) => (line_end + 1, true),
+            None if outlook == Outlook::End || rest.len() > LOOKAHEAD => (rest.len(), false),
+            None => return Step::Wait,
+        };
+        if self.at >= self.tangled {
+            self.foreign.get_or_insert((self.at, line));
+        }
+        self.at += len as u64;
+        self.in_line = !whole;
+        Step::Again
+    }
+
+    /// Reports the stretch that ends here.
+    fn end_of_foreign(&mut self, is_over: bool) -> Step {
+        match self.foreign.take_if(|_| is_over) {
+            Some((at, line)) => Step::Foreign {
+                at,
+                len: self.at - at,
+                line,
+            },
+            None => Step::Wait,
+        }
+    }
+
+    fn within(&mut self, mut open: Open, outlook: Outlook) -> Step {
+        let tangled = open.start() < self.tangled;
+        match open.advance(&self.view(outlook)) {
+            Verdict::Ends { end, next, flags } => self.close(&open, end, next, flags, tangled),
+            Verdict::Wait(done) => {
+                let (start, handed) = (open.start(), open.handed());
+                let end = self.before + self.buffer.len() as u64;
+                let is_large = end - handed > self.held as u64;
+                let step = if is_large && done > handed {
+                    open.hand_out(done);
+                    Step::Part(handed..done)
+                } else {
+                    Step::Wait
+                };
+                self.at = start;
+                self.open = Some(open);
+                step
+            }
+        }
+    }
+
+    fn close(&mut self, open: &Open, end: u64, next: u64, flags: Flags, tangled: bool) -> Step {
+        let (start, handed) = (open.start(), open.handed());
+        if handed == start {
+            let mut flags = flags;
+            if tangled {
+                flags.insert(Flag::Interleaved);
+            }
+            if flags.contains(Flag::Interleaved) {
+                self.tangled = self.tangled.max(end);
+            }
+            self.at = next;
+            return Step::Entry(start..end, flags);
+        }
+        self.at = end.max(handed);
+        if end > handed {
+            self.ending = Some((start, end - start));
+            return Step::Part(handed..end);
+        }
+        Step::End {
+            at: start,
+            len: end - start,
+            overrun: end < handed,
+        }
+    }
+}
+
+impl Open {
+    fn start(&self) -> u64 {
+        match self {
+            Open::Entry(entry) => entry.start,
+            Open::Document(document) => document.start,
+        }
+    }
+
+    /// Offset up to which bytes were handed out.
+    fn handed(&self) -> u64 {
+        match self {
+            Open::Entry(entry) => entry.handed,
+            Open::Document(document) => document.handed,
+        }
+    }
+
+    fn hand_out(&mut self, to: u64) {
+        match self {
+            Open::Entry(entry) => entry.handed = to,
+            Open::Document(document) => document.handed = to,
+        }
+    }
+
+    fn advance(&mut self, view: &View<'_>) -> Verdict {
+        match self {
+            Open::Entry(entry) => entry.advance(view),
+            Open::Document(document) => document.advance(view),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Real JSON documents of real servers, and what is known of them from elsewhere.
+//!
+//! `truth.jsonl` says what was sent and what the server's error log reports; it was made without
+//! reading the documents. Each difference from it must have a reason in the table below.
+
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod coraza;
+#[path = "../documents/mod.rs"]
+mod documents;
+mod golden;
+mod hostile;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use modsec_core::format::Format;
+use modsec_core::{Record, Text, format};
+use serde_json::Value;
+
+use documents::{DIALECTS, Document};
+
+/// Undoes the `\xNN` that the truth uses for bytes which are not UTF-8.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\\x") {
+        out.extend(rest[..at].bytes());
+        match u8::from_str_radix(rest.get(at + 2..at + 4).unwrap_or(""), 16) {
+            Ok(byte) if byte >= 0x80 => {
+                out.push(byte);
+                rest = &rest[at + 4..];
+            }
+            _ => {
+                out.extend(b"\\x");
+                rest = &rest[at + 2..];
+            }
+        }
+    }
+    out.extend(rest.bytes());
+    out
+}
+
+/// Cases in which a document cannot agree with the truth: dialect, case, field, reason.
+const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
+    ("v2", "rule-minimal-parts", "method", NO_PARTS),
+    ("v2", "rule-minimal-parts", "uri", NO_PARTS),
+    ("v2", "rule-minimal-parts", "protocol", NO_PARTS),
+    ("v2", "rule-minimal-parts", "status", NO_PARTS),
+    ("v2", "rule-minimal-parts", "rule_ids", NO_PARTS),
+    ("v", "rule-minimal-parts", "host", NO_PARTS),
+    ("v", "rule-minimal-parts", "user_agent", NO_PARTS),
+    ("v", "rule-minimal-parts", "x_real_ip", NO_PARTS),
+    ("v", "rule-minimal-parts", "engine", NO_PARTS),
+    ("v2-json-serial", "rule-drop", "status", NOT_SENT),
+    ("v3", "resp-sql-error", "status", NOT_SENT),
+    (
+        "v3",
+        "rule-redirect",
+        "status",
+        "nginx redirects once the engine has taken note of 200",
+    ),
+    (
+        "v3",
+        "proto-absolute-uri",
+        "uri",
+        "nginx hands over the path alone",
+    ),
+    (
+        "v3",
+        "inj-xri-duplicate",
+        "x_real_ip",
+        "repeated headers stay apart; this is the first",
+    ),
+    (
+        "v3-json-concurrent",
+        "clean-keepalive-3",
+        "uri",
+        "the truth has three requests of one second in another order",
+    ),
+];
+const NO_PARTS: &str = "ctl:auditLogParts left part A and what it costs nothing to write";
+const NOT_SENT: &str = "the connection was closed in place of the answer that is logged";
+
+fn shown(bytes: Option<&[u8]>) -> Option<String> {
+    bytes.map(|bytes| bytes.escape_ascii().to_string())
+}
+
+/// Returns the fields in which the record differs from the truth.
+fn differences(truth: &Value, record: &Record<'_>) -> Vec<(&'static str, String)> {
+    let request = &record.request;
+    let header = |name| request.header(name).map(Text::as_bytes);
+    let number = |number: u64| number.to_string().into_bytes();
+    let status = record.response.status.map(|status| number(status.into()));
+    let ids: Vec<&[u8]> = record
+        .alerts
+        .iter()
+        .filter_map(|alert| alert.rule_id.as_ref())
+        .map(Text::as_bytes)
+        .collect();
+    let ids = ids.join(&b' ');
+    let want_ids = truth["rule_ids"].as_array().map(|ids| {
+        let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
+        ids.join(" ").into_bytes()
+    });
+    let text = |key: &str| truth[key].as_str().map(bytes);
+    [
+        (
+            "method",
+            request.method.as_ref().map(Text::as_bytes),
+            text("method"),
+        ),
+        ("uri", request.uri.as_ref().map(Text::as_bytes), text("uri")),
+        (
+            "protocol",
+            request.protocol.as_ref().map(Text::as_bytes),
+            text("protocol"),
+        ),
+        ("host", header("Host"), text("host")),
+        ("user_agent", header("User-Agent"), text("user_agent")),
+        ("x_real_ip", header("X-Real-IP"), text("x_real_ip")),
+        (
+            "unique_id",
+            record.unique_id.as_ref().map(Text::as_bytes),
+            text("unique_id"),
+        ),
+        (
+            "client",
+            record.client.as_ref().map(|client| client.text.as_bytes()),
+            text("client"),
+        ),
+        (
+            "status",
+            status.as_deref(),
+            truth["status"].as_u64().map(number),
+        ),
+        (
+            "engine",
+            record.engine.mode.map(|mode| mode.name().as_bytes()),
+            text("engine"),
+        ),
+        (
+            "rule_ids",
+            want_ids.as_ref().map(|_| ids.as_slice()),
+            want_ids.clone(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, got, want)| *got != want.as_deref())
+    .map(|(field, got, want)| {
+        let (got, want) = (shown(got), shown(want.as_deref()));
+        (field, format!("got {got:?}, sent {want:?}"))
+    })
+    .collect()
+}
+
+#[test]
+fn documents_say_what_was_sent_and_what_the_error_log_reports() {
+    let mut unused: BTreeSet<_> = EXCEPTIONS.iter().collect();
+    let mut failures = Vec::new();
+    let mut cases = 0;
+    for dialect in DIALECTS {
+        let truth = fs::read_to_string(dialect.dir().join("truth.jsonl")).unwrap();
+        for truth in truth.lines() {
+            let truth: Value = serde_json::from_str(truth).unwrap();
+            let bytes = dialect.bytes_of(
+                truth["path"].as_str().unwrap(),
+                truth["unique_id"].as_str().unwrap(),
+            );
+            let record = format::decode(&bytes).unwrap();
+            let case = truth["case"].as_str().unwrap();
+            cases += 1;
+            for (field, difference) in differences(&truth, &record) {
+                let exception = EXCEPTIONS.iter().find(|(of, name, at, _)| {
+                    dialect.name.starts_with(of) && *name == case && *at == field
+                });
+                match exception {
+                    Some(exception) => {
+                        unused.remove(exception);
+                    }
+                    None => {
+                        failures.push(format!("{} {case}: {field}: {difference}", dialect.name));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(
+        unused.is_empty(),
+        "exceptions that no longer apply: {unused:?}"
+    );
+    assert_eq!(cases, 325, "cases with a known truth");
+}
+
+#[test]
+fn every_real_document_is_recognised_and_whole() {
+    let mut documents = 0;
+    for dialect in DIALECTS {
+        for Document { case, bytes, .. } in dialect.documents() {
+            documents += 1;
+            let place = format!("{} {case}", dialect.name);
+            let want = if dialect.name.starts_with("v2") {
+                Format::JsonV2
+            } else {
+                Format::JsonV3
+            };
+            assert_eq!(format::detect(&bytes), Some(want), "{place}");
+            assert_eq!(format::detect(&bytes[..200]), Some(want), "{place}");
+            assert!(format::is_complete(&bytes), "{place}");
+            assert!(!format::is_complete(&bytes[..bytes.len() - 2]), "{place}");
+            let record = format::decode(&bytes).unwrap();
+            assert!(record.time.is_some(), "{place}: no time");
+            assert!(record.local_time.is_none(), "{place}");
+        }
+    }
+    assert_eq!(documents, 321, "documents of real servers");
+}
