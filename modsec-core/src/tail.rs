@@ -72,14 +72,12 @@ impl Tail {
         Ok(tail)
     }
 
-    #[cfg(feature = "recidive")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the place behind which nothing was consumed, `unread` being the number of bytes
     /// that were handed out but not made use of.
-    #[cfg(feature = "recidive")]
     pub(crate) fn bookmark(&self, unread: usize) -> Option<Bookmark> {
         self.open.as_ref().map(|open| Bookmark {
             device: open.device,
@@ -89,11 +87,13 @@ impl Tail {
     }
 
     /// Returns how far the file was read, 0 without one.
+    #[cfg(feature = "ingest")]
     pub(crate) fn offset(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.offset)
     }
 
     /// Goes on reading at `offset` of the same file.
+    #[cfg(feature = "ingest")]
     pub(crate) fn seek(&mut self, offset: u64) {
         if let Some(open) = &mut self.open {
             open.offset = offset;
@@ -101,6 +101,7 @@ impl Tail {
     }
 
     /// Returns the file that is being read.
+    #[cfg(feature = "ingest")]
     pub(crate) fn file(&self) -> Option<&File> {
         self.open.as_ref().map(|open| &open.file)
     }
