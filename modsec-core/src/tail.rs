@@ -99,6 +99,7 @@ impl Tail {
     }
 
     /// Returns the file that is being read.
+    #[cfg(feature = "ingest")]
     pub(crate) fn file(&self) -> Option<&File> {
         self.open.as_ref().map(|open| &open.file)
     }
