@@ -59,9 +59,11 @@ use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
 pub use self::private::Holder;
-#[cfg(any(feature = "permissions", feature = "recidive"))]
+#[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
+#[cfg(feature = "permissions")]
+pub(crate) use self::private::is_private;
 pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 pub use self::walk::{EntryDir, Files, Walk};
