@@ -66,6 +66,8 @@ pub use self::private::Holder;
 #[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
+#[cfg(feature = "permissions")]
+pub(crate) use self::private::is_private;
 pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 pub use self::walk::{EntryDir, Files, Walk};

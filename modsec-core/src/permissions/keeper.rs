@@ -20,6 +20,7 @@ use super::policy::{Attributes, Policy};
 use super::told::Told;
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
+use crate::storage_dir::is_private;
 use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
 
 /// Events handled in a row before the loop looks at anything else.
@@ -400,6 +401,10 @@ impl Keeper {
             if self.effect == Effect::Real {
                 ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
             }
+            return;
+        }
+        // modsec-parser looks after its directory itself, and nothing is wrong with it.
+        if is_private(path) {
             return;
         }
         match refusal {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, mkdirat, openat, renameat,
-    renameat_with, unlinkat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -107,9 +107,8 @@ fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
         path: path.clone(),
         source,
     };
-    match mkdirat(root.file(), PRIVATE, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error.into())),
+    if let Err(error) = make_private(root) {
+        return Err(failed(error.into()));
     }
     let dir = root
         .open(OsStr::new(PRIVATE))
@@ -124,6 +123,39 @@ fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
         dir.file().set_permissions(only_us).map_err(failed)?;
     }
     Ok(dir)
+}
+
+/// Makes the private directory unless something has its name.
+///
+/// It appears by being renamed: `watch_dir.sh`, beside which we may have to work, hands every
+/// directory over to another user whose creation it sees, some milliseconds later and by its path.
+fn make_private(root: &Dir) -> Result<(), Errno> {
+    if statat(root.file(), PRIVATE, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(());
+    }
+    let fresh = format!("{PRIVATE}.{}", std::process::id());
+    mkdirat(root.file(), &fresh, Mode::RWXU)?;
+    let flags = RenameFlags::NOREPLACE;
+    let made = match renameat_with(root.file(), &fresh, root.file(), PRIVATE, flags) {
+        Ok(()) => return Ok(()),
+        // Not every file system knows the flag.
+        moved if unsupported(moved) => mkdirat(root.file(), PRIVATE, Mode::RWXU),
+        moved => moved,
+    };
+    unlinkat(root.file(), &fresh, AtFlags::REMOVEDIR)?;
+    match made {
+        // Another one was faster.
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
+/// Tells whether `path`, below the root, is the private directory or on its way to become it.
+#[cfg(feature = "permissions")]
+pub(crate) fn is_private(path: &Path) -> bool {
+    let rest = path.to_str().and_then(|name| name.strip_prefix(PRIVATE));
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number))
 }
 
 /// A file that was moved into the private directory. When this is dropped, listings see the file
@@ -260,6 +292,34 @@ fn lock_owner(locks: &str, device: u64, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "permissions")]
+    #[test]
+    fn the_private_directory_is_known_by_its_name() {
+        for (name, want) in [
+            (".modsec-parser", true),
+            (".modsec-parser.4242", true),
+            (".modsec-parser.x", false),
+            (".modsec-parsers", false),
+            ("a/.modsec-parser", false),
+        ] {
+            assert_eq!(is_private(Path::new(name)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_private_directory_appears_by_a_rename_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Dir::root(File::open(dir.path()).unwrap(), dir.path().into()).unwrap();
+        for _ in 0..2 {
+            make_private(&root).unwrap();
+            let names: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(names, [PRIVATE]);
+        }
+    }
 
     #[test]
     fn private_names_give_the_original_name_back() {
