@@ -2,6 +2,7 @@
 # make test       everything that can be tested here; installs missing Debian packages if it may
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
+# make soak       the whole on a real stack for SOAK_SECONDS at SOAK_RATE requests/s, as root
 # make man        manual pages and completions, as the programs write them, into target/man
 # make deb        Debian package in target/debian; make deb-test tries it in a root of its own
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
@@ -11,6 +12,8 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 1800
+SOAK_RATE ?= 400
 RELEASE ?= target/release
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -27,7 +30,7 @@ ZSHFUNCTIONS ?= site-functions
 PROGRAMS = modsec-parser watch-dir recidive
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz man install uninstall deb deb-test clean
+.PHONY: all test check bench fuzz soak man install uninstall deb deb-test clean
 
 all:
 	$(CARGO) build --release
@@ -62,6 +65,13 @@ man:
 		$(RELEASE)/$$program --generate complete-zsh > target/man/_$$program || exit 1; \
 		$(RELEASE)/$$program --generate complete-fish > target/man/$$program.fish || exit 1; \
 	done
+
+# Ends with a table of memory, descriptors, watches, threads and lag; fails if they grow.
+soak:
+	./.ci/packages
+	$(CARGO) build --release --workspace
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_RATE=$(SOAK_RATE) $(CARGO) test --release \
+		-p modsec-parser-bin --test whole -- --ignored --nocapture soak
 
 # Builds only if the programs are missing, so that `sudo make install` need not have cargo.
 install:

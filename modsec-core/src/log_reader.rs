@@ -17,10 +17,18 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Entries up to this size are handed out in memory. Nearly all are smaller; a larger one is a
 /// stored upload, and is read in windows from its file.
+#[cfg(feature = "ingest")]
 pub(crate) const IN_MEMORY: u64 = 512 * 1024;
 
 /// A stretch of a file.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "ingest"),
+    expect(
+        dead_code,
+        reason = "replay counts large entries and does not read them"
+    )
+)]
 pub(crate) struct Extent {
     pub(crate) file: File,
     pub(crate) start: u64,

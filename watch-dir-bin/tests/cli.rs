@@ -51,6 +51,24 @@ fn once_corrects_both_layouts_and_touches_nothing_else() {
 }
 
 #[test]
+fn the_directory_of_modsec_parser_is_left_alone_without_a_word() {
+    let place = Place::new();
+    make(&place.tree().join(".modsec-parser"), 0o700);
+    make(&place.tree().join("other"), 0o755);
+    make(&place.tree().join("other/.modsec-parser"), 0o700);
+    let output = run(&place, &["--once"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(mode(&place.tree().join(".modsec-parser")), 0o700);
+    let log = text(&output.stderr);
+    assert!(!log.contains("left alone path=\".modsec-parser\""), "{log}");
+    // Somewhere else the name means nothing.
+    assert!(
+        log.contains("left alone path=\"other/.modsec-parser\""),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let place = Place::new();
     make(&place.tree().join("20260822"), 0o755);

@@ -24,6 +24,10 @@ impl Pace {
                 current: 1,
                 before: 0,
             };
+        } else if age < 0 && self.before == 0 {
+            // Entries of one moment come in any order: the run began earlier than it seemed.
+            self.start = at;
+            self.current = self.current.saturating_add(1);
         } else if age < 0 {
             self.before = self.before.saturating_add(1);
         } else if age < find_time {
@@ -76,6 +80,8 @@ mod tests {
             (&[0, 10, 20], 1_000_000, 0),
             (&[0, 10, 20], -50, 3),
             (&[20, 0, 10], 20, 3),
+            (&[20, 0, 10], 21, 3),
+            (&[20, 0, 10], 100, 3),
             (&[], 0, 0),
         ] {
             assert_eq!(pace(times).in_window(now, 100), want, "{times:?} at {now}");
