@@ -37,6 +37,10 @@ pub(crate) struct Extent {
 
 /// What was found next in a log.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "ingest"),
+    expect(dead_code, reason = "a replay counts what it does not read")
+)]
 pub(crate) enum Taken {
     /// An entry in memory.
     Whole(Vec<u8>, Flags),

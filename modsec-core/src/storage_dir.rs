@@ -63,7 +63,7 @@ pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
 pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
-#[cfg(any(feature = "permissions", feature = "recidive"))]
+#[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
 #[cfg(feature = "permissions")]

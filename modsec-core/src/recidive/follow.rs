@@ -30,7 +30,7 @@ pub(super) struct Follow {
 
 #[derive(Debug)]
 enum Shape {
-    Entries(Splitter),
+    Entries(Box<Splitter>),
     Lines(Vec<u8>),
 }
 
@@ -39,7 +39,7 @@ impl Follow {
         let (LogSource::Merged(path) | LogSource::Index(path)) = source;
         let tail = Tail::new(path.clone(), bookmark)?;
         let shape = match source {
-            LogSource::Merged(_) => Shape::Entries(Splitter::new(tail.offset(), HELD)),
+            LogSource::Merged(_) => Shape::Entries(Box::new(Splitter::new(tail.offset(), HELD))),
             LogSource::Index(_) => Shape::Lines(Vec::new()),
         };
         Ok(Follow {
@@ -88,7 +88,7 @@ impl Follow {
                 };
                 let overrun = count_entries(splitter, outlook, counter, report);
                 if growth == Growth::Restarted {
-                    *splitter = Splitter::new(self.tail.offset(), HELD);
+                    **splitter = Splitter::new(self.tail.offset(), HELD);
                 } else if let Some(offset) = overrun {
                     self.tail.seek(offset);
                     return true;
