@@ -32,6 +32,8 @@ pub(super) struct Extent {
     pub(super) file: File,
     pub(super) start: u64,
     pub(super) len: u64,
+    /// What is odd about the place where it stood.
+    pub(super) flags: Flags,
 }
 
 impl Bytes {
@@ -104,6 +106,7 @@ pub(super) fn read(
         file,
         start: 0,
         len: size,
+        flags: Flags::none(),
     };
     if let Some(extents) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
         return extents
@@ -154,9 +157,12 @@ pub(super) fn large_row(
 ) -> Result<ReadRow, NoRow> {
     extent.trim().map_err(NoRow::Io)?;
     let (excerpts, hash) = read_large(&extent, if_cut, heart)?;
-    let record = excerpts.record();
+    let mut record = excerpts.record();
     if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
+    }
+    if extent.flags.contains(Flag::Interleaved) {
+        record.mark_interleaved();
     }
     let flags = record.flags;
     let (row, json) = make.make(&record, hash, origin);
@@ -213,7 +219,9 @@ fn read_large(
     if_cut: CutEntries,
     heart: &Heart,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
-    let Extent { file, start, len } = extent;
+    let Extent {
+        file, start, len, ..
+    } = extent;
     let mut window = Vec::with_capacity(WINDOW + Large::OVERLAP);
     let mut hasher = EntryHasher::new();
     let mut large: Option<Large> = None;
