@@ -7,6 +7,9 @@
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 mod escape;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod json;
 pub mod large;
 pub mod native;

@@ -33,6 +33,8 @@ pub(crate) struct Extent {
     pub(crate) file: File,
     pub(crate) start: u64,
     pub(crate) len: u64,
+    /// What is odd about the place where it stood.
+    pub(crate) flags: Flags,
 }
 
 /// What was found next in a log.
@@ -137,13 +139,20 @@ impl LogReader {
                     return Ok(Some(Taken::Whole(bytes.to_vec(), flags)));
                 }
                 Piece::Part(bytes) => self.source.keep(bytes)?,
-                Piece::End { at, len, overrun } => {
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
                     let rest = overrun.then(|| std::mem::take(self.splitter.buffer()));
                     if rest.is_some() {
                         self.splitter = Splitter::new(at + len, self.held);
                         self.outlook = Outlook::More;
                     }
-                    return self.source.end(at, len, rest).map(Some);
+                    let mut extent = self.source.end(at, len, rest)?;
+                    extent.flags = flags;
+                    return Ok(Some(Taken::Large(extent)));
                 }
                 Piece::Foreign { at, line, .. } => return Ok(Some(Taken::Foreign { at, line })),
             }
@@ -208,18 +217,19 @@ impl Source {
 
     /// Returns the large entry that starts at `at` of the log. `rest` was read beyond what was
     /// kept, and all behind the entry is to be read again.
-    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<Taken> {
+    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<Extent> {
         match self {
             Source::File { file, at: next } => {
                 if rest.is_some() {
                     *next = at + len;
                 }
                 let file = file.try_clone()?;
-                Ok(Taken::Large(Extent {
+                Ok(Extent {
                     file,
                     start: at,
                     len,
-                }))
+                    flags: Flags::none(),
+                })
             }
             Source::Stream(stream) => {
                 let mut spool = stream.spool.take().ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -228,11 +238,12 @@ impl Source {
                     let end = spool.stream_position()?;
                     stream.again.push((spool.try_clone()?, len, end));
                 }
-                Ok(Taken::Large(Extent {
+                Ok(Extent {
                     file: spool,
                     start: 0,
                     len,
-                }))
+                    flags: Flags::none(),
+                })
             }
         }
     }

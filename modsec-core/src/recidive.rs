@@ -35,6 +35,9 @@ mod backlog;
 mod claims;
 mod counter;
 mod follow;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod options;
 mod pace;
 mod replay;

@@ -64,8 +64,11 @@ pub struct Splitter {
     /// Up to here the lines of several entries stand between each other.
     tangled: u64,
     /// The end of a large entry whose last part was just handed out.
-    ending: Option<(u64, u64)>,
+    ending: Option<Ending>,
 }
+
+/// The end of a large entry: its start, its length, and what is odd about its place.
+type Ending = (u64, u64, Flags);
 
 /// The entry at hand.
 #[derive(Debug)]
@@ -109,6 +112,8 @@ pub enum Piece<'b> {
         /// Whether the parts handed out went beyond that length: the rest belongs to other
         /// entries. Feed the log again to a new splitter, from offset `at + len`.
         overrun: bool,
+        /// As those of an entry that is handed out whole.
+        flags: Flags,
     },
     /// A stretch of lines that belong to no entry.
     Foreign {
@@ -136,7 +141,7 @@ enum Step {
     Wait,
     Entry(Range<u64>, Flags),
     Part(Range<u64>),
-    End { at: u64, len: u64, overrun: bool },
+    End { ending: Ending, overrun: bool },
     Foreign { at: u64, len: u64, line: FirstBytes },
 }
 
@@ -187,9 +192,8 @@ impl Splitter {
     pub fn next(&mut self, outlook: Outlook) -> Option<Piece<'_>> {
         loop {
             let step = match (self.ending.take(), self.open.take()) {
-                (Some((at, len)), _) => Step::End {
-                    at,
-                    len,
+                (Some(ending), _) => Step::End {
+                    ending,
                     overrun: false,
                 },
                 (None, None) => self.between(outlook),
@@ -204,7 +208,15 @@ impl Splitter {
                     flags,
                 }),
                 Step::Part(range) => Some(Piece::Part(self.view(outlook).slice(range))),
-                Step::End { at, len, overrun } => Some(Piece::End { at, len, overrun }),
+                Step::End {
+                    ending: (at, len, flags),
+                    overrun,
+                } => Some(Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                }),
                 Step::Foreign { at, len, line } => Some(Piece::Foreign { at, len, line }),
             };
         }
@@ -297,7 +309,8 @@ impl Splitter {
 
     fn within(&mut self, mut open: Open, outlook: Outlook) -> Step {
         let tangled = open.start() < self.tangled;
-        match open.advance(&self.view(outlook)) {
+        let verdict = open.advance(&self.view(outlook));
+        match self.keep_tangled(&open, verdict) {
             Verdict::Ends { end, next, flags } => self.close(&open, end, next, flags, tangled),
             Verdict::Wait(done) => {
                 let (start, handed) = (open.start(), open.handed());
@@ -316,27 +329,52 @@ impl Splitter {
         }
     }
 
+    /// Holds back an entry into which another one was written: its bytes are the other's too, so
+    /// they cannot be handed out in parts. One that grows too large ends where the other begins.
+    fn keep_tangled(&mut self, open: &Open, verdict: Verdict) -> Verdict {
+        let Some(other) = open.interleaved().filter(|_| open.handed() == open.start()) else {
+            return verdict;
+        };
+        let end = self.before + self.buffer.len() as u64;
+        let most = (self.held as u64).saturating_add(LOOKAHEAD as u64);
+        match verdict {
+            Verdict::Wait(_) if end - open.start() <= most => Verdict::Wait(open.start()),
+            Verdict::Wait(_) => {
+                // The other one has lines of this one.
+                self.tangled = self.tangled.max(other + 1);
+                let mut flags = Flags::none();
+                flags.insert(Flag::Interleaved);
+                Verdict::Ends {
+                    end: other,
+                    next: other,
+                    flags,
+                }
+            }
+            ends @ Verdict::Ends { .. } => ends,
+        }
+    }
+
     fn close(&mut self, open: &Open, end: u64, next: u64, flags: Flags, tangled: bool) -> Step {
         let (start, handed) = (open.start(), open.handed());
+        let mut flags = flags;
+        if tangled {
+            flags.insert(Flag::Interleaved);
+        }
+        if flags.contains(Flag::Interleaved) {
+            self.tangled = self.tangled.max(end);
+        }
         if handed == start {
-            let mut flags = flags;
-            if tangled {
-                flags.insert(Flag::Interleaved);
-            }
-            if flags.contains(Flag::Interleaved) {
-                self.tangled = self.tangled.max(end);
-            }
             self.at = next;
             return Step::Entry(start..end, flags);
         }
         self.at = end.max(handed);
+        let ending = (start, end - start, flags);
         if end > handed {
-            self.ending = Some((start, end - start));
+            self.ending = Some(ending);
             return Step::Part(handed..end);
         }
         Step::End {
-            at: start,
-            len: end - start,
+            ending,
             overrun: end < handed,
         }
     }
@@ -355,6 +393,14 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.handed,
             Open::Document(document) => document.handed,
+        }
+    }
+
+    /// Where another entry begins within this one.
+    fn interleaved(&self) -> Option<u64> {
+        match self {
+            Open::Entry(entry) => entry.interleaved,
+            Open::Document(_) => None,
         }
     }
 

@@ -44,12 +44,16 @@ fn cut(log: &[u8], step: usize, held: usize) -> Cut {
                     cut.entries.push((at, bytes.to_vec(), flags));
                 }
                 Piece::Part(bytes) => large.extend_from_slice(bytes),
-                Piece::End { at, len, overrun } => {
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
                     let len = usize::try_from(len).unwrap();
                     assert_eq!(overrun, large.len() > len);
                     large.truncate(len);
-                    cut.entries
-                        .push((at, std::mem::take(&mut large), Flags::none()));
+                    cut.entries.push((at, std::mem::take(&mut large), flags));
                     if overrun {
                         again = Some(at + len as u64);
                         break;
@@ -260,6 +264,27 @@ fn entries_written_into_each_other_are_both_found_and_flagged() {
         }
     }
     assert_eq!(Flag::Interleaved.name(), "interleaved");
+}
+
+#[test]
+fn a_large_entry_that_another_one_was_written_into_is_flagged() {
+    let first = entry("11111111", "one");
+    let second = entry("22222222", &"two\n".repeat(1000));
+    let (a, b) = first.split_at(first.find("Server").unwrap());
+    let (c, d) = second.split_at(second.find("--22222222-C").unwrap());
+    let log = format!("{a}{c}{b}\n{d}");
+    for step in [10, 500, 10_000] {
+        let cut = cut(log.as_bytes(), step, 512);
+        let places: Vec<_> = cut
+            .entries
+            .iter()
+            .map(|(at, bytes, _)| (*at, bytes.len()))
+            .collect();
+        let mine = a.len() as u64;
+        let want = [(0, first.len() + c.len()), (mine, log.len() - a.len())];
+        assert_eq!(places, want, "step {step}: {:?}", cut.foreign);
+        assert_eq!(flags(&cut), ["interleaved"; 2], "step {step}");
+    }
 }
 
 #[test]

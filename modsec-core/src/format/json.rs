@@ -177,7 +177,7 @@ pub(super) fn squeezed_record(format: Format, squeezed: &Squeezed) -> Record<'_>
     if whole && squeezed.overflowed {
         record.flags.remove(Flag::Truncated);
     }
-    if whole && squeezed.followed {
+    if squeezed.followed && !record.flags.contains(Flag::Truncated) {
         record.flags.insert(Flag::Ambiguous);
     }
     record

@@ -155,7 +155,10 @@ mod tests {
         let json = json_v2(r#"["a\n","\u041f",""]"#, ALERT);
         let cut = &json.as_bytes()[..json.len() - 9];
         let two = format!("{json}\n{json}\n");
-        for entry in [native.as_bytes(), json.as_bytes(), cut, two.as_bytes()] {
+        // Its braces are all closed, but one of its objects cannot be read to the end.
+        let broken = two.replace(r#""headers":{}"#, r#""headers":{1}"#);
+        let entries = [native, &two, &broken].map(str::as_bytes);
+        for entry in entries.into_iter().chain([json.as_bytes(), cut]) {
             let want = decode(entry).unwrap();
             for step in [1, 2, 7, 64, 4096] {
                 let excerpts = excerpts(entry, step);
@@ -186,6 +189,24 @@ mod tests {
                     panic!("not read as JSON");
                 };
                 assert!(kept.size() < 7 * MAX_BODY_KEPT, "kept {}", kept.size());
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_was_cut_off_has_the_length_that_is_there() {
+        let whole = json_v2(
+            &format!(r#""{}""#, r#"x\n\u041f"#.repeat(MAX_BODY_KEPT)),
+            ALERT,
+        );
+        for end in 4 * MAX_BODY_KEPT..4 * MAX_BODY_KEPT + 20 {
+            let cut = &whole[..end];
+            let torn = format!("{cut}\n{whole}\n");
+            for entry in [cut, &torn] {
+                let want = decode(entry.as_bytes()).unwrap();
+                assert!(want.request.body.as_ref().unwrap().len > MAX_BODY_KEPT as u64);
+                let excerpts = excerpts(entry.as_bytes(), 5000);
+                assert_eq!(excerpts.record(), want, "cut at {end}");
             }
         }
     }

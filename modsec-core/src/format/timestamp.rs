@@ -87,7 +87,8 @@ fn offset(zone: &[u8]) -> Option<FixedOffset> {
     let small = rest.strip_prefix(b"-").unwrap_or(rest);
     let small_seconds = match small.len() {
         2 => digits(small)? * 60,
-        4 => digits(small)?,
+        // No zone of today differs by a part of a minute.
+        4 => digits(small).filter(|seconds| seconds % 60 == 0)?,
         _ => return None,
     };
     let seconds = digits(hours)? * 3600 + small_seconds;
@@ -174,6 +175,8 @@ mod tests {
             "03/Feb/2024:10:11:12.- +0100",
             "03/Feb/2024:10:11:12 +99999999",
             "03/Feb/2024:10:11:12 +9900",
+            "03/Feb/2024:10:11:12 +101801",
+            "03/Feb/2024:10:11:12 -000200",
             "0\u{661}/Feb/2024:10:11:12 +0100",
         ] {
             assert_eq!(parse(text.as_bytes()), None, "input {text:?}");

@@ -326,7 +326,12 @@ impl Reading {
                     };
                     spool.write_all(bytes).map_err(FollowLogError::Spool)?;
                 }
-                Piece::End { at, len, overrun } => {
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
                     if overrun {
                         self.tail.seek(at + len);
                         self.splitter = Splitter::new(at + len, held());
@@ -337,6 +342,7 @@ impl Reading {
                             file,
                             start: 0,
                             len,
+                            flags,
                         })
                     }));
                 }

@@ -93,6 +93,7 @@ pub(super) fn read(
         file,
         start: 0,
         len: size,
+        flags: Flags::none(),
     };
     if let Some(extents) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
         return extents
@@ -143,9 +144,12 @@ pub(super) fn large_row(
 ) -> Result<ReadRow, NoRow> {
     extent.trim().map_err(NoRow::Io)?;
     let (excerpts, hash) = read_large(&extent, if_cut, heart)?;
-    let record = excerpts.record();
+    let mut record = excerpts.record();
     if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
+    }
+    if extent.flags.contains(Flag::Interleaved) {
+        record.mark_interleaved();
     }
     let flags = record.flags;
     let (row, json) = make.make(&record, hash, origin);
@@ -202,7 +206,9 @@ fn read_large(
     if_cut: CutEntries,
     heart: &Heart,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
-    let Extent { file, start, len } = extent;
+    let Extent {
+        file, start, len, ..
+    } = extent;
     let mut window = Vec::with_capacity(WINDOW + Large::OVERLAP);
     let mut hasher = EntryHasher::new();
     let mut large: Option<Large> = None;

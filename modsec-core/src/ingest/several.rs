@@ -8,6 +8,7 @@ use std::io;
 use super::read::{Extent, read_range};
 use crate::format::{self, Format};
 use crate::heart::Heart;
+use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
 
 /// Entries of one file at the most; a file with more is a log and can be read as an input.
@@ -62,6 +63,7 @@ pub(super) fn in_file(file: &Extent, heart: &Heart) -> io::Result<Option<Vec<Ext
             file: file.file.try_clone()?,
             start,
             len,
+            flags: Flags::none(),
         })
     };
     entries
@@ -90,9 +92,14 @@ impl Found {
                     self.entries.push((at, bytes.len() as u64));
                     self.is_odd |= !flags.is_empty();
                 }
-                Piece::End { at, len, overrun } => {
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
                     self.entries.push((at, len));
-                    self.is_odd |= overrun;
+                    self.is_odd |= overrun || !flags.is_empty();
                 }
                 Piece::Foreign { .. } => self.is_odd = true,
                 Piece::Part(_) => {}

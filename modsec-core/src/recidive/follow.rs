@@ -142,7 +142,9 @@ fn count_entries(
         let offender = match piece {
             Piece::Entry { bytes, flags, .. } if flags.is_empty() => counter.entry(bytes, 0),
             Piece::Part(_) => None,
-            Piece::End { at, len, overrun } => {
+            Piece::End {
+                at, len, overrun, ..
+            } => {
                 if overrun {
                     *splitter = Splitter::new(at + len, HELD);
                     return Some(at + len);

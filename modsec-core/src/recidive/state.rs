@@ -162,7 +162,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-fn parse(mut input: impl BufRead) -> io::Result<Loaded> {
+pub(super) fn parse(mut input: impl BufRead) -> io::Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut line = Vec::new();
     loop {

@@ -42,7 +42,7 @@ pub(super) struct Entry {
     /// Another entry's first line within a body: begins the next entry if this one has no end.
     resync: Option<u64>,
     /// Another entry's first line where no client's bytes can be.
-    interleaved: Option<u64>,
+    pub(super) interleaved: Option<u64>,
 }
 
 impl Entry {

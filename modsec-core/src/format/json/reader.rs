@@ -184,8 +184,12 @@ impl<'a> Reader<'a> {
             });
             body.kept = kept.into();
         }
-        body.len += self.gap(whole?.closing_quote);
-        Ok(())
+        let end = whole.as_ref().map_or_else(
+            |_| self.at + 1 + raw.len(), // where it was cut off
+            |raw| raw.closing_quote,
+        );
+        body.len += self.gap(end);
+        whole.map(drop)
     }
 
     /// Passes over one value of any kind.

@@ -93,7 +93,18 @@ impl Squeezer {
     }
 
     /// Returns what was kept.
-    pub(crate) fn finish(self) -> Squeezed {
+    pub(crate) fn finish(mut self) -> Squeezed {
+        // An escape that was cut off stands for what there is of it.
+        match self.place {
+            Place::Escape { keep: false } => self.escaped(false, 1),
+            Place::Digits {
+                keep: false,
+                missing,
+                ..
+            } => self.escaped(false, 6 - usize::from(missing)),
+            _ => {}
+        }
+        self.squeezed.leave_gap();
         self.squeezed
     }
 
@@ -249,6 +260,12 @@ impl Squeezed {
 
     /// Writes the byte that ends a string.
     fn close(&mut self, end: u8) {
+        self.leave_gap();
+        self.keep(&[end]);
+    }
+
+    /// Notes how much of a string is missing in front of what comes next.
+    fn leave_gap(&mut self) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 && !self.overflowed {
             self.gaps.push(Gap {
@@ -256,6 +273,5 @@ impl Squeezed {
                 len: left_out,
             });
         }
-        self.keep(&[end]);
     }
 }

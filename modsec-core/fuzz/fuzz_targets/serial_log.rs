@@ -1,0 +1,161 @@
+//! Any bytes as a log, in any chunks: the same pieces, no byte lost, memory bounded.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use modsec_core::record::{Flag, Flags};
+use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
+use modsec_core_fuzz::expand;
+
+/// What short bytes stand for.
+const SHORT: [(u8, &[u8]); 20] = [
+    (
+        0x01,
+        b"\n--11111111-A--\n[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80\n",
+    ),
+    (0x02, b"\n--11111111-B--\nPOST / HTTP/1.1\nContent-Length: "),
+    (0x03, b"\n\n--11111111-C--\n"),
+    (0x04, b"\n--11111111-F--\nHTTP/1.1 200\n\n"),
+    (0x05, b"\n--11111111-H--\n"),
+    (0x06, b"\n--11111111-Z--\n"),
+    (0x07, b"\n--22222222-A--\n["),
+    (0x08, b"\n--22222222-B--\n"),
+    (0x0e, b"\n--22222222-C--\n"),
+    (0x0f, b"\n--22222222-Z--\n\n"),
+    (0x10, b"\n---aB3aB3aB---A--\n[x] id 1 2 3 4\n"),
+    (0x11, b"\n---aB3aB3aB---C--\n"),
+    (0x12, b"\n---aB3aB3aB---H--\n"),
+    (0x13, b"\n---aB3aB3aB---Z--\n\n"),
+    (0x14, b"--aBcDeFgHiJ-A--\n["),
+    (0x15, b"\n--aBcDeFgHiJ-B--\n"),
+    (0x16, b"\n--aBcDeFgHiJ-Z--\n"),
+    (0x17, b"{\"transaction\":{\"a\":\"}\\\""),
+    (0x18, b"\"}}\n"),
+    (0x19, &[b'x'; 4000]),
+];
+const HELD: [usize; 4] = [0, 100, 5000, 1 << 30];
+
+/// What a log was cut into.
+#[derive(Debug, Default, PartialEq)]
+struct Cut {
+    entries: Vec<(u64, Vec<u8>, Flags)>,
+    foreign: Vec<(u64, u64)>,
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let [step, held, rest @ ..] = bytes else {
+        return;
+    };
+    let log = expand(rest, &SHORT);
+    if log.len() > 200_000 {
+        return;
+    }
+    let step = (usize::from(*step) + 1) * if log.len() > 20_000 { 64 } else { 1 };
+    let held = HELD[usize::from(*held) % HELD.len()];
+    let whole = cut(&log, log.len().max(1), 1 << 30);
+    check_coverage(&log, &whole);
+    assert_eq!(cut(&log, step, 1 << 30), whole, "steps of {step} bytes");
+    let tangled = |cut: &Cut| {
+        cut.entries
+            .iter()
+            .any(|entry| entry.2.contains(Flag::Interleaved))
+    };
+    let in_parts = cut(&log, step, held);
+    check_coverage(&log, &in_parts);
+    if !tangled(&whole) && !tangled(&in_parts) {
+        assert_eq!(in_parts, whole, "{held} bytes held, steps of {step}");
+    }
+});
+
+/// Checks that entries are the log's own bytes, in order, and that only line feeds lie between.
+fn check_coverage(log: &[u8], cut: &Cut) {
+    let mut covered = vec![false; log.len()];
+    let mut before = 0;
+    for (at, bytes, flags) in &cut.entries {
+        let at = usize::try_from(*at).expect("an offset of the log");
+        assert_eq!(
+            &log[at..at + bytes.len()],
+            &bytes[..],
+            "an entry has its own bytes"
+        );
+        assert!(
+            at >= before || flags.contains(Flag::Interleaved),
+            "entries follow each other: {:?}",
+            cut.entries
+                .iter()
+                .map(|entry| (entry.0, entry.1.len(), entry.2))
+                .collect::<Vec<_>>()
+        );
+        before = at + bytes.len();
+        covered[at..before].fill(true);
+    }
+    for (at, len) in &cut.foreign {
+        let at = usize::try_from(*at).expect("an offset of the log");
+        covered[at..at + usize::try_from(*len).expect("a length in the log")].fill(true);
+    }
+    let tangled = cut
+        .entries
+        .iter()
+        .any(|entry| entry.2.contains(Flag::Interleaved));
+    let lost = covered
+        .iter()
+        .zip(log)
+        .position(|(covered, byte)| !covered && *byte != b'\n');
+    assert!(tangled || lost.is_none(), "byte {lost:?} is lost");
+}
+
+/// Cuts a log as a reader of files does.
+fn cut(log: &[u8], step: usize, held: usize) -> Cut {
+    let mut cut = Cut::default();
+    let mut splitter = Splitter::new(0, held);
+    let mut large = Vec::new();
+    let mut fed = 0;
+    loop {
+        let more = &log[fed..log.len().min(fed + step)];
+        fed += more.len();
+        let buffer = splitter.buffer();
+        let most = held.saturating_add(LOOKAHEAD).saturating_add(step);
+        assert!(buffer.len() <= most, "{} bytes are held", buffer.len());
+        buffer.extend_from_slice(more);
+        let outlook = if fed == log.len() {
+            Outlook::End
+        } else {
+            Outlook::More
+        };
+        let mut again = None;
+        while let Some(piece) = splitter.next(outlook) {
+            match piece {
+                Piece::Entry { at, bytes, flags } => {
+                    assert!(large.is_empty(), "an entry in parts ends first");
+                    cut.entries.push((at, bytes.to_vec(), flags));
+                }
+                Piece::Part(bytes) => large.extend_from_slice(bytes),
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
+                    let len_here = usize::try_from(len).expect("a length in the log");
+                    assert_eq!(overrun, large.len() > len_here);
+                    large.truncate(len_here);
+                    assert_eq!(large.len(), len_here, "all of the entry was handed out");
+                    cut.entries.push((at, std::mem::take(&mut large), flags));
+                    if overrun {
+                        assert!(len > 0, "reading again makes progress");
+                        again = Some(at + len);
+                        break;
+                    }
+                }
+                Piece::Foreign { at, len, .. } => cut.foreign.push((at, len)),
+            }
+        }
+        if let Some(from) = again {
+            splitter = Splitter::new(from, held);
+            fed = usize::try_from(from).expect("an offset of the log");
+        } else if outlook == Outlook::End {
+            assert!(splitter.next(Outlook::End).is_none());
+            assert!(large.is_empty());
+            return cut;
+        }
+    }
+}
