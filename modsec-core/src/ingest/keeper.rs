@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::feed::{Budget, OpenDir, Outcome, Skipped};
 use super::index::Index;
 use super::read::{Bytes, NoRow, ReadRow, Rereading};
-use super::remover::Remover;
+use super::remover::{Removed, Remover};
 use super::spoken::Spoken;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
@@ -442,12 +442,18 @@ impl Keeper {
                 )
             })
             .collect();
-        self.remover.remove(stored);
+        let removed = self.remover.remove(stored);
+        self.removed(removed);
     }
 
     /// Waits until all files of stored entries are removed. To be called before another walk.
     pub(super) fn finish_removing(&mut self) {
-        for removed in self.remover.finish() {
+        let removed = self.remover.finish();
+        self.removed(removed);
+    }
+
+    fn removed(&mut self, batches: Vec<Removed>) {
+        for removed in batches {
             self.tally.removed += removed.files;
             for refusal in removed.refusals {
                 self.refuse(refusal);

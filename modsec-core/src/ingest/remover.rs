@@ -69,12 +69,17 @@ impl Remover {
         })
     }
 
-    /// Hands a batch over. Waits if one is waiting already.
-    pub(super) fn remove(&mut self, batch: Vec<Stored>) {
+    /// Hands a batch over, and returns what became of earlier ones. Waits if one is waiting
+    /// already.
+    pub(super) fn remove(&mut self, batch: Vec<Stored>) -> Vec<Removed> {
         // The threads end only with this handle.
         if self.batches.send(batch).is_ok() {
             self.pending += 1;
         }
+        // Left for the end they would pile up: where nothing can be removed, with each path.
+        let removed: Vec<Removed> = self.results.try_iter().collect();
+        self.pending -= removed.len();
+        removed
     }
 
     /// Waits until all that was handed over is removed, and returns what became of it.

@@ -5,12 +5,17 @@
 
 use mysql_async::{Params, Value as MyValue};
 
-/// Rows in one statement, largest first. Beyond these the gain is small.
-const RUNGS: [usize; 5] = [512, 128, 32, 8, 1];
+/// Rows in one statement, largest first. Beyond these the gain is small. Where most rows go, each
+/// is half of the one before, so that statements come close to [`MAX_BYTES`].
+const RUNGS: [usize; 6] = [256, 128, 64, 32, 8, 1];
 /// Values in one statement; the protocol's limit is 65,535.
 const MAX_VALUES: usize = 8_192;
 /// Bytes of values in one statement, if the server would take more.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+///
+/// The driver never gives packet buffers back: it keeps 128 in a pool, uses them in turn, and each
+/// grows to the largest packet that it ever held. So this bound counts 128 times, and statements
+/// ten times as large are no faster.
+const MAX_BYTES: usize = 128 * 1024;
 /// What a value costs beside its bytes, generously: type, length, its bit in the map of nulls.
 const VALUE_BYTES: usize = 12;
 
@@ -110,7 +115,7 @@ mod tests {
         let statement = Statement::new("insert into t values", "(?)", "", 1 << 24);
         assert_eq!(
             counts(&statement, &[1; 1_000]),
-            [vec![512], vec![128; 3], vec![32; 3], vec![8]].concat()
+            [vec![256; 3], vec![128, 64, 32, 8]].concat()
         );
         assert_eq!(counts(&statement, &[1; 9]), [8, 1]);
         assert_eq!(counts(&statement, &[]), [0; 0]);
@@ -123,6 +128,14 @@ mod tests {
         assert_eq!(counts(&statement, &[14_000, 1, 14_000]), [1, 1, 1]);
         let tiny = Statement::new("insert into t values", "(?)", "", 64);
         assert_eq!(counts(&tiny, &[1; 3]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn no_step_is_larger_than_the_buffers_that_the_driver_keeps() {
+        let statement = Statement::new("insert into t values", "(?)", "", 1 << 24);
+        let large = MAX_BYTES / 100;
+        assert_eq!(counts(&statement, &[large; 200]), [64, 64, 64, 8]);
+        assert_eq!(counts(&statement, &[MAX_BYTES; 2]), [1, 1]);
     }
 
     #[test]
