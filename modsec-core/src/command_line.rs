@@ -46,7 +46,6 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use self::error::{ConfigError, Problem};
@@ -105,12 +104,6 @@ impl CommandLine {
     /// Returns what clap has read, with the file's values as defaults.
     pub fn matches(&self) -> &ArgMatches {
         &self.matches
-    }
-
-    /// Tells whether the option was given by flag or environment, not by file or default.
-    pub fn is_given(&self, id: &str) -> bool {
-        let source = self.matches.value_source(id);
-        source.is_some_and(|source| source != ValueSource::DefaultValue)
     }
 
     /// Tells whether the user wants to know the settings, and nothing done.

@@ -21,7 +21,6 @@ mod index;
 mod inputs;
 mod jobs;
 mod keeper;
-mod log;
 mod outage;
 mod place;
 mod read;

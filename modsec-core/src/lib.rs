@@ -46,7 +46,7 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `json-lines` | writing one JSON object per transaction |
-//! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor |
+//! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor; index lines |
 //! | `merged-log` | appending whole entries to one log, with a journal |
 //! | `store` | the `Store` trait, rows, a backend in memory |
 //! | `sqlite`, `mysql` | backends |
@@ -92,6 +92,8 @@ pub mod index_line;
 pub mod ingest;
 #[cfg(feature = "json-lines")]
 pub mod json;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+mod log_reader;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
 #[cfg(feature = "permissions")]

@@ -37,7 +37,6 @@ mod counter;
 mod follow;
 mod options;
 mod pace;
-mod pieces;
 mod replay;
 mod reporter;
 mod run;

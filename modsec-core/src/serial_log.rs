@@ -176,6 +176,11 @@ impl Splitter {
         }
     }
 
+    /// Returns how many bytes that were fed stand behind [`Splitter::position`].
+    pub fn unread(&self) -> u64 {
+        self.before + self.buffer.len() as u64 - self.position()
+    }
+
     /// Tells whether an entry has begun and not ended.
     pub fn is_open(&self) -> bool {
         self.open.is_some() || self.at < self.before + self.buffer.len() as u64

@@ -43,6 +43,8 @@
 mod dir;
 mod entry;
 mod name;
+#[cfg(feature = "ingest")]
+mod note;
 mod private;
 mod prune;
 mod refusal;
@@ -61,9 +63,11 @@ pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
 pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
-#[cfg(any(feature = "permissions", feature = "recidive"))]
+#[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
+#[cfg(feature = "permissions")]
+pub(crate) use self::private::is_private;
 pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 pub use self::walk::{EntryDir, Files, Walk};
@@ -263,7 +267,9 @@ impl StorageDir {
     /// What the kernel said. Without the lock nothing is read.
     #[cfg(feature = "ingest")]
     pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
-        self.tree.private().map_or(Ok(None), Private::read_note)
+        self.tree
+            .private()
+            .map_or(Ok(None), |private| note::read(&private.dir))
     }
 
     /// Replaces the note in the private directory, which is the old or the new at any moment.
@@ -272,10 +278,10 @@ impl StorageDir {
     ///
     /// What the kernel said; the old note is then still there. Without the lock nothing is noted.
     #[cfg(feature = "ingest")]
-    pub(crate) fn write_note(&self, note: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_note(&self, bytes: &[u8]) -> io::Result<()> {
         self.tree
             .private()
-            .map_or(Ok(()), |private| private.write_note(note))
+            .map_or(Ok(()), |private| note::write(&private.dir, bytes))
     }
 
     /// Returns the private directory with the files that were claimed; `None` without the lock.

@@ -72,14 +72,12 @@ impl Tail {
         Ok(tail)
     }
 
-    #[cfg(feature = "recidive")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Returns the place behind which nothing was consumed, `unread` being the number of bytes
     /// that were handed out but not made use of.
-    #[cfg(feature = "recidive")]
     pub(crate) fn bookmark(&self, unread: usize) -> Option<Bookmark> {
         self.open.as_ref().map(|open| Bookmark {
             device: open.device,
@@ -101,6 +99,7 @@ impl Tail {
     }
 
     /// Returns the file that is being read.
+    #[cfg(feature = "ingest")]
     pub(crate) fn file(&self) -> Option<&File> {
         self.open.as_ref().map(|open| &open.file)
     }

@@ -120,7 +120,8 @@ impl JailLog {
     ///
     /// For a run that continues one that was killed: attacks it has counted since its state was
     /// saved are counted again, and lead to the same reports. Each such line answers for one
-    /// report of its client that is not later than it.
+    /// report of its client that is not later than it. If the file was renamed to `PATH.1` since,
+    /// the lines there behind the mark and all of the new file are meant.
     ///
     /// # Errors
     /// [`JailLogError::Open`] if the file cannot be read.
@@ -129,19 +130,28 @@ impl JailLog {
             path: self.path.clone(),
             source,
         };
-        let now = self.end().map_err(failed)?;
-        if (now.device, now.inode) != (mark.device, mark.inode) || now.len <= mark.len {
+        let is_marked = |now: JailMark| (now.device, now.inode) == (mark.device, mark.inode);
+        let mut lines = Vec::new();
+        if is_marked(self.end().map_err(failed)?) {
+            read_back(&self.file, mark.len, &mut lines).map_err(failed)?;
+        } else {
+            // Rotated since, as by logrotate: the old file's rest, and all of the new one.
+            let mut rotated = self.path.clone().into_os_string();
+            rotated.push(".1");
+            let Ok(old) = open_to_read(Path::new(&rotated)) else {
+                return Ok(());
+            };
+            if !is_marked(end_of(&old).map_err(failed)?) {
+                return Ok(());
+            }
+            read_back(&old, mark.len, &mut lines).map_err(failed)?;
+            read_back(&self.file, 0, &mut lines).map_err(failed)?;
+        }
+        if lines.is_empty() {
             return Ok(());
         }
-        let start = mark.len.max(now.len.saturating_sub(MAX_READ_BACK));
-        let mut text = Vec::new();
-        self.file.seek(SeekFrom::Start(start)).map_err(failed)?;
-        let mut rest = (&self.file).take(MAX_READ_BACK);
-        rest.read_to_end(&mut text).map_err(failed)?;
-        for line in String::from_utf8_lossy(&text).lines() {
-            if let Some((network, at)) = read_line(line) {
-                self.written_before.entry(network).or_default().push(at);
-            }
+        for (network, at) in lines {
+            self.written_before.entry(network).or_default().push(at);
         }
         self.known_until = Some(mark);
         Ok(())
@@ -163,12 +173,7 @@ impl JailLog {
     }
 
     fn end(&self) -> io::Result<JailMark> {
-        let meta = self.file.metadata()?;
-        Ok(JailMark {
-            device: meta.dev(),
-            inode: meta.ino(),
-            len: meta.len(),
-        })
+        end_of(&self.file)
     }
 
     /// Opens the file at the path anew, as after SIGHUP. On failure the old one stays in use.
@@ -234,6 +239,38 @@ impl JailLog {
         let open = self.file.metadata().map(id).ok();
         std::fs::symlink_metadata(&self.path).map(id).ok() != open
     }
+}
+
+fn end_of(file: &File) -> io::Result<JailMark> {
+    let meta = file.metadata()?;
+    Ok(JailMark {
+        device: meta.dev(),
+        inode: meta.ino(),
+        len: meta.len(),
+    })
+}
+
+/// Opens a file that was rotated away; never waits, follows no link.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+/// Reads the lines behind `from`, of the last [`MAX_READ_BACK`] bytes.
+fn read_back(
+    mut file: &File,
+    from: u64,
+    lines: &mut Vec<(IpNet, NaiveDateTime)>,
+) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(from.max(len.saturating_sub(MAX_READ_BACK))))?;
+    file.take(MAX_READ_BACK).read_to_end(&mut text)?;
+    lines.extend(String::from_utf8_lossy(&text).lines().filter_map(read_line));
+    Ok(())
 }
 
 /// Reads a line of ours back.
@@ -420,6 +457,30 @@ mod tests {
         );
         jail.forget_written_before();
         assert_ne!(jail.mark().unwrap(), mark);
+    }
+
+    #[test]
+    fn what_a_killed_run_wrote_is_known_also_after_a_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jail.log");
+        let time = at("2026-08-22T10:15:00Z");
+        let mut jail = JailLog::open(&path).unwrap();
+        jail.report(net("192.0.2.1"), time).unwrap();
+        let mark = jail.mark().unwrap();
+        jail.report(net("192.0.2.2"), time).unwrap();
+        fs::rename(&path, dir.path().join("jail.log.1")).unwrap();
+        jail.report(net("192.0.2.3"), time).unwrap();
+        let mut jail = JailLog::open(&path).unwrap();
+        jail.skip_written_since(mark).unwrap();
+        for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+            jail.report(net(client), time).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let clients: Vec<&str> = text
+            .lines()
+            .map(|line| line.split(' ').next().unwrap())
+            .collect();
+        assert_eq!(clients, ["192.0.2.3", "192.0.2.1"]);
     }
 
     #[test]

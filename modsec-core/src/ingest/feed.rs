@@ -22,13 +22,13 @@ use tokio::sync::mpsc;
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source, Uid};
-use super::log::Taken;
 use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
 use crate::format::FirstBytes;
 use crate::heart::Heart;
+use crate::log_reader::Taken;
 use crate::record::Flags;
 use crate::storage_dir::{
     EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,

@@ -5,7 +5,8 @@
 //!               │ news
 //!               ▼
 //! this loop ─► pass over the private directory, at most a second after the first claim
-//!          └─► walk over the whole tree: at the start, when events may be missing, periodically
+//!          ├─► walk over the whole tree: at the start, when events may be missing, periodically
+//!          └─► index, if there is one, every second: what its lines name and nobody has taken
 //! ```
 //!
 //! Passes come one after the other, so nothing is read while it is being removed. Nothing is kept
@@ -45,6 +46,8 @@ const UNFINISHED: Duration = Duration::from_secs(5);
 const LINES_EVERY: Duration = Duration::from_secs(1);
 /// How long lines may still come once a stop is requested.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long to wait for another program once a stop is requested.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 /// How often the entries of the last lines are looked for.
 const DRAIN_PASSES: u32 = 5;
 /// How often counts are logged, if there is anything to tell.
@@ -145,6 +148,7 @@ impl End {
 /// this program anew before the last one is done. False if there is nothing to wait for any more.
 async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<bool, IngestError> {
     let mut told = false;
+    let mut last = None;
     loop {
         match StorageDir::open(path)?.lock() {
             Err(error @ StorageDirError::Locked { .. }) => {
@@ -157,9 +161,17 @@ async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<
             }
             other => return Ok(other.map(|()| true)?),
         }
+        if stop.requested() || ended.is_now() {
+            // The other one is about to end too, and what is in our pipe is not in its.
+            if Instant::now() >= *last.get_or_insert_with(|| Instant::now() + LAST_WAIT) {
+                return Ok(false);
+            }
+            sleep(LINGER).await;
+            continue;
+        }
         tokio::select! {
-            () = stop.wait() => return Ok(false),
-            () = ended.wait() => return Ok(false),
+            () = stop.wait() => {}
+            () = ended.wait() => {}
             () = sleep(REOPEN_EVERY) => {}
         }
     }

@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use super::index::Wanted;
-use super::log::{LogReader, Taken};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
 use crate::format::native::Boundary;
 use crate::format::{self, Defect, Format};
 use crate::heart::Heart;
+use crate::log_reader::{LogReader, Taken};
 use crate::storage_dir::{
     EntryDir, EntryFile, EntryName, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
 };

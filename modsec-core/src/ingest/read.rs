@@ -9,12 +9,9 @@ use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
 use crate::heart::Heart;
+pub(super) use crate::log_reader::{Extent, IN_MEMORY};
 use crate::record::{Flag, Flags, Record};
 use crate::store::{Origin, Row};
-
-/// Entries up to this size are read into memory as a whole. Nearly all are smaller; a larger one
-/// is a stored upload, and is read in windows and copied from its file.
-pub(super) const IN_MEMORY: u64 = 512 * 1024;
 
 /// Bytes read at a time of a larger entry.
 const WINDOW: usize = 256 * 1024;
@@ -24,14 +21,6 @@ const WINDOW: usize = 256 * 1024;
 pub(super) enum Bytes {
     Whole(Vec<u8>),
     InFile(Extent),
-}
-
-/// A stretch of a file.
-#[derive(Debug)]
-pub(super) struct Extent {
-    pub(super) file: File,
-    pub(super) start: u64,
-    pub(super) len: u64,
 }
 
 impl Bytes {

@@ -20,7 +20,7 @@ use super::policy::{Attributes, Policy};
 use super::told::Told;
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
-use crate::storage_dir::PRIVATE;
+use crate::storage_dir::is_private;
 use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
 
 /// Events handled in a row before the loop looks at anything else.
@@ -404,7 +404,7 @@ impl Keeper {
             return;
         }
         // modsec-parser looks after its directory itself, and nothing is wrong with it.
-        if path == Path::new(PRIVATE) {
+        if is_private(path) {
             return;
         }
         match refusal {

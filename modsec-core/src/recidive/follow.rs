@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::counter::Counter;
-use super::pieces::Pieces;
 use super::{LogSource, Offender};
+use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::tail::{Bookmark, Growth, Tail};
 
 /// Longest index line (`ModSecurity` cuts at 3980 bytes), with room.
 const MAX_LINE: usize = 64 * 1024;
+/// Bytes of one entry that are kept; a larger one counts by its own file only.
+pub(super) const HELD: usize = 64 << 20;
 /// An append takes milliseconds. An entry that stands open at the end of the log for that long
 /// will not be closed any more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,18 +30,20 @@ pub(super) struct Follow {
 
 #[derive(Debug)]
 enum Shape {
-    Entries(Pieces),
+    Entries(Box<Splitter>),
     Lines(Vec<u8>),
 }
 
 impl Follow {
     pub(super) fn new(source: &LogSource, bookmark: Option<Bookmark>) -> io::Result<Follow> {
-        let (path, shape) = match source {
-            LogSource::Merged(path) => (path, Shape::Entries(Pieces::default())),
-            LogSource::Index(path) => (path, Shape::Lines(Vec::new())),
+        let (LogSource::Merged(path) | LogSource::Index(path)) = source;
+        let tail = Tail::new(path.clone(), bookmark)?;
+        let shape = match source {
+            LogSource::Merged(_) => Shape::Entries(Box::new(Splitter::new(tail.offset(), HELD))),
+            LogSource::Index(_) => Shape::Lines(Vec::new()),
         };
         Ok(Follow {
-            tail: Tail::new(path.clone(), bookmark)?,
+            tail,
             shape,
             open_since: None,
             failed: false,
@@ -49,7 +53,7 @@ impl Follow {
     /// Returns where to go on after a restart.
     pub(super) fn bookmark(&self) -> Option<Bookmark> {
         self.tail.bookmark(match &self.shape {
-            Shape::Entries(pieces) => pieces.unread(),
+            Shape::Entries(splitter) => usize::try_from(splitter.unread()).unwrap_or(usize::MAX),
             Shape::Lines(buffer) => buffer.len(),
         })
     }
@@ -61,7 +65,7 @@ impl Follow {
         report: &mut impl FnMut(Offender),
     ) -> bool {
         let buffer = match &mut self.shape {
-            Shape::Entries(pieces) => pieces.buffer(),
+            Shape::Entries(splitter) => splitter.buffer(),
             Shape::Lines(buffer) => buffer,
         };
         let growth = match self.tail.read(buffer) {
@@ -75,14 +79,19 @@ impl Follow {
         };
         self.failed = false;
         match &mut self.shape {
-            Shape::Entries(pieces) => {
+            Shape::Entries(splitter) => {
                 // With another file at the path, the old one has no more than what is here: its
                 // last entry has nothing behind it that would close it.
-                while let Some(entry) = pieces.next(growth != Growth::Grown) {
-                    counter.entry(entry, 0).into_iter().for_each(&mut *report);
-                }
+                let outlook = match growth {
+                    Growth::Grown => Outlook::More,
+                    Growth::End | Growth::Restarted => Outlook::Quiet,
+                };
+                let overrun = count_entries(splitter, outlook, counter, report);
                 if growth == Growth::Restarted {
-                    pieces.restart();
+                    **splitter = Splitter::new(self.tail.offset(), HELD);
+                } else if let Some(offset) = overrun {
+                    self.tail.seek(offset);
+                    return true;
                 }
             }
             Shape::Lines(buffer) => {
@@ -92,26 +101,60 @@ impl Follow {
                 count_lines(buffer, counter, report);
             }
         }
-        self.give_up_if_stuck(growth);
+        self.give_up_if_stuck(growth, counter, report);
         growth != Growth::End
     }
 
-    /// Drops the beginning of an entry that nobody will finish, and all behind it up to here.
-    fn give_up_if_stuck(&mut self, growth: Growth) {
-        let Shape::Entries(pieces) = &mut self.shape else {
+    /// Takes an entry that nobody will finish as it is.
+    fn give_up_if_stuck(
+        &mut self,
+        growth: Growth,
+        counter: &mut Counter,
+        report: &mut impl FnMut(Offender),
+    ) {
+        let Shape::Entries(splitter) = &mut self.shape else {
             return;
         };
-        if growth != Growth::End || !pieces.is_open() {
+        if growth != Growth::End || !splitter.is_open() {
             self.open_since = None;
             return;
         }
         let since = *self.open_since.get_or_insert_with(Instant::now);
         if since.elapsed() > PATIENCE {
-            warn!(path = ?self.tail.path(), "entry without end in the log, skipped to the end");
-            pieces.restart();
+            warn!(path = ?self.tail.path(), "entry without end in the log, taken as it is");
+            if let Some(offset) = count_entries(splitter, Outlook::End, counter, report) {
+                self.tail.seek(offset);
+            }
             self.open_since = None;
         }
     }
+}
+
+/// Counts what the splitter has. If a large entry turned out to have no end, returns from which
+/// offset of the log to read again.
+fn count_entries(
+    splitter: &mut Splitter,
+    outlook: Outlook,
+    counter: &mut Counter,
+    report: &mut impl FnMut(Offender),
+) -> Option<u64> {
+    while let Some(piece) = splitter.next(outlook) {
+        let offender = match piece {
+            Piece::Entry { bytes, flags, .. } if flags.is_empty() => counter.entry(bytes, 0),
+            Piece::Part(_) => None,
+            Piece::End { at, len, overrun } => {
+                if overrun {
+                    *splitter = Splitter::new(at + len, HELD);
+                    return Some(at + len);
+                }
+                counter.defect()
+            }
+            // Whose status it is in an interleaved entry, nobody can tell.
+            Piece::Entry { .. } | Piece::Foreign { .. } => counter.defect(),
+        };
+        offender.into_iter().for_each(&mut *report);
+    }
+    None
 }
 
 fn count_lines(buffer: &mut Vec<u8>, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
@@ -125,37 +168,5 @@ fn count_lines(buffer: &mut Vec<u8>, counter: &mut Counter, report: &mut impl Fn
     if buffer.len() > MAX_LINE {
         buffer.clear();
         counter.defect();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::counter::testing::entry;
-    use super::super::seen::Seen;
-    use super::super::{Attacks, Ledger, LedgerOptions};
-    use super::*;
-    use crate::record::TrustedProxies;
-
-    #[test]
-    fn the_last_entry_of_a_log_that_is_rotated_is_counted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let attack = |peer: &str| entry(peer, "", "", "403 Forbidden") + "\n";
-        fs::write(&path, attack("192.0.2.1") + &attack("192.0.2.2")).unwrap();
-        let mut follow = Follow::new(&LogSource::Merged(path.clone()), None).unwrap();
-        // Before all of it was read.
-        fs::rename(&path, dir.path().join("log.1")).unwrap();
-        fs::write(&path, attack("192.0.2.3")).unwrap();
-        let mut counter = Counter {
-            attacks: Attacks::default(),
-            proxies: TrustedProxies::default(),
-            ledger: Ledger::new(LedgerOptions::default()).unwrap(),
-            seen: Seen::default(),
-            tally: super::super::Tally::default(),
-        };
-        while follow.step(&mut counter, &mut |_| {}) {}
-        assert_eq!(counter.tally.attacks, 3);
     }
 }

@@ -5,7 +5,7 @@ mod detail;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,14 @@ use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::attack::Attacks;
-use super::pieces::Pieces;
+use super::follow::HELD;
 use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
 use crate::index_line::IndexLine;
-use crate::record::{Record, TrustedProxies};
+use crate::log_reader::{LogReader, Taken};
+use crate::record::{Flag, Record, TrustedProxies};
 
 /// Attacks that are put into the order of their times before they count. History that is not
 /// further out of order than that is replayed exactly; about 300 bytes each.
@@ -207,31 +208,29 @@ impl Replay<'_> {
     }
 
     /// Reads a log: an index if the first line is one of an index, else entries.
-    fn log(&mut self, mut file: File) -> io::Result<()> {
-        let mut buffer = Vec::new();
-        file.by_ref().take(CHUNK).read_to_end(&mut buffer)?;
-        let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
-        let line = IndexLine::parse(&buffer[..line_end]);
-        if line.is_some_and(|line| line.transaction().is_some()) {
-            return self.index(file, buffer);
-        }
-        let mut pieces = Pieces::default();
-        loop {
-            pieces.buffer().append(&mut buffer);
-            let at_end = file.by_ref().take(CHUNK).read_to_end(&mut buffer)? == 0;
-            while let Some(entry) = pieces.next(at_end) {
-                self.entry(entry);
+    fn log(&mut self, file: File) -> io::Result<()> {
+        if file.metadata()?.is_file() {
+            let mut buffer = Vec::new();
+            (&file).take(CHUNK).read_to_end(&mut buffer)?;
+            let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
+            let line = IndexLine::parse(&buffer[..line_end]);
+            if line.is_some_and(|line| line.transaction().is_some()) {
+                return self.index(file, buffer);
             }
-            if at_end {
-                // What is left over at the end is an entry that was cut off, or nothing.
-                if let Some(rest) = pieces.rest() {
-                    self.entry(rest);
+            (&file).rewind()?;
+        }
+        let mut log = LogReader::holding(file, HELD)?;
+        while let Some(taken) = log.next()? {
+            match taken {
+                Taken::Whole(bytes, flags) if flags.is_empty() => self.entry(&bytes),
+                Taken::Whole(..) | Taken::Large(_) => {
+                    self.report.entries += 1;
                     self.report.defects += 1;
                 }
-                self.report.defects += pieces.left_out;
-                return Ok(());
+                Taken::Foreign { .. } => self.report.defects += 1,
             }
         }
+        Ok(())
     }
 
     fn index(&mut self, mut file: File, mut buffer: Vec<u8>) -> io::Result<()> {
@@ -266,7 +265,10 @@ impl Replay<'_> {
     fn entry(&mut self, entry: &[u8]) {
         self.report.entries += 1;
         match format::decode(entry) {
-            Ok(record) => self.record(&record, || EntryKey::of(entry)),
+            Ok(record) => {
+                self.report.defects += u64::from(record.flags.contains(Flag::Truncated));
+                self.record(&record, || EntryKey::of(entry));
+            }
             Err(_) => self.report.defects += 1,
         }
     }

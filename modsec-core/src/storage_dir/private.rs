@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, mkdirat, openat, renameat,
-    renameat_with, unlinkat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -28,12 +28,10 @@ use super::dir::Dir;
 pub(crate) const PRIVATE: &str = ".modsec-parser";
 /// Name of the lock file in it.
 pub(super) const LOCK: &str = "lock";
-/// Name of the note in it. Whoever else reads this directory passes over names like this one.
+/// Name of the note in it, see the module `note`. Whoever else reads this directory passes over names like this one.
 pub(super) const NOTE: &str = ".index";
 /// Name of a note that is being written.
-const NEW_NOTE: &str = ".index.new";
-/// Longest note that is read, in bytes.
-const NOTE_MAX: u64 = 64 << 20;
+pub(super) const NEW_NOTE: &str = ".index.new";
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -96,37 +94,6 @@ impl Private {
         self.removing().contains(name)
     }
 
-    /// Returns what was noted last; `None` if nothing was.
-    #[cfg(feature = "ingest")]
-    pub(super) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(self.dir.file(), NOTE, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let mut note = Vec::new();
-        file.take(NOTE_MAX).read_to_end(&mut note)?;
-        Ok(Some(note))
-    }
-
-    /// Replaces the note: at any moment, also after a loss of power, it is the old or the new.
-    #[cfg(feature = "ingest")]
-    pub(super) fn write_note(&self, note: &[u8]) -> io::Result<()> {
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::TRUNC
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::CLOEXEC;
-        let dir = self.dir.file();
-        let mut file = File::from(openat(dir, NEW_NOTE, flags, Mode::RUSR | Mode::WUSR)?);
-        file.write_all(note)?;
-        file.sync_all()?;
-        renameat(dir, NEW_NOTE, dir, NOTE)?;
-        dir.sync_all()
-    }
-
     fn removing(&self) -> MutexGuard<'_, HashSet<OsString>> {
         // A set of names is whole even if a thread died holding it.
         self.removing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,9 +107,8 @@ fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
         path: path.clone(),
         source,
     };
-    match mkdirat(root.file(), PRIVATE, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(failed(error.into())),
+    if let Err(error) = make_private(root) {
+        return Err(failed(error.into()));
     }
     let dir = root
         .open(OsStr::new(PRIVATE))
@@ -157,6 +123,39 @@ fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
         dir.file().set_permissions(only_us).map_err(failed)?;
     }
     Ok(dir)
+}
+
+/// Makes the private directory unless something has its name.
+///
+/// It appears by being renamed: `watch_dir.sh`, beside which we may have to work, hands every
+/// directory over to another user whose creation it sees, some milliseconds later and by its path.
+fn make_private(root: &Dir) -> Result<(), Errno> {
+    if statat(root.file(), PRIVATE, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(());
+    }
+    let fresh = format!("{PRIVATE}.{}", std::process::id());
+    mkdirat(root.file(), &fresh, Mode::RWXU)?;
+    let flags = RenameFlags::NOREPLACE;
+    let made = match renameat_with(root.file(), &fresh, root.file(), PRIVATE, flags) {
+        Ok(()) => return Ok(()),
+        // Not every file system knows the flag.
+        moved if unsupported(moved) => mkdirat(root.file(), PRIVATE, Mode::RWXU),
+        moved => moved,
+    };
+    unlinkat(root.file(), &fresh, AtFlags::REMOVEDIR)?;
+    match made {
+        // Another one was faster.
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
+    }
+}
+
+/// Tells whether `path`, below the root, is the private directory or on its way to become it.
+#[cfg(feature = "permissions")]
+pub(crate) fn is_private(path: &Path) -> bool {
+    let rest = path.to_str().and_then(|name| name.strip_prefix(PRIVATE));
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number))
 }
 
 /// A file that was moved into the private directory. When this is dropped, listings see the file
@@ -293,6 +292,34 @@ fn lock_owner(locks: &str, device: u64, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "permissions")]
+    #[test]
+    fn the_private_directory_is_known_by_its_name() {
+        for (name, want) in [
+            (".modsec-parser", true),
+            (".modsec-parser.4242", true),
+            (".modsec-parser.x", false),
+            (".modsec-parsers", false),
+            ("a/.modsec-parser", false),
+        ] {
+            assert_eq!(is_private(Path::new(name)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_private_directory_appears_by_a_rename_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Dir::root(File::open(dir.path()).unwrap(), dir.path().into()).unwrap();
+        for _ in 0..2 {
+            make_private(&root).unwrap();
+            let names: Vec<_> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(names, [PRIVATE]);
+        }
+    }
 
     #[test]
     fn private_names_give_the_original_name_back() {

@@ -220,7 +220,7 @@ fn senseless_arguments_are_told_from_failures() {
     help.expect(
         0,
         &[
-            "Exit status",
+            "EXIT STATUS",
             "0  done",
             "1  could not do it",
             "2  bad arguments",

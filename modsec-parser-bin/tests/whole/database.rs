@@ -44,6 +44,11 @@ impl Database {
         format!("{}/{NAME}", self.server.url())
     }
 
+    /// Where programs on this machine reach the server, and the database's name.
+    pub(crate) fn socket(&self) -> (String, &str) {
+        (self.server.socket().display().to_string(), NAME)
+    }
+
     /// Kills the server, and starts it again after `meanwhile`.
     pub(crate) fn restart(&mut self, meanwhile: impl FnOnce()) {
         self.server.kill();
@@ -51,7 +56,7 @@ impl Database {
         self.runtime.block_on(self.server.run());
     }
 
-    fn run(&self, statement: &str) {
+    pub(crate) fn run(&self, statement: &str) {
         self.runtime.block_on(async {
             let mut conn = self.server.admin().await;
             conn.query_drop(statement).await.unwrap();
@@ -82,6 +87,17 @@ impl Database {
         self.query(&format!("select count(*) from logs where Host = '{host}'"))[0]
     }
 
+    /// Returns how many rows there are for each request, whoever made the table and the rows.
+    pub(crate) fn numbers(&self) -> BTreeMap<u32, usize> {
+        let uris: Vec<String> =
+            self.query("select REQUEST_URI from logs where REQUEST_URI is not null");
+        let mut numbers = BTreeMap::new();
+        for number in uris.iter().filter_map(|uri| number(uri)) {
+            *numbers.entry(number).or_default() += 1;
+        }
+        numbers
+    }
+
     /// Returns all rows by the number in their URI.
     pub(crate) fn rows(&self) -> BTreeMap<u32, Vec<Row>> {
         type Columns = (
@@ -103,7 +119,7 @@ impl Database {
         }
         let found: Vec<Columns> = self.query(
             "select id, REQUEST_METHOD, REQUEST_URI, responce_header, Host, unique_id, client_ip, \
-             account, flags from logs",
+             account, flags from logs where entry_hash is not null",
         );
         let mut rows: BTreeMap<u32, Vec<Row>> = BTreeMap::new();
         for (id, method, uri, status, host, unique_id, client, account, flags) in found {

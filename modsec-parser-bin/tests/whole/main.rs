@@ -6,6 +6,7 @@
 
 mod calm;
 mod database;
+mod migration;
 mod programs;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]
 #[expect(dead_code, reason = "here nobody shares a server")]

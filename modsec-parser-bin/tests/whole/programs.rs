@@ -120,6 +120,20 @@ impl Program {
         command
     }
 
+    /// A single pass of `modsec-parser`, as words for somebody who starts it.
+    pub(crate) fn one_pass(&self) -> Vec<String> {
+        let variables = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        ["env".to_owned()]
+            .into_iter()
+            .chain(variables)
+            .chain([program(self.name).display().to_string()])
+            .chain(["--sensor", "whole", "-q"].map(str::to_owned))
+            .collect()
+    }
+
     /// Starts it and waits until it says that it is ready.
     pub(crate) fn start(&mut self) {
         let socket = self.world.path(&format!("{}.notify", self.name));

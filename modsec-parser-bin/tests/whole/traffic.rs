@@ -124,10 +124,20 @@ struct Shared {
 impl Traffic {
     /// Starts so many visitors at a time, each of whom sends a request `every` so often at most.
     pub(crate) fn start(threads: usize, every: Duration, setting: &Setting) -> Traffic {
+        Traffic::start_at(0, threads, every, setting)
+    }
+
+    /// Starts with the request and the visitor behind the `first`.
+    pub(crate) fn start_at(
+        first: u32,
+        threads: usize,
+        every: Duration,
+        setting: &Setting,
+    ) -> Traffic {
         let shared = Arc::new(Shared {
             answers: Mutex::default(),
-            visits: AtomicU32::new(0),
-            numbers: AtomicU32::new(1),
+            visits: AtomicU32::new(first),
+            numbers: AtomicU32::new(first + 1),
             stop: AtomicBool::new(false),
             ipv6: has_ipv6(),
             connections: setting.connections,
@@ -178,7 +188,7 @@ impl Shared {
         let mut random = Random(u64::from(number));
         // Some come back.
         let who = match random.below(5) {
-            0 => number - random.below(number.min(50) + 1),
+            0 => number - random.below(number % 1000 % 50 + 1),
             _ => number,
         } % self.clients;
         let client = if self.ipv6 && who % 4 == 3 {

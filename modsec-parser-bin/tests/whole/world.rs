@@ -20,7 +20,7 @@ pub(crate) const GROUP: &str = "fastsecure";
 const OWNER_ID: u32 = 64_000;
 /// The sites' users are numbered from here.
 pub(crate) const FIRST_SITE_ID: u32 = OWNER_ID + 1;
-const GROUP_ID: u32 = 64_100;
+pub(crate) const GROUP_ID: u32 = 64_100;
 /// Addresses of this network (RFC 2544), and of `2001:db8::/32`, are clients.
 const NETWORKS: &str = "198.18.0.0/15";
 

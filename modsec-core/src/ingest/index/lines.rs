@@ -332,3 +332,96 @@ fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn line(name: &str) -> String {
+        let md5 = "md5:f4379ec14e40221beb05af5daf25ef7a";
+        format!("h 192.0.2.7 /20261122/20261122-1436/20261122-143639-{name} 0 9 {md5} \n")
+    }
+
+    /// Names what comes until there is no more for now.
+    fn drain(lines: &mut Lines) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            all.push(match lines.next().unwrap() {
+                Next::Line(line) => {
+                    let name = line.announced.file.to_str().unwrap();
+                    let before = if line.announced.before { " before" } else { "" };
+                    format!("{}{before}", name.rsplit('-').next().unwrap())
+                }
+                Next::Foreign(lines) => format!("foreign {lines}"),
+                Next::Unread(lines) => format!("unread {lines}"),
+                Next::End => return all,
+            });
+        }
+    }
+
+    #[test]
+    fn only_what_is_there_at_first_is_from_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        fs::write(&path, line("a") + &line("b")).unwrap();
+        let mut lines = Lines::File(FileLines::open(&path, None, None).unwrap());
+        let mut index = File::options().append(true).open(&path).unwrap();
+        write!(index, "{}{}", line("c"), &line("d")[..20]).unwrap();
+        assert_eq!(drain(&mut lines), ["a before", "b before", "c"]);
+        let place = lines.place();
+        write!(index, "{}", &line("d")[20..]).unwrap();
+        for mut lines in [
+            lines,
+            Lines::File(FileLines::open(&path, place, None).unwrap()),
+        ] {
+            assert_eq!(drain(&mut lines), ["d"]);
+        }
+        // Of another file nothing is from before.
+        fs::rename(&path, dir.path().join("old")).unwrap();
+        fs::write(&path, line("e")).unwrap();
+        let mut lines = Lines::File(FileLines::open(&path, place, None).unwrap());
+        assert_eq!(drain(&mut lines), ["e"]);
+    }
+
+    #[test]
+    fn a_place_at_the_start_of_what_is_from_before_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        fs::write(&path, line("a")).unwrap();
+        let place = Lines::File(FileLines::open(&path, None, None).unwrap()).place();
+        let mut lines = Lines::File(FileLines::open(&path, place, None).unwrap());
+        assert_eq!(drain(&mut lines), ["a before"]);
+    }
+
+    #[test]
+    fn long_lines_are_left_out_in_bounded_memory() {
+        let endless = "x".repeat(5 * MAX_LINE);
+        let text = format!("{}{endless}\n{}{endless}", line("a"), line("b"));
+        let mut cutter = Cutter::default();
+        let mut got = Vec::new();
+        for chunk in text.as_bytes().chunks(1000) {
+            cutter.bytes.extend_from_slice(chunk);
+            while let Some(cut) = cutter.next() {
+                got.push(matches!(cut, Cut::Line(_)));
+            }
+            assert!(cutter.bytes.len() <= MAX_LINE + 1000);
+        }
+        assert_eq!(got, [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_empties_never_blocks_its_writer() {
+        let text = line("a").repeat(MAX_WAITING + 7);
+        let pipe = Pipe::open(io::Cursor::new(text.into_bytes())).unwrap();
+        let ended = pipe.ended();
+        while !ended.is_now() {
+            thread::yield_now();
+        }
+        let all = drain(&mut Lines::Pipe(pipe));
+        assert_eq!(all.len(), MAX_WAITING + 1);
+        assert_eq!(all.last().unwrap(), "unread 7");
+    }
+}

@@ -6,7 +6,6 @@ use std::os::unix::fs::FileExt as _;
 
 use flate2::read::MultiGzDecoder;
 
-use super::read::{Extent, IN_MEMORY};
 use crate::format::FirstBytes;
 use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
@@ -16,9 +15,33 @@ const CHUNK: usize = 256 * 1024;
 /// What a gzip file starts with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// Entries up to this size are handed out in memory. Nearly all are smaller; a larger one is a
+/// stored upload, and is read in windows from its file.
+#[cfg(feature = "ingest")]
+pub(crate) const IN_MEMORY: u64 = 512 * 1024;
+
+/// A stretch of a file.
+#[derive(Debug)]
+#[cfg_attr(
+    not(feature = "ingest"),
+    expect(
+        dead_code,
+        reason = "replay counts large entries and does not read them"
+    )
+)]
+pub(crate) struct Extent {
+    pub(crate) file: File,
+    pub(crate) start: u64,
+    pub(crate) len: u64,
+}
+
 /// What was found next in a log.
 #[derive(Debug)]
-pub(super) enum Taken {
+#[cfg_attr(
+    not(feature = "ingest"),
+    expect(dead_code, reason = "a replay counts what it does not read")
+)]
+pub(crate) enum Taken {
     /// An entry in memory.
     Whole(Vec<u8>, Flags),
     /// An entry too large for that, in the log itself or in a temporary file.
@@ -29,12 +52,13 @@ pub(super) enum Taken {
 
 /// Reads a log and cuts it into entries.
 #[derive(Debug)]
-pub(super) struct LogReader {
+pub(crate) struct LogReader {
     source: Source,
     splitter: Splitter,
+    held: usize,
     outlook: Outlook,
     /// Bytes of the file that were read, for progress: compressed ones of a compressed file.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 #[derive(Debug)]
@@ -65,7 +89,13 @@ impl LogReader {
     /// # Errors
     ///
     /// What reading its first bytes fails with.
-    pub(super) fn open(file: File) -> io::Result<LogReader> {
+    #[cfg(feature = "ingest")]
+    pub(crate) fn open(file: File) -> io::Result<LogReader> {
+        LogReader::holding(file, usize::try_from(IN_MEMORY).unwrap_or(usize::MAX))
+    }
+
+    /// The same, with entries of up to `held` bytes in memory.
+    pub(crate) fn holding(file: File, held: usize) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {
             let mut magic = [0; 2];
@@ -80,7 +110,8 @@ impl LogReader {
         };
         Ok(LogReader {
             source,
-            splitter: Splitter::new(0, held()),
+            splitter: Splitter::new(0, held),
+            held,
             outlook: Outlook::More,
             size: meta.len(),
         })
@@ -92,7 +123,7 @@ impl LogReader {
     ///
     /// What reading fails with; what was read before has been handed out, and the log is at its
     /// end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Taken>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Taken>> {
         loop {
             let Some(piece) = self.splitter.next(self.outlook) else {
                 if self.outlook == Outlook::End {
@@ -109,7 +140,7 @@ impl LogReader {
                 Piece::End { at, len, overrun } => {
                     let rest = overrun.then(|| std::mem::take(self.splitter.buffer()));
                     if rest.is_some() {
-                        self.splitter = Splitter::new(at + len, held());
+                        self.splitter = Splitter::new(at + len, self.held);
                         self.outlook = Outlook::More;
                     }
                     return self.source.end(at, len, rest).map(Some);
@@ -139,10 +170,6 @@ impl LogReader {
         }
         got.map(drop)
     }
-}
-
-fn held() -> usize {
-    usize::try_from(IN_MEMORY).unwrap_or(usize::MAX)
 }
 
 impl Source {
