@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -123,7 +125,7 @@ fn apache_accepts_the_configuration_with_and_without_remoteip() {
         } else {
             format!("mod_{module}.so")
         };
-        text += &format!("LoadModule {module}_module {MODULES}/{file}\n");
+        writeln!(text, "LoadModule {module}_module {MODULES}/{file}").unwrap();
     }
     for name in ["mod_security", "mpm_itk", "vhosts"] {
         text += &place.moved(&format!("apache/{name}.conf"));
@@ -200,8 +202,7 @@ fn fail2ban_accepts_the_jail_beside_the_shipped_files() {
     // Its defaults, without the jails that a distribution turns on.
     for file in fs::read_dir("/etc/fail2ban").unwrap() {
         let (name, path) = file.map(|file| (file.file_name(), file.path())).unwrap();
-        let name = name.to_str().unwrap();
-        if name == "action.d" || name.ends_with(".conf") {
+        if name == "action.d" || path.extension() == Some(OsStr::new("conf")) {
             symlink(path, place.path(name)).unwrap();
         }
     }
