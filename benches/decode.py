@@ -5,6 +5,10 @@ table `logs`, one alert's rule fields among them, with nothing but the standard 
     python3 benches/decode.py native examples/data/audit
     python3 benches/decode.py json modsec-core/tests/data/json-v2/v2-json-concurrent/audit
     python3 benches/decode.py json modsec-core/tests/data/json-v3/v3-json-concurrent/audit
+    python3 benches/decode.py pure-json DIRECTORY
+
+`json` reads documents with the part of the standard library that is written in C; `pure-json` with
+the same library's own Python, which is what a program in nothing but Python does.
 
 Prints bytes and entries per second of the best of several rounds. Files are read beforehand.
 """
@@ -89,9 +93,16 @@ def native(entry):
     return row(lines[0], headers, client, txid, status and int(status[1]), mode, when, rules(messages))
 
 
-def document(entry):
+def pure_decoder():
+    decoder = json.JSONDecoder()
+    decoder.parse_string = json.decoder.py_scanstring
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)
+    return decoder.decode
+
+
+def document(entry, loads=json.loads):
     text = entry.decode("utf-8", "replace").replace('"http_version":,', '"http_version":null,')
-    found = json.loads(text)
+    found = loads(text)
     head = found["transaction"]
     if "audit_data" in found:
         request, told = found.get("request", {}), found["audit_data"]
@@ -123,7 +134,9 @@ def document(entry):
 
 
 def main():
-    read = {"native": native, "json": document}[sys.argv[1]]
+    pure = pure_decoder()
+    readers = {"native": native, "json": document, "pure-json": lambda entry: document(entry, pure)}
+    read = readers[sys.argv[1]]
     entries = []
     for directory, _, names in os.walk(sys.argv[2]):
         for name in names:

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use modsec_core::format;
+use modsec_core::serial_log::{Outlook, Piece, Splitter};
 
 fn entries(dir: &Path, found: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(dir)
@@ -40,6 +41,26 @@ fn decode(c: &mut Criterion) {
     }
 }
 
+/// Reads a serial log as the programs do, in steps of a quarter of a megabyte.
+fn cut(log: &[u8]) -> usize {
+    let mut splitter = Splitter::new(0, 512 * 1024);
+    let mut records = 0;
+    let mut steps = log.chunks(256 * 1024).peekable();
+    while let Some(step) = steps.next() {
+        splitter.buffer().extend_from_slice(step);
+        let outlook = match steps.peek() {
+            Some(_) => Outlook::More,
+            None => Outlook::End,
+        };
+        while let Some(piece) = splitter.next(outlook) {
+            if let Piece::Entry { bytes, .. } = piece {
+                records += usize::from(format::decode(bytes).is_ok());
+            }
+        }
+    }
+    records
+}
+
 fn measure(c: &mut Criterion, dialect: &str, samples: &[Vec<u8>]) {
     let bytes: usize = samples.iter().map(Vec::len).sum();
     let mut group = c.benchmark_group(format!("decode {dialect}"));
@@ -51,6 +72,10 @@ fn measure(c: &mut Criterion, dialect: &str, samples: &[Vec<u8>]) {
                 .filter(|entry| format::decode(black_box(entry)).is_ok())
                 .count()
         });
+    });
+    let log = samples.join(&b'\n');
+    group.bench_function("serial log, cut and decoded", |b| {
+        b.iter(|| cut(black_box(&log)))
     });
     group.bench_function("floor: count lines", |b| {
         b.iter(|| {

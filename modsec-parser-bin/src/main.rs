@@ -43,7 +43,7 @@ fn run(request: &Request) -> Result<Exit, Failure> {
 }
 
 async fn once(request: &Request, signals: &Signals) -> Result<Exit, Failure> {
-    let mut terminal = Terminal::new(request.log.quiet);
+    let mut terminal = Terminal::new(request.log.quiet, &request.options.inputs);
     let tally = ingest::run(&request.options, &signals.stop, &mut terminal).await?;
     terminal.finish();
     if request.output == Output::Summary {

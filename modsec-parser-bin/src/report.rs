@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,11 +15,17 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    pub(crate) fn new(quiet: u8) -> Terminal {
+    /// `inputs` are the files and directories that are read; none for a storage directory.
+    pub(crate) fn new(quiet: u8, inputs: &[PathBuf]) -> Terminal {
         let show = quiet == 0 && io::stderr().is_terminal() && io::stdout().is_terminal();
         let bar = show.then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            let total = total_size(inputs);
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            let template = match total {
+                Some(_) => "{bar:20} {percent:>3} % {eta:>4} {msg}",
+                None => "{spinner} {msg}",
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -40,9 +47,21 @@ impl Terminal {
     }
 }
 
+/// Returns how many bytes will be read, if that is known beforehand: all inputs are plain files, and
+/// none is compressed by its name.
+fn total_size(inputs: &[PathBuf]) -> Option<u64> {
+    let sizes = inputs.iter().map(|path| {
+        let meta = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let packed = path.extension().is_some_and(|extension| extension == "gz");
+        (!packed).then_some(meta.len())
+    });
+    sizes.sum::<Option<u64>>().filter(|size| *size > 0)
+}
+
 impl Report for Terminal {
     fn progress(&mut self, tally: &Tally) {
         if let Some(bar) = &self.bar {
+            bar.set_position(tally.bytes);
             bar.set_message(format!(
                 "{} entries, {}, {} stored, {} defective",
                 grouped(tally.entries),
