@@ -3,7 +3,8 @@
 //! A serial log (`SecAuditLogType Serial`), the merged log, a file to which libmodsecurity has
 //! appended several records: entries stand one after the other, native ones closed by part Z of
 //! their own boundary, JSON ones by their last brace. The [`Splitter`] takes the bytes as they
-//! come and hands out entries, in bounded memory whatever their size.
+//! come and hands out entries, in bounded memory whatever their size; [`read`] is it with a loop
+//! around it.
 //!
 //! # What a client can do, and cannot
 //!
@@ -28,12 +29,14 @@
 
 mod document;
 mod entry;
+mod read;
 mod view;
 
 use std::ops::Range;
 
 use self::document::Document;
 use self::entry::Entry;
+pub use self::read::{Item, Items, LARGEST, read};
 use self::view::{Opening, View, opening};
 use crate::format::FirstBytes;
 use crate::format::native::{Boundary, Dialect};

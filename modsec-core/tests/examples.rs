@@ -63,6 +63,21 @@ fn print_records_prints_a_line_for_each_entry() {
 }
 
 #[test]
+fn read_any_log_reads_logs_of_every_dialect() {
+    let serial = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serial");
+    let mut logs: Vec<_> = fs::read_dir(serial)
+        .unwrap()
+        .map(|dialect| dialect.unwrap().path().join("modsec_audit.log"))
+        .collect();
+    logs.sort();
+    assert_eq!(logs.len(), 4);
+    for log in logs {
+        let out = run("read_any_log", std::slice::from_ref(&log));
+        assert!(out.contains(" \"949110\"\n"), "{}: {out}", log.display());
+    }
+}
+
+#[test]
 fn load_sqlite_stores_each_entry_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut args = vec![dir.path().join("x.db")];
