@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
@@ -30,7 +31,7 @@ pub(crate) const IN_MEMORY: u64 = 512 * 1024;
     )
 )]
 pub(crate) struct Extent {
-    pub(crate) file: File,
+    pub(crate) file: Arc<File>,
     pub(crate) start: u64,
     pub(crate) len: u64,
     /// What is odd about the place where it stood.
@@ -59,6 +60,8 @@ pub(crate) struct LogReader {
     splitter: Splitter,
     held: usize,
     outlook: Outlook,
+    /// Why reading ended before the end.
+    failed: Option<io::Error>,
     /// Bytes of the file that were read, for progress: compressed ones of a compressed file.
     pub(crate) size: u64,
 }
@@ -66,7 +69,7 @@ pub(crate) struct LogReader {
 #[derive(Debug)]
 enum Source {
     /// A file that can be read again from any place.
-    File { file: File, at: u64 },
+    File { file: Arc<File>, at: u64 },
     /// What can be read once only.
     Stream(Box<Stream>),
 }
@@ -105,7 +108,10 @@ impl LogReader {
             if got == 2 && magic == GZIP {
                 Source::stream(MultiGzDecoder::new(file))
             } else {
-                Source::File { file, at: 0 }
+                Source::File {
+                    file: Arc::new(file),
+                    at: 0,
+                }
             }
         } else {
             Source::pipe(file)?
@@ -115,6 +121,7 @@ impl LogReader {
             splitter: Splitter::new(0, held),
             held,
             outlook: Outlook::More,
+            failed: None,
             size: meta.len(),
         })
     }
@@ -129,9 +136,12 @@ impl LogReader {
         loop {
             let Some(piece) = self.splitter.next(self.outlook) else {
                 if self.outlook == Outlook::End {
-                    return Ok(None);
+                    return self.failed.take().map_or(Ok(None), Err);
                 }
-                self.read()?;
+                if let Err(error) = self.read() {
+                    // First what was read before.
+                    self.failed = Some(error);
+                }
                 continue;
             };
             match piece {
@@ -223,9 +233,8 @@ impl Source {
                 if rest.is_some() {
                     *next = at + len;
                 }
-                let file = file.try_clone()?;
                 Ok(Extent {
-                    file,
+                    file: Arc::clone(file),
                     start: at,
                     len,
                     flags: Flags::none(),
@@ -239,7 +248,7 @@ impl Source {
                     stream.again.push((spool.try_clone()?, len, end));
                 }
                 Ok(Extent {
-                    file: spool,
+                    file: Arc::new(spool),
                     start: 0,
                     len,
                     flags: Flags::none(),

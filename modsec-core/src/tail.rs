@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
@@ -26,6 +27,10 @@ pub(crate) struct Bookmark {
 pub(crate) struct Tail {
     path: PathBuf,
     open: Option<Open>,
+    /// How long the old file must be quiet after a rotation.
+    patience: Duration,
+    /// Since when another file is at the path and the old one is quiet.
+    replaced: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,12 @@ impl Tail {
     ///
     /// If that file was renamed to `PATH.1` since, its rest is read first.
     pub(crate) fn new(path: PathBuf, bookmark: Option<Bookmark>) -> io::Result<Tail> {
-        let mut tail = Tail { path, open: None };
+        let mut tail = Tail {
+            path,
+            open: None,
+            patience: Duration::ZERO,
+            replaced: None,
+        };
         if let Some(bookmark) = bookmark {
             let mut rotated = tail.path.as_os_str().to_owned();
             rotated.push(".1");
@@ -70,6 +80,12 @@ impl Tail {
         }
         tail.open = Open::at(&tail.path)?;
         Ok(tail)
+    }
+
+    /// Lets writers finish with the old file after a rotation: it is left when it has been quiet
+    /// for so long.
+    pub(crate) fn with_patience(self, patience: Duration) -> Tail {
+        Tail { patience, ..self }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -117,14 +133,21 @@ impl Tail {
             return Ok(Growth::Restarted);
         }
         if open.read(buffer)? > 0 {
+            self.replaced = None;
             return Ok(Growth::Grown);
         }
         match Open::at(&self.path)? {
             Some(new) if (new.device, new.inode) != (open.device, open.inode) => {
                 // A writer may have added to the old file between the two looks.
                 if open.read(buffer)? > 0 {
+                    self.replaced = None;
                     return Ok(Growth::Grown);
                 }
+                let since = *self.replaced.get_or_insert_with(Instant::now);
+                if since.elapsed() < self.patience {
+                    return Ok(Growth::End);
+                }
+                self.replaced = None;
                 self.open = Some(new);
                 Ok(Growth::Restarted)
             }

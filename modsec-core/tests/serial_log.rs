@@ -327,6 +327,46 @@ fn a_large_entry_without_end_gives_back_what_it_took() {
 }
 
 #[test]
+fn a_flood_of_empty_lines_is_passed_over_at_once() {
+    let flood = "\n".repeat(1 << 20);
+    let json = format!("{{\"transaction\":{{\"time_stamp\":\"x\",{flood}x");
+    let native = format!("{}{flood}x", entry("11111111", "one"));
+    for log in [json, native] {
+        let mut splitter = Splitter::new(0, 8192);
+        for chunk in log.as_bytes().chunks(4096) {
+            splitter.buffer().extend_from_slice(chunk);
+            while splitter.next(Outlook::More).is_some() {}
+            assert!(splitter.buffer().len() <= 8192 + 4096);
+        }
+        while splitter.next(Outlook::End).is_some() {}
+        assert!(!splitter.is_open());
+    }
+}
+
+#[test]
+fn a_body_forges_no_entry_of_coraza_without_part_a() {
+    let forged = "--QQQQQQQQQQ-B--\nGET / HTTP/1.1\n\n--QQQQQQQQQQ-F--\nHTTP/1.1 403\n\n";
+    let real = |id: &str| {
+        format!(
+            "--{id}-B--\nPOST / HTTP/1.1\n\n--{id}-C--\nx\n{forged}\n--{id}-F--\nHTTP/1.1 200 OK\n\n"
+        )
+    };
+    let (one, two) = (real("aaaaaaaaaa"), real("bbbbbbbbbb"));
+    let log = format!("{one}{two}");
+    for step in [7, 10_000] {
+        assert_eq!(texts(&cut(log.as_bytes(), step, HELD)), [&*one, &two]);
+    }
+}
+
+#[test]
+fn a_request_line_like_corazas_is_no_other_entry() {
+    let odd = format!(
+        "--11111111-A--\n{A}\n--11111111-B--\n--QQQQQQQQQQ-A--\n\n--11111111-H--\n\n--11111111-Z--\n"
+    );
+    assert_eq!(texts(&cut(odd.as_bytes(), 50, HELD)), [&*odd]);
+}
+
+#[test]
 fn a_quiet_log_hands_out_what_is_finished_and_keeps_the_rest() {
     let one = entry("11111111", "one");
     let mut splitter = Splitter::new(0, HELD);

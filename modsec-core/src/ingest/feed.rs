@@ -8,6 +8,7 @@
 //! reservations are granted in the order of the walk and the keeper, which waits for outcomes in
 //! that order, can always go on. Everything else runs side by side.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source, Uid};
-use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow};
 use super::rows::Rows;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
@@ -57,7 +58,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) struct Found {
     /// Its entries; nearly always one.
-    pub(super) read: Vec<ReadRow>,
+    pub(super) read: read::Rows,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
@@ -135,7 +136,7 @@ impl Budget {
 pub(super) struct Feed {
     outcomes: mpsc::Receiver<Outcome>,
     /// Outcomes that came before their turn.
-    early: Vec<Outcome>,
+    early: BTreeMap<u64, Outcome>,
     next: u64,
     pub(super) budget: Arc<Budget>,
     jobs: Arc<Mutex<Jobs>>,
@@ -156,7 +157,7 @@ impl Feed {
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
-            early: Vec::new(),
+            early: BTreeMap::new(),
             next: 0,
             budget: Arc::new(Budget::new()),
             jobs: Arc::new(Mutex::new(jobs)),
@@ -190,12 +191,14 @@ impl Feed {
     pub(super) async fn next(&mut self) -> Result<Option<Outcome>, IngestError> {
         loop {
             let next = self.next;
-            if let Some(at) = self.early.iter().position(|outcome| outcome.seq == next) {
+            if let Some(outcome) = self.early.remove(&next) {
                 self.next += 1;
-                return Ok(Some(self.early.swap_remove(at)));
+                return Ok(Some(outcome));
             }
             match self.outcomes.recv().await {
-                Some(outcome) => self.early.push(outcome),
+                Some(outcome) => {
+                    self.early.insert(outcome.seq, outcome);
+                }
                 None if self.budget.is_closed() => return Err(IngestError::Reader),
                 None => return Ok(None),
             }
@@ -444,7 +447,7 @@ impl Reader {
             }
         };
         Ok(Found {
-            read: vec![read.map_err(Skipped::NoRow)?],
+            read: read.map_err(Skipped::NoRow)?.into(),
             file: None,
             is_old: true,
             digests: Vec::new(),
@@ -476,8 +479,8 @@ impl Reader {
             (Err(reason), None) => return Err(Skipped::NoRow(reason)),
         };
         let mut digests: Vec<Digest> = whole.into_iter().collect();
-        if self.digests && read.len() > 1 {
-            digests.extend(read.iter().flat_map(digest::of_one_of_many));
+        if self.digests && read.rows.len() > 1 {
+            digests.extend(read.rows.iter().flat_map(digest::of_one_of_many));
         }
         Ok(Found {
             read,

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -30,6 +31,11 @@ use crate::tail::{Growth, Tail};
 
 /// How often the log is looked at while it is quiet.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long the old log must be quiet after a rotation: the server goes on with it until it is told
+/// to reopen its logs.
+const ROTATION: Duration = Duration::from_secs(5);
+/// How long to go on without saving the place, and without looking whether to stop.
+const TURN: Duration = Duration::from_secs(1);
 /// How often counts are logged, if there is anything to tell.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -54,7 +60,7 @@ pub enum FollowLogError {
         source: io::Error,
     },
     /// A large entry cannot be put aside.
-    #[error("could not write a temporary file; make room in the directory for them (TMPDIR)")]
+    #[error("could not write a temporary file; make room beside the file that --offset-file names")]
     Spool(#[source] io::Error),
 }
 
@@ -142,19 +148,23 @@ struct Follower<'o> {
 struct Reading {
     tail: Tail,
     splitter: Splitter,
-    /// The large entry at hand.
+    /// The large entry at hand, and where it is put aside.
     spool: Option<File>,
-    /// Since when an entry stands open at the end.
-    open_since: Option<Instant>,
+    spool_dir: PathBuf,
+    /// Where an entry stands open, and since when.
+    open_since: Option<(u64, Instant)>,
     saved: Option<u64>,
 }
 
 impl Follower<'_> {
     /// Stores what is there; returns how long to wait then.
     async fn turn(&mut self, report: &mut dyn Report) -> Result<Duration, IngestError> {
-        let Err(error) = self.work(report).await else {
-            self.outage.over();
-            return Ok(LOOK_EVERY);
+        let error = match self.work(report).await {
+            Ok(is_done) => {
+                self.outage.over();
+                return Ok(if is_done { LOOK_EVERY } else { Duration::ZERO });
+            }
+            Err(error) => error,
         };
         let passes = match &error {
             IngestError::Output(_) => false,
@@ -173,7 +183,8 @@ impl Follower<'_> {
         Ok(until - Instant::now())
     }
 
-    async fn work(&mut self, report: &mut dyn Report) -> Result<(), IngestError> {
+    /// Tells whether the end of the log was reached.
+    async fn work(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,
             none => {
@@ -187,7 +198,8 @@ impl Follower<'_> {
             Some(reading) => reading,
             none => none.insert(Reading::open(self.log, self.offset_file)?),
         };
-        loop {
+        let started = Instant::now();
+        let is_done = loop {
             let growth = reading.read(self.log)?;
             let outlook = reading.outlook(growth, self.options.stale_after);
             let origin = reading.origin(&self.rows, self.log);
@@ -215,9 +227,11 @@ impl Follower<'_> {
                 keeper.flush(&budget, report).await?;
                 reading.restart();
             } else if growth == Growth::End {
-                break;
+                break true;
+            } else if started.elapsed() >= TURN {
+                break false;
             }
-        }
+        };
         keeper.flush(&budget, report).await?;
         reading.save(self.offset_file)?;
         self.has_read = true;
@@ -228,7 +242,7 @@ impl Follower<'_> {
         for (reason, count) in tally.defects {
             *self.all.defects.entry(reason).or_default() += count;
         }
-        Ok(())
+        Ok(is_done)
     }
 
     fn tell(&self, service: &Service) {
@@ -264,11 +278,17 @@ impl Reading {
             path: log.to_owned(),
             source,
         })?;
+        let tail = tail.with_patience(ROTATION);
         Ok(Reading {
             splitter: Splitter::new(tail.offset(), held()),
             saved: None,
             tail,
             spool: None,
+            spool_dir: offset_file
+                .parent()
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .unwrap_or(Path::new("."))
+                .to_owned(),
             open_since: None,
         })
     }
@@ -286,23 +306,22 @@ impl Reading {
     /// come any more.
     fn outlook(&mut self, growth: Growth, patience: Duration) -> Outlook {
         match growth {
-            Growth::Grown => {
-                self.open_since = None;
-                Outlook::More
-            }
-            Growth::Restarted => Outlook::End,
-            Growth::End if !self.splitter.is_open() => {
-                self.open_since = None;
-                Outlook::Quiet
-            }
-            Growth::End => {
-                let since = *self.open_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < patience {
-                    return Outlook::Quiet;
-                }
+            Growth::Grown => return Outlook::More,
+            Growth::Restarted => return Outlook::End,
+            Growth::End => {}
+        }
+        // That the log goes on behind the entry does not count: its end is written with it.
+        let at = self.splitter.position();
+        if !self.splitter.is_open() || self.open_since.is_none_or(|(open, _)| open != at) {
+            self.open_since = self.splitter.is_open().then(|| (at, Instant::now()));
+            return Outlook::Quiet;
+        }
+        match self.open_since {
+            Some((_, since)) if since.elapsed() >= patience => {
                 self.open_since = None;
                 Outlook::End
             }
+            _ => Outlook::Quiet,
         }
     }
 
@@ -322,7 +341,11 @@ impl Reading {
                 Piece::Part(bytes) => {
                     let spool = match &mut self.spool {
                         Some(spool) => spool,
-                        none => none.insert(tempfile::tempfile().map_err(FollowLogError::Spool)?),
+                        none => {
+                            // Not in memory, as the directory for temporary files may be.
+                            let file = tempfile::tempfile_in(&self.spool_dir);
+                            none.insert(file.map_err(FollowLogError::Spool)?)
+                        }
                     };
                     spool.write_all(bytes).map_err(FollowLogError::Spool)?;
                 }
@@ -339,7 +362,7 @@ impl Reading {
                     let spool = self.spool.take();
                     return Ok(spool.map(|file| {
                         Next::Large(Extent {
-                            file,
+                            file: Arc::new(file),
                             start: 0,
                             len,
                             flags,

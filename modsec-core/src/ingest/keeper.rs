@@ -170,11 +170,19 @@ impl Keeper {
                 let source = Arc::new(EntrySource {
                     file: found.file,
                     dir: outcome.dir,
-                    stays: AtomicBool::new(false),
+                    stays: AtomicBool::new(found.read.defect.is_some()),
                 });
                 let mut reserved = outcome.reserved;
-                for read in found.read {
+                if let Some(defect) = found.read.defect {
+                    self.skip(&outcome.path, Skipped::NoRow(NoRow::Defect(defect)));
+                }
+                for read in found.read.rows {
                     self.add(read, &source, std::mem::take(&mut reserved), report)?;
+                }
+                // Without a row, nothing waits for a flush.
+                budget.free(reserved);
+                if let Some(source) = Arc::into_inner(source) {
+                    self.done(source.dir.as_deref());
                 }
             }
             Err(skipped) => {
@@ -362,7 +370,10 @@ impl Keeper {
         let appended = match &mut self.merged_log {
             Some(log) => match append(log, id, &fresh.items, &self.heart)? {
                 Ok(appended) => Some(appended),
-                Err(changed) => return Ok(Kept::Not(vec![(changed, None)])),
+                Err(changed) => {
+                    let changed = changed.into_iter().map(|hash| (hash, None));
+                    return Ok(Kept::Not(changed.collect()));
+                }
             },
             None => None,
         };
@@ -529,7 +540,9 @@ impl Keeper {
             _ => "the others are read",
         };
         if !self.may_say((path, error.to_string())) {
-        } else if is_named {
+            return;
+        }
+        if is_named {
             error!(?path, %error, remedy, "input could not be opened");
         } else {
             warn!(?path, %error, remedy, "skipped below an input");
@@ -589,13 +602,14 @@ enum Kept {
     Not(Vec<(EntryHash, Option<String>)>),
 }
 
-/// Appends a batch and syncs. The inner error is an entry that changed since it was read.
+/// Appends a batch and syncs. The inner error are the entries that changed since they were read.
 fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
     heart: &Heart,
-) -> Result<Result<Appended<'l>, EntryHash>, MergedLogError> {
+) -> Result<Result<Appended<'l>, Vec<EntryHash>>, MergedLogError> {
+    let mut changed = Vec::new();
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
         heart.beat();
@@ -605,11 +619,14 @@ fn append<'l>(
                 let mut reader = Rereading::new(extent, heart);
                 batch.append_from(&mut reader)?;
                 if reader.hash() != item.hash {
-                    batch.rollback()?;
-                    return Ok(Err(item.hash));
+                    changed.push(item.hash);
                 }
             }
         }
+    }
+    if !changed.is_empty() {
+        batch.rollback()?;
+        return Ok(Err(changed));
     }
     batch.finish().map(Ok)
 }

@@ -7,8 +7,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::entry_hash::EntryHash;
 use crate::tail::Bookmark;
@@ -52,7 +54,14 @@ impl Place {
     /// Replaces the file at `path` as a whole, and waits until it is on disk.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
         let new = with_suffix(path, ".new");
-        let mut file = File::create(&new)?;
+        // Nobody else's link, and nobody else's business.
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&new)?;
         let Bookmark {
             device,
             inode,
@@ -65,13 +74,29 @@ impl Place {
     }
 
     /// Returns where to go on, if the log at `log`, or at `log.1` after a rotation, is still the
-    /// one of this place.
+    /// one of this place. A rotated log may be a copy.
     pub(super) fn in_log(&self, log: &Path) -> Option<Bookmark> {
-        [log.to_owned(), with_suffix(log, ".1")]
-            .into_iter()
-            .filter_map(|path| File::open(path).ok())
-            .any(|file| Place::of(&file, self.bookmark.offset).is_ok_and(|place| place == *self))
-            .then_some(self.bookmark)
+        let offset = self.bookmark.offset;
+        let here = |path: PathBuf| Place::of(&open(&path).ok()?, offset).ok();
+        if here(log.to_owned()).is_some_and(|place| place == *self) {
+            return Some(self.bookmark);
+        }
+        let rotated = here(with_suffix(log, ".1")).filter(|_| offset > 0)?;
+        ((rotated.head, rotated.before) == (self.head, self.before)).then_some(rotated.bookmark)
+    }
+}
+
+/// Opens a file without waiting for anybody, as for the writer of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
     }
 }
 
@@ -127,6 +152,11 @@ mod tests {
         fs::rename(&log, dir.path().join("log.1")).unwrap();
         fs::write(&log, "y".repeat(5000)).unwrap();
         assert!(loaded.in_log(&log).is_some(), "in the rotated log");
+        let old = dir.path().join("log.1");
+        fs::copy(&old, dir.path().join("copy")).unwrap();
+        fs::rename(dir.path().join("copy"), &old).unwrap();
+        let mark = loaded.in_log(&log).unwrap();
+        assert_eq!(mark.inode, fs::metadata(&old).unwrap().ino(), "in a copy");
         fs::remove_file(dir.path().join("log.1")).unwrap();
         assert!(loaded.in_log(&log).is_none());
         for text in ["", "1 2", "1 2 3 4 5", "a b c d e", "\u{fffd}"] {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::several;
 use crate::entry_hash::{EntryHash, EntryHasher};
@@ -75,33 +76,63 @@ pub(super) fn read(
     if_cut: CutEntries,
     make: &impl MakeRow,
     heart: &Heart,
-) -> Result<Vec<ReadRow>, NoRow> {
+) -> Result<Rows, NoRow> {
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
     }
     if size <= IN_MEMORY {
         let bytes = read_range(&file, 0..size).map_err(NoRow::Io)?;
-        if let Some(entries) = several::in_memory(&bytes) {
-            return entries
-                .into_iter()
-                .map(|entry| row(entry.to_vec(), Flags::none(), origin.clone(), if_cut, make))
-                .collect();
+        if let Some(entries) = several::in_memory(&bytes).map_err(NoRow::Io)? {
+            let row =
+                |entry: &[u8]| row(entry.to_vec(), Flags::none(), origin.clone(), if_cut, make);
+            return Rows::of(entries.into_iter().map(row));
         }
-        return row(bytes, Flags::none(), origin, if_cut, make).map(|row| vec![row]);
+        return row(bytes, Flags::none(), origin, if_cut, make).map(Rows::from);
     }
     let whole = Extent {
-        file,
+        file: Arc::new(file),
         start: 0,
         len: size,
         flags: Flags::none(),
     };
     if let Some(extents) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
-        return extents
-            .into_iter()
-            .map(|extent| large_row(extent, origin.clone(), if_cut, make, heart))
-            .collect();
+        let row = |extent| large_row(extent, origin.clone(), if_cut, make, heart);
+        return Rows::of(extents.into_iter().map(row));
     }
-    large_row(whole, origin, if_cut, make, heart).map(|row| vec![row])
+    large_row(whole, origin, if_cut, make, heart).map(Rows::from)
+}
+
+/// The rows of one file.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<ReadRow>,
+    /// What is wrong with another entry in the file, because of which it stays.
+    pub(super) defect: Option<Defect>,
+}
+
+impl From<ReadRow> for Rows {
+    fn from(row: ReadRow) -> Rows {
+        Rows {
+            rows: vec![row],
+            defect: None,
+        }
+    }
+}
+
+impl Rows {
+    /// Collects the rows. An entry that is none harms only itself; one that is not finished, or
+    /// cannot be read, is waited for.
+    fn of(found: impl Iterator<Item = Result<ReadRow, NoRow>>) -> Result<Rows, NoRow> {
+        let (mut rows, mut defect) = (Vec::new(), None);
+        for row in found {
+            match row {
+                Ok(row) => rows.push(row),
+                Err(NoRow::Defect(found)) => defect = Some(found),
+                Err(wait) => return Err(wait),
+            }
+        }
+        Ok(Rows { rows, defect })
+    }
 }
 
 /// Decodes an entry that is in memory; `flags` is what is odd about the place where it stood.

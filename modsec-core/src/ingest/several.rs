@@ -4,6 +4,7 @@
 //! ambiguous entry. So is what is not entries from its first to its last byte.
 
 use std::io;
+use std::sync::Arc;
 
 use super::read::{Extent, read_range};
 use crate::format::{self, Format};
@@ -11,26 +12,29 @@ use crate::heart::Heart;
 use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
 
-/// Entries of one file at the most; a file with more is a log and can be read as an input.
-const MAX_ENTRIES: usize = 4096;
+/// Entries of one file at the most, so that their rows do not fill the memory. One that holds more
+/// is a log, and stays for whoever reads it as an input.
+const MAX_ENTRIES: usize = 64;
 /// Bytes read at a time.
 const CHUNK: u64 = 256 * 1024;
 
 /// Returns the entries, if there are several.
-pub(super) fn in_memory(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+pub(super) fn in_memory(bytes: &[u8]) -> io::Result<Option<Vec<&[u8]>>> {
     if !may_be_several(bytes) {
-        return None;
+        return Ok(None);
     }
     let mut splitter = Splitter::new(0, usize::MAX);
     splitter.buffer().extend_from_slice(bytes);
     let mut found = Found::default();
     found.take_all(&mut splitter, Outlook::End);
-    let entries = found.entries()?;
+    let Some(entries) = found.entries()? else {
+        return Ok(None);
+    };
     let slice = |(start, len): (u64, u64)| {
         let start = usize::try_from(start).ok()?;
         bytes.get(start..start.checked_add(usize::try_from(len).ok()?)?)
     };
-    entries.into_iter().map(slice).collect()
+    Ok(entries.into_iter().map(slice).collect())
 }
 
 /// Returns where the entries of a large file stand, if there are several.
@@ -55,22 +59,16 @@ pub(super) fn in_file(file: &Extent, heart: &Heart) -> io::Result<Option<Vec<Ext
         };
         found.take_all(&mut splitter, outlook);
     }
-    let Some(entries) = found.entries() else {
+    let Some(entries) = found.entries()? else {
         return Ok(None);
     };
-    let extent = |(start, len)| {
-        Ok(Extent {
-            file: file.file.try_clone()?,
-            start,
-            len,
-            flags: Flags::none(),
-        })
+    let extent = |(start, len)| Extent {
+        file: Arc::clone(&file.file),
+        start,
+        len,
+        flags: Flags::none(),
     };
-    entries
-        .into_iter()
-        .map(extent)
-        .collect::<io::Result<_>>()
-        .map(Some)
+    Ok(Some(entries.into_iter().map(extent).collect()))
 }
 
 fn may_be_several(head: &[u8]) -> bool {
@@ -111,7 +109,12 @@ impl Found {
         self.entries.len() > MAX_ENTRIES
     }
 
-    fn entries(self) -> Option<Vec<(u64, u64)>> {
-        (self.entries.len() > 1 && !self.is_odd && !self.is_log()).then_some(self.entries)
+    fn entries(self) -> io::Result<Option<Vec<(u64, u64)>>> {
+        if self.is_log() {
+            return Err(io::Error::other(format!(
+                "holds more than {MAX_ENTRIES} entries; read it as an INPUT, then remove it"
+            )));
+        }
+        Ok((self.entries.len() > 1 && !self.is_odd).then_some(self.entries))
     }
 }

@@ -14,6 +14,8 @@ use crate::tail::{Bookmark, Growth, Tail};
 const MAX_LINE: usize = 64 * 1024;
 /// Bytes of one entry that are kept; a larger one counts by its own file only.
 pub(super) const HELD: usize = 64 << 20;
+/// How long the old log must be quiet after a rotation: a batch may be under way.
+const ROTATION: Duration = Duration::from_secs(1);
 /// An append takes milliseconds. An entry that stands open at the end of the log for that long
 /// will not be closed any more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Follow {
     tail: Tail,
     shape: Shape,
-    open_since: Option<Instant>,
+    /// Where an entry stands open, and since when.
+    open_since: Option<(u64, Instant)>,
     /// The last error, so that it is reported once.
     failed: bool,
 }
@@ -37,7 +40,7 @@ enum Shape {
 impl Follow {
     pub(super) fn new(source: &LogSource, bookmark: Option<Bookmark>) -> io::Result<Follow> {
         let (LogSource::Merged(path) | LogSource::Index(path)) = source;
-        let tail = Tail::new(path.clone(), bookmark)?;
+        let tail = Tail::new(path.clone(), bookmark)?.with_patience(ROTATION);
         let shape = match source {
             LogSource::Merged(_) => Shape::Entries(Box::new(Splitter::new(tail.offset(), HELD))),
             LogSource::Index(_) => Shape::Lines(Vec::new()),
@@ -115,12 +118,16 @@ impl Follow {
         let Shape::Entries(splitter) = &mut self.shape else {
             return;
         };
-        if growth != Growth::End || !splitter.is_open() {
-            self.open_since = None;
+        // That the log goes on behind the entry does not count: its end is written with it.
+        let at = splitter.position();
+        if !splitter.is_open() || self.open_since.is_none_or(|(open, _)| open != at) {
+            self.open_since = splitter.is_open().then(|| (at, Instant::now()));
             return;
         }
-        let since = *self.open_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > PATIENCE {
+        let stuck = self
+            .open_since
+            .is_some_and(|(_, since)| since.elapsed() > PATIENCE);
+        if stuck && growth == Growth::End {
             warn!(path = ?self.tail.path(), "entry without end in the log, taken as it is");
             if let Some(offset) = count_entries(splitter, Outlook::End, counter, report) {
                 self.tail.seek(offset);

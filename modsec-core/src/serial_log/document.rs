@@ -60,7 +60,8 @@ impl Document {
                         self.scanned = at;
                         return self.run_out(view);
                     }
-                    Follows::Other => self.scanned = behind,
+                    // Each of many empty lines would look the same way.
+                    Follows::Other => self.scanned = behind + view.blank(behind) as u64,
                 },
             }
         }

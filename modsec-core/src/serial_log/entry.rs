@@ -159,6 +159,22 @@ impl Entry {
         None
     }
 
+    /// Without part Z, an entry ends where the next one begins, unless more of it follows: then the
+    /// other one's first line stands in a body.
+    fn meet_next_without_z(&mut self, view: &View<'_>, at: u64) -> Option<Verdict> {
+        if self.announced.is_some() {
+            return None;
+        }
+        match view.delimiter(at, self.boundary) {
+            Search::Found(own) if own.at - at <= LOOKAHEAD as u64 => None,
+            Search::NotBefore(_) if needs_more(view, at) => {
+                self.looked = at - 1;
+                Some(Verdict::Wait(self.start))
+            }
+            _ => Some(ends(at)),
+        }
+    }
+
     /// Tells whether another entry's first line is at `at`, with its part A behind it; `None` if
     /// that takes more bytes.
     ///
@@ -175,10 +191,14 @@ impl Entry {
         let Some((boundary, letter)) = Boundary::open(rest) else {
             return Some(false);
         };
-        if boundary == self.boundary || letter != self.opening_letter() {
+        let dialect = boundary.dialect();
+        if boundary == self.boundary
+            || dialect != self.boundary.dialect()
+            || letter != self.opening_letter()
+        {
             return Some(false);
         }
-        if boundary.dialect() == Dialect::Coraza {
+        if letter != 'A' {
             return Some(true);
         }
         let content = rest.get(line_end + 1..).unwrap_or_default();
@@ -188,9 +208,13 @@ impl Entry {
         let line = content.get(..line_end).unwrap_or_default();
         let time = line.strip_prefix(b"[").and_then(|line| {
             let end = memchr::memchr(b']', line)?;
-            timestamp::parse(line.get(..end)?)
+            let time = line.get(..end)?;
+            Some(match dialect {
+                Dialect::V2 | Dialect::V3 => timestamp::parse(time).is_some(),
+                Dialect::Coraza => timestamp::parse_wall_clock(time).is_some(),
+            })
         });
-        Some(time.is_some())
+        Some(time == Some(true))
     }
 
     /// Coraza leaves out part A unless it is asked for.
@@ -203,12 +227,11 @@ impl Entry {
 
     /// Another entry begins at `at`.
     fn meet_other(&mut self, view: &View<'_>, at: u64) -> Option<Verdict> {
-        if self.first != 'A' && self.opening_letter() == self.first {
-            // Without part Z, this is where it ends.
-            return Some(ends(at));
-        }
         if at < self.body_end {
             return None;
+        }
+        if self.first != 'A' && self.opening_letter() == self.first {
+            return self.meet_next_without_z(view, at);
         }
         if self.announced.is_some() || self.is_raw() {
             self.resync.get_or_insert(at);

@@ -7,6 +7,10 @@ use memchr::memmem::Finder;
 use super::Outlook;
 use crate::format::native::Boundary;
 
+/// Empty lines behind an entry at the most. An engine writes one or two; somebody who writes a
+/// million does not want to be read.
+const MAX_BLANK: usize = 64;
+
 /// A stretch of the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'b> {
@@ -128,11 +132,19 @@ impl<'b> View<'b> {
         Search::NotBefore(at.max(self.end().saturating_sub(kept)))
     }
 
-    /// Tells what stands at `at`, apart from empty lines.
+    /// Returns how many empty lines stand at `at`, up to a bound.
+    pub(super) fn blank(&self, at: u64) -> usize {
+        let rest = self.from(at).iter().take(MAX_BLANK);
+        rest.take_while(|byte| **byte == b'\n').count()
+    }
+
+    /// Tells what stands at `at`, apart from empty lines. Nothing, if those do not end soon.
     pub(super) fn follows(&self, at: u64) -> Follows {
-        let rest = self.from(at);
-        let blank = rest.iter().take_while(|byte| **byte == b'\n').count();
-        let rest = rest.get(blank..).unwrap_or_default();
+        let blank = self.blank(at);
+        if blank == MAX_BLANK {
+            return Follows::Other;
+        }
+        let rest = self.from(at + blank as u64);
         if rest.is_empty() {
             return match self.outlook {
                 Outlook::More => Follows::Undecided,

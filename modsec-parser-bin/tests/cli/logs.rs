@@ -158,6 +158,34 @@ fn several_records_in_one_file_are_as_many_rows_and_then_the_file_goes() {
 }
 
 #[test]
+fn what_is_wrong_with_one_record_of_a_file_harms_only_that() {
+    let site = Site::new();
+    let log = fs::read(serial("v3-json-serial")).unwrap();
+    let records: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    let odd = site.put(
+        0,
+        "odd",
+        &[records[0], b"{\"foo\":1}\n", records[1]].concat(),
+    );
+    let many = site.put(0, "many", &records[2..70].concat());
+    let ran = site.collect();
+    ran.expect(
+        3,
+        &[
+            "2 entries, 2 stored",
+            "0 removed",
+            "no key of a transaction",
+            "read it as an INPUT",
+        ],
+    );
+    let mut left = site.files();
+    left.sort();
+    let mut want = [odd, many];
+    want.sort();
+    assert_eq!(left, want);
+}
+
+#[test]
 fn what_is_no_entry_is_named_by_its_offset_and_the_rest_is_stored() {
     let site = Site::new();
     let log = [&entry(1)[..], b"\nsome words\nmore\n", &entry(2), b"\n"].concat();
