@@ -203,7 +203,7 @@ fn fail2ban_accepts_the_jail_beside_the_shipped_files() {
     for file in fs::read_dir("/etc/fail2ban").unwrap() {
         let (name, path) = file.map(|file| (file.file_name(), file.path())).unwrap();
         if name == "action.d" || path.extension() == Some(OsStr::new("conf")) {
-            symlink(path, place.path(name.to_str().unwrap())).unwrap();
+            symlink(path, place.0.path().join(name)).unwrap();
         }
     }
     let client = |arguments: &[&str]| {
