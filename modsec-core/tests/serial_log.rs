@@ -267,6 +267,31 @@ fn entries_written_into_each_other_are_both_found_and_flagged() {
 }
 
 #[test]
+fn an_entry_that_another_was_written_into_may_lack_its_end() {
+    let first = entry("11111111", "one");
+    let second = entry("22222222", "two");
+    let (a, b) = first.split_at(first.find("Server").unwrap());
+    let cut_off = b.strip_suffix("--11111111-Z--\n").unwrap();
+    let (c, d) = second.split_at(second.find("--22222222-C").unwrap());
+    let more = format!("{cut_off}--11111111-I--\n\n");
+    for behind in [String::new(), first.clone()] {
+        let log = format!("{a}{c}{more}{d}{behind}");
+        for step in [10, 500, 10_000] {
+            for held in [0, 512, HELD] {
+                let cut = cut(log.as_bytes(), step, held);
+                let inner = format!("{c}{more}{d}");
+                let want = [a, &inner, &behind];
+                let entries = if behind.is_empty() { 2 } else { 3 };
+                assert_eq!(texts(&cut), want[..entries], "step {step}, {held} held");
+                // Of an entry that is handed out as it comes nobody knows what follows.
+                let tangled = flags(&cut)[..2] == ["interleaved"; 2];
+                assert!(tangled || held == 0, "step {step}, {held} held");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_large_entry_that_another_one_was_written_into_is_flagged() {
     let first = entry("11111111", "one");
     let second = entry("22222222", &"two\n".repeat(1000));

@@ -251,7 +251,7 @@ impl Entry {
                 self.resync.get_or_insert(found.at);
                 None
             }
-            b'A' => Some(ends(found.at)),
+            b'A' => Some(self.torn(found.at)),
             b'Z' => self.meet_end(view, found),
             _ => {
                 self.enter(view, found);
@@ -323,11 +323,27 @@ impl Entry {
         found.behind + u64::from(blank)
     }
 
+    /// Ends without part Z: at `end`, or where another entry was written into this one.
+    pub(super) fn torn(&self, end: u64) -> Verdict {
+        let Some(other) = self.interleaved else {
+            return ends(end);
+        };
+        let mut flags = Flags::none();
+        flags.insert(Flag::Interleaved);
+        Verdict::Ends {
+            end: other,
+            next: other,
+            flags,
+        }
+    }
+
     /// No more delimiters at hand.
     fn run_out(&self, view: &View<'_>) -> Verdict {
         if view.is_all() || view.end() - self.start > MAX_ENTRY {
-            let end = self.perhaps.or(self.interleaved).or(self.resync);
-            return ends(end.unwrap_or(view.end()));
+            return match self.perhaps {
+                Some(end) => ends(end),
+                None => self.torn(self.resync.unwrap_or(view.end())),
+            };
         }
         // One byte more, to see that a line starts.
         let done = self.scanned.min(self.looked).saturating_sub(1);
