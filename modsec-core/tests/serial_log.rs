@@ -239,6 +239,18 @@ fn an_entry_that_was_cut_off_ends_where_the_next_begins() {
 }
 
 #[test]
+fn a_large_body_shorter_than_announced_ends_whatever_the_reading_steps() {
+    let body = "x".repeat(600);
+    let large = entry("11111111", &body).replace("Host: a", "Content-Length: 900");
+    let next = entry("22222222", &"y".repeat(400));
+    let log = format!("{large}\n{next}");
+    for step in 1..64 {
+        let cut = cut(log.as_bytes(), step, 100);
+        assert_eq!(texts(&cut), [&*large, &next], "step {step}");
+    }
+}
+
+#[test]
 fn entries_written_into_each_other_are_both_found_and_flagged() {
     let first = entry("11111111", "one");
     let second = entry("22222222", "two");

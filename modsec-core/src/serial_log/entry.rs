@@ -237,10 +237,7 @@ impl Entry {
     fn meet(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
         self.scanned = found.at + 1;
         if self.announced.is_some() || found.at < self.body_end {
-            if found.letter == b'Z' && view.follows(found.behind) == Follows::EntryOrEnd {
-                self.end_in_body.get_or_insert(self.own_end(view, found));
-            }
-            return None;
+            return self.meet_in_body(view, found);
         }
         // A delimiter brings its own LF: what directly follows another one is content.
         if found.at <= self.content {
@@ -258,6 +255,24 @@ impl Entry {
                 None
             }
         }
+    }
+
+    /// One of its own delimiters in a body of known length. Perhaps there is less of it.
+    fn meet_in_body(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
+        if found.letter != b'Z' || self.announced.is_none() {
+            return None;
+        }
+        match view.follows(found.behind) {
+            Follows::EntryOrEnd => {
+                self.end_in_body.get_or_insert(self.own_end(view, found));
+            }
+            Follows::Undecided => {
+                self.scanned = found.at;
+                return Some(Verdict::Wait(self.start.max(found.at - 1)));
+            }
+            Follows::Other => {}
+        }
+        None
     }
 
     fn enter(&mut self, view: &View<'_>, found: Delimiter) {
