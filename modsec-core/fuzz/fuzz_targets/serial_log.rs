@@ -72,7 +72,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let in_parts = cut(&log, step, held);
     check_coverage(&log, &in_parts);
-    if !tangled(&whole) && !tangled(&in_parts) {
+    // Of a body that is shorter than announced, what was handed out cannot be looked at again.
+    let is_announced = |line: &[u8]| line.to_ascii_lowercase().starts_with(b"content-length:");
+    let announced = log.split(|byte| *byte == b'\n').any(is_announced);
+    if !announced && !tangled(&whole) && !tangled(&in_parts) {
         let how = format!("{held} bytes held, steps of {step}");
         assert_eq!(in_parts.places(), whole.places(), "{how}");
         assert_eq!(in_parts, whole, "{how}");
