@@ -334,25 +334,18 @@ impl Splitter {
 
     /// Holds back an entry into which another one was written: its bytes are the other's too, so
     /// they cannot be handed out in parts. One that grows too large ends where the other begins.
-    fn keep_tangled(&mut self, open: &Open, verdict: Verdict) -> Verdict {
-        let Some(other) = open.interleaved().filter(|_| open.handed() == open.start()) else {
+    fn keep_tangled(&self, open: &Open, verdict: Verdict) -> Verdict {
+        let Open::Entry(entry) = open else {
             return verdict;
         };
+        if entry.interleaved.is_none() {
+            return verdict;
+        }
         let end = self.before + self.buffer.len() as u64;
         let most = (self.held as u64).saturating_add(LOOKAHEAD as u64);
         match verdict {
-            Verdict::Wait(_) if end - open.start() <= most => Verdict::Wait(open.start()),
-            Verdict::Wait(_) => {
-                // The other one has lines of this one.
-                self.tangled = self.tangled.max(other + 1);
-                let mut flags = Flags::none();
-                flags.insert(Flag::Interleaved);
-                Verdict::Ends {
-                    end: other,
-                    next: other,
-                    flags,
-                }
-            }
+            Verdict::Wait(_) if end - entry.start <= most => Verdict::Wait(entry.start),
+            Verdict::Wait(_) => entry.torn(end),
             ends @ Verdict::Ends { .. } => ends,
         }
     }
@@ -360,10 +353,11 @@ impl Splitter {
     fn close(&mut self, open: &Open, end: u64, next: u64, flags: Flags, tangled: bool) -> Step {
         let (start, handed) = (open.start(), open.handed());
         let mut flags = flags;
-        if tangled {
-            flags.insert(Flag::Interleaved);
-        }
         if flags.contains(Flag::Interleaved) {
+            // The one that begins at `next` has lines of this one.
+            self.tangled = self.tangled.max(end).max(next + 1);
+        } else if tangled {
+            flags.insert(Flag::Interleaved);
             self.tangled = self.tangled.max(end);
         }
         if handed == start {
@@ -396,14 +390,6 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.handed,
             Open::Document(document) => document.handed,
-        }
-    }
-
-    /// Where another entry begins within this one.
-    fn interleaved(&self) -> Option<u64> {
-        match self {
-            Open::Entry(entry) => entry.interleaved,
-            Open::Document(_) => None,
         }
     }
 

@@ -239,6 +239,18 @@ fn an_entry_that_was_cut_off_ends_where_the_next_begins() {
 }
 
 #[test]
+fn a_large_body_shorter_than_announced_ends_whatever_the_reading_steps() {
+    let body = "x".repeat(600);
+    let large = entry("11111111", &body).replace("Host: a", "Content-Length: 900");
+    let next = entry("22222222", &"y".repeat(400));
+    let log = format!("{large}\n{next}");
+    for step in 1..64 {
+        let cut = cut(log.as_bytes(), step, 100);
+        assert_eq!(texts(&cut), [&*large, &next], "step {step}");
+    }
+}
+
+#[test]
 fn entries_written_into_each_other_are_both_found_and_flagged() {
     let first = entry("11111111", "one");
     let second = entry("22222222", "two");
@@ -264,6 +276,31 @@ fn entries_written_into_each_other_are_both_found_and_flagged() {
         }
     }
     assert_eq!(Flag::Interleaved.name(), "interleaved");
+}
+
+#[test]
+fn an_entry_that_another_was_written_into_may_lack_its_end() {
+    let first = entry("11111111", "one");
+    let second = entry("22222222", "two");
+    let (a, b) = first.split_at(first.find("Server").unwrap());
+    let cut_off = b.strip_suffix("--11111111-Z--\n").unwrap();
+    let (c, d) = second.split_at(second.find("--22222222-C").unwrap());
+    let more = format!("{cut_off}--11111111-I--\n\n");
+    for behind in [String::new(), first.clone()] {
+        let log = format!("{a}{c}{more}{d}{behind}");
+        for step in [10, 500, 10_000] {
+            for held in [0, 512, HELD] {
+                let cut = cut(log.as_bytes(), step, held);
+                let inner = format!("{c}{more}{d}");
+                let want = [a, &inner, &behind];
+                let entries = if behind.is_empty() { 2 } else { 3 };
+                assert_eq!(texts(&cut), want[..entries], "step {step}, {held} held");
+                // Of an entry that is handed out as it comes nobody knows what follows.
+                let tangled = flags(&cut)[..2] == ["interleaved"; 2];
+                assert!(tangled || held == 0, "step {step}, {held} held");
+            }
+        }
+    }
 }
 
 #[test]

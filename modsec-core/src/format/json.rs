@@ -158,7 +158,7 @@ fn transaction_key(key: &[u8]) -> Option<(Format, Sure)> {
 /// Decodes the first document.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
     let format = recognise(bytes)?;
-    let (draft, rest) = read(format, document(bytes), &[]);
+    let (draft, rest) = read(format, bytes, &[]);
     let mut record = draft.finish();
     if !record.flags.contains(Flag::Truncated) && !rest.trim_ascii().is_empty() {
         record.flags.insert(Flag::Ambiguous);
@@ -184,7 +184,8 @@ pub(super) fn squeezed_record(format: Format, squeezed: &Squeezed) -> Record<'_>
 }
 
 fn read<'a>(format: Format, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
-    let mut reader = Reader::new(bytes, gaps);
+    let before = bytes.len() - document(bytes).len();
+    let mut reader = Reader::new(bytes, gaps).starting_at(before);
     let mut draft = Draft::default();
     // Until the engine is heard of.
     draft.record.flags.insert(Flag::NoPartH);

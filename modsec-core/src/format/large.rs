@@ -157,7 +157,8 @@ mod tests {
         let two = format!("{json}\n{json}\n");
         // Its braces are all closed, but one of its objects cannot be read to the end.
         let broken = two.replace(r#""headers":{}"#, r#""headers":{1}"#);
-        let entries = [native, &two, &broken].map(str::as_bytes);
+        let marked = format!("\u{feff}\x0c\n {json}");
+        let entries = [native, &two, &broken, &marked].map(str::as_bytes);
         for entry in entries.into_iter().chain([json.as_bytes(), cut]) {
             let want = decode(entry).unwrap();
             for step in [1, 2, 7, 64, 4096] {
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn large_bodies_make_the_same_record() {
-        let escaped = r#"a\u0000\"\u041f"#.repeat(20_000);
+        let escaped = r#"a\u0000\"\u041f\I\u12"#.repeat(20_000);
         let plain = "x".repeat(3 * MAX_BODY_KEPT + 5);
         let chunk = format!(r#""{}""#, "y\\n".repeat(4000));
         let chunks = vec![chunk.as_str(); 40].join(",");

@@ -260,10 +260,7 @@ impl Entry {
     fn meet(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
         self.scanned = found.at + 1;
         if self.announced.is_some() || found.at < self.body_end {
-            if found.letter == b'Z' && view.follows(found.behind) == Follows::EntryOrEnd {
-                self.end_in_body.get_or_insert(self.own_end(view, found));
-            }
-            return None;
+            return self.meet_in_body(view, found);
         }
         // A delimiter brings its own LF: what directly follows another one is content.
         if found.at <= self.content {
@@ -274,13 +271,31 @@ impl Entry {
                 self.resync.get_or_insert(found.at);
                 None
             }
-            b'A' => Some(ends(found.at)),
+            b'A' => Some(self.torn(found.at)),
             b'Z' => self.meet_end(view, found),
             _ => {
                 self.enter(view, found);
                 None
             }
         }
+    }
+
+    /// One of its own delimiters in a body of known length. Perhaps there is less of it.
+    fn meet_in_body(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
+        if found.letter != b'Z' || self.announced.is_none() {
+            return None;
+        }
+        match view.follows(found.behind) {
+            Follows::EntryOrEnd => {
+                self.end_in_body.get_or_insert(self.own_end(view, found));
+            }
+            Follows::Undecided => {
+                self.scanned = found.at;
+                return Some(Verdict::Wait(self.start.max(found.at - 1)));
+            }
+            Follows::Other => {}
+        }
+        None
     }
 
     fn enter(&mut self, view: &View<'_>, found: Delimiter) {
@@ -346,11 +361,27 @@ impl Entry {
         found.behind + u64::from(blank)
     }
 
+    /// Ends without part Z: at `end`, or where another entry was written into this one.
+    pub(super) fn torn(&self, end: u64) -> Verdict {
+        let Some(other) = self.interleaved else {
+            return ends(end);
+        };
+        let mut flags = Flags::none();
+        flags.insert(Flag::Interleaved);
+        Verdict::Ends {
+            end: other,
+            next: other,
+            flags,
+        }
+    }
+
     /// No more delimiters at hand.
     fn run_out(&self, view: &View<'_>) -> Verdict {
         if view.is_all() || view.end() - self.start > MAX_ENTRY {
-            let end = self.perhaps.or(self.interleaved).or(self.resync);
-            return ends(end.unwrap_or(view.end()));
+            return match self.perhaps {
+                Some(end) => ends(end),
+                None => self.torn(self.resync.unwrap_or(view.end())),
+            };
         }
         // One byte more, to see that a line starts.
         let done = self.scanned.min(self.looked).saturating_sub(1);

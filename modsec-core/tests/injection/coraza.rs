@@ -169,6 +169,7 @@ fn the_text_of_a_message_never_passes_for_an_alert() {
         format!("x\n{whole}[client \"192.0.2.7\"] Coraza: Warning. "),
         "x\n[client \"192.0.2.7\"] Coraza: Warning. y".to_owned(),
         " [file \"".to_owned(),
+        "x [file ".to_owned(),
         "\n".to_owned(),
         "\n\n[client \"".to_owned(),
         "\\\" [msg \"".to_owned(),
@@ -213,6 +214,26 @@ fn the_text_of_a_message_never_passes_for_an_alert() {
             assert_eq!(record.alerts[0].msg.as_ref().unwrap(), &*message);
             assert_eq!(record.scores.inbound, Some(5));
         }
+    }
+}
+
+#[test]
+fn a_value_that_ends_like_the_beginning_of_metadata_hides_nothing() {
+    let alerts = denied() + &denied();
+    for (from, value) in [
+        ("[data \"\"]", "[data \"Matched Data: x [file \"]"),
+        ("[tag \"t\"]", "[tag \"t [file \"] [tag \" [file \"]"),
+        ("[uri \"/\"]", "[uri \"/ [file \"]"),
+        ("[uri \"/\"]", "[uri \"/ [file \\\" [file \"]"),
+    ] {
+        let text = entry("ABFHZ", "", "", "", &alerts.replace(from, value));
+        let record = format::decode(text.as_bytes()).unwrap();
+        assert_eq!(record.alerts.len(), 2, "{value}");
+        for alert in &record.alerts {
+            assert_eq!(alert.rule_id.as_ref().unwrap(), "949110", "{value}");
+            assert_eq!(alert.verified, Some(true), "{value}");
+        }
+        assert_eq!(record.scores.inbound, Some(5), "{value}");
     }
 }
 

@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Begins at an offset.
+    pub(super) fn starting_at(self, at: usize) -> Reader<'a> {
+        Reader { at, ..self }
+    }
+
     /// Returns what stands behind the last value read.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()

@@ -195,7 +195,9 @@ impl Squeezer {
                 missing: 4,
             };
         } else {
-            self.escaped(keep, 1);
+            // The reader takes others as they are spelled; a line feed is the document's end.
+            let is_known = used.iter().all(|byte| b"\"\\/bfnrt\n".contains(byte));
+            self.escaped(keep, if is_known { 1 } else { 2 });
         }
         used.len()
     }

@@ -64,10 +64,7 @@ fn last<'a>(
     unique_id: Option<&[u8]>,
     capped: &mut bool,
 ) -> Option<(usize, Alert<'a>)> {
-    let run = memmem::rfind(text, b" [file \"")?;
-    let (words, tags) = text.split_at_checked(run)?;
-    let mut alert = Alert::default();
-    let run = fields(tags, &mut alert, capped)?;
+    let (words, mut alert, run) = last_run(text, capped)?;
     let mut messages = run.messages.iter().map(Text::as_bytes).chain([&b""[..]]);
     let whole = messages.find_map(|message| beginning(words.strip_suffix(message)?));
     let same_id = unique_id.map(|id| run.unique_id.as_bytes() == id);
@@ -86,6 +83,19 @@ fn last<'a>(
     alert.raw = text.get(start..).unwrap_or_default().into();
     alert.detail = words.get(message..).unwrap_or_default().into();
     Some((start, alert))
+}
+
+/// Reads the last run of tags, and returns it with what stands in front of it.
+///
+/// A value that ends with ` [file ` makes its closing quote look like the beginning of a run.
+fn last_run<'a>(text: &'a [u8], capped: &mut bool) -> Option<(&'a [u8], Alert<'a>, Run<'a>)> {
+    memmem::rfind_iter(text, b" [file \"").find_map(|at| {
+        let (words, tags) = text.split_at_checked(at)?;
+        let (mut alert, mut many) = (Alert::default(), false);
+        let run = fields(tags, &mut alert, &mut many)?;
+        *capped |= many;
+        Some((words, alert, run))
+    })
 }
 
 /// Takes the last line that starts like an alert for its beginning.
