@@ -75,7 +75,7 @@ fn measure(c: &mut Criterion, dialect: &str, samples: &[Vec<u8>]) {
     });
     let log = samples.join(&b'\n');
     group.bench_function("serial log, cut and decoded", |b| {
-        b.iter(|| cut(black_box(&log)))
+        b.iter(|| cut(black_box(&log)));
     });
     group.bench_function("floor: count lines", |b| {
         b.iter(|| {
