@@ -144,11 +144,15 @@ pub(super) fn row(
     make: &impl MakeRow,
 ) -> Result<ReadRow, NoRow> {
     let cut = !format::is_complete(&bytes);
+    let is_line = bytes.last() == Some(&b'\n');
     // The line feed behind a document is not there in every log.
     while bytes.first() == Some(&b'{') && bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
-    let mut record = format::decode(&bytes).map_err(|defect| if_cut.defect(defect, &bytes))?;
+    let mut record = format::decode(&bytes).map_err(|defect| match defect {
+        defect if is_line => NoRow::Defect(defect),
+        defect => if_cut.defect(defect, &bytes),
+    })?;
     if cut && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
     }
