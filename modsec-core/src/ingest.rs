@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use tracing::debug;
 
-use self::feed::{Feed, From};
+use self::feed::{Feed, Found, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
@@ -323,7 +323,9 @@ async fn take_all(
 ) -> Result<u64, IngestError> {
     let mut old = 0;
     while let Some(outcome) = feed.next().await? {
-        old += u64::from(outcome.result.as_ref().is_ok_and(|found| found.is_old));
+        // What stays because of another entry in it is no reason for another walk.
+        let goes = |found: &Found| found.is_old && found.read.defect.is_none();
+        old += u64::from(outcome.result.as_ref().is_ok_and(goes));
         keeper.take(outcome, &feed.budget, report).await?;
     }
     keeper.flush(&feed.budget, report).await?;
