@@ -304,6 +304,21 @@ fn an_entry_that_another_was_written_into_may_lack_its_end() {
 }
 
 #[test]
+fn an_entry_that_another_was_written_into_may_end_in_front_of_other_lines() {
+    let first = entry("11111111", "one");
+    let second = entry("22222222", "two");
+    let (a, b) = first.split_at(first.find("Server").unwrap());
+    let (c, d) = second.split_at(second.find("--22222222-C").unwrap());
+    let log = format!("{a}{c}{b}Server: y\n{d}");
+    for step in [10, 10_000] {
+        let cut = cut(log.as_bytes(), step, HELD);
+        let want = [format!("{a}{c}{b}"), format!("{c}{b}Server: y\n{d}")];
+        assert_eq!(texts(&cut), want, "step {step}");
+        assert_eq!(flags(&cut), ["interleaved"; 2], "step {step}");
+    }
+}
+
+#[test]
 fn a_large_entry_that_another_one_was_written_into_is_flagged() {
     let first = entry("11111111", "one");
     let second = entry("22222222", &"two\n".repeat(1000));

@@ -339,16 +339,7 @@ impl Entry {
                 _ => {}
             }
         }
-        let end = self.own_end(view, found);
-        let mut flags = Flags::none();
-        if self.interleaved.is_some() {
-            flags.insert(Flag::Interleaved);
-        }
-        Some(Verdict::Ends {
-            end,
-            next: self.interleaved.unwrap_or(end),
-            flags,
-        })
+        Some(self.ended(self.own_end(view, found)))
     }
 
     /// Returns the offset behind part Z as it stands in a file of its own: the others write an
@@ -363,14 +354,18 @@ impl Entry {
 
     /// Ends without part Z: at `end`, or where another entry was written into this one.
     pub(super) fn torn(&self, end: u64) -> Verdict {
-        let Some(other) = self.interleaved else {
-            return ends(end);
-        };
+        self.ended(self.interleaved.unwrap_or(end))
+    }
+
+    /// Ends at `end`; an entry that was written into this one is next.
+    fn ended(&self, end: u64) -> Verdict {
         let mut flags = Flags::none();
-        flags.insert(Flag::Interleaved);
+        if self.interleaved.is_some() {
+            flags.insert(Flag::Interleaved);
+        }
         Verdict::Ends {
-            end: other,
-            next: other,
+            end,
+            next: self.interleaved.unwrap_or(end),
             flags,
         }
     }
@@ -379,7 +374,7 @@ impl Entry {
     fn run_out(&self, view: &View<'_>) -> Verdict {
         if view.is_all() || view.end() - self.start > MAX_ENTRY {
             return match self.perhaps {
-                Some(end) => ends(end),
+                Some(end) => self.ended(end),
                 None => self.torn(self.resync.unwrap_or(view.end())),
             };
         }
