@@ -100,7 +100,7 @@ install:
 		install -D -m 644 recidive-bin/deploy/$$file $(DOCDIR)/fail2ban/$$file || exit 1; \
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md
-	install -m 644 CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
+	install -m 644 README.ru.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
 
 # A configuration that somebody has changed stays.
 uninstall:
