@@ -259,7 +259,9 @@ mod tests {
                 let line = crate::ban::jail_line(offender.network, offender.at);
                 prop_assert!(GRAMMAR.is_match(&line), "{:?}", line);
                 let options = counter.ledger.options();
-                let peer = crate::record::parse_ip(peer.trim().as_bytes());
+                // The id before it may hold spaces, so the client is the last word.
+                let peer = peer.trim().rsplit(' ').next().unwrap_or_default();
+                let peer = crate::record::parse_ip(peer.as_bytes());
                 let named = value
                     .split([',', ' '])
                     .filter_map(|word| crate::record::parse_ip(word.trim().as_bytes()))
