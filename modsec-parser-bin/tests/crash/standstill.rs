@@ -79,6 +79,8 @@ fn a_database_that_is_away_is_no_standstill() {
         running.log().contains("nothing can be kept")
     });
     manager.hears_it_live("outage");
+    // Nobody reads the pings any more, and a program that cannot get rid of one waits.
+    drop(manager);
     running.stop();
 }
 
@@ -123,6 +125,8 @@ fn a_migration_that_takes_long_is_no_standstill() {
     assert!(manager.hears("READY=1", LIMIT));
     site.wait_for_rows();
     until("files removed", || site.left().is_empty());
+    // Nobody reads the pings any more, and a program that cannot get rid of one waits.
+    drop(manager);
     running.stop();
     site.check(&[&site.log], "migrated");
 }
