@@ -131,7 +131,8 @@ impl<D> Site<D> {
         let mut left = Vec::new();
         let mut dirs = vec![self.tree()];
         while let Some(dir) = dirs.pop() {
-            for found in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            // A directory may be pruned between one look and the next.
+            for found in fs::read_dir(dir).into_iter().flatten().flatten() {
                 match found.file_type().unwrap().is_dir() {
                     true => dirs.push(found.path()),
                     false if found.file_name() == "lock" => {}
