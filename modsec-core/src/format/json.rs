@@ -22,6 +22,7 @@
 mod clock;
 mod coraza;
 mod extent;
+mod members;
 mod reader;
 mod squeeze;
 mod v2;
@@ -37,9 +38,7 @@ use self::squeeze::End;
 pub(super) use self::squeeze::{Squeezed, Squeezer};
 use super::rule_match::{self, List};
 use super::{Defect, FirstBytes, Format, scores};
-use crate::record::{
-    Alert, Endpoint, EngineMode, Flag, Header, MAX_ALERTS, MAX_HEADERS, Record, parse_ip,
-};
+use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
 
 /// Tells whether the bytes are meant as JSON.
@@ -299,54 +298,5 @@ impl<'a> Alerts<'a> {
         *capped |= self.dropped;
         self.first.extend(self.last);
         self.first
-    }
-}
-
-/// Sets `slot` to the first value given.
-fn once<T>(slot: &mut Option<T>, value: Option<T>, repeated: &mut bool) {
-    match (&slot, value) {
-        (None, value) => *slot = value,
-        (Some(_), Some(_)) => *repeated = true,
-        (Some(_), None) => {}
-    }
-}
-
-/// Reads an object of headers. A value is a string or, in Coraza, an array of strings.
-fn headers<'a>(
-    reader: &mut Reader<'a>,
-    headers: &mut Vec<Header<'a>>,
-    capped: &mut bool,
-) -> Result<(), Cut> {
-    reader.object(|reader, name| {
-        let name = Text::from(name);
-        reader.texts(|value| {
-            if headers.len() == MAX_HEADERS {
-                *capped = true;
-                return;
-            }
-            headers.push(Header {
-                name: name.clone(),
-                value,
-            });
-        })
-    })
-}
-
-/// Reads a status code.
-fn status(reader: &mut Reader<'_>) -> Result<Option<u16>, Cut> {
-    Ok(reader
-        .number()?
-        .filter(|status| (100..1000).contains(status)))
-}
-
-/// Returns the mode that the engine names, in the words of any of them.
-fn mode(name: &[u8]) -> Option<EngineMode> {
-    match name {
-        b"ENABLED" | b"Enabled" | b"On" => Some(EngineMode::Enabled),
-        b"DETECTION_ONLY" | b"DetectionOnly" | b"PropertyNotSet/DetectionOnly" => {
-            Some(EngineMode::DetectionOnly)
-        }
-        b"DISABLED" | b"Disabled" | b"Off" => Some(EngineMode::Disabled),
-        _ => None,
     }
 }

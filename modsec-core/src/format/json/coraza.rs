@@ -8,10 +8,17 @@
 
 use chrono::DateTime;
 
+use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, Instant, clock, headers, mode, once, status};
-use crate::record::{Alert, AlertAction, Flag, MAX_TAGS, MAX_UPLOADS, Severity, Upload};
-use crate::text::Text;
+use super::{Draft, Instant, clock};
+use crate::record::{Alert, AlertAction, Flag, MAX_UPLOADS, Upload};
+
+/// What the members of `producer` are called.
+const PRODUCER: ProducerKeys = ProducerKeys {
+    engine: b"version",
+    rule_sets: b"rulesets",
+    mode: b"rule_engine",
+};
 
 /// Reads a document.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
@@ -48,7 +55,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
         b"is_interrupted" => once(&mut draft.record.interrupted, reader.truth()?, repeated),
         b"request" => return request(reader, draft),
         b"response" => return response(reader, draft),
-        b"producer" => return producer(reader, draft),
+        b"producer" => return producer(reader, draft, PRODUCER),
         _ => reader.skip()?,
     }
     Ok(())
@@ -62,11 +69,7 @@ fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
             b"uri" => once(&mut request.uri, reader.filled()?, &mut draft.repeated),
             b"protocol" => once(&mut request.protocol, reader.filled()?, &mut draft.repeated),
             b"headers" => headers(reader, &mut request.headers, &mut draft.capped)?,
-            b"body" => {
-                reader.body(&mut request.body)?;
-                // Written also if there was none.
-                request.body.take_if(|body| body.len == 0);
-            }
+            b"body" => body(reader, &mut request.body)?,
             b"files" => {
                 let uploads = &mut draft.record.uploads;
                 reader.array(|reader| file(reader, uploads, &mut draft.capped))?;
@@ -111,43 +114,11 @@ fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cu
         match key.as_ref() {
             b"status" => once(&mut response.status, status(reader)?, &mut draft.repeated),
             b"headers" => headers(reader, &mut response.headers, &mut draft.capped)?,
-            b"body" => {
-                reader.body(&mut response.body)?;
-                response.body.take_if(|body| body.len == 0);
-            }
+            b"body" => body(reader, &mut response.body)?,
             _ => reader.skip()?,
         }
         Ok(())
     })
-}
-
-/// Reads the mode, and the names that one line of part H would have.
-fn producer<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
-    let mut names: Vec<Text<'a>> = Vec::new();
-    let engine = &mut draft.record.engine;
-    let read = reader.object(|reader, key| {
-        draft.record.flags.remove(Flag::NoPartH);
-        match key.as_ref() {
-            b"connector" | b"version" => names.extend(reader.filled()?),
-            b"rulesets" => reader.texts(|name| names.push(name))?,
-            b"server" => once(&mut engine.server, reader.filled()?, &mut draft.repeated),
-            b"rule_engine" => {
-                let word = reader.text()?;
-                let mode = word.and_then(|word| mode(word.as_bytes()));
-                once(&mut engine.mode, mode, &mut draft.repeated);
-            }
-            _ => reader.skip()?,
-        }
-        Ok(())
-    });
-    let names: Vec<&[u8]> = names.iter().map(Text::as_bytes).collect();
-    let line = Some(names.join(&b"; "[..])).filter(|line| !line.is_empty());
-    once(
-        &mut engine.producer,
-        line.map(Text::from),
-        &mut draft.repeated,
-    );
-    read
 }
 
 fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
@@ -180,27 +151,10 @@ fn data<'a>(
     capped: &mut bool,
 ) -> Result<(), Cut> {
     match key {
-        b"file" => alert.file = reader.filled()?,
         b"line" => alert.line = reader.number()?.filter(|number| *number != 0),
         b"id" => alert.rule_id = reader.filled()?.filter(|id| *id != "0"),
-        b"rev" => alert.rev = reader.filled()?,
         b"msg" => alert.msg = reader.filled()?,
-        b"data" => alert.data = reader.filled()?,
-        b"severity" => {
-            let number = reader.number()?.filter(|number| *number > 0);
-            alert.severity = number.and_then(Severity::from_number);
-        }
-        b"ver" => alert.ver = reader.filled()?,
-        b"maturity" => alert.maturity = reader.number()?.filter(|number| *number != 0),
-        b"accuracy" => alert.accuracy = reader.number()?.filter(|number| *number != 0),
-        b"tags" => reader.texts(|tag| {
-            if alert.tags.len() < MAX_TAGS {
-                alert.tags.push(tag);
-            } else {
-                *capped = true;
-            }
-        })?,
-        _ => reader.skip()?,
+        _ => rule_field(reader, key, alert, capped)?,
     }
     Ok(())
 }

@@ -9,8 +9,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::members::{headers, mode, once, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, clock, headers, mode, once, status};
+use super::{Draft, clock};
 use crate::format::native::matched_rules;
 use crate::format::{escape, request_line, rule_match, timestamp};
 use crate::record::{

@@ -7,10 +7,18 @@
 //! There is no phase, and before 2026 no word on whether the engine intercepted. The time is a wall
 //! clock without its offset; `clock` has what can be made of it.
 
+use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, Instant, clock, headers, mode, once, status};
-use crate::record::{Alert, Flag, MAX_TAGS, Severity};
+use super::{Draft, Instant, clock};
+use crate::record::{Alert, Flag};
 use crate::text::Text;
+
+/// What the members of `producer` are called.
+const PRODUCER: ProducerKeys = ProducerKeys {
+    engine: b"modsecurity",
+    rule_sets: b"components",
+    mode: b"secrules_engine",
+};
 
 /// Reads a document.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
@@ -47,7 +55,10 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
         b"is_interrupted" => once(&mut draft.record.interrupted, reader.truth()?, repeated),
         b"request" => return request(reader, draft),
         b"response" => return response(reader, draft),
-        b"producer" => return producer(reader, draft),
+        b"producer" => {
+            draft.record.flags.remove(Flag::NoPartH);
+            return producer(reader, draft, PRODUCER);
+        }
         b"messages" => {
             draft.record.flags.remove(Flag::NoPartH);
             return reader.array(|reader| message(reader, draft));
@@ -70,11 +81,7 @@ fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
                 once(&mut request.protocol, version, &mut draft.repeated);
             }
             b"headers" => headers(reader, &mut request.headers, &mut draft.capped)?,
-            b"body" => {
-                reader.body(&mut request.body)?;
-                // Written also if there was none.
-                request.body.take_if(|body| body.len == 0);
-            }
+            b"body" => body(reader, &mut request.body)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -87,42 +94,11 @@ fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cu
         match key.as_ref() {
             b"http_code" => once(&mut response.status, status(reader)?, &mut draft.repeated),
             b"headers" => headers(reader, &mut response.headers, &mut draft.capped)?,
-            b"body" => {
-                reader.body(&mut response.body)?;
-                response.body.take_if(|body| body.len == 0);
-            }
+            b"body" => body(reader, &mut response.body)?,
             _ => reader.skip()?,
         }
         Ok(())
     })
-}
-
-/// Reads the engine, the connector and the components, as one line of part H would have them.
-fn producer<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
-    draft.record.flags.remove(Flag::NoPartH);
-    let mut names: Vec<Text<'a>> = Vec::new();
-    let engine = &mut draft.record.engine;
-    let read = reader.object(|reader, key| {
-        match key.as_ref() {
-            b"modsecurity" | b"connector" => names.extend(reader.filled()?),
-            b"components" => reader.texts(|name| names.push(name))?,
-            b"secrules_engine" => {
-                let word = reader.text()?;
-                let mode = word.and_then(|word| mode(word.as_bytes()));
-                once(&mut engine.mode, mode, &mut draft.repeated);
-            }
-            _ => reader.skip()?,
-        }
-        Ok(())
-    });
-    let names: Vec<&[u8]> = names.iter().map(Text::as_bytes).collect();
-    let line = Some(names.join(&b"; "[..])).filter(|line| !line.is_empty());
-    once(
-        &mut engine.producer,
-        line.map(Text::from),
-        &mut draft.repeated,
-    );
-    read
 }
 
 fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
@@ -150,25 +126,8 @@ fn detail<'a>(
             alert.raw = alert.detail.clone();
         }
         b"ruleId" => alert.rule_id = reader.filled()?,
-        b"file" => alert.file = reader.filled()?,
         b"lineNumber" => alert.line = reader.number()?,
-        b"data" => alert.data = reader.filled()?,
-        b"severity" => {
-            let number = reader.number()?.filter(|number| *number > 0);
-            alert.severity = number.and_then(Severity::from_number);
-        }
-        b"ver" => alert.ver = reader.filled()?,
-        b"rev" => alert.rev = reader.filled()?,
-        b"maturity" => alert.maturity = reader.number()?.filter(|number| *number != 0),
-        b"accuracy" => alert.accuracy = reader.number()?.filter(|number| *number != 0),
-        b"tags" => reader.texts(|tag| {
-            if alert.tags.len() < MAX_TAGS {
-                alert.tags.push(tag);
-            } else {
-                *capped = true;
-            }
-        })?,
-        _ => reader.skip()?,
+        _ => rule_field(reader, key, alert, capped)?,
     }
     Ok(())
 }
