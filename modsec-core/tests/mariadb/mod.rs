@@ -49,7 +49,7 @@ impl Database {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("modsec_test_{}_{count}", std::process::id());
-        let mut conn = Conn::new(opts(&format!("{server_url}/mysql")))
+        let mut conn = Conn::new(opts(&format!("{server_url}/information_schema")))
             .await
             .unwrap();
         conn.query_drop(format!("create database {name}"))

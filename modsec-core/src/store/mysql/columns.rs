@@ -5,7 +5,7 @@
 //! every value, and, if it takes no notice of the session's mode, refuse the statement.
 //!
 //! Characters that a column's character set lacks (`latin1` in old tables) become question marks
-//! in the server; see the mode of the session.
+//! in the server, which is asked to convert. Left to itself, `MySQL` refuses them since 8.0.22.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const TIMESTAMP_RANGE: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
 
 /// What one column can hold, as the server describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Column {
+enum Column {
     /// Text of so many characters.
     Characters(usize),
     /// Text of so many bytes.
@@ -46,6 +46,31 @@ type Described = (
     Option<u64>,
 );
 
+/// The columns of a table, as far as they are written to.
+#[derive(Debug)]
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    /// What stands for each value in a statement.
+    placeholders: Vec<String>,
+}
+
+impl Columns {
+    /// Returns the values as the columns can hold them, each with at most `most` bytes of text.
+    pub(super) fn fit<'a>(
+        &self,
+        values: impl IntoIterator<Item = Value<'a>>,
+        most: usize,
+    ) -> impl Iterator<Item = MyValue> {
+        let pairs = self.columns.iter().zip(values);
+        pairs.map(move |(column, value)| column.fit(&value, most))
+    }
+
+    /// Returns what stands for the values of one row in a statement.
+    pub(super) fn placeholders(&self) -> String {
+        self.placeholders.join(", ")
+    }
+}
+
 /// Returns the columns of a table of the current database in the order of `names`.
 ///
 /// A column that the account cannot see holds whatever the server says when it is written to.
@@ -53,7 +78,7 @@ pub(super) async fn describe(
     conn: &mut Conn,
     table: &str,
     names: &[&str],
-) -> Result<Vec<Column>, Error> {
+) -> Result<Columns, Error> {
     let rows: Vec<Described> = conn
         .exec(
             "select column_name, data_type, column_type, character_maximum_length,
@@ -63,15 +88,29 @@ pub(super) async fn describe(
             (table,),
         )
         .await?;
-    let columns: HashMap<String, Column> = rows
+    let described: HashMap<String, Described> = rows
         .into_iter()
-        .map(|described| (described.0.to_lowercase(), Column::new(&described)))
+        .map(|described| (described.0.to_lowercase(), described))
         .collect();
-    let column = |name: &&str| columns.get(&name.to_lowercase()).copied();
-    Ok(names
+    let (columns, placeholders) = names
         .iter()
-        .map(|name| column(name).unwrap_or(Column::Other))
-        .collect())
+        .map(|name| match described.get(&name.to_lowercase()) {
+            Some(described) => (Column::new(described), placeholder(described.4.as_deref())),
+            None => (Column::Other, placeholder(None)),
+        })
+        .unzip();
+    Ok(Columns {
+        columns,
+        placeholders,
+    })
+}
+
+/// Returns what stands for a value in a statement; the value itself is `utf8mb4`.
+fn placeholder(charset: Option<&str>) -> String {
+    match charset {
+        None | Some("utf8mb4") => "?".to_owned(),
+        Some(charset) => format!("convert(convert(? using utf8mb4) using {charset})"),
+    }
 }
 
 impl Column {
@@ -105,7 +144,7 @@ impl Column {
     }
 
     /// Returns the value as the column can hold it, with at most `most` bytes of text.
-    pub(super) fn fit(self, value: &Value<'_>, most: usize) -> MyValue {
+    fn fit(self, value: &Value<'_>, most: usize) -> MyValue {
         match (value, self) {
             (Value::Null, _) => MyValue::NULL,
             (Value::Hash(hash), _) => MyValue::Bytes(hash.as_bytes().to_vec()),

@@ -76,8 +76,11 @@ fn server_remedy(error: &ServerError) -> Remedy {
         // fail-over), Galera flow.
         1021 | 1114 | 1026 | 1030 | 1290 | 1792 | 1836 | 1969 | 3024 => Remedy::Later,
         1044 | 1142 | 1143 | 1227 | 1370 => Remedy::Permission,
-        // Signals of triggers and checks of constraints that have no class of their own.
-        1644 | 3819 | 4025 | 1366 | 1364 | 1118 | 1153 | 1526 => Remedy::Data,
+        // Signals of triggers, checks of constraints and characters that cannot be converted: they
+        // have no class of their own.
+        1644 | 3819 | 4025 | 1366 | 1364 | 1118 | 1153 | 1526 | 1300 | 1977 | 3854 | 3988 => {
+            Remedy::Data
+        }
         _ => match error.state.get(..2) {
             Some("22" | "23" | "45") => Remedy::Data,
             Some("40") => Remedy::Repeat,
@@ -160,6 +163,7 @@ mod tests {
             (1366, "HY000", Remedy::Data),
             (DUPLICATE, "23000", Remedy::Data),
             (1644, "45000", Remedy::Data),
+            (3988, "HY000", Remedy::Data),
             (1142, "42000", Remedy::Permission),
             (1045, "28000", Remedy::Configure),
             (1049, "42000", Remedy::Configure),

@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, Value as MyValue};
 
 use super::Unanswered;
-use super::columns::{self, Column};
+use super::columns::{self, Columns};
 use super::failure::{self, Remedy};
 use super::statements::Statement;
 use crate::crash_points;
@@ -14,8 +14,8 @@ use crate::entry_hash::EntryHash;
 use crate::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Refused, Row};
 
 /// For every connection. A `timestamp` is converted from the session's time zone, which differs
-/// from server to server. The mode is not strict: in strict mode one character that a column in
-/// `latin1` cannot hold would be an error.
+/// from server to server. The mode is not strict: in strict mode one value that a column of an old
+/// table cannot hold would be an error.
 const SETTINGS: [&str; 2] = [
     "set names utf8mb4",
     "set time_zone = '+00:00', autocommit = 1, sql_mode = 'NO_ENGINE_SUBSTITUTION'",
@@ -36,8 +36,8 @@ pub(super) enum Outcome {
 
 pub(super) struct Session {
     conn: Conn,
-    log_columns: Vec<Column>,
-    rule_columns: Vec<Column>,
+    log_columns: Columns,
+    rule_columns: Columns,
     insert_logs: Statement,
     insert_rules: Statement,
     select_ids: Statement,
@@ -69,8 +69,8 @@ impl Session {
         let rule_columns = columns::describe(&mut conn, "rule_matches", &RULE_COLUMNS).await?;
         let packet: Option<u64> = conn.query_first("select @@max_allowed_packet").await?;
         let packet = usize::try_from(packet.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
-        let log_row = format!("({})", placeholders(LOG_COLUMNS.len()));
-        let rule_row = format!("(?, ?, {})", placeholders(RULE_COLUMNS.len()));
+        let log_row = format!("({})", log_columns.placeholders());
+        let rule_row = format!("(?, ?, {})", rule_columns.placeholders());
         let insert_logs = format!("insert into logs ({}) values", LOG_COLUMNS.join(", "));
         let insert_rules = format!(
             "insert into rule_matches (log_id, position, {}) values",
@@ -211,20 +211,14 @@ impl Session {
     }
 
     fn log_values(&self, row: &Row) -> Vec<MyValue> {
-        let values = row.values();
-        self.log_columns
-            .iter()
-            .zip(&values)
-            .map(|(column, value)| column.fit(value, self.max_text))
-            .collect()
+        self.log_columns.fit(row.values(), self.max_text).collect()
     }
 
     fn rule_values(&self, id: i64, row: &Row, rules: &mut Vec<Vec<MyValue>>) {
         for (position, rule) in (0i64..).zip(&row.rule_matches) {
             let mut values = Vec::with_capacity(2 + RULE_COLUMNS.len());
             values.extend([MyValue::Int(id), MyValue::Int(position)]);
-            let columns = self.rule_columns.iter().zip(rule.values());
-            values.extend(columns.map(|(column, value)| column.fit(&value, self.max_text)));
+            values.extend(self.rule_columns.fit(rule.values(), self.max_text));
             rules.push(values);
         }
     }
@@ -286,8 +280,4 @@ async fn run(conn: &mut Conn, statement: &Statement, rows: Vec<Vec<MyValue>>) ->
 
 fn hash_value(hash: EntryHash) -> MyValue {
     MyValue::Bytes(hash.as_bytes().to_vec())
-}
-
-fn placeholders(count: usize) -> String {
-    vec!["?"; count].join(", ")
 }
