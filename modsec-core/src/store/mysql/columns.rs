@@ -106,6 +106,9 @@ pub(super) async fn describe(
 }
 
 /// Returns what stands for a value in a statement; the value itself is `utf8mb4`.
+///
+/// The inner conversion keeps `MySQL` from taking the value for one of the outer character set,
+/// into which it would have to be converted before.
 fn placeholder(charset: Option<&str>) -> String {
     match charset {
         None | Some("utf8mb4") => "?".to_owned(),
@@ -231,6 +234,20 @@ mod tests {
 
     fn text(text: &str) -> Value<'_> {
         Value::Text(Cow::Borrowed(text))
+    }
+
+    #[test]
+    fn only_old_character_sets_are_converted_to() {
+        for (charset, want) in [
+            (None, "?"),
+            (Some("utf8mb4"), "?"),
+            (
+                Some("latin1"),
+                "convert(convert(? using utf8mb4) using latin1)",
+            ),
+        ] {
+            assert_eq!(placeholder(charset), want, "{charset:?}");
+        }
     }
 
     #[test]
