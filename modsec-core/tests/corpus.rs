@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod entries;
+mod truth;
 
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,8 @@ use modsec_core::format::native::{self, Dialect};
 use modsec_core::record::Flag;
 use modsec_core::{Record, Text, format};
 use serde_json::Value;
+
+use truth::bytes;
 
 fn json_lines(path: &Path) -> Vec<Value> {
     fs::read_to_string(path)
@@ -25,27 +28,6 @@ fn json_lines(path: &Path) -> Vec<Value> {
 
 fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key).and_then(Value::as_str)
-}
-
-/// Undoes the `\xNN` that the truth uses for bytes which are not UTF-8.
-fn bytes(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("\\x") {
-        out.extend(rest[..at].bytes());
-        match u8::from_str_radix(rest.get(at + 2..at + 4).unwrap_or(""), 16) {
-            Ok(byte) if byte >= 0x80 => {
-                out.push(byte);
-                rest = &rest[at + 4..];
-            }
-            _ => {
-                out.extend(b"\\x");
-                rest = &rest[at + 2..];
-            }
-        }
-    }
-    out.extend(rest.bytes());
-    out
 }
 
 /// What of an entry cannot agree with the truth: dialects, case, fields and the reason.

@@ -6,7 +6,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod documents;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -394,7 +393,7 @@ type FactList = Vec<(&'static str, String)>;
 fn cases(dialect: &Dialect, facts: Facts) -> BTreeMap<String, Vec<FactList>> {
     let mut cases: BTreeMap<String, Vec<FactList>> = BTreeMap::new();
     for document in dialect.documents() {
-        let record = format::decode(&document.bytes).unwrap();
+        let record = format::decode(&document.bytes).expect(&document.place);
         let mut found = request_facts(&record);
         if facts == Facts::All {
             found.extend(engine_facts(&record));

@@ -7,7 +7,120 @@ mod configured;
 use std::fs;
 use std::process::Command;
 
-use configured::{Configured, texts};
+use configured::{Configured, Mistake, Precedence, texts};
+
+const PRECEDENCE: [Precedence; 10] = [
+    (
+        "storage-dir",
+        "WATCH_DIR",
+        [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
+    ),
+    (
+        "min-age",
+        "MODSEC_MIN_AGE",
+        [["1", "1"], ["3", "3"], ["4", "4"]],
+    ),
+    (
+        "min-age",
+        "MODSEC_MIN_AGE",
+        [["'1'", "1"], ["3", "3"], ["4", "4"]],
+    ),
+    (
+        "client-header",
+        "MODSEC_CLIENT_HEADER",
+        [
+            ["'X-Forwarded-For'", "\"X-Forwarded-For\""],
+            ["X-Real-IP", "\"X-Real-IP\""],
+            ["x-forwarded-for", "\"x-forwarded-for\""],
+        ],
+    ),
+    (
+        "trusted-proxy",
+        "MODSEC_TRUSTED_PROXY",
+        [
+            [
+                "['192.0.2.1', '2001:db8::/32']",
+                r#"["192.0.2.1", "2001:db8::/32"]"#,
+            ],
+            ["192.0.2.2,192.0.2.3", r#"["192.0.2.2", "192.0.2.3"]"#],
+            ["none", r#"["none"]"#],
+        ],
+    ),
+    (
+        "follow",
+        "MODSEC_FOLLOW",
+        [["true", "true"], ["false", "false"], ["", "true"]],
+    ),
+    (
+        "keep-dirs",
+        "MODSEC_KEEP_DIRS",
+        [["true", "true"], ["0", "false"], ["", "true"]],
+    ),
+    ("verbose", "", [["2", "2"], ["", ""], ["", "1"]]),
+    (
+        "threads",
+        "MODSEC_THREADS",
+        [["3", "3"], ["1", "1"], ["2", "2"]],
+    ),
+    ("jsonl", "", [["true", "true"], ["", ""], ["", "true"]]),
+];
+
+const MISTAKES: [Mistake; 15] = [
+    (
+        "\n[modsec-parser]\nmin-aeg = 1",
+        "FILE:3: unknown key min-aeg in [modsec-parser]: did you mean min-age?",
+    ),
+    (
+        "[modsec-parser]\nstorage_dir = ''",
+        "FILE:2: unknown key storage_dir in [modsec-parser]: did you mean storage-dir?",
+    ),
+    (
+        "[modsec_parser]",
+        "FILE:1: unknown section [modsec_parser]: did you mean [modsec-parser]?",
+    ),
+    (
+        "[modsec-parser]\nmin-age = 'soon'",
+        "FILE:2: min-age = \"soon\": invalid digit found in string",
+    ),
+    (
+        "[modsec-parser]\nmin-age = true",
+        "FILE:2: min-age must be a text or a number, and is boolean",
+    ),
+    (
+        "[modsec-parser]\nmin-age = [1]",
+        "FILE:2: min-age must be a single text or number, and is a list",
+    ),
+    (
+        "[modsec-parser]\nfollow = 'yes'",
+        "FILE:2: follow must be true or false, and is a text or a number",
+    ),
+    ("[modsec-parser]\nthreads = 0", "FILE:2: threads = \"0\": "),
+    (
+        "trusted-proxy = ['192.0.2.0/24', 'x']",
+        "FILE:1: trusted-proxy = \"x\": \"x\" is not an address or network",
+    ),
+    (
+        "log-format = 'xml'",
+        "FILE:1: log-format = \"xml\": expected text or json",
+    ),
+    (
+        "[modsec-parser]\nverbose = 256",
+        "FILE:2: verbose = \"256\": ",
+    ),
+    (
+        "[modsec-parser]\nstore = 'sqlite:x'\nstore-file = 'y'",
+        "FILE:2: store and store-file (line 3) exclude each other: remove one",
+    ),
+    (
+        "[modsec-parser]\nfollow = true\njsonl = true",
+        "FILE:2: follow and jsonl (line 3) exclude each other: remove one",
+    ),
+    (
+        "\n[modsec-parser]\nmin-age = 1\nmin-age = 2",
+        "FILE:4: no valid TOML: duplicate key",
+    ),
+    ("\n\nmin-age 1", "FILE:3: no valid TOML: "),
+];
 
 fn parser() -> Configured {
     Configured::new(env!("CARGO_BIN_EXE_modsec-parser"))
@@ -16,62 +129,8 @@ fn parser() -> Configured {
 #[test]
 fn a_flag_beats_the_environment_beats_the_file() {
     let parser = parser();
-    for (key, variable, texts) in [
-        (
-            "storage-dir",
-            "WATCH_DIR",
-            [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
-        ),
-        (
-            "min-age",
-            "MODSEC_MIN_AGE",
-            [["1", "1"], ["3", "3"], ["4", "4"]],
-        ),
-        (
-            "min-age",
-            "MODSEC_MIN_AGE",
-            [["'1'", "1"], ["3", "3"], ["4", "4"]],
-        ),
-        (
-            "client-header",
-            "MODSEC_CLIENT_HEADER",
-            [
-                ["'X-Forwarded-For'", "\"X-Forwarded-For\""],
-                ["X-Real-IP", "\"X-Real-IP\""],
-                ["x-forwarded-for", "\"x-forwarded-for\""],
-            ],
-        ),
-        (
-            "trusted-proxy",
-            "MODSEC_TRUSTED_PROXY",
-            [
-                [
-                    "['192.0.2.1', '2001:db8::/32']",
-                    r#"["192.0.2.1", "2001:db8::/32"]"#,
-                ],
-                ["192.0.2.2,192.0.2.3", r#"["192.0.2.2", "192.0.2.3"]"#],
-                ["none", r#"["none"]"#],
-            ],
-        ),
-        (
-            "follow",
-            "MODSEC_FOLLOW",
-            [["true", "true"], ["false", "false"], ["", "true"]],
-        ),
-        (
-            "keep-dirs",
-            "MODSEC_KEEP_DIRS",
-            [["true", "true"], ["0", "false"], ["", "true"]],
-        ),
-        ("verbose", "", [["2", "2"], ["", ""], ["", "1"]]),
-        (
-            "threads",
-            "MODSEC_THREADS",
-            [["3", "3"], ["1", "1"], ["2", "2"]],
-        ),
-        ("jsonl", "", [["true", "true"], ["", ""], ["", "true"]]),
-    ] {
-        parser.check_precedence(key, variable, texts);
+    for precedence in PRECEDENCE {
+        parser.check_precedence(precedence);
     }
 }
 
@@ -108,70 +167,9 @@ fn empty_values_leave_the_choice_to_the_program() {
 #[test]
 fn mistakes_are_refused_with_line_and_advice() {
     let parser = parser();
-    for (text, want) in [
-        (
-            "\n[modsec-parser]\nmin-aeg = 1",
-            "FILE:3: unknown key min-aeg in [modsec-parser]: did you mean min-age?",
-        ),
-        (
-            "[modsec-parser]\nstorage_dir = ''",
-            "FILE:2: unknown key storage_dir in [modsec-parser]: did you mean storage-dir?",
-        ),
-        (
-            "[modsec_parser]",
-            "FILE:1: unknown section [modsec_parser]: did you mean [modsec-parser]?",
-        ),
-        (
-            "[modsec-parser]\nmin-age = 'soon'",
-            "FILE:2: min-age = \"soon\": invalid digit found in string",
-        ),
-        (
-            "[modsec-parser]\nmin-age = true",
-            "FILE:2: min-age must be a text or a number, and is boolean",
-        ),
-        (
-            "[modsec-parser]\nmin-age = [1]",
-            "FILE:2: min-age must be a single text or number, and is a list",
-        ),
-        (
-            "[modsec-parser]\nfollow = 'yes'",
-            "FILE:2: follow must be true or false, and is a text or a number",
-        ),
-        ("[modsec-parser]\nthreads = 0", "FILE:2: threads = \"0\": "),
-        (
-            "trusted-proxy = ['192.0.2.0/24', 'x']",
-            "FILE:1: trusted-proxy = \"x\": \"x\" is not an address or network",
-        ),
-        (
-            "log-format = 'xml'",
-            "FILE:1: log-format = \"xml\": expected text or json",
-        ),
-        (
-            "[modsec-parser]\nverbose = 256",
-            "FILE:2: verbose = \"256\": ",
-        ),
-        (
-            "[modsec-parser]\nstore = 'sqlite:x'\nstore-file = 'y'",
-            "FILE:2: store and store-file (line 3) exclude each other: remove one",
-        ),
-        (
-            "[modsec-parser]\nfollow = true\njsonl = true",
-            "FILE:2: follow and jsonl (line 3) exclude each other: remove one",
-        ),
-        (
-            "\n[modsec-parser]\nmin-age = 1\nmin-age = 2",
-            "FILE:4: no valid TOML: duplicate key",
-        ),
-        ("\n\nmin-age 1", "FILE:3: no valid TOML: "),
-    ] {
-        parser.write(text);
+    for mistake in MISTAKES {
         for arguments in [&["--check-config"][..], &["--sensor", "x"]] {
-            let said = parser.refusal(arguments, &[]);
-            let said = said.strip_prefix("modsec-parser: ").unwrap_or(&said);
-            assert!(
-                said.starts_with(want) && said.lines().count() == 1,
-                "{text:?}: {said}"
-            );
+            parser.check_refusal(mistake, arguments);
         }
     }
 }

@@ -2,21 +2,34 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "index/apache.rs"]
+mod apache;
+#[path = "site/index.rs"]
+mod lines;
 mod site;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use rustix::process::Signal;
 
-use self::site::index::{line, v3_line};
+use self::lines::{digest, line};
 use self::site::{Database as _, Site, Sqlite, entry, until};
 
 /// Nothing is taken for its age.
 const OLD: [&str; 4] = ["--min-age", "100000", "--stale-after", "100000"];
+
+/// A line of libmodsecurity 3 about `bytes` at `path`, which is absolute.
+fn v3_line(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    let end = format!(" 0 {}.000000 {}\n", bytes.len(), digest(bytes));
+    let left =
+        br#"h 192.0.2.7 - [04/Mar/2026:05:06:07 +0000] "GET /" 200 57 - "a "b" 0 1 md5:" 1.2 - "#;
+    [left, path.as_os_str().as_bytes(), end.as_bytes()].concat()
+}
 
 /// The site's command, with these arguments instead of its own if they are the same options.
 fn command(site: &Site<Sqlite>, arguments: &[&str]) -> Command {

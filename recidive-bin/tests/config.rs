@@ -7,7 +7,89 @@ mod configured;
 
 use std::fs;
 
-use configured::{Configured, texts};
+use configured::{Configured, Mistake, Precedence, texts};
+
+const PRECEDENCE: [Precedence; 8] = [
+    (
+        "storage-dir",
+        "WATCH_DIR",
+        [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
+    ),
+    (
+        "threshold",
+        "ATTACK_THRESHOLD",
+        [["3", "3"], ["4", "4"], ["5", "5"]],
+    ),
+    (
+        "find-time",
+        "TIMEOUT",
+        [["60", "60"], ["61", "61"], ["62", "62"]],
+    ),
+    (
+        "source",
+        "RECIDIVE_SOURCE",
+        [
+            [
+                "['merged-log', 'storage-dir']",
+                r#"["merged-log", "storage-dir"]"#,
+            ],
+            ["index=/x", r#"["index=/x"]"#],
+            ["storage-dir", r#"["storage-dir"]"#],
+        ],
+    ),
+    (
+        "count",
+        "RECIDIVE_COUNT",
+        [
+            ["['any', 'rule=^9']", r#"["any", "rule=^9"]"#],
+            ["severity<=2", r#"["severity<=2"]"#],
+            ["score>=5", r#"["score>=5"]"#],
+        ],
+    ),
+    (
+        "ignore",
+        "RECIDIVE_IGNORE",
+        [
+            ["'192.0.2.1'", r#"["192.0.2.1"]"#],
+            ["192.0.2.2", r#"["192.0.2.2"]"#],
+            ["192.0.2.3", r#"["192.0.2.3"]"#],
+        ],
+    ),
+    (
+        "dry-run",
+        "RECIDIVE_DRY_RUN",
+        [["true", "true"], ["off", "false"], ["", "true"]],
+    ),
+    (
+        "verbose",
+        "RECIDIVE_VERBOSE",
+        [["1", "1"], ["2", "2"], ["", "1"]],
+    ),
+];
+
+const MISTAKES: [Mistake; 6] = [
+    (
+        "[recidive]\ntreshold = 3",
+        "FILE:2: unknown key treshold in [recidive]: did you mean threshold?",
+    ),
+    (
+        "threshold = 3",
+        "FILE:1: threshold is not shared by the programs: move it below [recidive]",
+    ),
+    (
+        "[recidive]\ncount = ['blockd']",
+        "FILE:2: count = \"blockd\": ",
+    ),
+    (
+        "[recidive]\nignore = ['192.0.2.0/40']",
+        "FILE:2: ignore = \"192.0.2.0/40\": ",
+    ),
+    ("[recidive]\nsource = ['index=/x', 'storage-dir']", ""),
+    (
+        "[recidive]\nignore-file = '/no/such/file'",
+        "/no/such/file: ",
+    ),
+];
 
 fn recidive() -> Configured {
     Configured::new(env!("CARGO_BIN_EXE_recidive"))
@@ -16,99 +98,16 @@ fn recidive() -> Configured {
 #[test]
 fn a_flag_beats_the_environment_beats_the_file() {
     let recidive = recidive();
-    for (key, variable, texts) in [
-        (
-            "storage-dir",
-            "WATCH_DIR",
-            [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
-        ),
-        (
-            "threshold",
-            "ATTACK_THRESHOLD",
-            [["3", "3"], ["4", "4"], ["5", "5"]],
-        ),
-        (
-            "find-time",
-            "TIMEOUT",
-            [["60", "60"], ["61", "61"], ["62", "62"]],
-        ),
-        (
-            "source",
-            "RECIDIVE_SOURCE",
-            [
-                [
-                    "['merged-log', 'storage-dir']",
-                    r#"["merged-log", "storage-dir"]"#,
-                ],
-                ["index=/x", r#"["index=/x"]"#],
-                ["storage-dir", r#"["storage-dir"]"#],
-            ],
-        ),
-        (
-            "count",
-            "RECIDIVE_COUNT",
-            [
-                ["['any', 'rule=^9']", r#"["any", "rule=^9"]"#],
-                ["severity<=2", r#"["severity<=2"]"#],
-                ["score>=5", r#"["score>=5"]"#],
-            ],
-        ),
-        (
-            "ignore",
-            "RECIDIVE_IGNORE",
-            [
-                ["'192.0.2.1'", r#"["192.0.2.1"]"#],
-                ["192.0.2.2", r#"["192.0.2.2"]"#],
-                ["192.0.2.3", r#"["192.0.2.3"]"#],
-            ],
-        ),
-        (
-            "dry-run",
-            "RECIDIVE_DRY_RUN",
-            [["true", "true"], ["off", "false"], ["", "true"]],
-        ),
-        (
-            "verbose",
-            "RECIDIVE_VERBOSE",
-            [["1", "1"], ["2", "2"], ["", "1"]],
-        ),
-    ] {
-        recidive.check_precedence(key, variable, texts);
+    for precedence in PRECEDENCE {
+        recidive.check_precedence(precedence);
     }
 }
 
 #[test]
 fn mistakes_are_refused_with_line_and_advice() {
     let recidive = recidive();
-    for (text, want) in [
-        (
-            "[recidive]\ntreshold = 3",
-            "recidive: FILE:2: unknown key treshold in [recidive]: did you mean threshold?",
-        ),
-        (
-            "threshold = 3",
-            "recidive: FILE:1: threshold is not shared by the programs: move it below [recidive]",
-        ),
-        (
-            "[recidive]\ncount = ['blockd']",
-            "recidive: FILE:2: count = \"blockd\": ",
-        ),
-        (
-            "[recidive]\nignore = ['192.0.2.0/40']",
-            "recidive: FILE:2: ignore = \"192.0.2.0/40\": ",
-        ),
-        (
-            "[recidive]\nsource = ['index=/x', 'storage-dir']",
-            "recidive: ",
-        ),
-        (
-            "[recidive]\nignore-file = '/no/such/file'",
-            "recidive: /no/such/file: ",
-        ),
-    ] {
-        recidive.write(text);
-        let said = recidive.refusal(&["--check-config"], &[]);
-        assert!(said.starts_with(want), "{text:?}: {said}");
+    for mistake in MISTAKES {
+        recidive.check_refusal(mistake, &["--check-config"]);
     }
 }
 

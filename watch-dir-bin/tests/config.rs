@@ -5,7 +5,83 @@
 #[path = "../../modsec-parser-bin/tests/configured/mod.rs"]
 mod configured;
 
-use configured::Configured;
+use configured::{Configured, Mistake, Precedence};
+
+const PRECEDENCE: [Precedence; 8] = [
+    (
+        "storage-dir",
+        "WATCH_DIR",
+        [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
+    ),
+    (
+        "mode",
+        "WATCH_DIR_MODE",
+        [["'750'", "750"], ["2770", "2770"], ["775", "775"]],
+    ),
+    (
+        "ahead",
+        "WATCH_DIR_AHEAD",
+        [["0", "0"], ["3", "3"], ["4", "4"]],
+    ),
+    (
+        "layout",
+        "WATCH_DIR_LAYOUT",
+        [
+            ["'flat'", "\"flat\""],
+            ["per-user", "\"per-user\""],
+            ["auto", "\"auto\""],
+        ],
+    ),
+    (
+        "site-user",
+        "WATCH_DIR_SITE_USERS",
+        [
+            ["['root', 'daemon']", r#"["root", "daemon"]"#],
+            ["root,daemon", r#"["root", "daemon"]"#],
+            ["root", r#"["root"]"#],
+        ],
+    ),
+    (
+        "once",
+        "WATCH_DIR_ONCE",
+        [["true", "true"], ["no", "false"], ["", "true"]],
+    ),
+    (
+        "quiet",
+        "WATCH_DIR_QUIET",
+        [["2", "2"], ["3", "3"], ["", "1"]],
+    ),
+    (
+        "pid-file",
+        "WATCH_DIR_PID_FILE",
+        [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
+    ),
+];
+
+const MISTAKES: [Mistake; 6] = [
+    (
+        "[watch-dir]\nmode = '999'",
+        "FILE:2: mode = \"999\": expected an octal mode",
+    ),
+    // 0o770 is 504, which would be a mode as well.
+    (
+        "[watch-dir]\nmode = 0o770",
+        "FILE:2: mode must be a text, a decimal number, ",
+    ),
+    (
+        "[watch-dir]\nlayout = 'flta'",
+        "FILE:2: layout = \"flta\": expected auto, flat, per-user",
+    ),
+    ("[watch-dir]\nahead = 2000", "FILE:2: ahead = \"2000\": "),
+    (
+        "[watch-dir]\nsite-users = []",
+        "FILE:2: unknown key site-users in [watch-dir]: did you mean site-user?",
+    ),
+    (
+        "pid-file = '/x'",
+        "FILE:1: pid-file is not shared by the programs: move it below [watch-dir]",
+    ),
+];
 
 fn watch_dir() -> Configured {
     let here = &[("WATCH_DIR_OWNER", "root"), ("WATCH_DIR_GROUP", "0")];
@@ -15,93 +91,16 @@ fn watch_dir() -> Configured {
 #[test]
 fn a_flag_beats_the_environment_beats_the_file() {
     let watch_dir = watch_dir();
-    for (key, variable, texts) in [
-        (
-            "storage-dir",
-            "WATCH_DIR",
-            [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
-        ),
-        (
-            "mode",
-            "WATCH_DIR_MODE",
-            [["'750'", "750"], ["2770", "2770"], ["775", "775"]],
-        ),
-        (
-            "ahead",
-            "WATCH_DIR_AHEAD",
-            [["0", "0"], ["3", "3"], ["4", "4"]],
-        ),
-        (
-            "layout",
-            "WATCH_DIR_LAYOUT",
-            [
-                ["'flat'", "\"flat\""],
-                ["per-user", "\"per-user\""],
-                ["auto", "\"auto\""],
-            ],
-        ),
-        (
-            "site-user",
-            "WATCH_DIR_SITE_USERS",
-            [
-                ["['root', 'daemon']", r#"["root", "daemon"]"#],
-                ["root,daemon", r#"["root", "daemon"]"#],
-                ["root", r#"["root"]"#],
-            ],
-        ),
-        (
-            "once",
-            "WATCH_DIR_ONCE",
-            [["true", "true"], ["no", "false"], ["", "true"]],
-        ),
-        (
-            "quiet",
-            "WATCH_DIR_QUIET",
-            [["2", "2"], ["3", "3"], ["", "1"]],
-        ),
-        (
-            "pid-file",
-            "WATCH_DIR_PID_FILE",
-            [["'/a'", "\"/a\""], ["/b", "\"/b\""], ["/c", "\"/c\""]],
-        ),
-    ] {
-        watch_dir.check_precedence(key, variable, texts);
+    for precedence in PRECEDENCE {
+        watch_dir.check_precedence(precedence);
     }
 }
 
 #[test]
 fn mistakes_are_refused_with_line_and_advice() {
     let watch_dir = watch_dir();
-    for (text, want) in [
-        (
-            "[watch-dir]\nmode = '999'",
-            "watch-dir: FILE:2: mode = \"999\": expected an octal mode",
-        ),
-        // 0o770 is 504, which would be a mode as well.
-        (
-            "[watch-dir]\nmode = 0o770",
-            "watch-dir: FILE:2: mode must be a text, a decimal number, ",
-        ),
-        (
-            "[watch-dir]\nlayout = 'flta'",
-            "watch-dir: FILE:2: layout = \"flta\": expected auto, flat, per-user",
-        ),
-        (
-            "[watch-dir]\nahead = 2000",
-            "watch-dir: FILE:2: ahead = \"2000\": ",
-        ),
-        (
-            "[watch-dir]\nsite-users = []",
-            "watch-dir: FILE:2: unknown key site-users in [watch-dir]: did you mean site-user?",
-        ),
-        (
-            "pid-file = '/x'",
-            "watch-dir: FILE:1: pid-file is not shared by the programs: move it below [watch-dir]",
-        ),
-    ] {
-        watch_dir.write(text);
-        let said = watch_dir.refusal(&["--dry-run"], &[]);
-        assert!(said.starts_with(want), "{text:?}: {said}");
+    for mistake in MISTAKES {
+        watch_dir.check_refusal(mistake, &["--dry-run"]);
     }
 }
 

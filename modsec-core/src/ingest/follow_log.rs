@@ -272,7 +272,12 @@ impl Reading {
         })?;
         let bookmark = place.and_then(|place| place.in_log(log));
         if place.is_some() && bookmark.is_none() {
-            warn!(path = ?log, "not the log that was read before, starting at its beginning");
+            warn!(
+                path = ?log,
+                "not the log that was read before, starting at its beginning; if more than one \
+                 rotation was missed, give the rotated logs as INPUT to another run, which stores \
+                 what is missing"
+            );
         }
         let tail = Tail::new(log.to_owned(), bookmark).map_err(|source| FollowLogError::Read {
             path: log.to_owned(),

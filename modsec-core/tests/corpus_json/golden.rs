@@ -9,7 +9,7 @@ use std::path::Path;
 use modsec_core::record::{Body, Header};
 use modsec_core::{Record, format};
 
-use crate::documents::DIALECTS;
+use crate::DIALECTS;
 
 #[test]
 fn every_real_document_decodes_to_its_snapshot() {

@@ -10,8 +10,8 @@ use modsec_core::{Record, Text};
 use proptest::prelude::*;
 use serde_json::json;
 
+use crate::DIALECTS;
 use crate::coraza;
-use crate::documents::DIALECTS;
 
 /// Real documents of all dialects that are small enough to be cut at every byte.
 fn samples() -> Vec<Vec<u8>> {

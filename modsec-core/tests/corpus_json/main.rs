@@ -10,6 +10,8 @@ mod coraza;
 mod documents;
 mod golden;
 mod hostile;
+#[path = "../truth/mod.rs"]
+mod truth;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,27 +20,27 @@ use modsec_core::format::Format;
 use modsec_core::{Record, Text, format};
 use serde_json::Value;
 
-use documents::{DIALECTS, Document};
+use documents::{Dialect, Document};
+use truth::bytes;
 
-/// Undoes the `\xNN` that the truth uses for bytes which are not UTF-8.
-fn bytes(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("\\x") {
-        out.extend(rest[..at].bytes());
-        match u8::from_str_radix(rest.get(at + 2..at + 4).unwrap_or(""), 16) {
-            Ok(byte) if byte >= 0x80 => {
-                out.push(byte);
-                rest = &rest[at + 4..];
-            }
-            _ => {
-                out.extend(b"\\x");
-                rest = &rest[at + 2..];
-            }
-        }
-    }
-    out.extend(rest.bytes());
-    out
+const DIALECTS: [Dialect; 4] = [
+    Dialect::new("v2-json-concurrent", "json-v2"),
+    Dialect::new("v2-json-serial", "json-v2"),
+    Dialect::new("v3-json-concurrent", "json-v3"),
+    Dialect::new("v3-json-serial", "json-v3"),
+];
+
+/// Reads the document that the truth speaks of. In a serial log several requests of one case may
+/// share a place; the id tells them apart.
+fn bytes_of(dialect: &Dialect, place: &str, unique_id: &str) -> Vec<u8> {
+    let Some((name, _)) = place.split_once('@') else {
+        return dialect.bytes(place);
+    };
+    let log = fs::read(dialect.dir().join(name)).unwrap();
+    log.split_inclusive(|byte| *byte == b'\n')
+        .find(|line| memchr::memmem::find(line, unique_id.as_bytes()).is_some())
+        .unwrap()
+        .to_vec()
 }
 
 /// Cases in which a document cannot agree with the truth: dialect, case, field, reason.
@@ -163,7 +165,8 @@ fn documents_say_what_was_sent_and_what_the_error_log_reports() {
         let truth = fs::read_to_string(dialect.dir().join("truth.jsonl")).unwrap();
         for truth in truth.lines() {
             let truth: Value = serde_json::from_str(truth).unwrap();
-            let bytes = dialect.bytes_of(
+            let bytes = bytes_of(
+                &dialect,
                 truth["path"].as_str().unwrap(),
                 truth["unique_id"].as_str().unwrap(),
             );

@@ -10,13 +10,6 @@ pub(crate) struct Dialect {
     format: &'static str,
 }
 
-pub(crate) const DIALECTS: [Dialect; 4] = [
-    Dialect::new("v2-json-concurrent", "json-v2"),
-    Dialect::new("v2-json-serial", "json-v2"),
-    Dialect::new("v3-json-concurrent", "json-v3"),
-    Dialect::new("v3-json-serial", "json-v3"),
-];
-
 /// One document and the request that it is about.
 pub(crate) struct Document {
     /// Name of the case; some have several requests.
@@ -46,19 +39,6 @@ impl Dialect {
         let (offset, len) = range.split_once('+').unwrap();
         let (offset, len): (usize, usize) = (offset.parse().unwrap(), len.parse().unwrap());
         fs::read(self.dir().join(name)).unwrap()[offset..offset + len].to_vec()
-    }
-
-    /// Reads the document that the truth speaks of. In a serial log several requests of one case
-    /// may share a place; the id tells them apart.
-    pub(crate) fn bytes_of(&self, place: &str, unique_id: &str) -> Vec<u8> {
-        let Some((name, _)) = place.split_once('@') else {
-            return self.bytes(place);
-        };
-        let log = fs::read(self.dir().join(name)).unwrap();
-        log.split_inclusive(|byte| *byte == b'\n')
-            .find(|line| memchr::memmem::find(line, unique_id.as_bytes()).is_some())
-            .unwrap()
-            .to_vec()
     }
 
     /// Returns the documents in the order of `cases.tsv`.

@@ -31,6 +31,13 @@ pub(crate) struct Configured {
     ),
 }
 
+/// A key, its variable, and the value in the file, of the variable, and of the flag, each with how
+/// it is shown.
+pub(crate) type Precedence = (&'static str, &'static str, [[&'static str; 2]; 3]);
+
+/// Text of a file, and how the program's refusal begins.
+pub(crate) type Mistake = (&'static str, &'static str);
+
 /// Value and source by key.
 pub(crate) type Settings = BTreeMap<String, (String, String)>;
 
@@ -94,16 +101,13 @@ impl Configured {
     }
 
     /// Asserts that a key has each value from the source that should have the last word.
-    ///
-    /// `texts` are the value in the file, of the variable, and of the flag, and how it is shown.
-    pub(crate) fn check_precedence(&self, key: &str, variable: &str, texts: [[&str; 2]; 3]) {
+    pub(crate) fn check_precedence(&self, (key, variable, texts): Precedence) {
         let [
             [in_file, shown_file],
             [in_variable, shown_variable],
             [on_line, shown_line],
         ] = texts;
-        let section = Path::new(self.program).file_name().unwrap();
-        let section = section.to_str().unwrap();
+        let section = self.section();
         self.write(&format!("[{section}]\n{key} = {in_file}\n"));
         let shown = |arguments: &[&str], variables: &[(&str, &str)]| {
             self.settings(arguments, variables)[key].clone()
@@ -133,12 +137,29 @@ impl Configured {
         err.replace(&self.path().display().to_string(), "FILE")
     }
 
+    /// Asserts that a mistake is refused, in one line.
+    pub(crate) fn check_refusal(&self, (text, want): Mistake, arguments: &[&str]) {
+        self.write(text);
+        let said = self.refusal(arguments, &[]);
+        let program = format!("{}: ", self.section());
+        let said = said.strip_prefix(&program).unwrap_or(&said);
+        assert!(
+            said.starts_with(want) && said.lines().count() == 1,
+            "{text:?}: {said}"
+        );
+    }
+
+    /// Returns the name of the program, which is that of its section.
+    fn section(&self) -> &str {
+        let name = Path::new(self.program).file_name();
+        name.unwrap().to_str().unwrap()
+    }
+
     /// Asserts that the installed file has each option of this program, at its true default.
     pub(crate) fn check_shipped_file(&self, subcommands: &[&str]) {
-        let program = Path::new(self.program).file_name().unwrap();
         let text = fs::read_to_string(SHIPPED).unwrap();
         let used: String = text.lines().map(without_mark).collect();
-        let mut keys = keys_of(&used, program.to_str().unwrap());
+        let mut keys = keys_of(&used, self.section());
         keys.sort();
         let mut options = self.options(&[]);
         for subcommand in subcommands {

@@ -8,6 +8,8 @@
 
 mod disk_full;
 mod index;
+#[path = "../site/index.rs"]
+mod lines;
 mod maria;
 mod outage;
 mod permission;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest as _, Md5};
 
-use super::Site;
+use crate::site::Site;
 
 /// A line of `ModSecurity` 2 about `bytes` at `path`, which is relative to the storage directory.
 pub(crate) fn line(path: &[u8], bytes: &[u8]) -> Vec<u8> {
@@ -16,15 +16,8 @@ pub(crate) fn line(path: &[u8], bytes: &[u8]) -> Vec<u8> {
     [left, path, end.as_bytes()].concat()
 }
 
-/// A line of libmodsecurity 3 about `bytes` at `path`, which is absolute.
-pub(crate) fn v3_line(path: &Path, bytes: &[u8]) -> Vec<u8> {
-    let end = format!(" 0 {}.000000 {}\n", bytes.len(), digest(bytes));
-    let left =
-        br#"h 192.0.2.7 - [04/Mar/2026:05:06:07 +0000] "GET /" 200 57 - "a "b" 0 1 md5:" 1.2 - "#;
-    [left, path.as_os_str().as_bytes(), end.as_bytes()].concat()
-}
-
-fn digest(bytes: &[u8]) -> String {
+/// The digest of an entry, as a line has it.
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let md5 = Md5::digest(bytes);
     let hex: Vec<String> = md5.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("md5:{}", hex.concat())

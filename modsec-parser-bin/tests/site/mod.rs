@@ -1,9 +1,5 @@
 //! A storage directory with a store and a merged log, and the question whether all of it is true.
 
-#[expect(clippy::allow_attributes, reason = "not every test has an index")]
-#[allow(dead_code, reason = "not every test has an index")]
-pub(crate) mod index;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +56,7 @@ pub(crate) struct Site<D> {
     /// Where the merged log is.
     pub(crate) log: PathBuf,
     /// The entries by transaction id.
-    entries: BTreeMap<String, Vec<u8>>,
+    pub(crate) entries: BTreeMap<String, Vec<u8>>,
 }
 
 impl Site<Sqlite> {

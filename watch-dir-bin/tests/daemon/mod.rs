@@ -17,7 +17,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A directory with `audit` in it, entered by everybody.
 pub(crate) struct Place {
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Place {
