@@ -316,26 +316,12 @@ fn body(body: Option<&Body<'_>>) -> String {
     shown(body.filter(|body| body.len > 0))
 }
 
-fn engine_facts(record: &Record<'_>) -> Vec<(&'static str, String)> {
-    let engine = &record.engine;
+fn alert_facts(alerts: &[Alert<'_>]) -> Vec<(&'static str, String)> {
     let of_alerts = |fact: &dyn Fn(&Alert<'_>) -> String| {
-        let facts: Vec<String> = record.alerts.iter().map(fact).collect();
+        let facts: Vec<String> = alerts.iter().map(fact).collect();
         facts.join("\n")
     };
-    let of_uploads = |fact: &dyn Fn(&Upload<'_>) -> String| {
-        let uploads = record.uploads.as_ref();
-        shown(uploads.map(|uploads| uploads.iter().map(fact).collect::<Vec<_>>()))
-    };
-    let rules = record.matched_rules.as_ref().map(|rules| {
-        let rules = rules.iter().map(|rule| (&rule.id, rule.matched, rule.logs));
-        rules.collect::<Vec<_>>()
-    });
     vec![
-        ("request line", shown(&record.request.line)),
-        ("request body", body(record.request.body.as_ref())),
-        ("form", body(record.request.form.as_ref())),
-        ("response body", body(record.response.body.as_ref())),
-        ("status line", shown(&record.response.status_line)),
         (
             "action and phase",
             of_alerts(&|alert| shown((alert.action, alert.phase))),
@@ -358,6 +344,37 @@ fn engine_facts(record: &Record<'_>) -> Vec<(&'static str, String)> {
         ),
         ("tags", of_alerts(&|alert| shown(&alert.tags))),
         ("verified", of_alerts(&|alert| shown(alert.verified))),
+    ]
+}
+
+fn upload_facts(uploads: Option<&Vec<Upload<'_>>>) -> Vec<(&'static str, String)> {
+    let of_uploads = |fact: &dyn Fn(&Upload<'_>) -> String| {
+        shown(uploads.map(|uploads| uploads.iter().map(fact).collect::<Vec<_>>()))
+    };
+    vec![
+        (
+            "uploads",
+            of_uploads(&|upload| shown((&upload.name, upload.size))),
+        ),
+        (
+            "numbers and types of uploads",
+            of_uploads(&|upload| shown((upload.index, &upload.content_type))),
+        ),
+    ]
+}
+
+fn engine_facts(record: &Record<'_>) -> Vec<(&'static str, String)> {
+    let engine = &record.engine;
+    let rules = record.matched_rules.as_ref().map(|rules| {
+        let rules = rules.iter().map(|rule| (&rule.id, rule.matched, rule.logs));
+        rules.collect::<Vec<_>>()
+    });
+    vec![
+        ("request line", shown(&record.request.line)),
+        ("request body", body(record.request.body.as_ref())),
+        ("form", body(record.request.form.as_ref())),
+        ("response body", body(record.response.body.as_ref())),
+        ("status line", shown(&record.response.status_line)),
         (
             "primary rule",
             shown(record.primary().map(|alert| &alert.rule_id)),
@@ -374,14 +391,6 @@ fn engine_facts(record: &Record<'_>) -> Vec<(&'static str, String)> {
         ("Apache errors", shown(engine.apache_errors.len())),
         ("stopwatch", shown(engine.stopwatch.is_some())),
         ("other lines", shown(&engine.other)),
-        (
-            "uploads",
-            of_uploads(&|upload| shown((&upload.name, upload.size))),
-        ),
-        (
-            "numbers and types of uploads",
-            of_uploads(&|upload| shown((upload.index, &upload.content_type))),
-        ),
         ("matched rules", shown(rules)),
         ("flags", shown(record.flags)),
     ]
@@ -397,6 +406,8 @@ fn cases(dialect: &Dialect, facts: Facts) -> BTreeMap<String, Vec<FactList>> {
         let mut found = request_facts(&record);
         if facts == Facts::All {
             found.extend(engine_facts(&record));
+            found.extend(alert_facts(&record.alerts));
+            found.extend(upload_facts(record.uploads.as_ref()));
         }
         if record.matched_rules.is_none() {
             found.retain(|(fact, _)| !NEEDS_PART_K.contains(fact));

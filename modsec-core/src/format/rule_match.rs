@@ -394,79 +394,91 @@ mod tests {
         assert_eq!(alert.verified, None);
     }
 
+    /// A message, and the action, phase and remaining words in it.
+    const OPENINGS: [(&str, Option<AlertAction>, Option<u8>, &str); 13] = [
+        (
+            "Warning. detected XSS using libinjection.",
+            Some(AlertAction::Warning),
+            None,
+            "detected XSS using libinjection.",
+        ),
+        (
+            "Access denied with code 403 (phase 2).",
+            Some(AlertAction::Denied),
+            Some(2),
+            "",
+        ),
+        (
+            "Access denied with connection close (phase 1). x",
+            Some(AlertAction::Denied),
+            Some(1),
+            "x",
+        ),
+        (
+            "Access denied with redirection to http://a.example/?(phase 4) using status 302 (phase 1). x",
+            Some(AlertAction::Denied),
+            Some(1),
+            "x",
+        ),
+        (
+            "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
+            Some(AlertAction::Denied),
+            None,
+            "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
+        ),
+        (
+            "Access denied using proxy to (phase 2) http://b.example/.",
+            Some(AlertAction::Denied),
+            Some(2),
+            "http://b.example/.",
+        ),
+        (
+            "Access allowed (phase 1). x",
+            Some(AlertAction::Allowed),
+            Some(1),
+            "x",
+        ),
+        (
+            "Access to phase allowed (phase 2). x",
+            Some(AlertAction::Allowed),
+            Some(2),
+            "x",
+        ),
+        (
+            "Access to request allowed (phase 2). x",
+            Some(AlertAction::Allowed),
+            Some(2),
+            "x",
+        ),
+        (
+            "Paused Access (phase 2). x",
+            Some(AlertAction::Paused),
+            Some(2),
+            "x",
+        ),
+        (
+            "Warning. (phase 2) at ARGS",
+            Some(AlertAction::Warning),
+            None,
+            "(phase 2) at ARGS",
+        ),
+        (
+            "JSON parser error: x (phase 2)",
+            None,
+            None,
+            "JSON parser error: x (phase 2)",
+        ),
+        (
+            "Access denied with code 403 (phase 9). x",
+            Some(AlertAction::Denied),
+            None,
+            "Access denied with code 403 (phase 9). x",
+        ),
+    ];
+
     #[test]
     fn the_words_at_the_start_tell_action_and_phase() {
-        use AlertAction::{Allowed, Denied, Paused, Warning};
-        for (raw, action, phase, detail) in [
-            (
-                "Warning. detected XSS using libinjection.",
-                Some(Warning),
-                None,
-                "detected XSS using libinjection.",
-            ),
-            (
-                "Access denied with code 403 (phase 2).",
-                Some(Denied),
-                Some(2),
-                "",
-            ),
-            (
-                "Access denied with connection close (phase 1). x",
-                Some(Denied),
-                Some(1),
-                "x",
-            ),
-            (
-                "Access denied with redirection to http://a.example/?(phase 4) using status 302 (phase 1). x",
-                Some(Denied),
-                Some(1),
-                "x",
-            ),
-            (
-                "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
-                Some(Denied),
-                None,
-                "Access denied with redirection to http://a.example/ using status 302 (phase 2). at ARGS:x using status 302 (phase 1). y.",
-            ),
-            (
-                "Access denied using proxy to (phase 2) http://b.example/.",
-                Some(Denied),
-                Some(2),
-                "http://b.example/.",
-            ),
-            ("Access allowed (phase 1). x", Some(Allowed), Some(1), "x"),
-            (
-                "Access to phase allowed (phase 2). x",
-                Some(Allowed),
-                Some(2),
-                "x",
-            ),
-            (
-                "Access to request allowed (phase 2). x",
-                Some(Allowed),
-                Some(2),
-                "x",
-            ),
-            ("Paused Access (phase 2). x", Some(Paused), Some(2), "x"),
-            (
-                "Warning. (phase 2) at ARGS",
-                Some(Warning),
-                None,
-                "(phase 2) at ARGS",
-            ),
-            (
-                "JSON parser error: x (phase 2)",
-                None,
-                None,
-                "JSON parser error: x (phase 2)",
-            ),
-            (
-                "Access denied with code 403 (phase 9). x",
-                Some(Denied),
-                None,
-                "Access denied with code 403 (phase 9). x",
-            ),
-        ] {
+        for (raw, action, phase, detail) in OPENINGS {
             let alert = alert(raw);
             assert_eq!(
                 (alert.action, alert.phase),

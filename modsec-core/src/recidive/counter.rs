@@ -165,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_names_one_address_or_none() {
+        for (header, want) in [
+            ("x-real-ip:   203.0.113.9  \n", "203.0.113.9"),
+            ("X-Real-IP: 203.0.113.9, 203.0.113.8\n", "127.0.0.1"),
+            ("X-Real-IP: $(id)\n", "127.0.0.1"),
+            ("X-Real-IP: 1.2.3.4/e\n", "127.0.0.1"),
+            ("X-Real-IP:\n 203.0.113.9\n", "127.0.0.1"),
+        ] {
+            let entry = entry("127.0.0.1", header, "", "403");
+            assert_eq!(reported(&entry).as_deref(), Some(want), "{entry}");
+        }
+    }
+
+    #[test]
     fn only_the_right_address_is_ever_counted() {
         let forged = "X-Real-IP: 203.0.113.9\n";
         let whole_entry = entry("203.0.113.9", "", "", "403 Forbidden");
@@ -174,41 +188,6 @@ mod tests {
             ("192.0.2.7", "", forged, "403", Some("192.0.2.7")),
             ("127.0.0.1", forged, "", "403", Some("203.0.113.9")),
             ("127.0.0.1", "", forged, "403", Some("127.0.0.1")),
-            (
-                "127.0.0.1",
-                "x-real-ip:   203.0.113.9  \n",
-                "",
-                "403",
-                Some("203.0.113.9"),
-            ),
-            (
-                "127.0.0.1",
-                "X-Real-IP: 203.0.113.9, 203.0.113.8\n",
-                "",
-                "403",
-                Some("127.0.0.1"),
-            ),
-            (
-                "127.0.0.1",
-                "X-Real-IP: $(id)\n",
-                "",
-                "403",
-                Some("127.0.0.1"),
-            ),
-            (
-                "127.0.0.1",
-                "X-Real-IP: 1.2.3.4/e\n",
-                "",
-                "403",
-                Some("127.0.0.1"),
-            ),
-            (
-                "127.0.0.1",
-                "X-Real-IP:\n 203.0.113.9\n",
-                "",
-                "403",
-                Some("127.0.0.1"),
-            ),
             ("192.0.2.7", "A: HTTP/1.1 403\n", "", "200 OK", None),
             ("192.0.2.7", "A: x[$(id)]HTTP/1.1\n", "", "200 OK", None),
             ("192.0.2.7", "", "HTTP/1.1 403 Forbidden", "200 OK", None),

@@ -16,12 +16,12 @@ mod truth;
 use std::collections::BTreeSet;
 use std::fs;
 
+use modsec_core::format;
 use modsec_core::format::Format;
-use modsec_core::{Record, Text, format};
 use serde_json::Value;
 
 use documents::{Dialect, Document};
-use truth::bytes;
+use truth::differences;
 
 const DIALECTS: [Dialect; 4] = [
     Dialect::new("v2-json-concurrent", "json-v2"),
@@ -83,78 +83,6 @@ const EXCEPTIONS: &[(&str, &str, &str, &str)] = &[
 ];
 const NO_PARTS: &str = "ctl:auditLogParts left part A and what it costs nothing to write";
 const NOT_SENT: &str = "the connection was closed in place of the answer that is logged";
-
-fn shown(bytes: Option<&[u8]>) -> Option<String> {
-    bytes.map(|bytes| bytes.escape_ascii().to_string())
-}
-
-/// Returns the fields in which the record differs from the truth.
-fn differences(truth: &Value, record: &Record<'_>) -> Vec<(&'static str, String)> {
-    let request = &record.request;
-    let header = |name| request.header(name).map(Text::as_bytes);
-    let number = |number: u64| number.to_string().into_bytes();
-    let status = record.response.status.map(|status| number(status.into()));
-    let ids: Vec<&[u8]> = record
-        .alerts
-        .iter()
-        .filter_map(|alert| alert.rule_id.as_ref())
-        .map(Text::as_bytes)
-        .collect();
-    let ids = ids.join(&b' ');
-    let want_ids = truth["rule_ids"].as_array().map(|ids| {
-        let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
-        ids.join(" ").into_bytes()
-    });
-    let text = |key: &str| truth[key].as_str().map(bytes);
-    [
-        (
-            "method",
-            request.method.as_ref().map(Text::as_bytes),
-            text("method"),
-        ),
-        ("uri", request.uri.as_ref().map(Text::as_bytes), text("uri")),
-        (
-            "protocol",
-            request.protocol.as_ref().map(Text::as_bytes),
-            text("protocol"),
-        ),
-        ("host", header("Host"), text("host")),
-        ("user_agent", header("User-Agent"), text("user_agent")),
-        ("x_real_ip", header("X-Real-IP"), text("x_real_ip")),
-        (
-            "unique_id",
-            record.unique_id.as_ref().map(Text::as_bytes),
-            text("unique_id"),
-        ),
-        (
-            "client",
-            record.client.as_ref().map(|client| client.text.as_bytes()),
-            text("client"),
-        ),
-        (
-            "status",
-            status.as_deref(),
-            truth["status"].as_u64().map(number),
-        ),
-        (
-            "engine",
-            record.engine.mode.map(|mode| mode.name().as_bytes()),
-            text("engine"),
-        ),
-        (
-            "rule_ids",
-            want_ids.as_ref().map(|_| ids.as_slice()),
-            want_ids.clone(),
-        ),
-    ]
-    .into_iter()
-    .filter(|(_, got, want)| *got != want.as_deref())
-    .map(|(field, got, want)| {
-        let (got, want) = (shown(got), shown(want.as_deref()));
-        (field, format!("got {got:?}, sent {want:?}"))
-    })
-    .collect()
-}
 
 #[test]
 fn documents_say_what_was_sent_and_what_the_error_log_reports() {
