@@ -50,9 +50,12 @@ check:
 bench:
 	$(CARGO) bench --workspace --all-features
 
+# What is found goes below target; an input worth keeping is added to the corpus by hand.
 fuzz:
 	cd modsec-core && for target in fuzz/fuzz_targets/*.rs; do \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$(basename $$target .rs) -- \
+		name=$$(basename $$target .rs); mkdir -p fuzz/target/corpus/$$name || exit 1; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$name \
+			fuzz/target/corpus/$$name fuzz/corpus/$$name -- \
 			-max_total_time=$(FUZZ_SECONDS) -max_len=16384 || exit 1; \
 	done
 
