@@ -139,6 +139,8 @@ struct OpenLog {
     reader: Box<LogReader>,
     /// What its first bytes say against it, until an entry was found.
     defect: Option<Defect>,
+    /// What comes behind the first lines, which belong to no entry.
+    held: Option<Taken>,
 }
 
 impl Jobs {
@@ -313,6 +315,7 @@ fn next_in_logs(
                         uid,
                         reader,
                         defect: Some(Defect::Empty),
+                        held: None,
                     });
                 }
                 Err(error) => return Some(Source::Input(path, Err(error))),
@@ -320,12 +323,19 @@ fn next_in_logs(
             continue;
         };
         let path = open.path.clone();
-        match open.reader.next() {
+        let taken = match open.held.take() {
+            Some(taken) => Ok(Some(taken)),
+            None => open.reader.next(),
+        };
+        match taken {
             Ok(Some(Taken::Foreign { at: 0, line })) => {
                 open.defect = Some(Defect::NotAnAuditLog { found: line });
             }
-            Ok(Some(taken)) => {
-                open.defect = None;
+            Ok(Some(mut taken)) => {
+                if let Some(Defect::NotAnAuditLog { found: line }) = open.defect.take() {
+                    let first = Taken::Foreign { at: 0, line };
+                    open.held = Some(std::mem::replace(&mut taken, first));
+                }
                 return Some(Source::Taken(path, open.uid, taken));
             }
             Ok(None) => {

@@ -203,6 +203,12 @@ fn what_is_no_entry_is_named_by_its_offset_and_the_rest_is_stored() {
             "belong to no entry",
         ],
     );
+    let log = [b"its beginning is lost\n", &entry(3)[..]].concat();
+    fs::write(site.path("cut.log"), log).unwrap();
+    let mut command = site.keeping();
+    command.arg("cut.log");
+    let said = ["1 stored", "1 defective", "offset=0", "its beginning is"];
+    run(command).expect(3, &said);
     for (text, said) in [
         ("<html>\nx\n", "not an audit log: line 1 is \"<html>\""),
         ("", "the file is empty"),
