@@ -243,12 +243,15 @@ async fn walk(
         // Its lines are from before the walk, which looks for the entries everywhere.
         follow_index(storage, options, stop, keeper, report).await?;
         let begun = Instant::now();
+        let removed = keeper.tally.removed;
         let from = From::StorageDir(Arc::clone(storage));
         let old = pass(from, options, stop, keeper, report).await?;
         if let Some(index) = keeper.index.as_mut().filter(|_| !stop.requested()) {
             index.close(begun);
         }
-        if old == 0 || options.store.is_none() || stop.requested() {
+        // Where nothing can be removed, another walk would meet the same files.
+        let is_done = old == 0 || keeper.tally.removed == removed;
+        if is_done || options.store.is_none() || stop.requested() {
             break;
         }
     }

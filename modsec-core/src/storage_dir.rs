@@ -42,6 +42,7 @@
 
 mod dir;
 mod entry;
+pub(crate) mod holes;
 mod name;
 #[cfg(feature = "ingest")]
 mod note;
@@ -115,7 +116,7 @@ pub enum StorageDirError {
         /// Who holds the lock, if the kernel tells.
         holder: Option<Holder>,
     },
-    /// The private directory belongs to somebody else.
+    /// The private directory belongs to somebody else, and could not be moved aside.
     #[error("{path:?} belongs to user id {uid}, not to this program; look into it and remove it")]
     PrivateTaken {
         /// The private directory.

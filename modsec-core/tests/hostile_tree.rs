@@ -312,18 +312,19 @@ fn a_private_directory_made_by_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_private_directory_of_another_user_is_refused() {
+fn a_private_directory_of_another_user_is_moved_aside() {
     if !is_root("give a directory away") {
         return;
     }
     let scene = Scene::new();
     let private = scene.dir(".modsec-parser");
     std::os::unix::fs::chown(&private, Some(NOBODY), None).unwrap();
-    let error = StorageDir::open(scene.root()).unwrap().lock().unwrap_err();
-    assert!(
-        matches!(error, StorageDirError::PrivateTaken { uid: NOBODY, .. }),
-        "{error}"
-    );
+    fs::write(private.join(NAME), "theirs").unwrap();
+    let storage = StorageDir::open(scene.root()).unwrap();
+    storage.lock().unwrap();
+    assert_eq!(fs::metadata(&private).unwrap().uid(), 0);
+    let aside = private.with_file_name(format!(".modsec-parser.of-user-{NOBODY}-0"));
+    assert_eq!(fs::read(aside.join(NAME)).unwrap(), b"theirs");
 }
 
 #[test]

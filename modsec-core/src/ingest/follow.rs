@@ -536,19 +536,19 @@ impl Told {
         }
         self.tell_losses();
         let all = &self.all;
-        if all.entries == self.logged {
+        if all.stored == self.logged {
             return;
         }
         info!(
-            records = all.entries - self.logged,
-            total = all.entries,
+            records = all.stored - self.logged,
+            total = all.stored,
             waiting = all.waiting,
             defects = all.defective(),
             left_alone = all.left_alone.total(),
             "entries stored"
         );
         service.status(&format!("{} entries stored so far", all.entries));
-        self.logged = all.entries;
+        self.logged = all.stored;
         self.next = now + TELL_EVERY;
     }
 

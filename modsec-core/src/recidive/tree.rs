@@ -14,7 +14,7 @@ use super::seen::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
 use crate::record::Flag;
-use crate::storage_dir::MAX_ENTRY_BYTES;
+use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
 use crate::watch::{Failure, Root, RootError, classify};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
@@ -100,6 +100,9 @@ impl Tree {
         };
         // A file without a name was removed after it was opened: it is whole.
         if !meta.is_file() || meta.nlink() > 1 || meta.len() > MAX_ENTRY_BYTES {
+            return Look::Refused;
+        }
+        if holes::too_many(&file, meta.len()).is_some() {
             return Look::Refused;
         }
         let allowed = |owners: &Vec<u32>| owners.contains(&meta.uid());

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::Tree;
 use super::dir::{self, Dir};
+use super::holes;
 use super::name::EntryName;
 use super::private::{self, Private};
 use super::refusal::{Reason, Refusal};
@@ -72,11 +73,14 @@ impl EntryFile {
                 size: meta.len(),
                 limit,
             })),
-            Ok((file, meta)) => Ok(OpenEntry {
-                entry: self,
-                file,
-                meta,
-            }),
+            Ok((file, meta)) => match holes::too_many(&file, meta.len()) {
+                Some(holes) => Err(self.refusal(Reason::Sparse { holes })),
+                None => Ok(OpenEntry {
+                    entry: self,
+                    file,
+                    meta,
+                }),
+            },
             Err(reason) => Err(self.refusal(reason)),
         }
     }

@@ -32,6 +32,8 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const NOTE: &str = ".index";
 /// Name of a note that is being written.
 pub(super) const NEW_NOTE: &str = ".index.new";
+/// Directories of one user that are moved aside before somebody has to look.
+const MAX_ASIDE: u32 = 100;
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -100,8 +102,32 @@ impl Private {
     }
 }
 
-/// Opens the private directory and makes sure that only we may enter it.
+/// Opens the private directory, and moves aside what another user has made in its place: whoever
+/// may write to the root could keep us from ever starting. It is a user's directory then, like others.
 fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
+    match open_own(root) {
+        Err(StorageDirError::PrivateTaken { uid, .. }) if move_aside(root, uid).is_ok() => {
+            open_own(root)
+        }
+        opened => opened,
+    }
+}
+
+/// Gives the directory of another user another name.
+fn move_aside(root: &Dir, uid: u32) -> Result<(), Errno> {
+    let mut moved = Err(Errno::EXIST);
+    for number in 0..MAX_ASIDE {
+        if moved != Err(Errno::EXIST) {
+            break;
+        }
+        let aside = format!("{PRIVATE}.of-user-{uid}-{number}");
+        moved = rename_in(root, OsStr::new(PRIVATE), root, OsStr::new(&aside));
+    }
+    moved
+}
+
+/// Opens the private directory and makes sure that only we may enter it.
+fn open_own(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
     let path = root.path().join(PRIVATE);
     let failed = |source: io::Error| StorageDirError::Private {
         path: path.clone(),
@@ -200,7 +226,8 @@ fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errn
     if !unsupported(moved) {
         return moved;
     }
-    // Nobody else can make a name in the private directory between these two calls.
+    // Nobody else can make a name in the private directory between these two calls, and nothing
+    // but an empty directory can be replaced in the root by a directory.
     match to.peek(new) {
         Ok(_) => Err(Errno::EXIST),
         Err(_) => renameat(from.file(), name, to.file(), new),

@@ -74,11 +74,22 @@ pub enum Reason {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A file most of which was never written, and that would grow by being copied.
+    #[error(
+        "has holes of {holes} bytes or more, and no server makes any; look at it and remove it"
+    )]
+    Sparse {
+        /// Bytes of holes that were found before the search was given up.
+        holes: u64,
+    },
     /// Something mounted from elsewhere.
     #[error("is on another file system than the storage directory; unmount it")]
     OtherFileSystem,
     /// The kernel said no.
-    #[error("may not be used by this account; run as root, or with CAP_DAC_READ_SEARCH to read")]
+    #[error(
+        "may not be used by this account; run as root, or with CAP_DAC_READ_SEARCH to read, and \
+         CAP_DAC_OVERRIDE and CAP_FOWNER to remove"
+    )]
     Permission(#[source] io::Error),
     /// It is gone. Normal where several programs read one tree.
     #[error("vanished")]
@@ -107,6 +118,7 @@ impl Reason {
             Reason::File => "file",
             Reason::HardLink { .. } => "hard link",
             Reason::TooBig { .. } => "too big",
+            Reason::Sparse { .. } => "sparse file",
             Reason::OtherFileSystem => "other file system",
             Reason::Permission(_) => "permission denied",
             Reason::Vanished => "vanished",

@@ -438,7 +438,8 @@ fn a_body_of_a_hundred_megabytes_does_not_fill_the_memory() {
         + marker.len();
     let path = site.put(0, "large", &whole[..at]);
     let mut file = fs::File::options().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(at as u64 + BODY)).unwrap();
+    file.seek(SeekFrom::End(0)).unwrap();
+    std::io::copy(&mut std::io::repeat(0).take(BODY), &mut file).unwrap();
     file.write_all(&whole[at..]).unwrap();
     drop(file);
 
@@ -469,4 +470,16 @@ fn a_body_of_a_hundred_megabytes_does_not_fill_the_memory() {
     merged.take(at as u64).read_to_end(&mut head).unwrap();
     assert!(head == whole[..at]);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_file_of_holes_stays_and_keeps_nobody_else_waiting() {
+    let site = Site::new();
+    let whole = entry_with("U1", "GET / HTTP/1.1\n", b"");
+    site.put(0, "good", &whole);
+    let path = site.put(0, "sparse", &whole);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(1_000_000_000).unwrap();
+    run(site.collecting()).expect(3, &["1 stored", "1 left alone", "has holes of"]);
+    assert!(path.exists());
 }
