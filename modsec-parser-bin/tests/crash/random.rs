@@ -36,7 +36,8 @@ fn killed_again_and_again<D: Database>(mut site: Site<D>, rounds: u32) {
             site.check(&[&site.log], &format!("seed {seed}, round {round}"));
         }
     }
-    eprintln!("{killed} of {rounds} runs were killed");
+    // Those that follow do not end by themselves.
+    assert!(killed >= rounds / 2, "only {killed} of {rounds} were killed");
 }
 
 #[test]
