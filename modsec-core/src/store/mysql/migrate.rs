@@ -123,7 +123,7 @@ fn denied(store: &str, statements: &[String], error: Error) -> StoreError {
     StoreError::MigrationDenied {
         store: store.to_owned(),
         statements,
-        source: error.into(),
+        source: failure::cause(error),
     }
 }
 

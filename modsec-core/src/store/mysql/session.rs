@@ -243,21 +243,70 @@ impl Session {
 
     /// Inserts the rows by halves, and leaves out what fails alone. Rolls back in the end.
     async fn refused(&mut self, rows: &[&Row]) -> Result<Vec<Refused>, Error> {
-        let mut refused = Vec::new();
-        let mut left = vec![rows];
         self.conn.query_drop("begin").await?;
+        let mut refused = Vec::new();
+        for (row, error) in self.halve(rows, &[Remedy::Data]).await?.bad {
+            refused.push(refusal(row, error));
+        }
+        self.conn.query_drop("rollback").await?;
+        Ok(refused)
+    }
+
+    /// Returns the rows that are to blame for an error that nobody knows.
+    ///
+    /// A row is to blame only if it fails alone, and in between another row of the batch can be
+    /// inserted, alone, right before and right after: it is neither an outage nor a defect that
+    /// all rows meet. Nothing is stored.
+    pub(super) async fn culprits(&mut self, rows: &[Row]) -> Result<Vec<Refused>, Error> {
+        let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
+        let mut seen = self.known(&hashes).await?;
+        let rows: Vec<&Row> = rows
+            .iter()
+            .filter(|row| seen.insert(row.entry_hash))
+            .collect();
+        self.conn.query_drop("begin").await?;
+        let halved = self.halve(&rows, &[Remedy::Data, Remedy::Probe]).await?;
+        // The witness must not be there already.
+        self.conn.query_drop("rollback").await?;
+        let Some(witness) = halved.good else {
+            return Ok(Vec::new());
+        };
+        let mut culprits = Vec::new();
+        self.conn.query_drop("begin").await?;
+        for (row, error) in halved.bad {
+            let before = self.fails(witness).await?;
+            let still = self.fails(row).await?;
+            let after = self.fails(witness).await?;
+            let same = still.is_some_and(|still| failure::code(&still) == failure::code(&error));
+            if before.is_none() && same && after.is_none() {
+                culprits.push(refusal(row, error));
+            }
+        }
+        self.conn.query_drop("rollback").await?;
+        Ok(culprits)
+    }
+
+    /// Tries one row within the transaction and takes it back; returns why it cannot be inserted.
+    async fn fails(&mut self, row: &Row) -> Result<Option<Error>, Error> {
+        self.conn.query_drop("savepoint part").await?;
+        let result = self.insert(&[row]).await;
+        self.conn.query_drop("rollback to savepoint part").await?;
+        Ok(result.err())
+    }
+
+    /// Inserts the rows by halves into the transaction, except for those that fail alone with an
+    /// error of the given kinds. Other errors end it.
+    async fn halve<'r>(&mut self, rows: &[&'r Row], kinds: &[Remedy]) -> Result<Halved<'r>, Error> {
+        let mut halved = Halved::default();
+        let mut left = vec![rows];
         while let Some(rows) = left.pop() {
             self.conn.query_drop("savepoint part").await?;
             match self.insert(rows).await {
-                Ok(()) => {}
-                Err(error) if failure::remedy(&error) == Remedy::Data => {
+                Ok(()) => halved.good = halved.good.or(rows.first().copied()),
+                Err(error) if kinds.contains(&failure::remedy(&error)) => {
                     self.conn.query_drop("rollback to savepoint part").await?;
                     if let [row] = rows {
-                        refused.push(Refused {
-                            entry: row.entry_hash,
-                            path: row.path.clone(),
-                            reason: error.to_string(),
-                        });
+                        halved.bad.push((*row, error));
                     } else {
                         let (first, second) = rows.split_at(rows.len() / 2);
                         left.extend([second, first]);
@@ -266,8 +315,24 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        self.conn.query_drop("rollback").await?;
-        Ok(refused)
+        Ok(halved)
+    }
+}
+
+/// What became of rows that were inserted by halves.
+#[derive(Default)]
+struct Halved<'r> {
+    /// One that could be inserted.
+    good: Option<&'r Row>,
+    /// Those that could not, even alone.
+    bad: Vec<(&'r Row, Error)>,
+}
+
+fn refusal(row: &Row, error: Error) -> Refused {
+    Refused {
+        entry: row.entry_hash,
+        path: row.path.clone(),
+        reason: failure::cause(error).to_string(),
     }
 }
 
