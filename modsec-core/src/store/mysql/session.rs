@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, Value as MyValue};
 
@@ -197,28 +198,30 @@ impl Session {
     /// The ids are asked for, not computed: how a server numbers the rows of one statement
     /// depends on its settings, and on the number of nodes in a cluster.
     async fn insert(&mut self, rows: &[&Row]) -> Result<(), Error> {
-        let logs = rows.iter().map(|row| self.log_values(row)).collect();
+        let now = Utc::now();
+        let logs = rows.iter().map(|row| self.log_values(row, now)).collect();
         run(&mut self.conn, &self.insert_logs, logs).await?;
         let with_matches = rows.iter().filter(|row| !row.rule_matches.is_empty());
         let ids = self.ids(with_matches.map(|row| row.entry_hash)).await?;
         let mut rules = Vec::new();
         for row in rows {
             if let Some(id) = ids.get(&row.entry_hash) {
-                self.rule_values(*id, row, &mut rules);
+                self.rule_values(*id, row, now, &mut rules);
             }
         }
         run(&mut self.conn, &self.insert_rules, rules).await
     }
 
-    fn log_values(&self, row: &Row) -> Vec<MyValue> {
-        self.log_columns.fit(row.values(), self.max_text).collect()
+    fn log_values(&self, row: &Row, now: DateTime<Utc>) -> Vec<MyValue> {
+        let values = self.log_columns.fit(row.values(), self.max_text, now);
+        values.collect()
     }
 
-    fn rule_values(&self, id: i64, row: &Row, rules: &mut Vec<Vec<MyValue>>) {
+    fn rule_values(&self, id: i64, row: &Row, now: DateTime<Utc>, rules: &mut Vec<Vec<MyValue>>) {
         for (position, rule) in (0i64..).zip(&row.rule_matches) {
             let mut values = Vec::with_capacity(2 + RULE_COLUMNS.len());
             values.extend([MyValue::Int(id), MyValue::Int(position)]);
-            values.extend(self.rule_columns.fit(rule.values(), self.max_text));
+            values.extend(self.rule_columns.fit(rule.values(), self.max_text, now));
             rules.push(values);
         }
     }
