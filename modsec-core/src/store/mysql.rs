@@ -234,12 +234,6 @@ impl MysqlStore {
         }
     }
 
-    /// Tells whether an error that nobody knows may be a row's doing: it has come back for as long
-    /// as a failure is met by repetition, and not in answer to a commit.
-    fn is_suspicious(&self, error: &Error, patience: &Patience, lost: Option<&Unanswered>) -> bool {
-        failure::remedy(error) == Remedy::Probe && patience.is_over() && lost.is_none()
-    }
-
     /// Returns the rows that fail with an unknown error while others do not, or that error.
     async fn find_culprits(&mut self, batch: &Batch, error: Error) -> StoreError {
         let store = self.target.name.clone();
@@ -271,7 +265,7 @@ impl MysqlStore {
                         rows,
                     });
                 }
-                Err(error) if self.is_suspicious(&error, &patience, lost.as_ref()) => {
+                Err(error) if is_suspicious(&error, &patience, lost.as_ref()) => {
                     return Err(self.find_culprits(batch, error).await);
                 }
                 Err(error) => {
@@ -315,6 +309,12 @@ impl Store for MysqlStore {
     fn name(&self) -> String {
         self.target.name.clone()
     }
+}
+
+/// Tells whether an error that nobody knows may be a row's doing: it has come back for as long as a
+/// failure is met by repetition, and not in answer to a commit.
+fn is_suspicious(error: &Error, patience: &Patience, lost: Option<&Unanswered>) -> bool {
+    failure::remedy(error) == Remedy::Probe && patience.is_over() && lost.is_none()
 }
 
 /// Asks the server by another connection whether it still has connection `id`.

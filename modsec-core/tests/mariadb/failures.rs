@@ -300,6 +300,21 @@ fn row_that_alone_meets_an_unknown_error_is_refused() {
 }
 
 #[test]
+fn row_without_neighbours_that_meets_an_unknown_error_is_refused() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        fail_with_unknown_error(&db, "new.User_Agent like '%Gecko%'").await;
+        let error = store.insert(&batch([7], "j")).await.err().unwrap();
+        assert_eq!(error.refused().len(), 1, "{error}");
+        assert_eq!(error.refused()[0].entry, row(7).entry_hash);
+        assert!(db.dump().await.is_empty());
+    });
+}
+
+#[test]
 fn unknown_error_that_all_rows_meet_is_an_outage() {
     run(async {
         let Some(db) = Database::shared().await else {

@@ -76,13 +76,12 @@ fn server_remedy(error: &ServerError) -> Remedy {
         | 1158..=1161
         | 1184
         | 9001..=9006 => Remedy::Reconnect,
-        // Disk or table full, error of the storage engine, read-only server (a replica after a
-        // fail-over), Galera flow; memory, limits of the account, or the account locked.
-        1021 | 1114 | 1026 | 1290 | 1792 | 1836 | 1969 | 3024 | 5 | 1037 | 1038 | 1041 | 1129
-        | 1130 | 1197 | 1226 | 1467 | 1594 | 1820 | 1862 | 3118 | 4151 => Remedy::Later,
         // The storage engine's own number 139: the row is too big for a page.
         1030 if error.message.contains("error 139") => Remedy::Data,
-        1030 => Remedy::Later,
+        // Disk or table full, error of the storage engine, read-only server (a replica after a
+        // fail-over), Galera flow; memory, limits of the account, or the account locked.
+        1021 | 1114 | 1026 | 1030 | 1290 | 1792 | 1836 | 1969 | 3024 | 5 | 1037 | 1038 | 1041
+        | 1129 | 1130 | 1197 | 1226 | 1467 | 1594 | 1820 | 1862 | 3118 | 4151 => Remedy::Later,
         1044 | 1142 | 1143 | 1227 | 1370 => Remedy::Permission,
         code if DATA.iter().any(|codes| codes.contains(&code)) => Remedy::Data,
         _ => match error.state.get(..2) {

@@ -257,9 +257,9 @@ impl Session {
 
     /// Returns the rows that are to blame for an error that nobody knows.
     ///
-    /// A row is to blame only if it fails alone, and in between another row of the batch can be
-    /// inserted, alone, right before and right after: it is neither an outage nor a defect that
-    /// all rows meet. Nothing is stored.
+    /// A row is to blame only if it fails alone, and a witness can be inserted right before and
+    /// right after: it is neither an outage nor a defect that all rows meet. The witness is another
+    /// row of the batch or, if all of them fail, the row with harmless texts. Nothing is stored.
     pub(super) async fn culprits(&mut self, rows: &[Row]) -> Result<Vec<Refused>, Error> {
         let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
         let mut seen = self.known(&hashes).await?;
@@ -271,15 +271,13 @@ impl Session {
         let halved = self.halve(&rows, &[Remedy::Data, Remedy::Probe]).await?;
         // The witness must not be there already.
         self.conn.query_drop("rollback").await?;
-        let Some(witness) = halved.good else {
-            return Ok(Vec::new());
-        };
         let mut culprits = Vec::new();
         self.conn.query_drop("begin").await?;
         for (row, error) in halved.bad {
-            let before = self.fails(witness).await?;
+            let witness = halved.good.cloned().unwrap_or_else(|| harmless(row));
+            let before = self.fails(&witness).await?;
             let still = self.fails(row).await?;
-            let after = self.fails(witness).await?;
+            let after = self.fails(&witness).await?;
             let same = still.is_some_and(|still| failure::code(&still) == failure::code(&error));
             if before.is_none() && same && after.is_none() {
                 culprits.push(refusal(row, error));
@@ -329,6 +327,28 @@ struct Halved<'r> {
     good: Option<&'r Row>,
     /// Those that could not, even alone.
     bad: Vec<(&'r Row, Error)>,
+}
+
+/// Returns a row as large as this one, without the texts that a client can choose.
+fn harmless(row: &Row) -> Row {
+    let mut row = row.clone();
+    row.entry_hash = EntryHash::of(row.entry_hash.as_bytes());
+    let texts = [
+        &mut row.method,
+        &mut row.uri,
+        &mut row.host,
+        &mut row.msg,
+        &mut row.data,
+        &mut row.unique_id,
+        &mut row.user_agent,
+        &mut row.status_line,
+    ];
+    let rules = row.rule_matches.iter_mut();
+    let rule_texts = rules.flat_map(|rule| [&mut rule.msg, &mut rule.data, &mut rule.detail]);
+    for text in texts.into_iter().chain(rule_texts).flatten() {
+        *text = "x".repeat(text.len());
+    }
+    row
 }
 
 fn refusal(row: &Row, error: Error) -> Refused {
