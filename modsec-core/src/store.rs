@@ -26,8 +26,8 @@
 //! the authentication plugin `unix_socket` or `ed25519` cannot be used.
 //!
 //! An old table of `mod_sec_log_parser.py` gets columns and indexes, and keeps what it has: its
-//! shorter columns cut values, and its `created_at` has no fractions of a second. Its engine must
-//! be `InnoDB`. Rows are deleted with `delete from logs`, which takes their matches along;
+//! shorter columns cut values, and its `created_at` has no fractions of a second. Where it takes no
+//! null, an unknown value is the empty text, 0 or the time of storing. Its engine must be `InnoDB`. Rows are deleted with `delete from logs`, which takes their matches along;
 //! `truncate` is refused by the server because of them.
 
 #[cfg(feature = "store-contract")]

@@ -21,7 +21,13 @@ fn main() -> Exit {
         {
             Exit::Done
         }
-        Err(error) => program::fail(&error),
+        Err(error) => {
+            let exit = program::fail(&error);
+            if let Failure::Ingest(IngestError::Store(error)) = &error {
+                report::statements(error, request.log.format);
+            }
+            exit
+        }
     }
 }
 
@@ -79,7 +85,8 @@ async fn follow(
     let tally = match follow {
         Follow::No => return Ok(Exit::Done),
         Follow::Tree(rescan) => {
-            info!(storage_dir = ?options.storage_dir, "following");
+            let storage_dir = options.storage_dir.as_deref().map(tracing::field::debug);
+            info!(storage_dir, "following");
             ingest::follow(options, *rescan, signals, &service, silent, on_hangup).await?
         }
         Follow::Log { log, offset_file } => {

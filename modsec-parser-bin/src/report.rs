@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use modsec_core::StoreError;
 use modsec_core::ingest::{IndexCounts, Report, Tally, TopCounts};
+use modsec_core::program::LogFormat;
+use tracing::error;
 
 /// Progress on standard error if that is a terminal, JSON lines on standard output.
 pub(crate) struct Terminal {
@@ -75,6 +78,20 @@ impl Report for Terminal {
     fn json_line(&mut self, line: &str) -> io::Result<()> {
         self.out.write_all(line.as_bytes())?;
         self.out.write_all(b"\n")
+    }
+}
+
+/// Writes what an administrator is to run, if the store says so: as it is, to be pasted or piped
+/// into the database's client, or as one record of a log that is read by programs.
+pub(crate) fn statements(error: &StoreError, format: LogFormat) {
+    let Some(statements) = error.statements() else {
+        return;
+    };
+    match format {
+        LogFormat::Json => error!(statements, "statements for an administrator to run"),
+        LogFormat::Text => {
+            let _ = io::stderr().write_all(format!("\n{statements}").as_bytes());
+        }
     }
 }
 

@@ -424,7 +424,7 @@ impl Keeper {
                 Some(reason) => {
                     self.tally.defect(DefectReason::Refused);
                     if self.may_say((&row.path, reason)) {
-                        error!(path = ?row.path, error = ?reason, "entry refused by the database, file kept");
+                        error!(path = row.path.as_ref().map(tracing::field::debug), error = ?reason, "entry refused by the database, file kept");
                     }
                 }
                 None => self.tally.waiting += 1,

@@ -74,7 +74,7 @@ impl Reporter {
             };
             if let Err(error) = sent {
                 if self.unsent.len() == 1 {
-                    warn!(%error, cause = ?std::error::Error::source(&error), "jail file not written, trying again");
+                    warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "jail file not written, trying again");
                 }
                 return false;
             }
@@ -100,7 +100,7 @@ impl Reporter {
         if let Some(jail) = &mut self.jail
             && let Err(error) = jail.reopen()
         {
-            warn!(%error, cause = ?std::error::Error::source(&error), "jail file not reopened, the old one stays in use");
+            warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "jail file not reopened, the old one stays in use");
         }
     }
 

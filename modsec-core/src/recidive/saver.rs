@@ -66,7 +66,7 @@ impl Saver {
         match running.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                warn!(%error, cause = ?std::error::Error::source(&error), "state not saved, trying again");
+                warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "state not saved, trying again");
             }
             Err(error) => warn!(%error, "state not saved, trying again"),
         }

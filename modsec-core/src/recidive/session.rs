@@ -71,7 +71,7 @@ impl<'o> Session<'o> {
             warn!(
                 lines = loaded.bad_lines,
                 path = ?options.state_file,
-                set_aside = ?loaded.set_aside,
+                set_aside = loaded.set_aside.as_deref().map(tracing::field::debug),
                 "state file is broken, going on with what could be read"
             );
         }

@@ -61,14 +61,16 @@ pub enum StoreError {
         /// Newest version that this program can use.
         known: i64,
     },
-    /// The account may not create or alter the tables.
+    /// The account may not create or alter the tables. The message does not have the statements,
+    /// which are many lines; ask [`statements`](StoreError::statements).
     #[error(
-        "{store}: the account may not create or alter tables; let an administrator run:\n{statements}"
+        "{store}: the account may not create or alter tables; let an administrator run the statements for it, then start again"
     )]
     MigrationDenied {
         /// The store.
         store: String,
-        /// The exact statements, one or more lines each, ended by semicolons.
+        /// The exact statements, one or more lines each, each ended by a semicolon and a line
+        /// feed.
         statements: String,
         /// What the database says.
         source: Box<dyn Error + Send + Sync>,
@@ -103,6 +105,15 @@ impl StoreError {
     /// server is away, its disk is full, or somebody else holds a lock.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StoreError::Unavailable { .. })
+    }
+
+    /// Returns the statements that an administrator is to run: SQL for the database's own client,
+    /// each ended by a semicolon and a line feed, with nothing in them that a stranger chose.
+    pub fn statements(&self) -> Option<&str> {
+        match self {
+            StoreError::MigrationDenied { statements, .. } => Some(statements),
+            _ => None,
+        }
     }
 
     /// Returns the rows to leave out of the batch, if they are the reason.

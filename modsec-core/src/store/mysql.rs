@@ -145,12 +145,12 @@ impl MysqlStore {
         // Refused data comes here only if no row of the batch can be found that is to blame.
         let transient = matches!(
             failure::remedy(&error),
-            Remedy::Repeat | Remedy::Reconnect | Remedy::Data
+            Remedy::Repeat | Remedy::Reconnect | Remedy::Data | Remedy::Probe
         );
         match patience.next() {
             Some(pause) if transient => {
                 // For minutes on end if the server is away; the caller says so once.
-                debug!(store = self.target.name, error = %error, "transaction is repeated");
+                debug!(store = self.target.name, error = %failure::cause(error), "transaction is repeated");
                 self.heart.wait_for(sleep(pause)).await;
                 Ok(())
             }
@@ -234,6 +234,25 @@ impl MysqlStore {
         }
     }
 
+    /// Returns the rows that fail with an unknown error while others do not, or that error.
+    async fn find_culprits(&mut self, batch: &Batch, error: Error) -> StoreError {
+        let store = self.target.name.clone();
+        match self.try_culprits(batch).await {
+            Ok(rows) if !rows.is_empty() => StoreError::Refused { store, rows },
+            // Another error now says no more than the one that lasted.
+            Ok(_) | Err(_) => failure::store_error(&store, "cannot store the batch", error),
+        }
+    }
+
+    async fn try_culprits(&mut self, batch: &Batch) -> Result<Vec<Refused>, Error> {
+        let mut session = self.session().await?;
+        let found = self
+            .within(TRANSACTION_TIMEOUT, session.culprits(&batch.rows))
+            .await?;
+        self.session = Some(session);
+        Ok(found)
+    }
+
     async fn insert_batch(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
         let mut patience = Patience::new();
         let mut lost = None;
@@ -245,6 +264,9 @@ impl MysqlStore {
                         store: self.target.name.clone(),
                         rows,
                     });
+                }
+                Err(error) if is_suspicious(&error, &patience, lost.as_ref()) => {
+                    return Err(self.find_culprits(batch, error).await);
                 }
                 Err(error) => {
                     self.wait(&mut patience, "cannot store the batch", error)
@@ -289,6 +311,12 @@ impl Store for MysqlStore {
     }
 }
 
+/// Tells whether an error that nobody knows may be a row's doing: it has come back for as long as a
+/// failure is met by repetition, and not in answer to a commit.
+fn is_suspicious(error: &Error, patience: &Patience, lost: Option<&Unanswered>) -> bool {
+    failure::remedy(error) == Remedy::Probe && patience.is_over() && lost.is_none()
+}
+
 /// Asks the server by another connection whether it still has connection `id`.
 async fn is_served(opts: &Opts, id: u32) -> Result<bool, Error> {
     let mut conn = Conn::new(opts.clone()).await?;
@@ -323,5 +351,11 @@ impl Patience {
         let pause = self.pause;
         self.pause = LAST_PAUSE.min(pause * 2);
         (now + pause <= until).then_some(pause)
+    }
+
+    /// Tells whether there will be no further pause.
+    fn is_over(&self) -> bool {
+        self.until
+            .is_some_and(|until| Instant::now() + self.pause > until)
     }
 }

@@ -263,6 +263,72 @@ fn dropped_call_leaves_nothing_behind() {
     });
 }
 
+/// Lets the server refuse a row with an error that has no class.
+async fn fail_with_unknown_error(db: &Database, condition: &str) {
+    db.run(&format!(
+        "create trigger fail before insert on logs for each row
+         begin
+             if {condition} then
+                 signal sqlstate 'HY000' set mysql_errno = 1105, message_text = 'for no reason';
+             end if;
+         end"
+    ))
+    .await;
+}
+
+#[test]
+fn row_that_alone_meets_an_unknown_error_is_refused() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        let mut batch = batch(0..20, "j");
+        let bad = batch.rows[7].clone();
+        let id = bad.unique_id.clone().unwrap();
+        fail_with_unknown_error(&db, &format!("new.unique_id = '{id}'")).await;
+        let error = store.insert(&batch).await.err().unwrap();
+        let [refused] = error.refused() else {
+            panic!("{error}");
+        };
+        assert_eq!(refused.entry, bad.entry_hash);
+        assert_eq!(refused.reason, "ERROR 1105 (HY000): for no reason");
+        assert!(db.dump().await.is_empty());
+        batch.rows.retain(|row| row.entry_hash != bad.entry_hash);
+        assert_eq!(store.insert(&batch).await.unwrap().stored, 19);
+    });
+}
+
+#[test]
+fn row_without_neighbours_that_meets_an_unknown_error_is_refused() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        fail_with_unknown_error(&db, "new.User_Agent like '%Gecko%'").await;
+        let error = store.insert(&batch([7], "j")).await.err().unwrap();
+        assert_eq!(error.refused().len(), 1, "{error}");
+        assert_eq!(error.refused()[0].entry, row(7).entry_hash);
+        assert!(db.dump().await.is_empty());
+    });
+}
+
+#[test]
+fn unknown_error_that_all_rows_meet_is_an_outage() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        fail_with_unknown_error(&db, "true").await;
+        let error = store.insert(&batch(0..5, "j")).await.err().unwrap();
+        assert!(error.is_unavailable(), "{error}");
+        db.run("drop trigger fail").await;
+        assert_eq!(store.insert(&batch(0..5, "j")).await.unwrap().stored, 5);
+    });
+}
+
 #[test]
 fn unix_socket_and_option_file_work() {
     run(async {

@@ -1,7 +1,8 @@
 //! The table of `mod_sec_log_parser.py` goes on serving it, and serves us.
 
+use modsec_core::Record;
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
-use modsec_core::store::{Batch, BatchId, LOG_COLUMNS, Row, StoreError};
+use modsec_core::store::{Batch, BatchId, LOG_COLUMNS, Origin, Row, StoreError};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
@@ -143,6 +144,115 @@ fn values_are_made_to_fit_the_old_columns() {
         assert_eq!(found[5].as_deref(), Some("????????? café"));
         assert_eq!(found[14].as_deref(), Some("2147483647"));
         assert_eq!(found[20].as_deref(), Some("日本\u{1f600}"));
+    });
+}
+
+/// The old table as somebody made it who wants no nulls; `created_at` as the server completes a
+/// plain `timestamp`, or used to.
+fn strict_old_table(created_at: &str) -> String {
+    let columns = [
+        ("varchar(255)", &LOG_COLUMNS[..1]),
+        ("text", &LOG_COLUMNS[1..2]),
+        ("varchar(255)", &LOG_COLUMNS[2..5]),
+        ("text", &LOG_COLUMNS[5..7]),
+        ("varchar(255)", &LOG_COLUMNS[7..9]),
+        ("int", &LOG_COLUMNS[9..11]),
+        ("text", &LOG_COLUMNS[11..12]),
+        ("int", &LOG_COLUMNS[12..13]),
+        ("varchar(20)", &LOG_COLUMNS[13..14]),
+        ("int", &LOG_COLUMNS[14..18]),
+    ];
+    let columns: Vec<String> = columns
+        .iter()
+        .flat_map(|(kind, names)| {
+            names
+                .iter()
+                .map(move |name| format!("{name} {kind} not null"))
+        })
+        .collect();
+    format!(
+        "create table logs (id int not null auto_increment primary key, {}, created_at {created_at})",
+        columns.join(", ")
+    )
+}
+
+/// A row of which nothing but the entry is known.
+fn bare(n: usize) -> Row {
+    let entry_hash = row(n).entry_hash;
+    Row::new(&Record::default(), entry_hash, &Origin::default(), None)
+}
+
+/// Stores bare rows, alone and beside others, in a table that takes no nulls.
+async fn stored_without_nulls(db: &Database, created_at: &str) {
+    db.run(&strict_old_table(created_at)).await;
+    let mut conn = db.connect().await;
+    insert_like_the_old_script(&mut conn).await;
+    let mut store = db.try_open().await.unwrap();
+    let batches = [vec![bare(1)], vec![row(2), bare(3), row(4)]];
+    for rows in &batches {
+        let batch = batch(rows.clone());
+        assert_eq!(store.insert(&batch).await.unwrap().stored, rows.len());
+        assert_eq!(store.insert(&batch).await.unwrap().known, rows.len());
+    }
+    insert_like_the_old_script(&mut conn).await;
+
+    let found = db.dump().await;
+    let old = found[0].columns[18].as_deref().unwrap();
+    assert!(old.starts_with("2026-08-22 10:15:00"), "{old}");
+    assert_eq!(found[5].columns[..19], found[0].columns[..19]);
+    let mut want: Vec<Option<String>> = vec![Some(String::new()); 18];
+    for number in (9..11).chain(12..13).chain(14..18) {
+        want[number] = Some("0".to_owned());
+    }
+    for bare in [&found[1], &found[3]] {
+        assert_eq!(bare.columns[..18], want, "{created_at}");
+        assert_eq!(bare.columns[20..24], [const { None }; 4]);
+    }
+    let now: Option<u32> = conn
+        .query_first(
+            "select count(*) from logs where REQUEST_URI = ''
+             and abs(timestampdiff(minute, created_at, utc_timestamp())) < 10",
+        )
+        .await
+        .unwrap();
+    assert_eq!(now, Some(2), "{created_at}");
+}
+
+#[test]
+fn old_columns_that_take_no_null_get_values() {
+    run(async {
+        for created_at in [
+            "timestamp not null default current_timestamp on update current_timestamp",
+            "timestamp(3) not null default current_timestamp(3)",
+            "datetime not null",
+        ] {
+            let Some(db) = Database::shared().await else {
+                return;
+            };
+            stored_without_nulls(&db, created_at).await;
+        }
+    });
+}
+
+#[test]
+fn plain_timestamp_of_an_old_server_gets_the_time_of_storing() {
+    run(async {
+        let arguments = ["--explicit-defaults-for-timestamp=OFF"];
+        let Some(server) = Server::start(&arguments).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        stored_without_nulls(&db, "timestamp").await;
+        let updated: Option<String> = db
+            .connect()
+            .await
+            .query_first(
+                "select extra from information_schema.columns where table_schema = database()
+                 and table_name = 'logs' and column_name = 'created_at'",
+            )
+            .await
+            .unwrap();
+        assert_eq!(updated.as_deref(), Some("on update current_timestamp()"));
     });
 }
 

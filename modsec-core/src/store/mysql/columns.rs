@@ -20,9 +20,30 @@ use crate::store::row::{MAX_TEXT, cut, sql_time};
 /// server does.
 const TIMESTAMP_RANGE: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
 
-/// What one column can hold, as the server describes it.
+/// One column, as the server describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
+struct Column {
+    kind: Kind,
+    absent: Absent,
+}
+
+/// What a column gets in place of a value that is not known.
+///
+/// A column that takes no null must get something else from us: whether the server would put it
+/// there or refuse the statement depends on the number of rows in the statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Null,
+    /// The empty text.
+    Empty,
+    Zero,
+    /// The time of storing.
+    Now,
+}
+
+/// What a column can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     /// Text of so many characters.
     Characters(usize),
     /// Text of so many bytes.
@@ -37,6 +58,8 @@ enum Column {
     Other,
 }
 
+/// Name, type, the type in full, characters or bytes, character set, digits of the second, and
+/// whether it takes null.
 type Described = (
     String,
     String,
@@ -44,6 +67,7 @@ type Described = (
     Option<u64>,
     Option<String>,
     Option<u64>,
+    String,
 );
 
 /// The columns of a table, as far as they are written to.
@@ -56,13 +80,15 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Returns the values as the columns can hold them, each with at most `most` bytes of text.
+    /// Where there must be a time and none is known, it is `now`.
     pub(super) fn fit<'a>(
         &self,
         values: impl IntoIterator<Item = Value<'a>>,
         most: usize,
+        now: DateTime<Utc>,
     ) -> impl Iterator<Item = MyValue> {
         let pairs = self.columns.iter().zip(values);
-        pairs.map(move |(column, value)| column.fit(&value, most))
+        pairs.map(move |(column, value)| column.fit(&value, most, now))
     }
 
     /// Returns what stands for the values of one row in a statement.
@@ -82,7 +108,7 @@ pub(super) async fn describe(
     let rows: Vec<Described> = conn
         .exec(
             "select column_name, data_type, column_type, character_maximum_length,
-                    character_set_name, datetime_precision
+                    character_set_name, datetime_precision, is_nullable
              from information_schema.columns
              where table_schema = database() and table_name = ?",
             (table,),
@@ -96,7 +122,7 @@ pub(super) async fn describe(
         .iter()
         .map(|name| match described.get(&name.to_lowercase()) {
             Some(described) => (Column::new(described), placeholder(described.4.as_deref())),
-            None => (Column::Other, placeholder(None)),
+            None => (Column::UNKNOWN, placeholder(None)),
         })
         .unzip();
     Ok(Columns {
@@ -117,7 +143,46 @@ fn placeholder(charset: Option<&str>) -> String {
 }
 
 impl Column {
-    fn new((_, data_type, column_type, length, charset, digits): &Described) -> Column {
+    const UNKNOWN: Column = Column {
+        kind: Kind::Other,
+        absent: Absent::Null,
+    };
+
+    fn new(described: &Described) -> Column {
+        Column {
+            kind: Kind::new(described),
+            absent: Absent::new(&described.1, &described.6),
+        }
+    }
+
+    /// Returns the value as the column can hold it, with at most `most` bytes of text.
+    fn fit(self, value: &Value<'_>, most: usize, now: DateTime<Utc>) -> MyValue {
+        match (self.kind.fit(value, most), self.absent) {
+            (MyValue::NULL, Absent::Empty) => MyValue::Bytes(Vec::new()),
+            (MyValue::NULL, Absent::Zero) => MyValue::Int(0),
+            (MyValue::NULL, Absent::Now) => self.kind.fit(&Value::Time(now), most),
+            (value, _) => value,
+        }
+    }
+}
+
+impl Absent {
+    fn new(data_type: &str, is_nullable: &str) -> Absent {
+        if !is_nullable.eq_ignore_ascii_case("no") {
+            return Absent::Null;
+        }
+        let data_type = data_type.to_lowercase();
+        match data_type.as_str() {
+            "timestamp" | "datetime" | "date" | "time" => Absent::Now,
+            "decimal" | "float" | "double" | "bit" | "year" => Absent::Zero,
+            _ if data_type.ends_with("int") || data_type == "integer" => Absent::Zero,
+            _ => Absent::Empty,
+        }
+    }
+}
+
+impl Kind {
+    fn new((_, data_type, column_type, length, charset, digits, _): &Described) -> Kind {
         let length = length.map_or(usize::MAX, |length| {
             usize::try_from(length).unwrap_or(usize::MAX)
         });
@@ -126,23 +191,23 @@ impl Column {
             .unwrap_or_default();
         let unsigned = column_type.contains("unsigned");
         match data_type.to_lowercase().as_str() {
-            "char" | "varchar" => Column::Characters(length),
+            "char" | "varchar" => Kind::Characters(length),
             // Sets with two or four bytes for every character hold fewer than UTF-8 promises.
-            _ if charset.is_some() => Column::Bytes(length / width(charset.as_deref())),
+            _ if charset.is_some() => Kind::Bytes(length / width(charset.as_deref())),
             "tinyint" => integers(8, unsigned),
             "smallint" => integers(16, unsigned),
             "mediumint" => integers(24, unsigned),
             "int" | "integer" => integers(32, unsigned),
             "bigint" => integers(64, unsigned),
-            "timestamp" => Column::Time {
+            "timestamp" => Kind::Time {
                 digits,
                 timestamp: true,
             },
-            "datetime" => Column::Time {
+            "datetime" => Kind::Time {
                 digits,
                 timestamp: false,
             },
-            _ => Column::Other,
+            _ => Kind::Other,
         }
     }
 
@@ -151,13 +216,13 @@ impl Column {
         match (value, self) {
             (Value::Null, _) => MyValue::NULL,
             (Value::Hash(hash), _) => MyValue::Bytes(hash.as_bytes().to_vec()),
-            (Value::Int(number), Column::Integers(least, greatest)) => {
+            (Value::Int(number), Kind::Integers(least, greatest)) => {
                 MyValue::Int((*number).clamp(least, greatest))
             }
-            (Value::Int(number), Column::Time { .. } | Column::Other) => MyValue::Int(*number),
+            (Value::Int(number), Kind::Time { .. } | Kind::Other) => MyValue::Int(*number),
             (Value::Int(number), _) => self.fit_text(&number.to_string(), most),
             (Value::Text(text), _) => self.fit_text(text, most),
-            (Value::Time(time), Column::Time { digits, timestamp }) => {
+            (Value::Time(time), Kind::Time { digits, timestamp }) => {
                 fit_time(time, digits, timestamp)
             }
             (Value::Time(time), _) => {
@@ -168,18 +233,18 @@ impl Column {
 
     fn fit_text(self, text: &str, most: usize) -> MyValue {
         let text = match self {
-            Column::Characters(count) => match text.char_indices().nth(count) {
+            Kind::Characters(count) => match text.char_indices().nth(count) {
                 Some((end, _)) => &text[..end],
                 None => text,
             },
-            Column::Bytes(count) => cut(text, count),
-            Column::Integers(least, greatest) => {
+            Kind::Bytes(count) => cut(text, count),
+            Kind::Integers(least, greatest) => {
                 let number = text.trim().parse::<i64>().ok();
                 return number.map_or(MyValue::NULL, |number| {
                     MyValue::Int(number.clamp(least, greatest))
                 });
             }
-            Column::Time { .. } | Column::Other => text,
+            Kind::Time { .. } | Kind::Other => text,
         };
         MyValue::Bytes(cut(text, most.min(MAX_TEXT)).as_bytes().to_vec())
     }
@@ -192,12 +257,12 @@ fn width(charset: Option<&str>) -> usize {
     }
 }
 
-fn integers(bits: u32, unsigned: bool) -> Column {
+fn integers(bits: u32, unsigned: bool) -> Kind {
     let greatest = i64::MAX >> (64 - bits);
     if !unsigned {
-        return Column::Integers(-greatest - 1, greatest);
+        return Kind::Integers(-greatest - 1, greatest);
     }
-    Column::Integers(0, greatest.saturating_mul(2).saturating_add(1))
+    Kind::Integers(0, greatest.saturating_mul(2).saturating_add(1))
 }
 
 fn fit_time(time: &DateTime<Utc>, digits: usize, timestamp: bool) -> MyValue {
@@ -218,17 +283,18 @@ mod tests {
 
     use super::*;
 
-    fn column(data_type: &str, length: Option<u64>, charset: &str, digits: u64) -> Column {
+    fn kind(data_type: &str, length: Option<u64>, charset: &str, digits: u64) -> Kind {
         let (name, unsigned) = data_type.split_once(' ').unwrap_or((data_type, ""));
         let charset = (!charset.is_empty()).then(|| charset.to_owned());
         let column_type = format!("{name}(1) {unsigned}");
-        Column::new(&(
+        Kind::new(&(
             String::new(),
             name.to_owned(),
             column_type,
             length,
             charset,
             Some(digits),
+            "YES".to_owned(),
         ))
     }
 
@@ -252,18 +318,18 @@ mod tests {
 
     #[test]
     fn text_is_cut_by_characters_or_by_bytes() {
-        let varchar = column("varchar", Some(3), "utf8mb4", 0);
+        let varchar = kind("varchar", Some(3), "utf8mb4", 0);
         assert_eq!(varchar.fit(&text("日本語文"), 100), MyValue::from("日本語"));
         assert_eq!(varchar.fit(&text("日本語文"), 7), MyValue::from("日本"));
         assert_eq!(varchar.fit(&text("日"), 100), MyValue::from("日"));
-        let tiny = column("tinytext", Some(7), "utf8mb4", 0);
+        let tiny = kind("tinytext", Some(7), "utf8mb4", 0);
         assert_eq!(tiny.fit(&text("日本語"), 100), MyValue::from("日本"));
-        let wide = column("text", Some(8), "utf16", 0);
+        let wide = kind("text", Some(8), "utf16", 0);
         assert_eq!(wide.fit(&text("abcdef"), 100), MyValue::from("ab"));
     }
 
     #[test]
-    fn numbers_are_clamped_to_their_column() {
+    fn numbers_are_clamped_to_their_kind() {
         for (data_type, number, want) in [
             ("int", i64::MAX, i64::from(i32::MAX)),
             ("int", i64::MIN, i64::from(i32::MIN)),
@@ -275,23 +341,23 @@ mod tests {
             ("bigint", i64::MIN, i64::MIN),
             ("bigint unsigned", i64::MAX, i64::MAX),
         ] {
-            let column = column(data_type, None, "", 0);
-            let found = column.fit(&Value::Int(number), 100);
+            let kind = kind(data_type, None, "", 0);
+            let found = kind.fit(&Value::Int(number), 100);
             assert_eq!(found, MyValue::Int(want), "{number} in {data_type}");
         }
     }
 
     #[test]
     fn column_of_another_type_gets_what_it_can_hold() {
-        let int = column("int", None, "", 0);
+        let int = kind("int", None, "", 0);
         assert_eq!(int.fit(&text("942100"), 100), MyValue::Int(942_100));
         assert_eq!(int.fit(&text("my-rule"), 100), MyValue::NULL);
-        let varchar = column("varchar", Some(2), "utf8mb4", 0);
+        let varchar = kind("varchar", Some(2), "utf8mb4", 0);
         assert_eq!(varchar.fit(&Value::Int(403), 100), MyValue::from("40"));
     }
 
     #[test]
-    fn time_has_the_digits_and_the_range_of_its_column() {
+    fn time_has_the_digits_and_the_range_of_its_kind() {
         let time = |seconds| Value::Time(Utc.timestamp_opt(seconds, 999_999_000).unwrap());
         for (data_type, digits, seconds, want) in [
             ("timestamp", 0, 0x7fff_ffff, Some("2038-01-19 03:14:07")),
@@ -302,9 +368,38 @@ mod tests {
             ("datetime", 0, 0x8000_0000, Some("2038-01-19 03:14:08")),
             ("datetime", 0, i64::from(u32::MAX) * 1000, None),
         ] {
-            let found = column(data_type, None, "", digits).fit(&time(seconds), 100);
+            let found = kind(data_type, None, "", digits).fit(&time(seconds), 100);
             let want = want.map_or(MyValue::NULL, MyValue::from);
             assert_eq!(found, want, "{seconds} in {data_type}({digits})");
         }
+    }
+
+    #[test]
+    fn column_that_takes_no_null_gets_a_value() {
+        let now = Utc.timestamp_opt(1, 500_000_000).unwrap();
+        for (data_type, nullable, want) in [
+            ("varchar", "YES", MyValue::NULL),
+            ("timestamp", "YES", MyValue::NULL),
+            ("varchar", "NO", MyValue::from("")),
+            ("text", "NO", MyValue::from("")),
+            ("int", "NO", MyValue::Int(0)),
+            ("bigint", "NO", MyValue::Int(0)),
+            ("double", "NO", MyValue::Int(0)),
+            ("timestamp", "NO", MyValue::from("1970-01-01 00:00:01.5")),
+        ] {
+            let column = Column {
+                kind: kind(data_type, Some(10), "", 1),
+                absent: Absent::new(data_type, nullable),
+            };
+            let found = column.fit(&Value::Null, 100, now);
+            assert_eq!(found, want, "{data_type} {nullable}");
+        }
+        let column = Column {
+            kind: kind("timestamp", None, "", 1),
+            absent: Absent::Now,
+        };
+        let late = Utc.timestamp_opt(0x8000_0000, 0).unwrap();
+        let found = column.fit(&Value::Time(late), 100, now);
+        assert_eq!(found, MyValue::from("1970-01-01 00:00:01.5"));
     }
 }

@@ -1,5 +1,7 @@
 //! What to do about an error of the server or the connection.
 
+use std::ops::RangeInclusive;
+
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use crate::store::StoreError;
@@ -13,6 +15,8 @@ pub(super) enum Remedy {
     Reconnect,
     /// Tell the caller to come back later: room on the disk, a server that may be written to.
     Later,
+    /// Repeat, and if it stays, find out whether a row is to blame: no error that we know.
+    Probe,
     /// Leave a row out.
     Data,
     /// Let an administrator give a right.
@@ -72,25 +76,75 @@ fn server_remedy(error: &ServerError) -> Remedy {
         | 1158..=1161
         | 1184
         | 9001..=9006 => Remedy::Reconnect,
+        // The storage engine's own number 139: the row is too big for a page.
+        1030 if error.message.contains("error 139") => Remedy::Data,
         // Disk or table full, error of the storage engine, read-only server (a replica after a
-        // fail-over), Galera flow.
-        1021 | 1114 | 1026 | 1030 | 1290 | 1792 | 1836 | 1969 | 3024 => Remedy::Later,
+        // fail-over), Galera flow; memory, limits of the account, or the account locked.
+        1021 | 1114 | 1026 | 1030 | 1290 | 1792 | 1836 | 1969 | 3024 | 5 | 1037 | 1038 | 1041
+        | 1129 | 1130 | 1197 | 1226 | 1467 | 1594 | 1820 | 1862 | 3118 | 4151 => Remedy::Later,
         1044 | 1142 | 1143 | 1227 | 1370 => Remedy::Permission,
-        // Signals of triggers, checks of constraints and characters that cannot be converted: they
-        // have no class of their own.
-        1644 | 3819 | 4025 | 1366 | 1364 | 1118 | 1153 | 1526 | 1300 | 1977 | 3854 | 3988 => {
-            Remedy::Data
-        }
+        code if DATA.iter().any(|codes| codes.contains(&code)) => Remedy::Data,
         _ => match error.state.get(..2) {
-            Some("22" | "23" | "45") => Remedy::Data,
+            Some("22" | "23" | "44" | "45") => Remedy::Data,
             Some("40") => Remedy::Repeat,
             Some("08") => Remedy::Reconnect,
             Some("28" | "42" | "3D") => Remedy::Configure,
-            // Not known to us: keeping the entries and trying again loses nothing.
-            _ => Remedy::Later,
+            // Keeping the entries and trying again loses nothing, but a row that brings this about
+            // would keep all others out, too.
+            _ => Remedy::Probe,
         },
     }
 }
+
+/// Errors that the values of one row can bring about, and that have no class of their own, or one
+/// that says something else. Triggers and constraints, which somebody else has made, run in the
+/// mode of their maker, which may be strict.
+const DATA: [RangeInclusive<u16>; 36] = [
+    // Row, packet, result, or undo record too large; TiDB's entry too large.
+    1118..=1118,
+    1153..=1153,
+    1162..=1162,
+    1301..=1301,
+    1713..=1713,
+    8025..=8025,
+    // Regular expression does not end, or is none: MariaDB; MySQL.
+    1139..=1139,
+    3685..=3700,
+    3887..=3887,
+    3900..=3900,
+    // Triggers: more rows than one, more than one in a subquery, none, no such case.
+    1172..=1172,
+    1242..=1242,
+    1329..=1329,
+    1339..=1339,
+    // Truncated; characters that are none, or cannot be converted.
+    1265..=1265,
+    1300..=1300,
+    1366..=1366,
+    1977..=1977,
+    3854..=3854,
+    3988..=3988,
+    // No default; wrong value, for a function, too.
+    1364..=1364,
+    1411..=1411,
+    1525..=1525,
+    // Views and partitions that do not take it.
+    1369..=1369,
+    1526..=1526,
+    1591..=1591,
+    1748..=1748,
+    // Signals and checks.
+    1644..=1644,
+    3819..=3819,
+    4025..=4025,
+    // JSON: paths; MariaDB's syntax and depth; values that a functional index cannot hold.
+    3143..=3143,
+    3149..=3149,
+    3165..=3165,
+    4035..=4045,
+    3751..=3752,
+    3903..=3907,
+];
 
 /// Returns the error for the caller. What was to be done stands in `what`.
 pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
@@ -126,26 +180,46 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
         (_, Remedy::Configure | Remedy::Data) => "the server does not accept it",
         (_, Remedy::Repeat) => "the server prefers other writers again and again",
         (_, Remedy::Reconnect) => "the server is not there",
-        (_, Remedy::Later) => "the server cannot write now",
+        (_, Remedy::Later | Remedy::Probe) => "the server cannot write now",
     };
     let problem = format!("{what}: {advice}");
-    match remedy(&error) {
-        Remedy::Permission | Remedy::Configure | Remedy::Data => StoreError::Configuration {
+    let is_lasting = matches!(
+        remedy(&error),
+        Remedy::Permission | Remedy::Configure | Remedy::Data
+    );
+    let source = Some(cause(error));
+    if is_lasting {
+        StoreError::Configuration {
             store,
             problem,
-            source: Some(error.into()),
-        },
-        Remedy::Repeat | Remedy::Reconnect | Remedy::Later => StoreError::Unavailable {
+            source,
+        }
+    } else {
+        StoreError::Unavailable {
             store,
             problem,
-            source: Some(error.into()),
-        },
+            source,
+        }
+    }
+}
+
+/// Returns what the server, the system or the driver says, without what the driver puts around
+/// it: its errors repeat the text of their causes.
+pub(super) fn cause(error: Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        Error::Server(error) => error.into(),
+        Error::Io(IoError::Io(error)) => error.into(),
+        Error::Io(IoError::Tls(error)) => error.into(),
+        Error::Driver(error) => error.into(),
+        Error::Other(error) => error,
+        Error::Url(error) => error.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_chain::error_chain;
 
     #[test]
     fn each_error_has_its_remedy() {
@@ -157,7 +231,22 @@ mod tests {
             (1040, "08004", Remedy::Reconnect),
             (1114, "HY000", Remedy::Later),
             (1290, "HY000", Remedy::Later),
-            (1105, "HY000", Remedy::Later),
+            (1030, "HY000", Remedy::Later),
+            (1226, "42000", Remedy::Later),
+            (1105, "HY000", Remedy::Probe),
+            (1242, "21000", Remedy::Data),
+            (1136, "21S01", Remedy::Probe),
+            (1265, "01000", Remedy::Data),
+            (1139, "42000", Remedy::Data),
+            (1118, "42000", Remedy::Data),
+            (1153, "08S01", Remedy::Data),
+            (1369, "44000", Remedy::Data),
+            (1411, "HY000", Remedy::Data),
+            (1452, "23000", Remedy::Data),
+            (3140, "22032", Remedy::Data),
+            (3699, "HY000", Remedy::Data),
+            (3819, "HY000", Remedy::Data),
+            (4025, "23000", Remedy::Data),
             (1406, "22001", Remedy::Data),
             (1264, "22003", Remedy::Data),
             (1366, "HY000", Remedy::Data),
@@ -175,6 +264,40 @@ mod tests {
                 message: String::new(),
             };
             assert_eq!(remedy(&Error::Server(error)), want, "error {code}");
+        }
+    }
+
+    #[test]
+    fn row_too_big_for_the_engine_is_no_outage() {
+        for (number, want) in [(139, Remedy::Data), (28, Remedy::Later)] {
+            let error = ServerError {
+                code: 1030,
+                state: "HY000".to_owned(),
+                message: format!("Got error {number} \"…\" from storage engine InnoDB"),
+            };
+            assert_eq!(
+                remedy(&Error::Server(error)),
+                want,
+                "engine's error {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_is_said_once() {
+        let error = ServerError {
+            code: 1045,
+            state: "28000".to_owned(),
+            message: "Access denied".to_owned(),
+        };
+        let io = std::io::Error::other("no route");
+        for (error, want) in [
+            (Error::Server(error), "Access denied"),
+            (Error::Io(IoError::Io(io)), "no route"),
+            (Error::Driver(DriverError::ConnectionClosed), "closed"),
+        ] {
+            let text = error_chain(&store_error("mysql://h", "cannot open", error));
+            assert_eq!(text.matches(want).count(), 1, "{text}");
         }
     }
 }

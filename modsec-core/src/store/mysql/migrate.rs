@@ -97,7 +97,13 @@ async fn apply(store: &str, conn: &mut Conn, version: i64, source: &str) -> Resu
             Ok(()) => return Ok(()),
             Err((_, error)) if attempts < ATTEMPTS && is_done_by_another(&error) => {}
             Err((left, error)) if failure::remedy(&error) == Remedy::Permission => {
-                return Err(Failed::Store(denied(store, left, error)));
+                let database: Option<String> = conn.query_first("select database()").await?;
+                let statements = for_administrator(&database.unwrap_or_default(), left);
+                return Err(Failed::Store(StoreError::MigrationDenied {
+                    store: store.to_owned(),
+                    statements,
+                    source: failure::cause(error),
+                }));
             }
             Err((_, error)) => return Err(error.into()),
         }
@@ -118,13 +124,15 @@ async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [
     Ok(())
 }
 
-fn denied(store: &str, statements: &[String], error: Error) -> StoreError {
-    let statements = statements.join(";\n") + ";\n";
-    StoreError::MigrationDenied {
-        store: store.to_owned(),
-        statements,
-        source: error.into(),
+/// Returns the statements for a client that has not chosen a database yet.
+fn for_administrator(database: &str, statements: &[String]) -> String {
+    let quoted = database.replace('`', "``");
+    let mut text = format!("use `{quoted}`;\n");
+    for statement in statements {
+        text.push_str(statement);
+        text.push_str(";\n");
     }
+    text
 }
 
 /// Refuses tables of an engine that cannot roll back: half a batch could stay in them.
@@ -309,6 +317,14 @@ mod tests {
         );
         assert_eq!(statements[1].matches("add column").count(), 7);
         assert_eq!(statements[1].matches(" key ").count(), 5);
+    }
+
+    #[test]
+    fn statements_for_the_administrator_choose_the_database() {
+        for (database, want) in [("logs", "use `logs`;"), ("a`b c", "use `a``b c`;")] {
+            let text = for_administrator(database, &["select 1".to_owned()]);
+            assert_eq!(text, format!("{want}\nselect 1;\n"));
+        }
     }
 
     #[test]

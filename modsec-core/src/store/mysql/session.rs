@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, Value as MyValue};
 
@@ -197,28 +198,30 @@ impl Session {
     /// The ids are asked for, not computed: how a server numbers the rows of one statement
     /// depends on its settings, and on the number of nodes in a cluster.
     async fn insert(&mut self, rows: &[&Row]) -> Result<(), Error> {
-        let logs = rows.iter().map(|row| self.log_values(row)).collect();
+        let now = Utc::now();
+        let logs = rows.iter().map(|row| self.log_values(row, now)).collect();
         run(&mut self.conn, &self.insert_logs, logs).await?;
         let with_matches = rows.iter().filter(|row| !row.rule_matches.is_empty());
         let ids = self.ids(with_matches.map(|row| row.entry_hash)).await?;
         let mut rules = Vec::new();
         for row in rows {
             if let Some(id) = ids.get(&row.entry_hash) {
-                self.rule_values(*id, row, &mut rules);
+                self.rule_values(*id, row, now, &mut rules);
             }
         }
         run(&mut self.conn, &self.insert_rules, rules).await
     }
 
-    fn log_values(&self, row: &Row) -> Vec<MyValue> {
-        self.log_columns.fit(row.values(), self.max_text).collect()
+    fn log_values(&self, row: &Row, now: DateTime<Utc>) -> Vec<MyValue> {
+        let values = self.log_columns.fit(row.values(), self.max_text, now);
+        values.collect()
     }
 
-    fn rule_values(&self, id: i64, row: &Row, rules: &mut Vec<Vec<MyValue>>) {
+    fn rule_values(&self, id: i64, row: &Row, now: DateTime<Utc>, rules: &mut Vec<Vec<MyValue>>) {
         for (position, rule) in (0i64..).zip(&row.rule_matches) {
             let mut values = Vec::with_capacity(2 + RULE_COLUMNS.len());
             values.extend([MyValue::Int(id), MyValue::Int(position)]);
-            values.extend(self.rule_columns.fit(rule.values(), self.max_text));
+            values.extend(self.rule_columns.fit(rule.values(), self.max_text, now));
             rules.push(values);
         }
     }
@@ -243,21 +246,68 @@ impl Session {
 
     /// Inserts the rows by halves, and leaves out what fails alone. Rolls back in the end.
     async fn refused(&mut self, rows: &[&Row]) -> Result<Vec<Refused>, Error> {
-        let mut refused = Vec::new();
-        let mut left = vec![rows];
         self.conn.query_drop("begin").await?;
+        let mut refused = Vec::new();
+        for (row, error) in self.halve(rows, &[Remedy::Data]).await?.bad {
+            refused.push(refusal(row, error));
+        }
+        self.conn.query_drop("rollback").await?;
+        Ok(refused)
+    }
+
+    /// Returns the rows that are to blame for an error that nobody knows.
+    ///
+    /// A row is to blame only if it fails alone, and a witness can be inserted right before and
+    /// right after: it is neither an outage nor a defect that all rows meet. The witness is another
+    /// row of the batch or, if all of them fail, the row with harmless texts. Nothing is stored.
+    pub(super) async fn culprits(&mut self, rows: &[Row]) -> Result<Vec<Refused>, Error> {
+        let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
+        let mut seen = self.known(&hashes).await?;
+        let rows: Vec<&Row> = rows
+            .iter()
+            .filter(|row| seen.insert(row.entry_hash))
+            .collect();
+        self.conn.query_drop("begin").await?;
+        let halved = self.halve(&rows, &[Remedy::Data, Remedy::Probe]).await?;
+        // The witness must not be there already.
+        self.conn.query_drop("rollback").await?;
+        let mut culprits = Vec::new();
+        self.conn.query_drop("begin").await?;
+        for (row, error) in halved.bad {
+            let witness = halved.good.cloned().unwrap_or_else(|| harmless(row));
+            let before = self.fails(&witness).await?;
+            let still = self.fails(row).await?;
+            let after = self.fails(&witness).await?;
+            let same = still.is_some_and(|still| failure::code(&still) == failure::code(&error));
+            if before.is_none() && same && after.is_none() {
+                culprits.push(refusal(row, error));
+            }
+        }
+        self.conn.query_drop("rollback").await?;
+        Ok(culprits)
+    }
+
+    /// Tries one row within the transaction and takes it back; returns why it cannot be inserted.
+    async fn fails(&mut self, row: &Row) -> Result<Option<Error>, Error> {
+        self.conn.query_drop("savepoint part").await?;
+        let result = self.insert(&[row]).await;
+        self.conn.query_drop("rollback to savepoint part").await?;
+        Ok(result.err())
+    }
+
+    /// Inserts the rows by halves into the transaction, except for those that fail alone with an
+    /// error of the given kinds. Other errors end it.
+    async fn halve<'r>(&mut self, rows: &[&'r Row], kinds: &[Remedy]) -> Result<Halved<'r>, Error> {
+        let mut halved = Halved::default();
+        let mut left = vec![rows];
         while let Some(rows) = left.pop() {
             self.conn.query_drop("savepoint part").await?;
             match self.insert(rows).await {
-                Ok(()) => {}
-                Err(error) if failure::remedy(&error) == Remedy::Data => {
+                Ok(()) => halved.good = halved.good.or(rows.first().copied()),
+                Err(error) if kinds.contains(&failure::remedy(&error)) => {
                     self.conn.query_drop("rollback to savepoint part").await?;
                     if let [row] = rows {
-                        refused.push(Refused {
-                            entry: row.entry_hash,
-                            path: row.path.clone(),
-                            reason: error.to_string(),
-                        });
+                        halved.bad.push((*row, error));
                     } else {
                         let (first, second) = rows.split_at(rows.len() / 2);
                         left.extend([second, first]);
@@ -266,8 +316,46 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        self.conn.query_drop("rollback").await?;
-        Ok(refused)
+        Ok(halved)
+    }
+}
+
+/// What became of rows that were inserted by halves.
+#[derive(Default)]
+struct Halved<'r> {
+    /// One that could be inserted.
+    good: Option<&'r Row>,
+    /// Those that could not, even alone.
+    bad: Vec<(&'r Row, Error)>,
+}
+
+/// Returns a row as large as this one, without the texts that a client can choose.
+fn harmless(row: &Row) -> Row {
+    let mut row = row.clone();
+    row.entry_hash = EntryHash::of(row.entry_hash.as_bytes());
+    let texts = [
+        &mut row.method,
+        &mut row.uri,
+        &mut row.host,
+        &mut row.msg,
+        &mut row.data,
+        &mut row.unique_id,
+        &mut row.user_agent,
+        &mut row.status_line,
+    ];
+    let rules = row.rule_matches.iter_mut();
+    let rule_texts = rules.flat_map(|rule| [&mut rule.msg, &mut rule.data, &mut rule.detail]);
+    for text in texts.into_iter().chain(rule_texts).flatten() {
+        *text = "x".repeat(text.len());
+    }
+    row
+}
+
+fn refusal(row: &Row, error: Error) -> Refused {
+    Refused {
+        entry: row.entry_hash,
+        path: row.path.clone(),
+        reason: failure::cause(error).to_string(),
     }
 }
 
