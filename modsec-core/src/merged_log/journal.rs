@@ -16,6 +16,9 @@
 //! The sector behind it holds `id` and 32 digits: the journal's own name, made with it, under which
 //! a store remembers its last batch. A path or a host name would not do, as two hosts can share
 //! them, and either can change.
+//!
+//! From the second page on follows what proves bytes to be the batch's, see
+//! [`extent`](super::extent). Journals of earlier versions end before.
 
 use std::fmt::Write as _;
 use std::fs::File;
