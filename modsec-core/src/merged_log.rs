@@ -250,8 +250,9 @@ impl MergedLog {
             Err(rustix::io::Errno::AGAIN) => return Err(MergedLogError::Locked { path }),
             Err(error) => return Err(failed(error.into())),
         }
-        let id = journal::id(&journal).map_err(failed)?;
         let pending = journal::pending(&journal).map_err(failed)?;
+        let machine = journal::machine();
+        let id = journal::id(&journal, machine.as_deref(), pending.is_some()).map_err(failed)?;
         Ok(MergedLog {
             path,
             file,

@@ -35,7 +35,7 @@ pub struct Batch<'a> {
     written: u64,
     /// Pieces that were written.
     pieces: usize,
-    /// Hash of their bytes.
+    /// Hash of their bytes, but for the last.
     hasher: Hasher,
     entry: Entry,
     undone: bool,
@@ -91,6 +91,8 @@ impl<'a> Batch<'a> {
         loop {
             if self.buffer.len() >= FULL {
                 self.write_piece()?;
+                self.hasher.update(&self.buffer);
+                self.buffer.clear();
             }
             let room = (FULL - self.buffer.len()) as u64;
             let start = self.buffer.len();
@@ -148,7 +150,7 @@ impl<'a> Batch<'a> {
         self.log.take_back(self.written)
     }
 
-    /// Notes a piece and writes it.
+    /// Notes the piece at hand and writes it.
     fn write_piece(&mut self) -> Result<(), MergedLogError> {
         let mut piece = std::mem::take(&mut self.buffer);
         let noted = match self.record.take() {
@@ -166,8 +168,6 @@ impl<'a> Batch<'a> {
             rest = behind;
         }
         self.pieces += 1;
-        self.hasher.update(&piece);
-        piece.clear();
         self.buffer = piece;
         Ok(())
     }
