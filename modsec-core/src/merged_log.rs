@@ -11,21 +11,25 @@
 //! An append and a database transaction cannot be made one. Instead the append can be undone:
 //!
 //! 1. [`MergedLog::begin`]; [`Batch::append`] for each entry; [`Batch::finish`] syncs. Before the
-//!    first byte a journal beside the log (`<log>.journal`) notes the batch's id and the length
-//!    of the log, and is synced.
+//!    first byte a journal beside the log (`<log>.journal`) notes the batch's id, the length of
+//!    the log and hashes of what will be written, and is synced. (A batch of more than 4 MiB is
+//!    noted, written and synced in pieces.)
 //! 2. The store commits the batch together with its id.
 //! 3. [`Appended::commit`], or [`Appended::rollback`] if the store refused.
 //!
 //! After a crash [`MergedLog::pending`] names the batch that was interrupted. The store knows
-//! whether it counts, and [`MergedLog::recover`] keeps it or takes it back.
+//! whether it counts, and [`MergedLog::recover`] keeps it or takes it back. Only bytes that
+//! provably are the batch's are taken out; if somebody else appended behind them, they stay
+//! ([`Recovered::LeftIn`]).
 //!
 //! # Rotation
 //!
-//! By rename (`create` in logrotate): noticed at the next batch, no signal is needed. By copy
-//! (`copytruncate`): works too, and a batch that is hit is taken back and reported as
-//! [`MergedLogError::Rotated`]; but logrotate itself loses what is written between its copying
-//! and its truncating. Prefer rename, with `delaycompress`: an interrupted batch in a file that is
-//! already compressed cannot be taken back ([`Recovered::NotFound`]).
+//! By rename (`create` in logrotate): noticed at the next batch, no signal is needed. A batch that
+//! is hit is taken back and reported as [`MergedLogError::Rotated`], for the renamed log may have
+//! been compressed before the batch was in there. By copy (`copytruncate`): works too, with the
+//! same report; but logrotate itself loses what is written between its copying and its truncating.
+//! Prefer rename, with `delaycompress`: an interrupted batch in a file that is already compressed
+//! cannot be taken back ([`Recovered::NotFound`]).
 //!
 //! # Example
 //!
@@ -44,6 +48,7 @@
 //! ```
 
 mod batch;
+mod extent;
 mod file;
 mod journal;
 mod undo;
@@ -56,10 +61,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 pub use self::batch::{Appended, Batch};
+use self::extent::Extent;
 pub use self::journal::BatchId;
 use self::journal::Record;
 pub use self::undo::Cut;
-use self::undo::Undo;
+use self::undo::{Left, Undo};
 use crate::crash_points;
 
 /// Why the merged log cannot be used, or a batch not be appended.
@@ -130,8 +136,8 @@ pub enum MergedLogError {
         /// What the reader said.
         source: io::Error,
     },
-    /// The log was emptied while it was appended to. The batch was taken back.
-    #[error("merged log {path:?} was rotated by copying meanwhile; append the batch again")]
+    /// The log was emptied or renamed while it was appended to. The batch was taken back.
+    #[error("merged log {path:?} was rotated meanwhile; append the batch again")]
     Rotated {
         /// The log.
         path: PathBuf,
@@ -199,6 +205,13 @@ pub enum Recovered {
     /// the batch's entries may be in there, and will be in the log a second time. No file was
     /// changed.
     NotFound,
+    /// Somebody else appended behind it, so it was left in. Its entries may be in there twice.
+    LeftIn {
+        /// The file.
+        path: PathBuf,
+        /// Where the batch begins.
+        offset: u64,
+    },
 }
 
 /// A log to which one process appends.
@@ -237,8 +250,9 @@ impl MergedLog {
             Err(rustix::io::Errno::AGAIN) => return Err(MergedLogError::Locked { path }),
             Err(error) => return Err(failed(error.into())),
         }
-        let id = journal::id(&journal).map_err(failed)?;
         let pending = journal::pending(&journal).map_err(failed)?;
+        let machine = journal::machine();
+        let id = journal::id(&journal, machine.as_deref(), pending.is_some()).map_err(failed)?;
         Ok(MergedLog {
             path,
             file,
@@ -275,8 +289,9 @@ impl MergedLog {
         };
         let recovered = match stored {
             Stored::Yes => Recovered::Kept,
-            Stored::No => match self.undo(record)? {
-                Some(cut) => Recovered::TakenBack(cut),
+            Stored::No => match self.undo(record, None)? {
+                Some(Ok(cut)) => Recovered::TakenBack(cut),
+                Some(Err(Left { path, offset })) => Recovered::LeftIn { path, offset },
                 None => Recovered::NotFound,
             },
         };
@@ -304,7 +319,7 @@ impl MergedLog {
         if file::is_rotated(&self.path, &self.file).map_err(failed)? {
             self.reopen()?;
         }
-        Batch::new(self, batch).map_err(failed)
+        Ok(Batch::new(self, batch))
     }
 
     /// Opens the log again by its path, for SIGHUP. Without a signal the next batch does it.
@@ -317,32 +332,54 @@ impl MergedLog {
         Ok(())
     }
 
-    /// Notes a batch in the journal before its first byte is written.
-    fn note(&mut self, record: &Record) -> Result<(), MergedLogError> {
+    /// Notes a piece of a batch in the journal before its first byte is written.
+    fn note(
+        &mut self,
+        record: &Record,
+        extent: &Extent,
+        number: usize,
+    ) -> Result<(), MergedLogError> {
         self.pending = Some(record.clone());
-        journal::begin(&self.journal, record).map_err(|source| self.journal_error(source))
+        extent::note(&self.journal, extent, number)
+            .and_then(|()| journal::begin(&self.journal, record))
+            .map_err(|source| self.journal_error(source))
     }
 
-    /// Takes back the batch that was noted, if one was.
-    fn take_back(&mut self) -> Result<(), MergedLogError> {
+    /// Takes back the batch that was noted, if one was; `written` bytes of it are in the log.
+    fn take_back(&mut self, written: u64) -> Result<(), MergedLogError> {
         let Some(record) = &self.pending else {
             return Ok(());
         };
-        if self.undo(record)?.is_none() {
-            return Err(MergedLogError::Undo {
-                path: self.path.clone(),
-                source: io::Error::other("the log was emptied and no copy of it was found"),
-            });
+        if written > 0 {
+            let reason = match self.undo(record, Some(written))? {
+                Some(Ok(_)) => None,
+                Some(Err(_)) => {
+                    Some("somebody else appended behind it; let only one program do so")
+                }
+                None => Some("the log was emptied and no copy of it was found"),
+            };
+            if let Some(reason) = reason {
+                return Err(MergedLogError::Undo {
+                    path: self.path.clone(),
+                    source: io::Error::other(reason),
+                });
+            }
         }
         self.close_journal()
     }
 
-    fn undo(&self, record: &Record) -> Result<Option<Vec<Cut>>, MergedLogError> {
-        let since = journal::written(&self.journal);
+    fn undo(
+        &self,
+        record: &Record,
+        written: Option<u64>,
+    ) -> Result<Option<Result<Vec<Cut>, Left>>, MergedLogError> {
+        let failed = |source| self.journal_error(source);
         let undo = Undo {
             log: &self.path,
             record,
-            since: since.map_err(|source| self.journal_error(source))?,
+            extent: extent::read(&self.journal, record).map_err(failed)?,
+            written,
+            since: journal::written(&self.journal).map_err(failed)?,
         };
         undo.run(&self.file).map_err(|source| MergedLogError::Undo {
             path: self.path.clone(),

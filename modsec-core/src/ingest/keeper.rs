@@ -657,6 +657,13 @@ async fn recover(log: &mut MergedLog, store: &mut dyn Store) -> Result<(), Inges
                 "an interrupted batch could not be taken out of the rotated merged log; its entries may be in there twice"
             );
         }
+        Some(Recovered::LeftIn { path, offset }) => {
+            warn!(
+                ?path,
+                offset,
+                "an interrupted batch was left in the merged log, as somebody else appended behind it; its entries may be in there twice"
+            );
+        }
         Some(recovered) => info!(?recovered, "interrupted batch settled"),
         None => {}
     }

@@ -1,15 +1,22 @@
 //! One batch on its way into the log.
 
-use std::io::{self, Read, Write as _};
+use std::fs::Metadata;
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use super::file::{FINGERPRINT, hash_before, last_byte};
+use blake3::Hasher;
+
+use super::extent::{Extent, PIECE};
+use super::file::{self, FINGERPRINT, hash_before, last_byte};
 use super::journal::{BatchId, Record, State};
 use super::{MergedLog, MergedLogError};
 use crate::crash_points;
 
-/// Bytes collected before they are written, so that small entries do not cost a call each.
-const BUFFER: usize = 256 * 1024;
+/// Bytes that are written with one call, up to the next multiple of it in the log: so what a kill
+/// leaves of a piece ends with a page.
+const CHUNK: u64 = 256 * 1024;
+/// Bytes of entries in a piece: a line end fits before them, and two behind.
+const FULL: usize = PIECE - 3;
 
 /// Entries that are being appended.
 ///
@@ -19,10 +26,17 @@ const BUFFER: usize = 256 * 1024;
 #[must_use = "a batch that is dropped must be recovered"]
 pub struct Batch<'a> {
     log: &'a mut MergedLog,
-    record: Record,
+    id: BatchId,
+    /// Noted with the first piece.
+    record: Option<Record>,
+    /// The piece at hand.
     buffer: Vec<u8>,
     /// Bytes of this batch in the file.
     written: u64,
+    /// Pieces that were written.
+    pieces: usize,
+    /// Hash of their bytes, but for the last.
+    hasher: Hasher,
     entry: Entry,
     undone: bool,
 }
@@ -35,32 +49,18 @@ struct Entry {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(log: &'a mut MergedLog, batch: BatchId) -> io::Result<Self> {
-        let meta = log.file.metadata()?;
-        let length = meta.len();
-        let record = Record {
-            batch,
-            state: State::Pending,
-            device: meta.dev(),
-            inode: meta.ino(),
-            uid: meta.uid(),
-            length,
-            before: hash_before(&log.file, length)?,
-            head: (0, blake3::hash(b"")),
-        };
-        let mut buffer = Vec::new();
-        // What stands there was cut short; the first entry still starts on a fresh line.
-        if last_byte(&log.file, length)?.is_some_and(|byte| byte != b'\n') {
-            buffer.push(b'\n');
-        }
-        Ok(Batch {
+    pub(super) fn new(log: &'a mut MergedLog, id: BatchId) -> Self {
+        Batch {
             log,
-            record,
-            buffer,
+            id,
+            record: None,
+            buffer: Vec::new(),
             written: 0,
+            pieces: 0,
+            hasher: Hasher::new(),
             entry: Entry::default(),
             undone: false,
-        })
+        }
     }
 
     /// Appends one whole entry, and what separates it from the next.
@@ -68,13 +68,15 @@ impl<'a> Batch<'a> {
     /// # Errors
     ///
     /// [`MergedLogError::DiskFull`] or what else the kernel said; [`MergedLogError::Rotated`] if
-    /// the log was emptied meanwhile: append the same entries again in a new batch. In any case
-    /// the whole batch has been taken back, and every further call fails.
+    /// the log was rotated meanwhile: append the same entries again in a new batch. In any case
+    /// the whole batch has been taken back, and every further call fails; except for
+    /// [`MergedLogError::Undo`], after which it is pending.
     pub fn append(&mut self, entry: &[u8]) -> Result<(), MergedLogError> {
         self.append_from(entry)
     }
 
-    /// Appends one whole entry from `reader`, whatever its size, in constant memory.
+    /// Appends one whole entry from `reader`, whatever its size, in constant memory: that of a
+    /// piece, 4 MiB.
     ///
     /// # Errors
     ///
@@ -87,10 +89,12 @@ impl<'a> Batch<'a> {
         }
         self.entry = Entry::default();
         loop {
-            if self.buffer.len() >= BUFFER {
-                self.flush()?;
+            if self.buffer.len() >= FULL {
+                self.write_piece()?;
+                self.hasher.update(&self.buffer);
+                self.buffer.clear();
             }
-            let room = (BUFFER - self.buffer.len()) as u64;
+            let room = (FULL - self.buffer.len()) as u64;
             let start = self.buffer.len();
             let read = reader.by_ref().take(room).read_to_end(&mut self.buffer);
             let read = read.or_else(|source| self.fail(MergedLogError::Read { source }))?;
@@ -114,12 +118,22 @@ impl<'a> Batch<'a> {
                 path: self.log.path.clone(),
             });
         }
-        self.flush()?;
+        if !self.buffer.is_empty() {
+            self.write_piece()?;
+        }
         if self.written > 0 {
+            // Whoever compresses a renamed log may have read it before the batch was in there. A
+            // log that is still in its place is not being compressed yet.
+            let rotated = file::is_rotated(&self.log.path, &self.log.file);
+            if rotated.or_else(|source| self.fail_write(source))? {
+                return self.fail_rotated();
+            }
             let synced = self.log.file.sync_data();
             synced.or_else(|source| self.fail_write(source))?;
             crash_points::pass("log-synced");
-            self.check_length()?;
+            if self.log_length()? < self.end() {
+                return self.fail_rotated();
+            }
         }
         Ok(Appended {
             log: self.log,
@@ -133,37 +147,116 @@ impl<'a> Batch<'a> {
     ///
     /// As for [`MergedLog::recover`]; the batch is then pending.
     pub fn rollback(self) -> Result<(), MergedLogError> {
-        self.log.take_back()
+        self.log.take_back(self.written)
     }
 
-    fn flush(&mut self) -> Result<(), MergedLogError> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    /// Notes the piece at hand and writes it.
+    fn write_piece(&mut self) -> Result<(), MergedLogError> {
+        let mut piece = std::mem::take(&mut self.buffer);
+        let noted = match self.record.take() {
+            None => self.note_first(&mut piece),
+            Some(record) => self.note_later(record, &piece),
+        };
+        noted.or_else(|error| self.fail(error))?;
+        crash_points::pass("journal-noted");
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let room = usize::try_from(CHUNK - self.end() % CHUNK).unwrap_or(rest.len());
+            let (chunk, behind) = rest.split_at(room.min(rest.len()));
+            self.write(chunk)?;
+            crash_points::pass("part-written");
+            rest = behind;
         }
-        if self.written == 0 {
-            let head = &self.buffer[..self.buffer.len().min(fingerprint())];
-            self.record.head = (head.len() as u64, blake3::hash(head));
-            let noted = self.log.note(&self.record);
-            noted.or_else(|error| self.fail(error))?;
-            crash_points::pass("journal-noted");
-        }
-        // Bytes behind a truncation have nothing before them to be recognised by; write none.
-        self.check_length()?;
-        let wrote = (&self.log.file).write_all(&self.buffer);
-        wrote.or_else(|source| self.fail_write(source))?;
-        crash_points::pass("part-written");
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.pieces += 1;
+        self.buffer = piece;
         Ok(())
     }
 
-    /// Fails if the log was emptied by `copytruncate` since the batch began.
-    fn check_length(&mut self) -> Result<(), MergedLogError> {
-        let meta = self.log.file.metadata();
-        let length = meta.or_else(|source| self.fail_write(source))?.len();
-        if length == self.record.length + self.written {
-            return Ok(());
+    /// Notes the first piece and the log as it is now.
+    fn note_first(&mut self, piece: &mut Vec<u8>) -> Result<(), MergedLogError> {
+        let path = self.log.path.clone();
+        let failed = |source| MergedLogError::of_write(&path, source);
+        if file::is_rotated(&path, &self.log.file).map_err(failed)? {
+            self.log.reopen()?;
         }
+        let meta = self.log.file.metadata().map_err(failed)?;
+        let length = meta.len();
+        // What stands there was cut short; the first entry still starts on a fresh line.
+        let last = last_byte(&self.log.file, length).map_err(failed)?;
+        if last.is_some_and(|byte| byte != b'\n') {
+            piece.insert(0, b'\n');
+        }
+        let head = &piece[..piece.len().min(fingerprint())];
+        let record = Record {
+            batch: self.id,
+            state: State::Pending,
+            device: meta.dev(),
+            inode: meta.ino(),
+            uid: meta.uid(),
+            length,
+            before: hash_before(&self.log.file, length).map_err(failed)?,
+            head: (head.len() as u64, blake3::hash(head)),
+        };
+        self.note(record, &meta, piece)
+    }
+
+    /// Notes another piece. Those before it must be in their place.
+    fn note_later(&mut self, record: Record, piece: &[u8]) -> Result<(), MergedLogError> {
+        let path = self.log.path.clone();
+        let failed = |source| MergedLogError::of_write(&path, source);
+        self.log.file.sync_data().map_err(failed)?;
+        let meta = self.log.file.metadata().map_err(failed)?;
+        if meta.len() != record.length + self.written {
+            return Err(MergedLogError::Rotated { path });
+        }
+        self.note(record, &meta, piece)
+    }
+
+    fn note(&mut self, record: Record, log: &Metadata, piece: &[u8]) -> Result<(), MergedLogError> {
+        let done = (self.written, self.hasher.finalize());
+        let extent = Extent::of_piece(&record, log, done, piece);
+        self.log.note(&record, &extent, self.pieces)?;
+        self.record = Some(record);
+        Ok(())
+    }
+
+    /// Writes behind what of the batch is in the log, or fails: bytes behind a truncation have
+    /// nothing before them to be recognised by, and bytes behind somebody else's neither.
+    fn write(&mut self, chunk: &[u8]) -> Result<(), MergedLogError> {
+        if self.log_length()? != self.end() {
+            return self.fail_rotated();
+        }
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            match (&self.log.file).write(rest) {
+                Ok(0) => return self.fail_write(io::ErrorKind::WriteZero.into()),
+                Ok(wrote) => {
+                    self.written += wrote as u64;
+                    rest = &rest[wrote..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.fail_write(error),
+            }
+        }
+        // The end of what was appended, wherever that was.
+        let position = (&self.log.file).stream_position();
+        if position.or_else(|source| self.fail_write(source))? != self.end() {
+            return self.fail_rotated();
+        }
+        Ok(())
+    }
+
+    /// Returns where the batch ends in the log.
+    fn end(&self) -> u64 {
+        self.record.as_ref().map_or(0, |record| record.length) + self.written
+    }
+
+    fn log_length(&mut self) -> Result<u64, MergedLogError> {
+        let meta = self.log.file.metadata();
+        Ok(meta.or_else(|source| self.fail_write(source))?.len())
+    }
+
+    fn fail_rotated<T>(&mut self) -> Result<T, MergedLogError> {
         let path = self.log.path.clone();
         self.fail(MergedLogError::Rotated { path })
     }
@@ -176,7 +269,7 @@ impl<'a> Batch<'a> {
     /// Takes the batch back because of `error`, which it returns unless that fails too.
     fn fail<T>(&mut self, error: MergedLogError) -> Result<T, MergedLogError> {
         self.undone = true;
-        self.log.take_back()?;
+        self.log.take_back(self.written)?;
         Err(error)
     }
 }
@@ -238,6 +331,6 @@ impl Appended<'_> {
     ///
     /// As for [`MergedLog::recover`]; the batch is then pending.
     pub fn rollback(self) -> Result<(), MergedLogError> {
-        self.log.take_back()
+        self.log.take_back(self.bytes)
     }
 }

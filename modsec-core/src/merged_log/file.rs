@@ -133,19 +133,9 @@ fn not_a_file(path: &Path, kind: FileType) -> MergedLogError {
 
 /// Hashes the last bytes before `end`, at most [`FINGERPRINT`] of them.
 pub(super) fn hash_before(file: &File, end: u64) -> io::Result<Hash> {
-    let start = end.saturating_sub(FINGERPRINT);
-    hash_range(file, start, end - start)
-}
-
-/// Hashes `length` bytes from `start`.
-///
-/// # Errors
-///
-/// `UnexpectedEof` if the file is too short.
-pub(super) fn hash_range(file: &File, start: u64, length: u64) -> io::Result<Hash> {
-    let length = length.min(FINGERPRINT);
+    let length = end.min(FINGERPRINT);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-    file.read_exact_at(&mut bytes, start)?;
+    file.read_exact_at(&mut bytes, end - length)?;
     Ok(blake3::hash(&bytes))
 }
 

@@ -15,7 +15,11 @@
 //!
 //! The sector behind it holds `id` and 32 digits: the journal's own name, made with it, under which
 //! a store remembers its last batch. A path or a host name would not do, as two hosts can share
-//! them, and either can change.
+//! them, and either can change. Behind it stands `machine` and 32 digits, a hash of the machine's
+//! own id: on a copy of the machine the journal gets another name.
+//!
+//! From the second page on follows what proves bytes to be the batch's, see
+//! [`extent`](super::extent). Journals of earlier versions end before.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -32,6 +36,9 @@ pub type BatchId = [u8; 16];
 /// Size of the journal: one sector of any disk.
 const SIZE: usize = 512;
 const ID: &str = "id ";
+const MACHINE: &str = "machine ";
+/// Length of the lines that begin with these.
+const NAMES: usize = ID.len() + 33 + MACHINE.len() + 33;
 const TITLE: &str = "modsec merged log journal 1";
 
 /// How far the batch got, as far as the journal knows.
@@ -155,26 +162,51 @@ pub(super) fn finish(file: &File, record: &Record) -> io::Result<()> {
     file.write_all_at(&done.encode(), 0)
 }
 
-/// Returns the journal's own name, and makes one if it has none.
-pub(super) fn id(file: &File) -> io::Result<String> {
-    let mut line = [0; ID.len() + 32];
-    match file.read_exact_at(&mut line, SIZE as u64) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-        Err(error) => return Err(error),
-    }
-    let known = std::str::from_utf8(&line)
-        .ok()
-        .and_then(|line| line.strip_prefix(ID));
-    if let Some(id) = known.filter(|id| id.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+/// Returns the journal's own name, and makes one if it has none, or if it was copied from another
+/// machine; but not while a batch is pending, which the store knows under the old name.
+pub(super) fn id(file: &File, machine: Option<&str>, is_pending: bool) -> io::Result<String> {
+    let mut lines = [0; NAMES];
+    let read = file.read_at(&mut lines, SIZE as u64)?;
+    let text = std::str::from_utf8(&lines[..read]).unwrap_or_default();
+    let known = digits(text, ID);
+    let noted = text
+        .get(ID.len() + 33..)
+        .and_then(|text| digits(text, MACHINE));
+    let is_copy = noted.is_some() && machine.is_some() && noted != machine;
+    if let Some(id) = known.filter(|_| is_pending || !is_copy) {
+        // The time of the journal tells which copies of the log are older than a pending batch.
+        if noted.is_none() && machine.is_some() && !is_pending {
+            name(file, id, machine)?;
+        }
         return Ok(id.to_owned());
     }
     // Each state is seeded by the system's random numbers.
     let random = || RandomState::new().build_hasher().finish();
     let id = format!("{:016x}{:016x}", random(), random());
-    file.write_all_at(format!("{ID}{id}\n").as_bytes(), SIZE as u64)?;
-    file.sync_all()?;
+    name(file, &id, machine)?;
     Ok(id)
+}
+
+fn name(file: &File, id: &str, machine: Option<&str>) -> io::Result<()> {
+    let machine = machine.map(|hash| format!("{MACHINE}{hash}\n"));
+    let lines = format!("{ID}{id}\n{}", machine.unwrap_or_default());
+    file.write_all_at(lines.as_bytes(), SIZE as u64)?;
+    file.sync_all()
+}
+
+fn digits<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let digits = text.strip_prefix(key)?.get(..32)?;
+    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hex.then_some(digits)
+}
+
+/// Returns a hash of this machine's id, if it has one.
+pub(super) fn machine() -> Option<String> {
+    let id = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let is_id = id.trim_end().len() == 32;
+    // The id itself is not to be shown to others, says machine-id(5).
+    let hash = blake3::hash(format!("{TITLE} {id}").as_bytes()).to_hex();
+    is_id.then(|| hash[..32].to_owned())
 }
 
 /// Returns when the record was written. Nothing of its batch is older.
@@ -235,5 +267,25 @@ mod tests {
         assert_eq!(pending(&file).unwrap(), Some(record()));
         finish(&file, &record()).unwrap();
         assert_eq!(pending(&file).unwrap(), None);
+    }
+
+    #[test]
+    fn a_journal_keeps_its_name_except_on_a_copy_of_the_machine() {
+        let file = tempfile::tempfile().unwrap();
+        let (one, other) = ("1".repeat(32), "2".repeat(32));
+        let old = "0123456789abcdef".repeat(2);
+        // As an earlier version wrote it.
+        file.write_all_at(format!("id {old}\n").as_bytes(), SIZE as u64)
+            .unwrap();
+        let name = |machine: Option<&str>, is_pending| id(&file, machine, is_pending).unwrap();
+        assert_eq!(name(None, false), old);
+        assert_eq!(name(Some(&one), false), old);
+        assert_eq!(name(Some(&one), false), old);
+        assert_eq!(name(None, false), old);
+        assert_eq!(name(Some(&other), true), old);
+        let new = name(Some(&other), false);
+        assert_ne!(new, old);
+        assert_eq!(name(Some(&other), false), new);
+        assert_ne!(name(Some(&one), false), new);
     }
 }

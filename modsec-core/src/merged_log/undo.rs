@@ -6,10 +6,13 @@
 //!   hold only bytes of this batch, is emptied.
 //! - Renamed and compressed, moved to another directory, or deleted: cannot be undone.
 //!
-//! A file is cut only if it is provably the one that was appended to: a plain file with one name
-//! and the same owner, with the same bytes before the place of the cut (or the batch's own behind
-//! it, where there are none before), and not older than the journal. The file with the journal's
-//! inode may look older, since clocks are set back: then the batch's own bytes must be behind.
+//! A file is cut only if it is the one that was appended to, or a copy of it: a plain file with one
+//! name and the same owner, with the same bytes before the place of the cut, and (unless it is the
+//! open log) named like the log. And only bytes are cut off that provably are the batch's, as
+//! [`Extent`] knows them. If others stand behind those, somebody else appends to the log, perhaps
+//! just now. Then nothing can be moved safely, and all stays as it is.
+//!
+//! A copy must not be older than the journal: such a one was made before the batch.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -19,7 +22,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::file::{hash_before, hash_range, open_existing, parent};
+use super::extent::Extent;
+use super::file::{hash_before, open_existing, parent};
 use super::journal::Record;
 
 /// One file that was shortened.
@@ -31,11 +35,21 @@ pub struct Cut {
     pub bytes: u64,
 }
 
+/// Bytes that may be the batch's and stay, since not all behind them are.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) path: PathBuf,
+    pub(super) offset: u64,
+}
+
 /// A batch to take back.
 #[derive(Debug)]
 pub(super) struct Undo<'a> {
     pub(super) log: &'a Path,
     pub(super) record: &'a Record,
+    pub(super) extent: Extent,
+    /// How many bytes of the batch were written, if that is known.
+    pub(super) written: Option<u64>,
     /// When the journal was written.
     pub(super) since: SystemTime,
 }
@@ -44,8 +58,9 @@ impl Undo<'_> {
     /// Takes the batch back. `open` is the log as it is open now: the file that was appended to,
     /// wherever it was moved, or after a restart perhaps its successor.
     ///
-    /// Returns what was cut, or nothing if the file could not be found. Safe to repeat.
-    pub(super) fn run(&self, open: &File) -> io::Result<Option<Vec<Cut>>> {
+    /// Returns what was cut or had to be left, or nothing if the file could not be found. Safe to
+    /// repeat.
+    pub(super) fn run(&self, open: &File) -> io::Result<Option<Result<Vec<Cut>, Left>>> {
         let found = if self.is_original(&open.metadata()?) {
             Some((self.log.to_owned(), open.try_clone()?))
         } else {
@@ -54,26 +69,27 @@ impl Undo<'_> {
         let Some((path, file)) = found else {
             return Ok(None);
         };
-        let meta = file.metadata()?;
-        if !self.is_ours(&meta) || !(self.may_hold(&meta) || self.holds_batch(&file)?) {
+        let length = self.record.length;
+        if !self.is_ours(&file.metadata()?) {
             return Ok(None);
         }
-        if self.is_intact(&file)? {
-            let mut cut = Self::cut(path, &file, self.record.length)?;
-            if self.record.length == 0 {
-                // An emptied log looks just like one that was empty all along.
-                if let Some((path, copy)) = self.find(|path| self.open_copy(path))? {
-                    cut.extend(Self::cut(path, &copy, 0)?);
-                }
-            }
-            return Ok(Some(cut));
+        if length > 0 && self.is_intact(&file)? {
+            return self.cut(path, &file, length).map(Some);
         }
-        let Some((copy_path, copy)) = self.find(|path| self.open_copy(path))? else {
-            return Ok(None);
+        // It was emptied. If it was empty all along it looks just like that.
+        let mut cut = match self.find(|path| self.open_copy(path))? {
+            Some((path, copy)) => match self.cut(path, &copy, length)? {
+                Ok(cut) => cut,
+                Err(left) => return Ok(Some(Err(left))),
+            },
+            None if length == 0 => Vec::new(),
+            None => return Ok(None),
         };
-        let mut cut = Self::cut(copy_path, &copy, self.record.length)?;
-        cut.extend(Self::cut(path, &file, 0)?);
-        Ok(Some(cut))
+        let of_log = self.cut(path, &file, 0)?;
+        Ok(Some(of_log.map(|more| {
+            cut.extend(more);
+            cut
+        })))
     }
 
     /// Searches the log and the files beside it.
@@ -93,8 +109,7 @@ impl Undo<'_> {
     }
 
     fn open_original(&self, path: &Path) -> io::Result<Option<File>> {
-        let meta = path.symlink_metadata()?;
-        if !self.is_original(&meta) {
+        if !self.is_related(path) || !self.is_original(&path.symlink_metadata()?) {
             return Ok(None);
         }
         let file = open_existing(path)?;
@@ -104,14 +119,19 @@ impl Undo<'_> {
 
     fn is_original(&self, meta: &Metadata) -> bool {
         (meta.dev(), meta.ino()) == (self.record.device, self.record.inode)
+            && self.extent.may_be_log(meta)
+    }
+
+    /// Tells whether a file is named like one that was the log, or was copied from it.
+    fn is_related(&self, path: &Path) -> bool {
+        starts_with(path.file_name(), self.log.file_stem())
     }
 
     /// Opens `path` if it is a copy of the log as it was when the batch began, or later.
     fn open_copy(&self, path: &Path) -> io::Result<Option<File>> {
         let meta = path.symlink_metadata()?;
-        let (log, name) = (self.log.file_stem(), path.file_name());
-        let related = starts_with(name, log) && !self.is_original(&meta);
-        if !related || !self.is_ours(&meta) || !self.may_hold(&meta) {
+        let other = self.is_related(path) && !self.is_original(&meta);
+        if !other || !self.is_ours(&meta) || !self.may_hold(&meta) {
             return Ok(None);
         }
         if meta.len() < self.record.length {
@@ -119,7 +139,7 @@ impl Undo<'_> {
         }
         let file = open_existing(path)?;
         let matches = if self.record.length == 0 {
-            self.is_batch_at(&file, 0)?
+            self.extent.first_bytes(&file, 0, meta.len())? > 0
         } else {
             hash_before(&file, self.record.length)? == self.record.before
         };
@@ -140,35 +160,40 @@ impl Undo<'_> {
         written || meta.len() <= self.record.length
     }
 
-    /// Tells whether the batch's first bytes are in their place, whatever the clock said.
-    fn holds_batch(&self, file: &File) -> io::Result<bool> {
-        self.is_batch_at(file, self.record.length)
-    }
-
     /// Tells whether the file that was appended to still has what it had before the batch.
     fn is_intact(&self, file: &File) -> io::Result<bool> {
         let length = self.record.length;
         Ok(file.metadata()?.len() >= length && hash_before(file, length)? == self.record.before)
     }
 
-    fn is_batch_at(&self, file: &File, start: u64) -> io::Result<bool> {
-        let (length, hash) = self.record.head;
-        match hash_range(file, start, length) {
-            Ok(found) => Ok(found == hash),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error),
+    /// Cuts off what stands behind `at`, if all of it is the batch's.
+    fn cut(&self, path: PathBuf, file: &File, at: u64) -> io::Result<Result<Vec<Cut>, Left>> {
+        let end = file.metadata()?.len();
+        let bytes = end.saturating_sub(at);
+        if bytes == 0 {
+            return Ok(Ok(Vec::new()));
         }
+        let is_own = self.is_own(file, at, end)?;
+        if !is_own || file.metadata()?.len() != end {
+            return Ok(Err(Left { path, offset: at }));
+        }
+        file.set_len(at)?;
+        file.sync_all()?;
+        Ok(Ok(vec![Cut { path, bytes }]))
     }
 
-    fn cut(path: PathBuf, file: &File, length: u64) -> io::Result<Vec<Cut>> {
-        let meta = file.metadata()?;
-        let bytes = meta.len().saturating_sub(length);
-        if bytes == 0 {
-            return Ok(Vec::new());
+    /// Tells whether the bytes from `at` to `end` are the batch's.
+    fn is_own(&self, file: &File, at: u64, end: u64) -> io::Result<bool> {
+        // Not necessarily whole blocks, if the disk was full.
+        if at == self.record.length && self.written == Some(end - at) {
+            return Ok(true);
         }
-        file.set_len(length)?;
-        file.sync_all()?;
-        Ok(vec![Cut { path, bytes }])
+        let own = if at == 0 {
+            self.extent.any_bytes(file, end)?
+        } else {
+            self.extent.first_bytes(file, at, end)?
+        };
+        Ok(own == end - at)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Death between any two steps.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
@@ -167,6 +168,45 @@ fn rotation_after_a_death_loses_and_doubles_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn what_others_write_to_the_merged_log_after_a_death_stays() {
+    const FOREIGN: &str = "a line of somebody else\n";
+    for before in [0, 20] {
+        let mut site = Site::with_sqlite();
+        site.put_all(before, 100);
+        finish(&site, "before");
+        site.put_all(10, 40_000);
+        die_at(&site, "log-synced:1");
+        let mut log = fs::File::options().append(true).open(&site.log).unwrap();
+        log.write_all(FOREIGN.as_bytes()).unwrap();
+        let interrupted = fs::read(&site.log).unwrap();
+        let (status, text) = site.run();
+        assert!(status.success(), "{status} {text}");
+        assert!(text.contains("may be in there twice"), "{text}");
+        assert!(text.contains(site.log.to_str().unwrap()), "{text}");
+        let log = fs::read(&site.log).unwrap();
+        assert!(log.starts_with(&interrupted), "{before} before");
+        assert_eq!(site.database.rows().len(), before + 10);
+        assert_eq!(site.left().len(), 0);
+    }
+}
+
+#[test]
+fn an_unrelated_file_with_the_inode_of_the_merged_log_is_not_touched_after_a_death() {
+    let mut site = Site::with_sqlite();
+    site.put_all(10, 500);
+    die_at(&site, "log-synced:1");
+    let other = site.log.with_file_name("access1.log");
+    fs::rename(&site.log, &other).unwrap();
+    fs::write(&other, "a log of somebody else\n").unwrap();
+    let (status, text) = site.run();
+    assert!(status.success(), "{status} {text}");
+    assert!(text.contains("may be in there twice"), "{text}");
+    let found = fs::read_to_string(&other).unwrap();
+    assert_eq!(found, "a log of somebody else\n");
+    site.check(&[&site.log], "inode");
 }
 
 #[test]
