@@ -219,6 +219,14 @@ impl Row {
         }
     }
 
+    /// Returns how many bytes it takes in memory, about.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn size(&self) -> usize {
+        let texts = self.values();
+        let rules = self.rule_matches.iter().map(RuleRow::size);
+        size_of::<Row>() + texts.iter().map(Value::heap).sum::<usize>() + rules.sum::<usize>()
+    }
+
     /// Returns the values in the order of [`LOG_COLUMNS`].
     pub fn values(&self) -> [Value<'_>; LOG_COLUMNS.len()] {
         [
@@ -273,6 +281,12 @@ impl RuleRow {
         }
     }
 
+    #[cfg(feature = "ingest")]
+    fn size(&self) -> usize {
+        let values = self.values();
+        size_of::<RuleRow>() + values.iter().map(Value::heap).sum::<usize>()
+    }
+
     /// Returns the values in the order of [`RULE_COLUMNS`].
     pub fn values(&self) -> [Value<'_>; RULE_COLUMNS.len()] {
         [
@@ -297,6 +311,15 @@ impl RuleRow {
 impl<'a> Value<'a> {
     fn text(text: Option<&'a String>) -> Self {
         text.map_or(Value::Null, |text| Value::Text(Cow::Borrowed(text)))
+    }
+
+    /// Returns what a text takes on the heap, with what the allocator adds.
+    #[cfg(feature = "ingest")]
+    fn heap(&self) -> usize {
+        match self {
+            Value::Text(text) => text.len() + 16,
+            _ => 0,
+        }
     }
 
     fn name(name: Option<&'static str>) -> Self {
