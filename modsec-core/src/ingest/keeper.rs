@@ -216,13 +216,12 @@ impl Keeper {
                     reserved -= own;
                     self.add(read, &source, own, report)?;
                 }
-                // It was told of above, or the file has changed since.
-                Err(Skipped::NoRow(NoRow::Defect(_))) => {
-                    source.stays.store(true, Ordering::Relaxed)
-                }
                 Err(skipped) => {
                     source.stays.store(true, Ordering::Relaxed);
-                    self.skip(&path, skipped);
+                    // What is no entry was told of above, or came into the file since.
+                    if !matches!(skipped, Skipped::NoRow(NoRow::Defect(_))) {
+                        self.skip(&path, skipped);
+                    }
                 }
             }
         }
