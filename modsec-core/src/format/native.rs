@@ -159,7 +159,7 @@ impl Excerpts {
     pub const MAX_HEADERS: u64 = 1024 * 1024;
 
     /// Bytes kept of all parts together.
-    pub const MAX_KEPT: u64 = 8 * 1024 * 1024;
+    pub const MAX_KEPT: u64 = 6 * 1024 * 1024;
 
     /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_HEADERS`] or
     /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, [`MAX_BODY_KEPT`] of a
