@@ -289,7 +289,7 @@ impl Keeper {
             report.json_line(line).map_err(IngestError::Output)?;
         }
         self.held.entries += read.bytes.held();
-        self.held.rows += read.row_size();
+        self.held.rows += read.row_size;
         self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
         let item = Item {
             hash: read.row.entry_hash,

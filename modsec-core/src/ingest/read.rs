@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use super::rows::Rows as RowMaker;
 use super::several::{self, Held, Several};
@@ -53,17 +55,24 @@ pub(super) struct ReadRow {
     pub(super) flags: Flags,
     pub(super) json: Option<String>,
     pub(super) bytes: Bytes,
+    /// What all but `bytes` takes in memory, in bytes, about.
+    pub(super) row_size: usize,
 }
 
 impl ReadRow {
-    /// Bytes that it holds in memory, about.
-    pub(super) fn size(&self) -> usize {
-        self.row_size() + self.bytes.held()
+    fn new((row, json): (Row, Option<String>), flags: Flags, bytes: Bytes) -> ReadRow {
+        ReadRow {
+            row_size: row.size() + json.as_ref().map_or(0, String::len),
+            row,
+            flags,
+            json,
+            bytes,
+        }
     }
 
-    /// The same without the entry itself.
-    pub(super) fn row_size(&self) -> usize {
-        self.row.size() + self.json.as_ref().map_or(0, String::len)
+    /// Bytes that it holds in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.row_size + self.bytes.held()
     }
 }
 
@@ -79,7 +88,7 @@ pub(super) enum NoRow {
 }
 
 /// How a row is made.
-pub(super) trait MakeRow {
+pub(super) trait MakeRow: Sync {
     /// Makes the row, and the JSON line if one is wanted.
     fn make(&self, record: &Record<'_>, hash: EntryHash, origin: Origin) -> (Row, Option<String>);
 }
@@ -207,24 +216,38 @@ pub(super) fn row(
         record.mark_interleaved();
     }
     let flags = record.flags;
-    let (row, json) = make.make(&record, EntryHash::of(&bytes), origin);
-    Ok(ReadRow {
-        row,
-        flags,
-        json,
-        bytes: Bytes::Whole(bytes),
-    })
+    let row = make.make(&record, EntryHash::of(&bytes), origin);
+    Ok(ReadRow::new(row, flags, Bytes::Whole(bytes)))
 }
 
 /// Decodes an entry that is too large for memory.
 pub(super) fn large_row(
-    mut extent: Extent,
+    extent: Extent,
     origin: Origin,
     if_cut: CutEntries,
     make: &impl MakeRow,
     heart: &Heart,
 ) -> Result<ReadRow, NoRow> {
     let _one = ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner);
+    // In a thread of its own, which ends: of what a thread has freed, the allocator keeps a few
+    // megabytes for it, and would do so for each reader.
+    thread::scope(|scope| {
+        let decode = || decode_large(extent, origin, if_cut, make, heart);
+        let decoding = thread::Builder::new()
+            .name("read-large".to_owned())
+            .spawn_scoped(scope, decode)
+            .map_err(NoRow::Io)?;
+        decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn decode_large(
+    mut extent: Extent,
+    origin: Origin,
+    if_cut: CutEntries,
+    make: &impl MakeRow,
+    heart: &Heart,
+) -> Result<ReadRow, NoRow> {
     extent.trim().map_err(NoRow::Io)?;
     let (excerpts, hash) = read_large(&extent, if_cut, heart)?;
     let mut record = excerpts.record();
@@ -235,13 +258,8 @@ pub(super) fn large_row(
         record.mark_interleaved();
     }
     let flags = record.flags;
-    let (row, json) = make.make(&record, hash, origin);
-    Ok(ReadRow {
-        row,
-        flags,
-        json,
-        bytes: Bytes::InFile(extent),
-    })
+    let row = make.make(&record, hash, origin);
+    Ok(ReadRow::new(row, flags, Bytes::InFile(extent)))
 }
 
 impl Extent {
