@@ -16,6 +16,7 @@ pub mod native;
 mod request_line;
 mod rule_match;
 mod scores;
+mod shares;
 pub(crate) mod timestamp;
 
 use std::fmt;

@@ -113,6 +113,9 @@ pub struct Body<'a> {
 pub const MAX_BODY_KEPT: usize = 64 * 1024;
 /// Alerts kept of one entry. Real entries have tens; a flood of parameters can make thousands.
 pub const MAX_ALERTS: usize = 1024;
+/// Bytes kept of the texts of all alerts of one entry: as much as [`MAX_ALERTS`] of ModSecurity 2,
+/// which cuts each at 1023 bytes.
+pub const MAX_ALERT_TEXT: usize = MAX_ALERTS * 1024;
 /// Tags kept of one alert. The Core Rule Set uses about ten.
 pub const MAX_TAGS: usize = 64;
 /// Headers kept of a request or a response; Apache's own default limit is 100.

@@ -38,6 +38,17 @@ impl<'a> Text<'a> {
         self.0.is_empty()
     }
 
+    /// Keeps the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match &mut self.0 {
+            Cow::Borrowed(bytes) => *bytes = bytes.get(..len).unwrap_or(bytes),
+            Cow::Owned(bytes) => {
+                bytes.truncate(len);
+                bytes.shrink_to_fit();
+            }
+        }
+    }
+
     /// Copies what is borrowed, so that the text may outlive the entry it was read from.
     pub fn into_owned(self) -> Text<'static> {
         Text(Cow::Owned(self.0.into_owned()))

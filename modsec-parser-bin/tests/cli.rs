@@ -10,5 +10,7 @@ mod crashes;
 mod logs;
 #[path = "cli/main_job.rs"]
 mod main_job;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/site.rs"]
 mod site;

@@ -37,7 +37,7 @@ use self::reader::{Cut, Gap, Reader};
 use self::squeeze::End;
 pub(super) use self::squeeze::{Squeezed, Squeezer};
 use super::rule_match::{self, List};
-use super::{Defect, FirstBytes, Format, scores};
+use super::{Defect, FirstBytes, Format, scores, shares};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
 
@@ -247,6 +247,7 @@ impl<'a> Draft<'a> {
             rule_match::verify(&mut record.alerts, rules, list);
         }
         record.scores = scores::of(&record.alerts);
+        shares::bound(&mut record.alerts, &mut self.capped);
         let doubtful = record.alerts.iter().any(|alert| !alert.is_trusted());
         for (flag, set) in [
             (Flag::Ambiguous, self.repeated),

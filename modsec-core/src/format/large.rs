@@ -236,7 +236,7 @@ mod tests {
         let Kept::Json(_, kept) = &excerpts.0 else {
             panic!("not read as JSON");
         };
-        assert!(kept.size() <= 8 << 20);
+        assert!(kept.size() <= 4 << 20);
     }
 
     #[test]

@@ -158,8 +158,12 @@ impl Excerpts {
     /// a hundred headers of 8 KiB.
     pub const MAX_HEADERS: u64 = 1024 * 1024;
 
+    /// Bytes kept of all parts together.
+    pub const MAX_KEPT: u64 = 6 * 1024 * 1024;
+
     /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_HEADERS`] or
-    /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, and [`MAX_BODY_KEPT`] of a body or any other part.
+    /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, [`MAX_BODY_KEPT`] of a
+    /// body or any other part, and [`Excerpts::MAX_KEPT`] of all.
     ///
     /// # Errors
     ///
@@ -168,6 +172,7 @@ impl Excerpts {
         layout: Layout,
         mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
     ) -> Result<Excerpts, E> {
+        let mut left = Excerpts::MAX_KEPT;
         let contents = layout
             .parts
             .iter()
@@ -180,7 +185,8 @@ impl Excerpts {
                 let end = part
                     .content
                     .end
-                    .min(part.content.start.saturating_add(most));
+                    .min(part.content.start.saturating_add(most.min(left)));
+                left -= end.saturating_sub(part.content.start);
                 read(part.content.start..end)
             })
             .collect::<Result<_, _>>()?;

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Source, Uid};
-use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow};
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
@@ -38,9 +38,15 @@ use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
 const OUTCOMES: usize = 128;
-/// Memory for entries between reading and storing, in bytes. Twice what the keeper's batch may
-/// hold, so that reading goes on while a batch is stored.
-const BUDGET: usize = 6 * 1024 * 1024;
+/// Memory for entries and their rows between reading and storing, in bytes. What the keeper's batch
+/// may hold, and the most that one reader waits for, so that nobody waits for ever; and some more,
+/// so that reading goes on while a batch is stored.
+const BUDGET: usize = 12 * 1024 * 1024;
+
+/// What a row may take at the most besides the texts: those of many alerts without any.
+const ROW_WITHOUT_TEXTS: u64 = 384 * 1024;
+/// What the row of an entry too large for memory may take.
+const LARGE_ROW: u64 = 2 * 1024 * 1024;
 
 /// What becomes of one file.
 #[derive(Debug)]
@@ -114,10 +120,16 @@ impl Budget {
         used.is_some()
     }
 
-    pub(super) fn free(&self, bytes: usize) {
+    /// Changes a reservation. More is granted at once: what waited here could be what the keeper
+    /// waits for.
+    fn change(&self, from: usize, to: usize) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        *used = used.map(|used| used.saturating_sub(bytes));
+        *used = used.map(|used| used.saturating_sub(from).saturating_add(to));
         self.freed.notify_all();
+    }
+
+    pub(super) fn free(&self, bytes: usize) {
+        self.change(bytes, 0);
     }
 
     fn is_closed(&self) -> bool {
@@ -273,13 +285,18 @@ enum Work {
 }
 
 impl Work {
-    /// Bytes that it holds in memory.
+    /// Bytes that it may take in memory until its rows are made: an entry, its record and its row.
     fn size(&self) -> u64 {
-        match self {
-            Work::File(ready) => ready.size.min(IN_MEMORY),
+        let size = match self {
+            Work::File(ready) => ready.size,
             Work::Entry(bytes, ..) => bytes.len() as u64,
-            Work::LargeEntry(..) => IN_MEMORY,
+            Work::LargeEntry(..) => u64::MAX,
+        };
+        if size > IN_MEMORY {
+            return LARGE_ROW;
         }
+        // An alert is hardly shorter than a tenth of what it takes in a row.
+        4 * size + ROW_WITHOUT_TEXTS.min(32 * size)
     }
 }
 
@@ -288,6 +305,10 @@ impl Reader {
         while let Some((mut outcome, ready)) = self.take() {
             if let Some(ready) = ready {
                 outcome.result = unless_it_panics(|| self.read(ready));
+                let found = outcome.result.as_ref();
+                let size = found.map_or(0, |found| found.read.size());
+                self.budget.change(outcome.reserved, size);
+                outcome.reserved = size;
             }
             if self.outcomes.blocking_send(outcome).is_err() {
                 return;
@@ -472,16 +493,20 @@ impl Reader {
             None if self.digests => digest::of_file(&file, size, &self.heart).ok(),
             None => None,
         };
-        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart);
+        let mut of_many = Vec::new();
+        let seen = |row: &ReadRow| {
+            if self.digests {
+                of_many.extend(digest::of_one_of_many(row));
+            }
+        };
+        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart, seen);
         let read = match (read, wanted.as_ref().zip(whole)) {
             (Ok(read), _) => read,
             (Err(_), Some((wanted, whole))) => return Err(unlike(wanted, Fate::Unusable(whole))),
             (Err(reason), None) => return Err(Skipped::NoRow(reason)),
         };
         let mut digests: Vec<Digest> = whole.into_iter().collect();
-        if self.digests && read.rows.len() > 1 {
-            digests.extend(read.rows.iter().flat_map(digest::of_one_of_many));
-        }
+        digests.append(&mut of_many);
         Ok(Found {
             read,
             file: entry,
@@ -508,7 +533,7 @@ fn unlike(wanted: &Wanted, fate: Fate) -> Skipped {
 
 /// Runs `work` on one file. If it panics, that file counts as unreadable, and the others go on; the
 /// panic itself is on standard error.
-fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
+pub(super) fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, Skipped>) -> Result<T, Skipped> {
     // What `work` borrows is not changed by it.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let error = io::Error::other("a defect of this program; please report it with the file");

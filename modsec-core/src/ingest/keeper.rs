@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
-use super::feed::{Budget, OpenDir, Outcome, Skipped};
+use super::feed::{Budget, Found, OpenDir, Outcome, Skipped, unless_it_panics};
 use super::index::Index;
 use super::read::{Bytes, NoRow, ReadRow, Rereading};
 use super::remover::{Removed, Remover};
@@ -27,8 +27,11 @@ use crate::store::{self, Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
-/// Bytes of one batch that are held in memory or reserved; less than what readers may reserve.
+/// Bytes of the entries of one batch that are held in memory.
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
+/// Bytes of their rows. Both together, and the most that one reader waits for, are less than what
+/// all may reserve: the batch is flushed before a reader waits for it in vain.
+const BATCH_ROWS: usize = 4 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
 /// How often a batch is appended again because log rotation by copying has hit it.
@@ -52,12 +55,19 @@ struct EntrySource {
     stays: AtomicBool,
 }
 
+/// What the entries of a batch hold in memory, in bytes.
+#[derive(Default)]
+struct Held {
+    entries: usize,
+    rows: usize,
+}
+
 /// Takes outcomes, keeps entries and removes files.
 pub(super) struct Keeper {
     store: Option<Box<dyn Store>>,
     merged_log: Option<MergedLog>,
     batch: Vec<(Row, Item)>,
-    held: usize,
+    held: Held,
     open: usize,
     spoken: Spoken,
     /// As the administrator wrote them.
@@ -96,7 +106,7 @@ impl Keeper {
             store,
             merged_log,
             batch: Vec::new(),
-            held: 0,
+            held: Held::default(),
             open: 0,
             spoken: Spoken::new(),
             inputs: options.inputs.clone(),
@@ -164,26 +174,8 @@ impl Keeper {
         self.heart.beat();
         match outcome.result {
             Ok(found) => {
-                if let Some(index) = &mut self.index {
-                    index.found(&found.digests, found.indexed.as_deref());
-                }
-                let source = Arc::new(EntrySource {
-                    file: found.file,
-                    dir: outcome.dir,
-                    stays: AtomicBool::new(found.read.defect.is_some()),
-                });
-                let mut reserved = outcome.reserved;
-                if let Some(defect) = found.read.defect {
-                    self.skip(&outcome.path, Skipped::NoRow(NoRow::Defect(defect)));
-                }
-                for read in found.read.rows {
-                    self.add(read, &source, std::mem::take(&mut reserved), report)?;
-                }
-                // Without a row, nothing waits for a flush.
-                budget.free(reserved);
-                if let Some(source) = Arc::into_inner(source) {
-                    self.done(source.dir.as_deref());
-                }
+                let from = (outcome.path, outcome.dir, outcome.reserved);
+                self.take_rows(found, from, budget, report).await?;
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
@@ -192,6 +184,57 @@ impl Keeper {
             }
         }
         self.flush_if_full(budget, report).await
+    }
+
+    /// Takes the rows of one file. Those of several entries come one at a time, and the batch is
+    /// flushed between them; the file goes with the last of them.
+    async fn take_rows(
+        &mut self,
+        found: Found,
+        (path, dir, mut reserved): (PathBuf, Option<Arc<OpenDir>>, usize),
+        budget: &Budget,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        let mut rows = found.read;
+        let source = Arc::new(EntrySource {
+            file: found.file,
+            dir,
+            stays: AtomicBool::new(rows.defect.is_some()),
+        });
+        if let Some(defect) = rows.defect {
+            self.skip(&path, Skipped::NoRow(NoRow::Defect(defect)));
+        }
+        loop {
+            let next = || rows.next().transpose().map_err(Skipped::NoRow);
+            match unless_it_panics(next) {
+                Ok(None) => break,
+                Ok(Some(read)) => {
+                    // Before it is added, so that the last one always waits for a flush.
+                    self.flush_if_full(budget, report).await?;
+                    // What is reserved for the file itself is free once all are taken.
+                    let own = reserved.min(read.size());
+                    reserved -= own;
+                    self.add(read, &source, own, report)?;
+                }
+                Err(skipped) => {
+                    source.stays.store(true, Ordering::Relaxed);
+                    // What is no entry was told of above, or came into the file since.
+                    if !matches!(skipped, Skipped::NoRow(NoRow::Defect(_))) {
+                        self.skip(&path, skipped);
+                    }
+                }
+            }
+        }
+        if let Some(index) = &mut self.index {
+            index.found(&found.digests, found.indexed.as_deref());
+        }
+        drop(rows);
+        budget.free(reserved);
+        // Without a row, nothing waits for a flush.
+        if let Some(source) = Arc::into_inner(source) {
+            self.done(source.dir.as_deref());
+        }
+        Ok(())
     }
 
     /// Takes an entry of a log.
@@ -214,7 +257,7 @@ impl Keeper {
     /// Forgets the batch at hand; its entries will be read again.
     pub(super) fn forget_batch(&mut self) {
         self.batch.clear();
-        (self.held, self.open) = (0, 0);
+        (self.held, self.open) = (Held::default(), 0);
     }
 
     async fn flush_if_full(
@@ -223,7 +266,8 @@ impl Keeper {
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
         if self.batch.len() >= BATCH_ENTRIES
-            || self.held >= BATCH_BYTES
+            || self.held.entries >= BATCH_BYTES
+            || self.held.rows >= BATCH_ROWS
             || self.open_now() >= BATCH_OPEN
         {
             self.flush(budget, report).await?;
@@ -244,9 +288,8 @@ impl Keeper {
         if let Some(line) = &read.json {
             report.json_line(line).map_err(IngestError::Output)?;
         }
-        // A large entry holds little, but its reservation is not free before the flush: readers
-        // that wait for it would wait for ever.
-        self.held += read.bytes.held().max(reserved);
+        self.held.entries += read.bytes.held();
+        self.held.rows += read.row_size;
         self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
         let item = Item {
             hash: read.row.entry_hash,
@@ -293,7 +336,7 @@ impl Keeper {
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
         let batch = std::mem::take(&mut self.batch);
-        (self.held, self.open) = (0, 0);
+        (self.held, self.open) = (Held::default(), 0);
         let reserved = batch.iter().map(|(_, item)| item.reserved).sum();
         if let Some(mut store) = self.store.take() {
             let kept = self.keep(store.as_mut(), batch).await;

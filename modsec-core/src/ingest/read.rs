@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use super::several;
+use super::rows::Rows as RowMaker;
+use super::several::{self, Held, Several};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
@@ -16,6 +19,10 @@ use crate::store::{Origin, Row};
 
 /// Bytes read at a time of a larger entry.
 const WINDOW: usize = 256 * 1024;
+
+/// Taken while a large entry is decoded: what is kept of one may have several megabytes, which the
+/// reservations of the readers do not cover.
+static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// An entry's own bytes: in memory, or in their file still.
 #[derive(Debug)]
@@ -48,6 +55,25 @@ pub(super) struct ReadRow {
     pub(super) flags: Flags,
     pub(super) json: Option<String>,
     pub(super) bytes: Bytes,
+    /// What all but `bytes` takes in memory, in bytes, about.
+    pub(super) row_size: usize,
+}
+
+impl ReadRow {
+    fn new((row, json): (Row, Option<String>), flags: Flags, bytes: Bytes) -> ReadRow {
+        ReadRow {
+            row_size: row.size() + json.as_ref().map_or(0, String::len),
+            row,
+            flags,
+            json,
+            bytes,
+        }
+    }
+
+    /// Bytes that it holds in memory, about.
+    pub(super) fn size(&self) -> usize {
+        self.row_size + self.bytes.held()
+    }
 }
 
 /// Why there is no row.
@@ -62,30 +88,39 @@ pub(super) enum NoRow {
 }
 
 /// How a row is made.
-pub(super) trait MakeRow {
+pub(super) trait MakeRow: Sync {
     /// Makes the row, and the JSON line if one is wanted.
     fn make(&self, record: &Record<'_>, hash: EntryHash, origin: Origin) -> (Row, Option<String>);
 }
 
 /// Reads `size` bytes from `file`, which has one entry, or several of an engine that appends, and
-/// decodes them. An incomplete entry is taken only `if_cut`.
+/// decodes them. An incomplete entry is taken only `if_cut`. `seen` is shown the rows of several
+/// entries, which are made again when they are asked for.
 pub(super) fn read(
     file: File,
     size: u64,
     origin: Origin,
     if_cut: CutEntries,
-    make: &impl MakeRow,
+    make: &RowMaker,
     heart: &Heart,
+    seen: impl FnMut(&ReadRow),
 ) -> Result<Rows, NoRow> {
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
     }
+    let several = |held, entries, origin| Several {
+        held,
+        entries,
+        taken: 0,
+        origin,
+        if_cut,
+        make: make.clone(),
+        heart: heart.clone(),
+    };
     if size <= IN_MEMORY {
         let bytes = read_range(&file, 0..size).map_err(NoRow::Io)?;
         if let Some(entries) = several::in_memory(&bytes).map_err(NoRow::Io)? {
-            let row =
-                |entry: &[u8]| row(entry.to_vec(), Flags::none(), origin.clone(), if_cut, make);
-            return Rows::of(entries.into_iter().map(row));
+            return Rows::of(several(Held::Memory(bytes), entries, origin), seen);
         }
         return row(bytes, Flags::none(), origin, if_cut, make).map(Rows::from);
     }
@@ -95,9 +130,8 @@ pub(super) fn read(
         len: size,
         flags: Flags::none(),
     };
-    if let Some(extents) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
-        let row = |extent| large_row(extent, origin.clone(), if_cut, make, heart);
-        return Rows::of(extents.into_iter().map(row));
+    if let Some(entries) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
+        return Rows::of(several(Held::File(whole.file), entries, origin), seen);
     }
     large_row(whole, origin, if_cut, make, heart).map(Rows::from)
 }
@@ -105,33 +139,55 @@ pub(super) fn read(
 /// The rows of one file.
 #[derive(Debug)]
 pub(super) struct Rows {
-    pub(super) rows: Vec<ReadRow>,
+    rows: Source,
     /// What is wrong with another entry in the file, because of which it stays.
     pub(super) defect: Option<Defect>,
+}
+
+#[derive(Debug)]
+enum Source {
+    One(Option<Box<ReadRow>>),
+    Several(Box<Several>),
 }
 
 impl From<ReadRow> for Rows {
     fn from(row: ReadRow) -> Rows {
         Rows {
-            rows: vec![row],
+            rows: Source::One(Some(Box::new(row))),
             defect: None,
         }
     }
 }
 
 impl Rows {
-    /// Collects the rows. An entry that is none harms only itself; one that is not finished, or
-    /// cannot be read, is waited for.
-    fn of(found: impl Iterator<Item = Result<ReadRow, NoRow>>) -> Result<Rows, NoRow> {
-        let (mut rows, mut defect) = (Vec::new(), None);
-        for row in found {
-            match row {
-                Ok(row) => rows.push(row),
-                Err(NoRow::Defect(found)) => defect = Some(found),
-                Err(wait) => return Err(wait),
-            }
+    fn of(several: Several, seen: impl FnMut(&ReadRow)) -> Result<Rows, NoRow> {
+        let defect = several.check(seen)?;
+        Ok(Rows {
+            rows: Source::Several(Box::new(several)),
+            defect,
+        })
+    }
+
+    /// Bytes that they hold in memory before the first of several is asked for, about.
+    pub(super) fn size(&self) -> usize {
+        match &self.rows {
+            Source::One(row) => row.as_ref().map_or(0, |row| row.size()),
+            Source::Several(several) => match &several.held {
+                Held::Memory(bytes) => bytes.len(),
+                Held::File(_) => 0,
+            },
         }
-        Ok(Rows { rows, defect })
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<ReadRow, NoRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.rows {
+            Source::One(row) => row.take().map(|row| Ok(*row)),
+            Source::Several(several) => several.next(),
+        }
     }
 }
 
@@ -160,17 +216,32 @@ pub(super) fn row(
         record.mark_interleaved();
     }
     let flags = record.flags;
-    let (row, json) = make.make(&record, EntryHash::of(&bytes), origin);
-    Ok(ReadRow {
-        row,
-        flags,
-        json,
-        bytes: Bytes::Whole(bytes),
-    })
+    let row = make.make(&record, EntryHash::of(&bytes), origin);
+    Ok(ReadRow::new(row, flags, Bytes::Whole(bytes)))
 }
 
 /// Decodes an entry that is too large for memory.
 pub(super) fn large_row(
+    extent: Extent,
+    origin: Origin,
+    if_cut: CutEntries,
+    make: &impl MakeRow,
+    heart: &Heart,
+) -> Result<ReadRow, NoRow> {
+    let _one = ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner);
+    // In a thread of its own, which ends: of what a thread has freed, the allocator keeps a few
+    // megabytes for it, and would do so for each reader.
+    thread::scope(|scope| {
+        let decode = || decode_large(extent, origin, if_cut, make, heart);
+        let decoding = thread::Builder::new()
+            .name("read-large".to_owned())
+            .spawn_scoped(scope, decode)
+            .map_err(NoRow::Io)?;
+        decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+fn decode_large(
     mut extent: Extent,
     origin: Origin,
     if_cut: CutEntries,
@@ -187,13 +258,8 @@ pub(super) fn large_row(
         record.mark_interleaved();
     }
     let flags = record.flags;
-    let (row, json) = make.make(&record, hash, origin);
-    Ok(ReadRow {
-        row,
-        flags,
-        json,
-        bytes: Bytes::InFile(extent),
-    })
+    let row = make.make(&record, hash, origin);
+    Ok(ReadRow::new(row, flags, Bytes::InFile(extent)))
 }
 
 impl Extent {

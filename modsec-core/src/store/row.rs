@@ -219,6 +219,28 @@ impl Row {
         }
     }
 
+    /// Returns how many bytes it takes in memory, about.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn size(&self) -> usize {
+        let texts = [
+            &self.method,
+            &self.uri,
+            &self.remote_addr,
+            &self.rule_id,
+            &self.host,
+            &self.msg,
+            &self.data,
+            &self.unique_id,
+            &self.user_agent,
+            &self.sensor,
+            &self.account,
+            &self.status_line,
+            &self.flags,
+        ];
+        let rules: usize = self.rule_matches.iter().map(RuleRow::size).sum();
+        size_of::<Row>() + heap(texts) + rules
+    }
+
     /// Returns the values in the order of [`LOG_COLUMNS`].
     pub fn values(&self) -> [Value<'_>; LOG_COLUMNS.len()] {
         [
@@ -273,6 +295,21 @@ impl RuleRow {
         }
     }
 
+    #[cfg(feature = "ingest")]
+    fn size(&self) -> usize {
+        let texts = [
+            &self.rule_id,
+            &self.msg,
+            &self.data,
+            &self.file,
+            &self.rev,
+            &self.ver,
+            &self.tags,
+            &self.detail,
+        ];
+        size_of::<RuleRow>() + heap(texts)
+    }
+
     /// Returns the values in the order of [`RULE_COLUMNS`].
     pub fn values(&self) -> [Value<'_>; RULE_COLUMNS.len()] {
         [
@@ -306,6 +343,13 @@ impl<'a> Value<'a> {
     fn int(number: Option<impl Into<i64>>) -> Self {
         number.map_or(Value::Null, |number| Value::Int(number.into()))
     }
+}
+
+/// Returns what texts take on the heap, with what the allocator adds to each.
+#[cfg(feature = "ingest")]
+fn heap<const N: usize>(texts: [&Option<String>; N]) -> usize {
+    let texts = texts.into_iter().flatten();
+    texts.map(|text| text.capacity() + 16).sum()
 }
 
 /// Returns the longest beginning of `text` that has at most `bytes` bytes and cuts no character.

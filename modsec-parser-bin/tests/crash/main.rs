@@ -16,6 +16,7 @@ mod permission;
 mod random;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]
 mod server;
+mod several;
 #[path = "../site/mod.rs"]
 mod site;
 mod standstill;

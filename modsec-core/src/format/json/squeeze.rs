@@ -11,7 +11,7 @@ use crate::record::MAX_BODY_KEPT;
 
 /// Bytes kept of a document. Without bodies a real one has a few megabytes at the most, nearly all
 /// of it the rules of the whole Core Rule Set.
-const MAX_KEPT: usize = 8 * 1024 * 1024;
+const MAX_KEPT: usize = 4 * 1024 * 1024;
 
 /// Keys whose value is a body.
 const BODIES: [&[u8]; 2] = [b"\"body\"", b"\"fake_body\""];

@@ -6,7 +6,7 @@ use super::framing::Layout;
 use super::{Dialect, Section, coraza, engine_lines, matched_rules, v3};
 use crate::format::escape::{quoted, unescape, unescape_go};
 use crate::format::rule_match::{self, List};
-use crate::format::{request_line, scores, timestamp};
+use crate::format::{request_line, scores, shares, timestamp};
 use crate::record::{
     Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
     Request, Response, Upload, parse_ip,
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
 }
 
 /// What can be said only once all parts are read.
-fn finish(record: &mut Record<'_>, alerts_doubtful: bool, capped: bool) {
+fn finish(record: &mut Record<'_>, alerts_doubtful: bool, mut capped: bool) {
     if alerts_doubtful {
         record
             .alerts
@@ -132,6 +132,7 @@ fn finish(record: &mut Record<'_>, alerts_doubtful: bool, capped: bool) {
             .for_each(|alert| alert.verified = Some(false));
     }
     record.scores = scores::of(&record.alerts);
+    shares::bound(&mut record.alerts, &mut capped);
     if record.time.is_none() {
         record.time = record
             .engine
