@@ -37,7 +37,10 @@ fn killed_again_and_again<D: Database>(mut site: Site<D>, rounds: u32) {
         }
     }
     // Those that follow do not end by themselves.
-    assert!(killed >= rounds / 2, "only {killed} of {rounds} were killed");
+    assert!(
+        killed >= rounds / 2,
+        "only {killed} of {rounds} were killed"
+    );
 }
 
 #[test]
