@@ -41,7 +41,7 @@ const OUTCOMES: usize = 128;
 /// Memory for entries and their rows between reading and storing, in bytes. What the keeper's batch
 /// may hold, and the most that one reader waits for, so that nobody waits for ever; and some more,
 /// so that reading goes on while a batch is stored.
-const BUDGET: usize = 12 * 1024 * 1024;
+const BUDGET: usize = 9 * 1024 * 1024;
 
 /// What a row may take at the most besides the texts: those of many alerts without any.
 const ROW_WITHOUT_TEXTS: u64 = 384 * 1024;

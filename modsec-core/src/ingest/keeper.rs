@@ -31,7 +31,7 @@ const BATCH_ENTRIES: usize = 1000;
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
 /// Bytes of their rows. Both together, and the most that one reader waits for, are less than what
 /// all may reserve: the batch is flushed before a reader waits for it in vain.
-const BATCH_ROWS: usize = 4 * 1024 * 1024;
+const BATCH_ROWS: usize = 3 * 1024 * 1024;
 /// Directories and large files that a batch may hold open; the usual limit is 1024 descriptors.
 const BATCH_OPEN: usize = 128;
 /// How often a batch is appended again because log rotation by copying has hit it.

@@ -54,7 +54,7 @@ impl<'a> Batch<'a> {
             log,
             id,
             record: None,
-            buffer: Vec::new(),
+            buffer: Vec::with_capacity(PIECE),
             written: 0,
             pieces: 0,
             hasher: Hasher::new(),
