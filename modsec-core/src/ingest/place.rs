@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::entry_hash::EntryHash;
-use crate::tail::Bookmark;
+use crate::tail::{Bookmark, open_plain};
 
 /// Bytes that are compared at the start of the log and before the offset.
 const COMPARED: u64 = 512;
@@ -77,26 +77,12 @@ impl Place {
     /// one of this place. A rotated log may be a copy.
     pub(super) fn in_log(&self, log: &Path) -> Option<Bookmark> {
         let offset = self.bookmark.offset;
-        let here = |path: PathBuf| Place::of(&open(&path).ok()?, offset).ok();
+        let here = |path: PathBuf| Place::of(&open_plain(&path).ok()?, offset).ok();
         if here(log.to_owned()).is_some_and(|place| place == *self) {
             return Some(self.bookmark);
         }
         let rotated = here(with_suffix(log, ".1")).filter(|_| offset > 0)?;
         ((rotated.head, rotated.before) == (self.head, self.before)).then_some(rotated.bookmark)
-    }
-}
-
-/// Opens a file without waiting for anybody, as for the writer of a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidInput.into())
     }
 }
 

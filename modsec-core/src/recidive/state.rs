@@ -23,7 +23,7 @@ use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
 use crate::record::{network_text, parse_network};
-use crate::tail::Bookmark;
+use crate::tail::{Bookmark, open_plain};
 
 /// First words of a state file.
 const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
@@ -99,7 +99,7 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        match open(path) {
+        match open_plain(path) {
             Ok(file) => parse(BufReader::with_capacity(1 << 16, file)).map_err(failed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
             Err(error) => Err(failed(error)),
@@ -146,19 +146,6 @@ impl State {
 
     pub(super) fn seen(&self) -> Seen {
         Seen::restore(self.counted.iter().copied(), self.forgotten_until)
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is not a plain file"))
     }
 }
 
