@@ -1,29 +1,30 @@
 //! Batches of entries on their way into merged log and store, and the files that may then go.
 
+mod append;
+mod left;
+
 use std::collections::HashSet;
-use std::hash::Hash;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::{error, warn};
 
+use self::append::{append, batch_id, recover};
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped, unless_it_panics};
 use super::index::Index;
-use super::read::{Bytes, NoRow, ReadRow, Rereading};
+use super::read::{Bytes, NoRow, ReadRow};
 use super::remover::{Removed, Remover};
 use super::spoken::Spoken;
 use super::{DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::format::Defect;
 use crate::heart::Heart;
-use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
+use crate::merged_log::{MergedLog, MergedLogError};
 use crate::program::error_chain;
-use crate::storage_dir::{LeftAlone, ReadEntry, Refusal};
-use crate::store::{self, Batch, BatchId, Row, Store};
+use crate::storage_dir::ReadEntry;
+use crate::store::{self, Batch, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
@@ -521,100 +522,6 @@ impl Keeper {
         }
     }
 
-    pub(super) fn skip(&mut self, path: &Path, skipped: Skipped) {
-        let reason = match skipped {
-            Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
-                debug!(?path, "entry not complete or too young, waiting");
-                self.tally.waiting += 1;
-                return;
-            }
-            Skipped::Refused(refusal) => {
-                self.refuse(refusal);
-                return;
-            }
-            Skipped::Unlike(file, fate) => {
-                debug!(?path, ?fate, "not what the index says");
-                if let Some(index) = &mut self.index {
-                    index.tried(&file, fate);
-                }
-                return;
-            }
-            Skipped::Unusable(error) => return self.unusable(path, &error),
-            Skipped::Foreign { at, line } => {
-                if self.may_say((path, at)) {
-                    warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
-                }
-                DefectReason::Foreign
-            }
-            Skipped::NoRow(NoRow::Defect(defect)) => {
-                if self.may_say((path, defect.to_string())) {
-                    warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
-                }
-                match defect {
-                    Defect::Empty => DefectReason::Empty,
-                    Defect::NotAnAuditLog { .. }
-                    | Defect::UnknownJson { .. }
-                    | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
-                }
-            }
-            Skipped::NoRow(NoRow::Io(error)) => {
-                if self.may_say((path, error.to_string())) {
-                    warn!(?path, %error, "file could not be read, file kept");
-                }
-                DefectReason::Unreadable
-            }
-        };
-        self.tally.defect(reason);
-    }
-
-    /// Counts and names an input that could not be opened, or something below one.
-    fn unusable(&mut self, path: &Path, error: &io::Error) {
-        let is_named = self.inputs.iter().any(|input| input == path);
-        if is_named {
-            self.tally.unusable_inputs += 1;
-        } else {
-            self.tally.skipped_inputs += 1;
-        }
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "check the path; nothing has this name",
-            io::ErrorKind::PermissionDenied => {
-                "let this account read it, or run as root or with CAP_DAC_READ_SEARCH"
-            }
-            _ => "the others are read",
-        };
-        if !self.may_say((path, error.to_string())) {
-            return;
-        }
-        if is_named {
-            error!(?path, %error, remedy, "input could not be opened");
-        } else {
-            warn!(?path, %error, remedy, "skipped below an input");
-        }
-    }
-
-    /// Tells whether a message about a single file may be written: not twice the same.
-    fn may_say(&mut self, what: impl Hash) -> bool {
-        !self.is_again && self.spoken.may_say(what)
-    }
-
-    /// Counts and names what is left alone.
-    fn refuse(&mut self, refusal: Refusal) {
-        let mut left = LeftAlone::default();
-        left.add(refusal);
-        self.left_alone(left);
-    }
-
-    /// Counts and names what a walk left alone.
-    pub(super) fn left_alone(&mut self, left: LeftAlone) {
-        for (kind, count, examples) in left.kinds() {
-            if self.may_say((kind, count, examples)) {
-                let reason = left.reason(kind).unwrap_or(kind);
-                warn!(count, paths = ?examples, reason, "left alone");
-            }
-        }
-        self.tally.left_alone.merge(left);
-    }
-
     /// Begins another walk over the same directory, which finds again what this one left in place:
     /// it is counted and named once.
     pub(super) fn walk_again(&mut self) {
@@ -643,72 +550,4 @@ enum Kept {
     /// Nothing of it, because of these entries: refused by the store for a reason, or changed
     /// since they were read.
     Not(Vec<(EntryHash, Option<String>)>),
-}
-
-/// Appends a batch and syncs. The inner error are the entries that changed since they were read.
-fn append<'l>(
-    log: &'l mut MergedLog,
-    id: BatchId,
-    fresh: &[Item],
-    heart: &Heart,
-) -> Result<Result<Appended<'l>, Vec<EntryHash>>, MergedLogError> {
-    let mut changed = Vec::new();
-    let mut batch = log.begin(*id.as_bytes())?;
-    for item in fresh {
-        heart.beat();
-        match &item.bytes {
-            Bytes::Whole(bytes) => batch.append(bytes)?,
-            Bytes::InFile(extent) => {
-                let mut reader = Rereading::new(extent, heart);
-                batch.append_from(&mut reader)?;
-                if reader.hash() != item.hash {
-                    changed.push(item.hash);
-                }
-            }
-        }
-    }
-    if !changed.is_empty() {
-        batch.rollback()?;
-        return Ok(Err(changed));
-    }
-    batch.finish().map(Ok)
-}
-
-/// Names a batch like no other, even if the same entries come again.
-fn batch_id(fresh: &[Item]) -> BatchId {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let salt = EntryHash::of(format!("{} {}", now.as_nanos(), std::process::id()).as_bytes());
-    BatchId::of(std::iter::once(salt).chain(fresh.iter().map(|item| item.hash)))
-}
-
-/// Asks the store about the batch that was under way when an earlier run ended.
-async fn recover(log: &mut MergedLog, store: &mut dyn Store) -> Result<(), IngestError> {
-    let Some(pending) = log.pending() else {
-        return Ok(());
-    };
-    let last = store.last_batch(log.id()).await?;
-    let stored = if last == Some(BatchId::from_bytes(pending)) {
-        Stored::Yes
-    } else {
-        Stored::No
-    };
-    match log.recover(stored)? {
-        Some(Recovered::NotFound) => {
-            warn!(
-                "an interrupted batch could not be taken out of the rotated merged log; its entries may be in there twice"
-            );
-        }
-        Some(Recovered::LeftIn { path, offset }) => {
-            warn!(
-                ?path,
-                offset,
-                "an interrupted batch was left in the merged log, as somebody else appended behind it; its entries may be in there twice"
-            );
-        }
-        Some(recovered) => info!(?recovered, "interrupted batch settled"),
-        None => {}
-    }
-    Ok(())
 }
