@@ -24,11 +24,14 @@ mod keeper;
 mod outage;
 mod place;
 mod read;
+mod refused;
 mod remover;
 mod rows;
 mod several;
 mod spoken;
 mod tally;
+mod turns;
+mod unopened;
 
 use std::fmt;
 use std::io;
@@ -44,8 +47,10 @@ pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
 pub use self::index::{IndexCounts, IndexError, IndexSource};
+use self::jobs::Cursor;
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
+use self::turns::Turns;
 use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
@@ -215,7 +220,7 @@ pub async fn run(
         if options.store.is_some() {
             keeper.index = Index::open(options, &storage, None)?;
         }
-        walk(&storage, options, stop, &mut keeper, report).await?;
+        walk(&storage, options, stop, &mut keeper, report, None).await?;
     }
     let tally = keeper.finish();
     debug!(
@@ -229,29 +234,61 @@ pub async fn run(
 }
 
 /// Goes through the storage directory until all that was there is done, and prunes it.
+///
+/// No owner's files delay those of the others by more than a turn, see [`turns`]. What `claimed`
+/// has meanwhile goes first.
 async fn walk(
     storage: &Arc<StorageDir>,
     options: &Options,
     stop: &Stop,
     keeper: &mut Keeper,
     report: &mut dyn Report,
+    mut claimed: Option<&mut follow::Tree>,
 ) -> Result<(), IngestError> {
-    for walk in 0..MAX_WALKS {
-        if walk > 0 {
+    let (mut walks, mut again) = (0, false);
+    // Without a store all stays, and is to be read once.
+    let mut limit = if options.store.is_some() {
+        turns::FIRST
+    } else {
+        u64::MAX
+    };
+    loop {
+        if std::mem::replace(&mut again, true) {
             keeper.walk_again();
         }
         // Its lines are from before the walk, which looks for the entries everywhere.
         follow_index(storage, options, stop, keeper, report).await?;
         let begun = Instant::now();
         let removed = keeper.tally.removed;
-        let from = From::StorageDir(Arc::clone(storage));
-        let old = pass(from, options, stop, keeper, report).await?;
-        if let Some(index) = keeper.index.as_mut().filter(|_| !stop.requested()) {
-            index.close(begun);
+        let cursor = Box::new(Cursor::new(storage, Turns::new(limit)));
+        let walked = round(
+            cursor,
+            options,
+            stop,
+            keeper,
+            report,
+            claimed.as_deref_mut(),
+        )
+        .await?;
+        if stop.requested() {
+            break;
         }
         // Where nothing can be removed, another walk would meet the same files.
-        let is_done = old == 0 || keeper.tally.removed == removed;
-        if is_done || options.store.is_none() || stop.requested() {
+        let is_stuck = walked.old > 0 && keeper.tally.removed == removed;
+        if walked.turns_over {
+            limit = if is_stuck {
+                u64::MAX
+            } else {
+                Turns::next(limit)
+            };
+            continue;
+        }
+        if let Some(index) = keeper.index.as_mut() {
+            index.close(begun);
+        }
+        keeper.end_of_walk();
+        walks += 1;
+        if walked.old == 0 || is_stuck || options.store.is_none() || walks == MAX_WALKS {
             break;
         }
     }
@@ -260,6 +297,31 @@ async fn walk(
         keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
     }
     Ok(())
+}
+
+/// Goes through the tree once, with pauses.
+async fn round(
+    cursor: Box<Cursor>,
+    options: &Options,
+    stop: &Stop,
+    keeper: &mut Keeper,
+    report: &mut dyn Report,
+    mut claimed: Option<&mut follow::Tree>,
+) -> Result<Passed, IngestError> {
+    let mut all = Passed::default();
+    let mut cursor = Some(cursor);
+    while let Some(at) = cursor {
+        let pause = claimed.as_ref().map(|claimed| claimed.pause());
+        let from = From::Tree(at, pause);
+        let passed = pass(from, options, stop, keeper, report).await?;
+        all.old += passed.old;
+        all.turns_over |= passed.turns_over;
+        cursor = passed.cursor;
+        if let Some(claimed) = claimed.as_mut().filter(|_| cursor.is_some()) {
+            claimed.take_claimed(options, stop, keeper, report).await?;
+        }
+    }
+    Ok(all)
 }
 
 /// Reads what the index has to say, and takes the entries that it leads to.
@@ -300,23 +362,39 @@ async fn follow_index(
     Ok(())
 }
 
-/// Goes through `from` once. Returns how many entries were taken that had been there before.
+/// What a pass did.
+#[derive(Default)]
+struct Passed {
+    /// Entries taken that had been there before.
+    old: u64,
+    /// Whether files were left because their owners' turns were over.
+    turns_over: bool,
+    /// Where a walk goes on that has paused.
+    cursor: Option<Box<Cursor>>,
+}
+
+/// Goes through `from` once.
 async fn pass(
     from: From,
     options: &Options,
     stop: &Stop,
     keeper: &mut Keeper,
     report: &mut dyn Report,
-) -> Result<u64, IngestError> {
-    let mut feed = Feed::start(from, options, Utc::now(), stop, keeper.heart())
+) -> Result<Passed, IngestError> {
+    let mut feed = Feed::start(from, options, keeper.memory(), stop, keeper.heart())
         .map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();
-    let (pruned, left) = feed.finish();
-    keeper.tally.pruned += pruned;
-    keeper.left_alone(left);
-    taken
+    let rest = feed.finish();
+    keeper.tally.pruned += rest.pruned;
+    keeper.left_alone(rest.left_alone);
+    keeper.unopened(rest.unopened);
+    Ok(Passed {
+        old: taken?,
+        turns_over: rest.turns_over,
+        cursor: rest.cursor,
+    })
 }
 
 async fn take_all(

@@ -43,6 +43,8 @@
 mod dir;
 mod entry;
 pub(crate) mod holes;
+#[cfg(feature = "ingest")]
+mod look;
 mod name;
 #[cfg(feature = "ingest")]
 mod note;
@@ -61,6 +63,8 @@ use rustix::fs::{Mode, OFlags};
 
 use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
+#[cfg(feature = "ingest")]
+pub(crate) use self::look::Look;
 pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
 pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
@@ -71,6 +75,8 @@ use self::private::Private;
 pub(crate) use self::private::is_private;
 pub use self::prune::{PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
+#[cfg(feature = "ingest")]
+pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, Files, Walk};
 
 /// Tells whether `path` is a file that this library keeps in a storage directory: no entry.
@@ -158,9 +164,17 @@ fn in_use_by(holder: Option<&Holder>) -> String {
 struct Tree {
     root: Arc<Dir>,
     private: OnceLock<Private>,
+    /// See [`Dir::is_current`].
+    #[cfg(feature = "ingest")]
+    is_current: OnceLock<bool>,
 }
 
 impl Tree {
+    #[cfg(feature = "ingest")]
+    fn is_current(&self) -> bool {
+        *self.is_current.get_or_init(|| self.root.is_current())
+    }
+
     /// Returns the private directory if this process has locked the tree.
     fn private(&self) -> Option<&Private> {
         self.private.get()
@@ -193,6 +207,8 @@ impl StorageDir {
                 tree: Arc::new(Tree {
                     root,
                     private: OnceLock::new(),
+                    #[cfg(feature = "ingest")]
+                    is_current: OnceLock::new(),
                 }),
             }),
             Err(source) => Err(match source.kind() {

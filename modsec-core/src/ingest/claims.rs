@@ -17,7 +17,8 @@ use tracing::{debug, warn};
 
 use super::IngestError;
 use super::read::IN_MEMORY;
-use crate::format::{self, large};
+use crate::format;
+use crate::format::large::{self, Large};
 use crate::heart::Heart;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
@@ -76,6 +77,11 @@ impl Claims {
         // Without the thread nothing is claimed any more, whatever has ended it.
         news.lost |= self.0.has_changed().is_err();
         news
+    }
+
+    /// Returns what tells the news to another thread.
+    pub(super) fn listener(&self) -> watch::Receiver<News> {
+        self.0.clone()
     }
 
     /// Waits until `wanted` says yes.
@@ -155,19 +161,24 @@ impl Claimer {
     }
 }
 
-/// Looks at all of a small file, and at both ends of a large one.
+/// Returns `true` if the file is a complete entry. Looks at all of a small file, and at both ends of
+/// a large one.
+///
+/// A JSON document that is none of an audit log is complete too, but is left with its owner: in
+/// the private directory it would be met by each pass, for ever.
 fn is_complete(file: &File, size: u64) -> io::Result<bool> {
     let read = |from: u64, len: u64| {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         file.read_exact_at(&mut bytes, from).map(|()| bytes)
     };
     if size <= IN_MEMORY {
-        return Ok(format::is_complete(&read(0, size)?));
+        let bytes = read(0, size)?;
+        let is_entry = bytes.first() != Some(&b'{') || format::decode(&bytes).is_ok();
+        return Ok(is_entry && format::is_complete(&bytes));
     }
-    Ok(large::may_be_complete(
-        &read(0, END)?,
-        &read(size - END, END)?,
-    ))
+    let head = read(0, END)?;
+    let is_entry = Large::open(&head).is_ok();
+    Ok(is_entry && large::may_be_complete(&head, &read(size - END, END)?))
 }
 
 #[cfg(test)]
@@ -175,6 +186,16 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    #[test]
+    fn a_document_of_anything_else_is_no_complete_entry() {
+        for size in [1, usize::try_from(IN_MEMORY).unwrap()] {
+            let mut file = tempfile::tempfile().unwrap();
+            let text = format!("{{\"a\":\"{}\"}}\n", "x".repeat(size));
+            file.write_all(text.as_bytes()).unwrap();
+            assert!(!is_complete(&file, text.len() as u64).unwrap());
+        }
+    }
 
     #[test]
     fn a_file_is_complete_if_its_own_part_z_ends_it_whatever_its_size() {

@@ -16,24 +16,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
-use super::jobs::{Job, Jobs, Source, Uid};
+use super::jobs::{Job, Jobs, Rest, Source, Uid};
 use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
 use super::rows::Rows;
+use super::unopened::{Memory, Met};
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
 use crate::format::FirstBytes;
 use crate::heart::Heart;
 use crate::log_reader::Taken;
 use crate::record::Flags;
-use crate::storage_dir::{
-    EntryFile, LeftAlone, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal,
-};
+use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal};
 use crate::store::Origin;
 
 /// Outcomes that may wait for the keeper.
@@ -57,6 +57,8 @@ pub(super) struct Outcome {
     /// Its directory, if it stands in the storage directory.
     pub(super) dir: Option<Arc<OpenDir>>,
     pub(super) path: PathBuf,
+    /// What it was before it was opened.
+    pub(super) met: Option<Met>,
     pub(super) result: Result<Found, Skipped>,
 }
 
@@ -160,12 +162,19 @@ impl Feed {
     pub(super) fn start(
         from: From,
         options: &Options,
-        now: DateTime<Utc>,
+        memory: &Memory,
         stop: &Stop,
         heart: &Heart,
     ) -> io::Result<Feed> {
+        let now = Utc::now();
         let rules = options.prune_rules(now);
-        let jobs = Jobs::new(from, options, rules, stop, heart.clone())?;
+        let ages = Ages {
+            now,
+            min: options.min_age,
+            stale: options.stale_after,
+        };
+        let known = (ages, Arc::clone(memory));
+        let jobs = Jobs::new(from, options, rules, known, stop, heart.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -183,11 +192,7 @@ impl Feed {
                 rows: Rows::new(options),
                 digests: options.index.is_some(),
                 heart: heart.clone(),
-                ages: Ages {
-                    now,
-                    min: options.min_age,
-                    stale: options.stale_after,
-                },
+                ages,
             };
             let thread = thread::Builder::new().name(format!("read-{n}"));
             feed.readers.push(thread.spawn(move || reader.run())?);
@@ -217,8 +222,8 @@ impl Feed {
         }
     }
 
-    /// Returns how many directories were removed, and what was left alone. Waits for the threads.
-    pub(super) fn finish(mut self) -> (u64, LeftAlone) {
+    /// Returns what the pass leaves. Waits for the threads.
+    pub(super) fn finish(mut self) -> Rest {
         self.outcomes.close();
         self.budget.close();
         for reader in self.readers.drain(..) {
@@ -228,7 +233,7 @@ impl Feed {
         self.jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .result()
+            .rest()
     }
 }
 
@@ -238,11 +243,21 @@ impl Drop for Feed {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Ages {
-    now: DateTime<Utc>,
-    min: std::time::Duration,
-    stale: std::time::Duration,
+/// From which age on a file is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ages {
+    pub(super) now: DateTime<Utc>,
+    pub(super) min: Duration,
+    /// Incomplete ones.
+    pub(super) stale: Duration,
+}
+
+impl Ages {
+    /// Returns how long ago a file was touched last.
+    pub(super) fn of(&self, changed: DateTime<Utc>) -> Duration {
+        let age = self.now.signed_duration_since(changed);
+        age.to_std().unwrap_or_default()
+    }
 }
 
 struct Reader {
@@ -321,8 +336,10 @@ impl Reader {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let Job { seq, source } = jobs.next()?;
         crash_points::pass("job-taken");
+        let mut met = None;
         let (dir, path, ready) = match source {
-            Source::Entry(entry, dir) => {
+            Source::Entry(entry, dir, seen) => {
+                met = seen;
                 let path = entry.path();
                 let ready = unless_it_panics(|| self.open(entry, path.clone()));
                 (Some(dir), path, ready.map(Work::File))
@@ -346,6 +363,7 @@ impl Reader {
             reserved: 0,
             dir,
             path,
+            met,
             result: Err(Skipped::Young),
         };
         let ready = match ready {
@@ -364,12 +382,7 @@ impl Reader {
     fn open(&self, entry: EntryFile, path: PathBuf) -> Result<Ready, Skipped> {
         let claimed = entry.is_claimed();
         let open = entry.open(MAX_ENTRY_BYTES).map_err(Skipped::Refused)?;
-        let age = self
-            .ages
-            .now
-            .signed_duration_since(open.changed())
-            .to_std()
-            .unwrap_or_default();
+        let age = self.ages.of(open.changed());
         if age < self.ages.min && !claimed {
             return Err(Skipped::Young);
         }
@@ -406,8 +419,7 @@ impl Reader {
         let (entry, _) = found.map_err(refused)?;
         let path = entry.path();
         let open = entry.open(MAX_ENTRY_BYTES).map_err(refused)?;
-        let age = self.ages.now.signed_duration_since(open.changed());
-        let differs = if age.to_std().unwrap_or_default() < self.ages.min {
+        let differs = if self.ages.of(open.changed()) < self.ages.min {
             Fate::Changing
         } else {
             Fate::Differs

@@ -23,8 +23,10 @@ use tracing::{info, warn};
 use super::claims::{Claims, News};
 use super::feed::From;
 use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
+use super::jobs::Pause;
 use super::keeper::Keeper;
 use super::outage::Outage;
+use super::turns::{self, Turns};
 use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, pass, walk};
 use crate::error_chain::error_chain;
 use crate::heart::Heart;
@@ -185,7 +187,7 @@ struct Hearts {
 }
 
 /// The storage directory as it was opened, and who claims in it.
-struct Tree {
+pub(super) struct Tree {
     storage: Arc<StorageDir>,
     claims: Claims,
     opened: Instant,
@@ -196,6 +198,10 @@ struct Tree {
     next_lines: Option<Instant>,
     /// When to look at the private directory again although nothing was claimed.
     look_again: Option<Instant>,
+    /// How long a turn in the next pass over claimed files is.
+    turn: u64,
+    /// Whether the last one has left files because their owners' turns were over.
+    turns_over: bool,
 }
 
 impl Tree {
@@ -210,7 +216,44 @@ impl Tree {
             next_walk: Instant::now(),
             next_lines: None,
             look_again: None,
+            turn: *turns::CLAIMED.start(),
+            turns_over: false,
         })
+    }
+
+    /// Returns what says that a walk is to pause: files were claimed a moment ago.
+    pub(super) fn pause(&self) -> Pause {
+        let (news, handled) = (self.claims.listener(), self.handled.claimed);
+        let (left, until) = (self.turns_over, std::time::Instant::now() + LINGER);
+        Pause(Box::new(move || {
+            let due = left || news.borrow().claimed != handled;
+            due && std::time::Instant::now() >= until
+        }))
+    }
+
+    /// Takes what was claimed since the last time, of each owner as much as his turn allows.
+    pub(super) async fn take_claimed(
+        &mut self,
+        options: &Options,
+        stop: &Stop,
+        keeper: &mut Keeper,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        let news = self.claims.news();
+        // What an earlier pass could not store is left to the walks, but not what was unfinished a
+        // moment ago.
+        let all = self.look_again.is_some() || self.turns_over;
+        let after = self.handled.last.filter(|_| !all);
+        let from = From::Claimed(Arc::clone(&self.storage), after, Turns::new(self.turn));
+        let before = keeper.progress_made();
+        self.turns_over = pass(from, options, stop, keeper, report).await?.turns_over;
+        self.turn = match self.turns_over {
+            true if keeper.progress_made() == before => Turns::next(self.turn),
+            true => (self.turn * 2).min(*turns::CLAIMED.end()),
+            false => *turns::CLAIMED.start(),
+        };
+        (self.handled.claimed, self.handled.last) = (news.claimed, news.last);
+        follow_index(&self.storage, options, stop, keeper, report).await
     }
 
     /// Returns the tree, opened anew if another directory has taken its place.
@@ -233,7 +276,7 @@ impl Tree {
             return Some((Due::Walk, news));
         }
         let again = self.look_again.is_some_and(|at| now >= at);
-        if again || news.claimed != self.handled.claimed {
+        if again || self.turns_over || news.claimed != self.handled.claimed {
             return Some((Due::Claimed, news));
         }
         let lines = self.next_lines.is_some_and(|at| now >= at);
@@ -339,17 +382,11 @@ impl<'o> Follower<'o> {
         keeper.settle().await?;
         self.ready.say(self.service);
         let done = match due {
-            Due::Walk => walk(&tree.storage, self.options, stop, keeper, report).await,
-            Due::Claimed => {
-                // What an earlier pass could not store is left to the walks, but not what was
-                // unfinished a moment ago.
-                let after = tree.handled.last.filter(|_| tree.look_again.is_none());
-                let from = From::Claimed(Arc::clone(&tree.storage), after);
-                match pass(from, self.options, stop, keeper, report).await {
-                    Ok(_) => follow_index(&tree.storage, self.options, stop, keeper, report).await,
-                    Err(error) => Err(error),
-                }
+            Due::Walk => {
+                let storage = Arc::clone(&tree.storage);
+                walk(&storage, self.options, stop, keeper, report, Some(tree)).await
             }
+            Due::Claimed => tree.take_claimed(self.options, stop, keeper, report).await,
             Due::Lines => follow_index(&tree.storage, self.options, stop, keeper, report).await,
         };
         let has_index = keeper.index.is_some();
@@ -363,7 +400,12 @@ impl<'o> Follower<'o> {
             keeper.speak_again();
         }
         done?;
-        tree.handled = news;
+        if due == Due::Walk {
+            // The walk went through the private directory first.
+            tree.handled.claimed = tree.handled.claimed.max(news.claimed);
+            tree.handled.last = tree.handled.last.max(news.last);
+        }
+        (tree.handled.walks, tree.handled.lost) = (news.walks, news.lost);
         if due == Due::Walk {
             tree.next_walk = Instant::now() + self.rescan_every;
         }
@@ -387,6 +429,7 @@ impl<'o> Follower<'o> {
             next_walk,
             next_lines,
             look_again,
+            turns_over: false,
             ..
         }) = &mut self.tree
         else {
@@ -449,7 +492,7 @@ impl<'o> Follower<'o> {
         let (_handle, go_on) = Stop::new();
         keeper.settle().await?;
         follow_index(&tree.storage, self.options, &go_on, keeper, report).await?;
-        let claimed = From::Claimed(Arc::clone(&tree.storage), None);
+        let claimed = From::Claimed(Arc::clone(&tree.storage), None, Turns::new(u64::MAX));
         pass(claimed, self.options, &go_on, keeper, report).await?;
         self.told.add(keeper.take_tally(), Due::Lines);
         Ok(keeper.index.as_ref().is_none_or(Index::is_settled))

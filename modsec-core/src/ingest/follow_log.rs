@@ -214,13 +214,13 @@ impl Follower<'_> {
                         read::large_row(extent, origin, CutEntries::Take, rows, &self.heart)
                     }
                     Next::Skipped(skipped) => {
-                        keeper.skip(self.log, skipped);
+                        keeper.skip(self.log, None, skipped);
                         continue;
                     }
                 };
                 match row {
                     Ok(row) => keeper.take_entry(row, &budget, report).await?,
-                    Err(no_row) => keeper.skip(self.log, Skipped::NoRow(no_row)),
+                    Err(no_row) => keeper.skip(self.log, None, Skipped::NoRow(no_row)),
                 }
             }
             if growth == Growth::Restarted {

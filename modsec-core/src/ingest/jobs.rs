@@ -1,5 +1,6 @@
 //! The files of one pass, handed out one at a time in the order of the walk.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +11,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use super::feed::Ages;
 use super::index::Wanted;
+use super::turns::{Turn, Turns};
+use super::unopened::{Glance, Memory, Met, Unopened};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
 use crate::format::native::Boundary;
@@ -18,7 +22,7 @@ use crate::format::{self, Defect, Format};
 use crate::heart::Heart;
 use crate::log_reader::{LogReader, Taken};
 use crate::storage_dir::{
-    EntryDir, EntryFile, EntryName, Files, LeftAlone, PruneRules, Refusal, StorageDir, Walk,
+    EntryDir, EntryFile, EntryName, Files, LeftAlone, Name, PruneRules, Refusal, StorageDir, Walk,
 };
 
 /// Inputs that may wait for a reader, each held open.
@@ -31,12 +35,56 @@ const OPEN_DIRECTORIES: usize = 300;
 /// What a pass goes through.
 #[derive(Debug)]
 pub(super) enum From {
-    StorageDir(Arc<StorageDir>),
-    /// What was claimed in there, after the file of this number.
-    Claimed(Arc<StorageDir>, Option<u64>),
+    /// The whole tree, from where the walk is.
+    Tree(Box<Cursor>, Option<Pause>),
+    /// What was claimed in there, after the file of this number, and how long a turn is.
+    Claimed(Arc<StorageDir>, Option<u64>, Turns),
     /// Files that the index names. The pass may end before the last of them.
     Indexed(Arc<StorageDir>, Vec<Wanted>),
     Inputs(Vec<PathBuf>),
+}
+
+/// A walk through the tree. It may pause between two files and go on in another pass.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    walk: Walk,
+    open: Option<(Arc<OpenDir>, Files)>,
+    turns: Turns,
+    pruned: Arc<AtomicU64>,
+}
+
+impl Cursor {
+    pub(super) fn new(storage: &StorageDir, turns: Turns) -> Cursor {
+        Cursor {
+            walk: storage.walk(),
+            open: None,
+            turns,
+            pruned: Arc::default(),
+        }
+    }
+}
+
+/// Says whether something else goes first.
+pub(super) struct Pause(pub(super) Box<dyn Fn() -> bool + Send>);
+
+impl fmt::Debug for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pause")
+    }
+}
+
+/// What a pass leaves.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Directories that were removed.
+    pub(super) pruned: u64,
+    /// What the walk left alone, once it is at its end.
+    pub(super) left_alone: LeftAlone,
+    pub(super) unopened: Unopened,
+    /// Where the walk goes on, if it paused.
+    pub(super) cursor: Option<Box<Cursor>>,
+    /// Whether files were left because their owners' turns were over.
+    pub(super) turns_over: bool,
 }
 
 /// A directory whose files are on their way. It is pruned when the last one is done.
@@ -58,6 +106,10 @@ impl OpenDir {
             prune: None,
             pruned: Arc::default(),
         }
+    }
+
+    fn owner(&self) -> Option<u32> {
+        self.dir.owner()
     }
 
     /// One file less. Returns why the directory could not be removed, if it should have been.
@@ -85,7 +137,7 @@ pub(super) struct Job {
 }
 
 pub(super) enum Source {
-    Entry(EntryFile, Arc<OpenDir>),
+    Entry(EntryFile, Arc<OpenDir>, Option<Met>),
     Indexed(Wanted, Result<(EntryFile, Arc<OpenDir>), Refusal>),
     /// An input that is one entry, or cannot be read.
     Input(PathBuf, io::Result<File>),
@@ -105,20 +157,24 @@ pub(super) struct Jobs {
     seq: u64,
     stop: Stop,
     prune: Option<PruneRules>,
-    pruned: Arc<AtomicU64>,
     heart: Heart,
+    ages: Ages,
+    memory: Memory,
+    unopened: Unopened,
     from: Finder,
 }
 
 #[derive(Debug)]
 enum Finder {
     Tree {
-        walk: Walk,
-        open: Option<(Arc<OpenDir>, Files)>,
+        cursor: Box<Cursor>,
+        pause: Option<Pause>,
+        paused: bool,
     },
     Claimed {
         after: Option<u64>,
         open: Option<(Arc<OpenDir>, Files)>,
+        turns: Turns,
     },
     Indexed {
         storage: Arc<StorageDir>,
@@ -148,28 +204,24 @@ impl Jobs {
         from: From,
         options: &Options,
         prune: Option<PruneRules>,
+        (ages, memory): (Ages, Memory),
         stop: &Stop,
         heart: Heart,
     ) -> io::Result<Jobs> {
-        let mut jobs = Jobs {
-            seq: 0,
-            stop: stop.clone(),
-            prune,
-            pruned: Arc::default(),
-            heart,
-            from: Finder::Claimed {
-                after: None,
-                open: None,
+        let from = match from {
+            From::Tree(cursor, pause) => Finder::Tree {
+                cursor,
+                pause,
+                paused: false,
             },
-        };
-        jobs.from = match from {
-            From::StorageDir(storage) => Finder::Tree {
-                walk: storage.walk(),
-                open: None,
-            },
-            From::Claimed(storage, after) => Finder::Claimed {
+            From::Claimed(storage, after, turns) => Finder::Claimed {
                 after,
-                open: storage.claimed().map(|dir| jobs.open(dir)),
+                // Never pruned.
+                open: storage.claimed().map(|dir| {
+                    let files = dir.files();
+                    (Arc::new(OpenDir::unlisted(dir)), files)
+                }),
+                turns,
             },
             From::Indexed(storage, wanted) => Finder::Indexed {
                 storage,
@@ -181,18 +233,16 @@ impl Jobs {
                 log: None,
             },
         };
-        Ok(jobs)
-    }
-
-    fn open(&self, dir: EntryDir) -> (Arc<OpenDir>, Files) {
-        let files = dir.files();
-        let open = OpenDir {
-            dir,
-            pending: AtomicUsize::new(1),
-            prune: self.prune.clone(),
-            pruned: Arc::clone(&self.pruned),
-        };
-        (Arc::new(open), files)
+        Ok(Jobs {
+            seq: 0,
+            stop: stop.clone(),
+            prune,
+            heart,
+            ages,
+            memory,
+            unopened: Unopened::default(),
+            from,
+        })
     }
 
     /// Returns the next file; `None` at the end, or if the pass is to end.
@@ -202,16 +252,7 @@ impl Jobs {
         }
         let source = match &mut self.from {
             Finder::Tree { .. } => self.next_in_tree()?,
-            Finder::Claimed { after, open } => {
-                let after = *after;
-                let heart = &self.heart;
-                // Perhaps very many, if they could not be stored for long.
-                let wanted = |file: &EntryFile| {
-                    heart.beat();
-                    after.is_none() || file.claim_number() > after
-                };
-                next_file(open, wanted)?
-            }
+            Finder::Claimed { .. } => self.next_claimed()?,
             Finder::Indexed { .. } => self.next_indexed()?,
             Finder::Inputs { found, log } => next_in_logs(found, log)?,
         };
@@ -224,20 +265,77 @@ impl Jobs {
     }
 
     fn next_in_tree(&mut self) -> Option<Source> {
-        loop {
-            let Finder::Tree { walk, open } = &mut self.from else {
-                return None;
-            };
-            if let Some(source) = next_file(open, |_| true) {
-                return Some(source);
-            }
+        let Finder::Tree {
+            cursor,
+            pause,
+            paused,
+        } = &mut self.from
+        else {
+            return None;
+        };
+        let mut looker = Looker {
+            unopened: &mut self.unopened,
+            ages: &self.ages,
+            memory: &self.memory,
+        };
+        let Cursor {
+            walk,
+            open,
+            turns,
+            pruned,
+        } = &mut **cursor;
+        while !self.stop.requested() {
+            // There may be very many files that are only looked at.
             self.heart.beat();
+            *paused |= pause.as_ref().is_some_and(|pause| pause.0());
+            if *paused {
+                return None;
+            }
+            match looker.step(open, turns) {
+                Step::Take(source) => return Some(source),
+                Step::On => continue,
+                Step::End => {}
+            }
             let dir = walk.next()?;
-            let opened = self.open(dir);
-            if let Finder::Tree { open, .. } = &mut self.from {
-                *open = Some(opened);
+            if turns.directory(dir.owner()) != Turn::His {
+                continue;
+            }
+            let files = dir.files();
+            let dir = OpenDir {
+                dir,
+                pending: AtomicUsize::new(1),
+                prune: self.prune.clone(),
+                pruned: Arc::clone(pruned),
+            };
+            *open = Some((Arc::new(dir), files));
+        }
+        None
+    }
+
+    fn next_claimed(&mut self) -> Option<Source> {
+        let Finder::Claimed { after, open, turns } = &mut self.from else {
+            return None;
+        };
+        let mut looker = Looker {
+            unopened: &mut self.unopened,
+            ages: &self.ages,
+            memory: &self.memory,
+        };
+        while !self.stop.requested() {
+            // Perhaps very many, if they could not be stored for long.
+            self.heart.beat();
+            let (dir, files) = open.as_mut()?;
+            match files.step() {
+                None => *open = None,
+                Some(Name::Entry(file)) if after.is_none() || file.claim_number() > *after => {
+                    if let Step::Take(source) = looker.file(file, dir, turns) {
+                        return Some(source);
+                    }
+                }
+                Some(_) => {}
             }
         }
+        None
     }
 
     fn next_indexed(&mut self) -> Option<Source> {
@@ -271,32 +369,91 @@ impl Jobs {
         Some(Source::Indexed(wanted, file))
     }
 
-    /// Returns how many directories were removed, and what the walk left alone.
-    pub(super) fn result(&self) -> (u64, LeftAlone) {
-        let left = match &self.from {
-            Finder::Tree { walk, .. } => walk.left_alone(),
-            Finder::Claimed { .. } | Finder::Indexed { .. } | Finder::Inputs { .. } => {
-                LeftAlone::default()
-            }
+    /// Returns what is left. To be called once, when nobody asks for files any more.
+    pub(super) fn rest(&mut self) -> Rest {
+        let mut rest = Rest {
+            unopened: std::mem::take(&mut self.unopened),
+            ..Rest::default()
         };
-        (self.pruned.load(Ordering::Relaxed), left)
+        let nothing = Finder::Claimed {
+            after: None,
+            open: None,
+            turns: Turns::new(0),
+        };
+        match std::mem::replace(&mut self.from, nothing) {
+            Finder::Tree { cursor, paused, .. } => {
+                rest.pruned = cursor.pruned.swap(0, Ordering::Relaxed);
+                rest.turns_over = cursor.turns.left();
+                if paused && !self.stop.requested() {
+                    rest.cursor = Some(cursor);
+                } else {
+                    rest.left_alone = cursor.walk.left_alone();
+                }
+            }
+            Finder::Claimed { turns, .. } => rest.turns_over = turns.left(),
+            Finder::Indexed { .. } | Finder::Inputs { .. } => {}
+        }
+        rest
     }
 }
 
-/// Returns the next wanted file of the directory at hand. At its end the listing itself is done.
-fn next_file(
-    open: &mut Option<(Arc<OpenDir>, Files)>,
-    wanted: impl Fn(&EntryFile) -> bool,
-) -> Option<Source> {
-    let (dir, files) = open.as_mut()?;
-    if let Some(file) = files.find(wanted) {
-        dir.pending.fetch_add(1, Ordering::AcqRel);
-        return Some(Source::Entry(file, Arc::clone(dir)));
+/// Goes through directories and looks at files.
+struct Looker<'j> {
+    unopened: &'j mut Unopened,
+    ages: &'j Ages,
+    memory: &'j Memory,
+}
+
+enum Step {
+    Take(Source),
+    /// Nothing to take here, but perhaps further on.
+    On,
+    /// The directory is done with.
+    End,
+}
+
+impl Looker<'_> {
+    /// Goes on to the next name in the directory at hand. At its end the listing itself is done.
+    fn step(&mut self, open: &mut Option<(Arc<OpenDir>, Files)>, turns: &mut Turns) -> Step {
+        let Some((dir, files)) = open else {
+            return Step::End;
+        };
+        let step = match files.step() {
+            Some(Name::Entry(file)) => self.file(file, dir, turns),
+            Some(Name::Other) => on(turns.look(dir.owner())),
+            None => Step::End,
+        };
+        if matches!(step, Step::End) {
+            // An empty directory that cannot be removed is tried again by the next pass.
+            dir.done();
+            *open = None;
+        }
+        step
     }
-    // An empty directory that cannot be removed is tried again by the next pass.
-    dir.done();
-    *open = None;
-    None
+
+    fn file(&mut self, file: EntryFile, dir: &Arc<OpenDir>, turns: &mut Turns) -> Step {
+        let met = match self.unopened.look(&file, self.ages, self.memory) {
+            Glance::Gone => return Step::On,
+            Glance::Left(uid) => return on(turns.look(Some(uid))),
+            Glance::Open(met) => met,
+        };
+        let turn = met.map_or(Turn::His, |Met { look, .. }| {
+            turns.file(look.uid, look.size())
+        });
+        if turn != Turn::His {
+            return on(turn);
+        }
+        dir.pending.fetch_add(1, Ordering::AcqRel);
+        Step::Take(Source::Entry(file, Arc::clone(dir), met))
+    }
+}
+
+fn on(turn: Turn) -> Step {
+    if turn == Turn::Hopeless {
+        Step::End
+    } else {
+        Step::On
+    }
 }
 
 /// Returns what comes next in the log at hand, or begins with the next input.
@@ -390,4 +547,78 @@ fn find_inputs(
             }
         })?;
     Ok(inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::time::Duration;
+
+    use chrono::Utc;
+
+    use super::*;
+    use crate::ingest::{AccountNames, Directories};
+    use crate::record::TrustedProxies;
+
+    fn options() -> Options {
+        Options {
+            storage_dir: None,
+            inputs: Vec::new(),
+            store: None,
+            merged_log: None,
+            index: None,
+            directories: Directories::Keep,
+            min_age: Duration::ZERO,
+            stale_after: Duration::ZERO,
+            sensor: None,
+            proxies: TrustedProxies::default(),
+            accounts: AccountNames::default(),
+            json_lines: false,
+            threads: 1,
+        }
+    }
+
+    #[test]
+    fn a_walk_that_pauses_between_all_files_meets_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut want = BTreeSet::new();
+        for number in 0..60 {
+            let minute = format!("site{}/20260304/20260304-050{}", number % 3, number % 4);
+            let path = dir
+                .path()
+                .join(minute)
+                .join(format!("20260304-050607-{number}"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "x").unwrap();
+            want.insert(path);
+        }
+        let storage = StorageDir::open(dir.path()).unwrap();
+        let mut cursor = Some(Box::new(Cursor::new(&storage, Turns::new(u64::MAX))));
+        let (_handle, stop) = Stop::new();
+        let ages = Ages {
+            now: Utc::now(),
+            min: Duration::ZERO,
+            stale: Duration::ZERO,
+        };
+        let options = options();
+        let (mut found, mut pauses) = (Vec::new(), 0);
+        while let Some(at) = cursor {
+            let asked = std::cell::Cell::new(0);
+            let pause = Pause(Box::new(move || asked.replace(asked.get() + 1) >= 3));
+            let known = (ages, Memory::default());
+            let from = From::Tree(at, Some(pause));
+            let mut jobs = Jobs::new(from, &options, None, known, &stop, Heart::default()).unwrap();
+            while let Some(job) = jobs.next() {
+                if let Source::Entry(file, ..) = job.source {
+                    found.push(file.path());
+                }
+            }
+            cursor = jobs.rest().cursor;
+            pauses += 1;
+        }
+        assert!(pauses > 20, "{pauses}");
+        assert_eq!(found.len(), want.len());
+        assert_eq!(BTreeSet::from_iter(found), want);
+    }
 }

@@ -5,19 +5,22 @@ mod left;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
 use self::append::{append, batch_id, recover};
+use self::left::remember;
 use super::feed::{Budget, Found, OpenDir, Outcome, Skipped, unless_it_panics};
 use super::index::Index;
 use super::read::{Bytes, NoRow, ReadRow};
+use super::refused::Verdict;
 use super::remover::{Removed, Remover};
 use super::spoken::Spoken;
-use super::{DefectReason, IngestError, Options, Report, Tally};
+use super::unopened::{ByOwner, Memory, Met};
+use super::{AccountNames, DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::heart::Heart;
@@ -54,6 +57,17 @@ struct EntrySource {
     file: Option<ReadEntry>,
     dir: Option<Arc<OpenDir>>,
     stays: AtomicBool,
+    /// What to remember it by, if it stays because of another entry in it,
+    no_entry: Option<Met>,
+    /// and not also because of one that is to be tried again.
+    again: AtomicBool,
+}
+
+impl EntrySource {
+    fn stays_for_another_try(&self) {
+        self.stays.store(true, Ordering::Relaxed);
+        self.again.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What the entries of a batch hold in memory, in bytes.
@@ -71,6 +85,10 @@ pub(super) struct Keeper {
     held: Held,
     open: usize,
     spoken: Spoken,
+    /// Files that are no entries, as the running walk has met them.
+    no_entries: ByOwner,
+    accounts: AccountNames,
+    memory: Memory,
     /// As the administrator wrote them.
     inputs: Vec<PathBuf>,
     /// Whether what stays in place was named by an earlier walk.
@@ -110,6 +128,9 @@ impl Keeper {
             held: Held::default(),
             open: 0,
             spoken: Spoken::new(),
+            no_entries: ByOwner::default(),
+            accounts: options.accounts.clone(),
+            memory: Memory::default(),
             inputs: options.inputs.clone(),
             is_again: false,
             started,
@@ -124,6 +145,11 @@ impl Keeper {
     /// Returns what beats with every step.
     pub(super) fn heart(&self) -> &Heart {
         &self.heart
+    }
+
+    /// Returns what is remembered of files that stay where they are.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
@@ -175,12 +201,14 @@ impl Keeper {
         self.heart.beat();
         match outcome.result {
             Ok(found) => {
-                let from = (outcome.path, outcome.dir, outcome.reserved);
-                self.take_rows(found, from, budget, report).await?;
+                let from = (outcome.path, outcome.dir, outcome.met);
+                let reserved = outcome.reserved;
+                self.take_rows(found, from, reserved, budget, report)
+                    .await?;
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
-                self.skip(&outcome.path, skipped);
+                self.skip(&outcome.path, outcome.met, skipped);
                 self.done(outcome.dir.as_deref());
             }
         }
@@ -192,7 +220,8 @@ impl Keeper {
     async fn take_rows(
         &mut self,
         found: Found,
-        (path, dir, mut reserved): (PathBuf, Option<Arc<OpenDir>>, usize),
+        (path, dir, met): (PathBuf, Option<Arc<OpenDir>>, Option<Met>),
+        mut reserved: usize,
         budget: &Budget,
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
@@ -201,9 +230,11 @@ impl Keeper {
             file: found.file,
             dir,
             stays: AtomicBool::new(rows.defect.is_some()),
+            no_entry: met.filter(|_| rows.defect.is_some()),
+            again: AtomicBool::new(false),
         });
         if let Some(defect) = rows.defect {
-            self.skip(&path, Skipped::NoRow(NoRow::Defect(defect)));
+            self.name_defect(&path, met, &defect);
         }
         loop {
             let next = || rows.next().transpose().map_err(Skipped::NoRow);
@@ -221,7 +252,8 @@ impl Keeper {
                     source.stays.store(true, Ordering::Relaxed);
                     // What is no entry was told of above, or came into the file since.
                     if !matches!(skipped, Skipped::NoRow(NoRow::Defect(_))) {
-                        self.skip(&path, skipped);
+                        source.stays_for_another_try();
+                        self.skip(&path, None, skipped);
                     }
                 }
             }
@@ -250,6 +282,8 @@ impl Keeper {
             file: None,
             dir: None,
             stays: AtomicBool::new(false),
+            no_entry: None,
+            again: AtomicBool::new(false),
         });
         self.add(read, &source, 0, report)?;
         self.flush_if_full(budget, report).await
@@ -479,7 +513,7 @@ impl Keeper {
 
     /// Lets the file of an entry stay.
     fn leave(&mut self, item: Item) {
-        item.source.stays.store(true, Ordering::Relaxed);
+        item.source.stays_for_another_try();
         if let Some(source) = Arc::into_inner(item.source) {
             self.done(source.dir.as_deref());
         }
@@ -491,6 +525,9 @@ impl Keeper {
             .into_iter()
             .filter_map(|item| Arc::into_inner(item.source))
             .map(|source| {
+                if !source.again.load(Ordering::Relaxed) {
+                    remember(&self.memory, source.no_entry, Verdict::NotAnAuditLog);
+                }
                 (
                     source.file.filter(|_| !source.stays.into_inner()),
                     source.dir,
@@ -526,7 +563,23 @@ impl Keeper {
     /// it is counted and named once.
     pub(super) fn walk_again(&mut self) {
         self.is_again = true;
+        self.no_entries = ByOwner::default();
         self.tally.forget_what_stays();
+    }
+
+    /// Ends a walk over the whole tree: what it has not met is forgotten, what stays is named.
+    pub(super) fn end_of_walk(&mut self) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.end_of_walk();
+        drop(memory);
+        self.name_owners();
+    }
+
+    /// Returns how many files were done with for good since the start of the counts, or are
+    /// remembered.
+    pub(super) fn progress_made(&self) -> (u64, usize) {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.tally.removed, memory.len())
     }
 
     /// Returns the counts.

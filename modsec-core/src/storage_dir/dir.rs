@@ -129,6 +129,11 @@ impl Dir {
         })
     }
 
+    #[cfg(feature = "ingest")]
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
     pub(super) fn file(&self) -> &File {
         &self.file
     }
@@ -180,7 +185,7 @@ pub(super) fn changed(meta: &Metadata) -> DateTime<Utc> {
     clamp(meta.ctime(), meta.ctime_nsec())
 }
 
-fn clamp(seconds: i64, nanos: i64) -> DateTime<Utc> {
+pub(super) fn clamp(seconds: i64, nanos: i64) -> DateTime<Utc> {
     let nanos = u32::try_from(nanos).unwrap_or_default();
     DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds < 0 {
         DateTime::<Utc>::MIN_UTC

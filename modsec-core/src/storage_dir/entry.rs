@@ -278,14 +278,19 @@ impl ReadEntry {
 /// What makes a file this file and no other, and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
 }
 
 impl Identity {
+    #[cfg(all(test, feature = "ingest"))]
+    pub(crate) fn set_size(&mut self, size: u64) {
+        self.size = size;
+    }
+
     fn of(meta: &Metadata) -> Self {
         Identity {
             device: meta.dev(),

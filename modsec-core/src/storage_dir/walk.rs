@@ -359,6 +359,12 @@ impl EntryDir {
         self.dir.path()
     }
 
+    /// Returns the user id of the directory's owner, if the kernel tells.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.dir.owner()
+    }
+
     /// Reads the directory from its beginning, in the file system's order and without
     /// collecting: a million files take as much memory as one.
     ///
@@ -437,6 +443,14 @@ impl EntryDir {
     }
 }
 
+/// A name in a directory.
+#[derive(Debug)]
+pub(crate) enum Name {
+    Entry(EntryFile),
+    /// None of an entry.
+    Other,
+}
+
 /// The files of one directory whose names are those of entries.
 #[derive(Debug)]
 pub struct Files {
@@ -445,24 +459,34 @@ pub struct Files {
     count: bool,
 }
 
+impl Files {
+    /// Goes on to the next name; `None` at the end.
+    pub(crate) fn step(&mut self) -> Option<Name> {
+        let refusal = match self.listing.as_mut()?.next()? {
+            Ok(found) => match self.of.file(found) {
+                Ok(Some(file)) => return Some(Name::Entry(file)),
+                Ok(None) => return Some(Name::Other),
+                Err(refusal) => refusal,
+            },
+            Err(error) => {
+                self.listing = None;
+                self.of.dir.own_refusal(error)
+            }
+        };
+        if self.count {
+            self.of.left.add(refusal);
+        }
+        Some(Name::Other)
+    }
+}
+
 impl Iterator for Files {
     type Item = EntryFile;
 
     fn next(&mut self) -> Option<EntryFile> {
         loop {
-            let refusal = match self.listing.as_mut()?.next()? {
-                Ok(found) => match self.of.file(found) {
-                    Ok(Some(file)) => return Some(file),
-                    Ok(None) => continue,
-                    Err(refusal) => refusal,
-                },
-                Err(error) => {
-                    self.listing = None;
-                    self.of.dir.own_refusal(error)
-                }
-            };
-            if self.count {
-                self.of.left.add(refusal);
+            if let Name::Entry(file) = self.step()? {
+                return Some(file);
             }
         }
     }

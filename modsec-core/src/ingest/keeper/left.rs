@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::io;
 use std::path::Path;
+use std::sync::PoisonError;
 
 use tracing::{debug, error, warn};
 
@@ -11,19 +12,29 @@ use crate::format::Defect;
 use crate::ingest::DefectReason;
 use crate::ingest::feed::Skipped;
 use crate::ingest::read::NoRow;
-use crate::storage_dir::{LeftAlone, Refusal};
+use crate::ingest::refused::Verdict;
+use crate::ingest::unopened::{Memory, Met, Unopened};
+use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
 impl Keeper {
-    pub(in crate::ingest) fn skip(&mut self, path: &Path, skipped: Skipped) {
+    pub(in crate::ingest) fn skip(&mut self, path: &Path, met: Option<Met>, skipped: Skipped) {
         let reason = match skipped {
             Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");
                 self.tally.waiting += 1;
+                if matches!(skipped, Skipped::NoRow(_)) {
+                    remember(&self.memory, met, Verdict::Incomplete);
+                }
                 return;
             }
             Skipped::Refused(refusal) => {
-                self.refuse(refusal);
-                return;
+                if matches!(refusal.reason, Reason::Sparse { .. }) {
+                    remember(&self.memory, met, Verdict::Sparse);
+                }
+                return match met {
+                    Some(met) => self.refuse_of(met.look.uid, refusal),
+                    None => self.refuse(refusal),
+                };
             }
             Skipped::Unlike(file, fate) => {
                 debug!(?path, ?fate, "not what the index says");
@@ -40,15 +51,10 @@ impl Keeper {
                 DefectReason::Foreign
             }
             Skipped::NoRow(NoRow::Defect(defect)) => {
-                if self.may_say((path, defect.to_string())) {
-                    warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
+                if defect != Defect::Empty {
+                    remember(&self.memory, met, Verdict::NotAnAuditLog);
                 }
-                match defect {
-                    Defect::Empty => DefectReason::Empty,
-                    Defect::NotAnAuditLog { .. }
-                    | Defect::UnknownJson { .. }
-                    | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
-                }
+                return self.name_defect(path, met, &defect);
             }
             Skipped::NoRow(NoRow::Io(error)) => {
                 if self.may_say((path, error.to_string())) {
@@ -58,6 +64,71 @@ impl Keeper {
             }
         };
         self.tally.defect(reason);
+    }
+
+    /// Counts a file that is no entry, and names it if it is the first of its owner.
+    pub(super) fn name_defect(&mut self, path: &Path, met: Option<Met>, defect: &Defect) {
+        let reason = match defect {
+            Defect::Empty => DefectReason::Empty,
+            Defect::NotAnAuditLog { .. }
+            | Defect::UnknownJson { .. }
+            | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
+        };
+        let may_say = match met {
+            Some(met) => {
+                self.no_entries.add(met.look.uid, 1, || path.to_owned());
+                self.may_say((met.look.uid, reason))
+            }
+            None => self.may_say((path, defect.to_string())),
+        };
+        if may_say {
+            warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
+        }
+        self.tally.defect(reason);
+    }
+
+    /// Counts what was left without being opened.
+    pub(in crate::ingest) fn unopened(&mut self, unopened: Unopened) {
+        self.tally.waiting += unopened.waiting;
+        for (reason, owners) in unopened.defects {
+            for (uid, files) in owners.iter() {
+                *self.tally.defects.entry(reason).or_default() += files.count;
+                if self.may_say((uid, reason)) {
+                    let path = &files.example;
+                    let error = match reason {
+                        DefectReason::Empty => Defect::Empty.to_string(),
+                        _ => reason.label().to_owned(),
+                    };
+                    warn!(
+                        ?path,
+                        error, "no entry, file kept; remove it if nobody needs it"
+                    );
+                }
+            }
+            self.no_entries.merge(owners);
+        }
+        self.no_entries.merge(unopened.refused_of);
+        self.left_alone(unopened.refused);
+    }
+
+    /// Says at the end of a walk whose files are no entries: a line for each owner who has several,
+    /// again only if they have doubled.
+    pub(in crate::ingest) fn name_owners(&mut self) {
+        let owners = std::mem::take(&mut self.no_entries);
+        for (uid, files) in owners.iter().filter(|(_, files)| files.count > 1) {
+            if !self.spoken.may_say((uid, files.count.ilog2())) {
+                continue;
+            }
+            let owner = uid.map_or("several".to_owned(), |uid| (self.accounts.0)(uid));
+            // The files themselves, or the first of them, were named before.
+            let directory = files.example.parent();
+            warn!(
+                owner,
+                count = files.count,
+                ?directory,
+                "files that are no entries are kept; remove them if nobody needs them"
+            );
+        }
     }
 
     /// Counts and names an input that could not be opened, or something below one.
@@ -97,6 +168,18 @@ impl Keeper {
         self.left_alone(left);
     }
 
+    /// Counts a file that is left alone, and names it if it is the first of its kind and owner.
+    fn refuse_of(&mut self, uid: u32, refusal: Refusal) {
+        let kind = refusal.reason.label();
+        if self.may_say((uid, kind)) {
+            warn!(path = ?refusal.path, reason = %refusal.reason, "left alone");
+        }
+        self.no_entries.add(uid, 1, || refusal.path.clone());
+        let mut left = LeftAlone::default();
+        left.add(refusal);
+        self.tally.left_alone.merge(left);
+    }
+
     /// Counts and names what a walk left alone.
     pub(in crate::ingest) fn left_alone(&mut self, left: LeftAlone) {
         for (kind, count, examples) in left.kinds() {
@@ -106,5 +189,13 @@ impl Keeper {
             }
         }
         self.tally.left_alone.merge(left);
+    }
+}
+
+/// Remembers what the file turned out to be.
+pub(super) fn remember(memory: &Memory, met: Option<Met>, verdict: Verdict) {
+    if let Some(met) = met.filter(|met| met.is_settled) {
+        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.remember(&met.look, verdict);
     }
 }

@@ -1,0 +1,146 @@
+//! What a look is enough for: files that are left where they are without being opened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::DefectReason;
+use super::feed::Ages;
+use super::refused::{Refused, Verdict};
+use crate::storage_dir::holes::MAX_HOLES;
+use crate::storage_dir::{EntryFile, LeftAlone, Look, Reason, Refusal};
+
+/// How long nothing must have happened to a file before it is remembered by its times: those of a
+/// file that is written twice within milliseconds may be the same.
+const SETTLED: Duration = Duration::from_secs(1);
+/// Owners whose files are counted one by one.
+const MAX_OWNERS: usize = 1024;
+
+/// A file as it was before it was opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Met {
+    pub(super) look: Look,
+    /// Whether it may be remembered by what it is.
+    pub(super) is_settled: bool,
+}
+
+/// What a look says about a file.
+#[derive(Debug)]
+pub(super) enum Glance {
+    /// Only opening it tells more.
+    Open(Option<Met>),
+    /// It stays where it is; its owner.
+    Left(u32),
+    Gone,
+}
+
+/// Files of one owner that stay where they are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Files {
+    pub(super) count: u64,
+    /// One of them.
+    pub(super) example: PathBuf,
+}
+
+/// Counts files by owner. Of so many owners that their number must be bounded the last count as
+/// one, `None`.
+#[derive(Debug, Default)]
+pub(super) struct ByOwner(BTreeMap<Option<u32>, Files>);
+
+impl ByOwner {
+    /// Counts `count` files, of which `example` is one.
+    pub(super) fn add(&mut self, uid: u32, count: u64, example: impl FnOnce() -> PathBuf) {
+        self.count(Some(uid), count, example);
+    }
+
+    /// Adds what `other` has counted.
+    pub(super) fn merge(&mut self, other: ByOwner) {
+        for (uid, files) in other.0 {
+            self.count(uid, files.count, || files.example);
+        }
+    }
+
+    fn count(&mut self, uid: Option<u32>, count: u64, example: impl FnOnce() -> PathBuf) {
+        let is_known = self.0.contains_key(&uid);
+        let uid = uid.filter(|_| is_known || self.0.len() < MAX_OWNERS);
+        let files = self.0.entry(uid).or_insert_with(|| Files {
+            count: 0,
+            example: example(),
+        });
+        files.count += count;
+    }
+
+    /// Returns the owners and what was counted for them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<u32>, &Files)> {
+        self.0.iter().map(|(uid, files)| (*uid, files))
+    }
+}
+
+/// What was left in one pass.
+#[derive(Debug, Default)]
+pub(super) struct Unopened {
+    pub(super) waiting: u64,
+    pub(super) defects: BTreeMap<DefectReason, ByOwner>,
+    pub(super) refused: LeftAlone,
+    pub(super) refused_of: ByOwner,
+}
+
+impl Unopened {
+    /// Looks at `file`. If nothing more is to be learnt about it, counts it.
+    pub(super) fn look(&mut self, file: &EntryFile, ages: &Ages, known: &Mutex<Refused>) -> Glance {
+        let (look, refused) = match file.look() {
+            Ok(seen) => seen,
+            Err(Errno::NOENT) => return Glance::Gone,
+            // Opening it tells what is wrong.
+            Err(_) => return Glance::Open(None),
+        };
+        if let Some(reason) = refused {
+            self.refuse(file, look.uid, reason);
+            return Glance::Left(look.uid);
+        }
+        let age = ages.of(look.changed());
+        let may_grow = age < ages.stale;
+        let verdict = known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recall(&look);
+        match verdict {
+            _ if age < ages.min && !file.is_claimed() => self.waiting += 1,
+            Some(Verdict::Incomplete) | None if may_grow && look.size() == 0 => self.waiting += 1,
+            Some(Verdict::Incomplete) if may_grow => self.waiting += 1,
+            _ if look.size() == 0 => self.defect(DefectReason::Empty, file, look.uid),
+            Some(Verdict::NotAnAuditLog) => {
+                self.defect(DefectReason::NotAnAuditLog, file, look.uid);
+            }
+            Some(Verdict::Sparse) => {
+                self.refuse(file, look.uid, Reason::Sparse { holes: MAX_HOLES });
+            }
+            Some(Verdict::Incomplete) | None => {
+                return Glance::Open(Some(Met {
+                    look,
+                    is_settled: age >= SETTLED,
+                }));
+            }
+        }
+        Glance::Left(look.uid)
+    }
+
+    fn defect(&mut self, reason: DefectReason, file: &EntryFile, uid: u32) {
+        let of = self.defects.entry(reason).or_default();
+        of.add(uid, 1, || file.path());
+    }
+
+    fn refuse(&mut self, file: &EntryFile, uid: u32, reason: Reason) {
+        self.refused_of.add(uid, 1, || file.path());
+        self.refused.add(Refusal {
+            path: file.path(),
+            reason,
+        });
+    }
+}
+
+/// What is remembered from one pass to the next.
+pub(super) type Memory = Arc<Mutex<Refused>>;
