@@ -30,7 +30,6 @@ mod rows;
 mod several;
 mod spoken;
 mod tally;
-mod turns;
 mod unopened;
 
 use std::fmt;
@@ -50,11 +49,11 @@ pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::jobs::Cursor;
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
-use self::turns::Turns;
 use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
 use crate::record::TrustedProxies;
+use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOptions};
 use crate::watch::WatchError;
@@ -235,7 +234,7 @@ pub async fn run(
 
 /// Goes through the storage directory until all that was there is done, and prunes it.
 ///
-/// No owner's files delay those of the others by more than a turn, see [`turns`]. What `claimed`
+/// No owner's files delay those of the others by more than a turn, see [`Turns`]. What `claimed`
 /// has meanwhile goes first.
 async fn walk(
     storage: &Arc<StorageDir>,

@@ -50,6 +50,7 @@ mod show;
 mod state;
 mod table;
 mod tree;
+mod unfinished;
 mod window;
 
 use std::net::IpAddr;

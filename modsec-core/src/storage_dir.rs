@@ -43,14 +43,16 @@
 mod dir;
 mod entry;
 pub(crate) mod holes;
-#[cfg(feature = "ingest")]
-mod look;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+pub(crate) mod look;
 mod name;
 #[cfg(feature = "ingest")]
 mod note;
 mod private;
 mod prune;
 mod refusal;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+pub(crate) mod turns;
 mod walk;
 
 use std::fs::File;
@@ -164,15 +166,17 @@ fn in_use_by(holder: Option<&Holder>) -> String {
 struct Tree {
     root: Arc<Dir>,
     private: OnceLock<Private>,
-    /// See [`Dir::is_current`].
     #[cfg(feature = "ingest")]
-    is_current: OnceLock<bool>,
+    looker: OnceLock<look::Looker>,
 }
 
 impl Tree {
     #[cfg(feature = "ingest")]
-    fn is_current(&self) -> bool {
-        *self.is_current.get_or_init(|| self.root.is_current())
+    fn looker(&self) -> look::Looker {
+        let root = &self.root;
+        *self
+            .looker
+            .get_or_init(|| look::Looker::new(root.file(), root.device()))
     }
 
     /// Returns the private directory if this process has locked the tree.
@@ -208,7 +212,7 @@ impl StorageDir {
                     root,
                     private: OnceLock::new(),
                     #[cfg(feature = "ingest")]
-                    is_current: OnceLock::new(),
+                    looker: OnceLock::new(),
                 }),
             }),
             Err(source) => Err(match source.kind() {

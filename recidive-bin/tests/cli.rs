@@ -2,9 +2,11 @@
 
 mod program;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::mem::MaybeUninit;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::process::Signal;
 
 use crate::program::{Place, bare, entry, exists, is_jail_line, wait_for};
@@ -467,4 +469,50 @@ fn every_option_is_explained() {
     ] {
         assert!(text.contains(word), "{word} is not in\n{text}");
     }
+}
+
+#[test]
+fn what_one_site_has_delays_the_attacks_on_another_by_a_turn_and_what_is_empty_not_at_all() {
+    const TENANT: u32 = 54_321;
+    let mut place = Place::new();
+    let good = place.write("site9", &entry("192.0.2.7", 0, "", "403"));
+    let minute = good.parent().unwrap();
+    let hostile = place
+        .path("audit/site1")
+        .join(minute.strip_prefix(place.path("audit/site9")).unwrap());
+    fs::create_dir_all(&hostile).unwrap();
+    for number in 0..40 {
+        let path = hostile.join(format!("20260822-101500-hostile{number:02}"));
+        // Quick to refuse, but who is to know.
+        File::create(&path).unwrap().set_len(4 << 20).unwrap();
+        chown(&path, Some(TENANT), None).unwrap();
+    }
+    for number in 0..500 {
+        let path = hostile.join(format!("20260822-101500-empty{number}"));
+        File::create(&path).unwrap();
+        chown(&path, Some(TENANT), None).unwrap();
+    }
+    let events = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    for directory in [minute, &hostile] {
+        inotify::add_watch(&events, directory, WatchFlags::OPEN).unwrap();
+    }
+    let running = place.start(&["--threshold", "1"]);
+    assert_eq!(place.reported(1), ["192.0.2.7"]);
+    assert!(running.stop().success());
+    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+    let mut reader = Reader::new(&events, &mut buffer);
+    let mut opened = Vec::new();
+    while let Ok(event) = reader.next() {
+        if !event.events().contains(ReadFlags::ISDIR)
+            && let Some(name) = event.file_name()
+        {
+            opened.push(name.to_str().unwrap().to_owned());
+        }
+    }
+    let count = |names: &[String], what| names.iter().filter(|name| name.contains(what)).count();
+    assert_eq!(count(&opened, "empty"), 0);
+    let name = good.file_name().unwrap().to_str().unwrap();
+    let at = opened.iter().position(|opened| opened == name).unwrap();
+    let before = count(&opened[..at], "hostile");
+    assert!(before <= 17, "{before} of 40: 64 MiB and one");
 }

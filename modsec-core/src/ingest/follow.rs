@@ -26,12 +26,12 @@ use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::jobs::Pause;
 use super::keeper::Keeper;
 use super::outage::Outage;
-use super::turns::{self, Turns};
 use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, pass, walk};
 use crate::error_chain::error_chain;
 use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::{Service, Signals, Stop};
+use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
 /// How often the whole tree is walked if nothing else is asked for.

@@ -13,7 +13,6 @@ use std::thread;
 
 use super::feed::Ages;
 use super::index::Wanted;
-use super::turns::{Turn, Turns};
 use super::unopened::{Glance, Memory, Met, Unopened};
 use super::{Options, Stop, inputs};
 use crate::crash_points;
@@ -21,6 +20,7 @@ use crate::format::native::Boundary;
 use crate::format::{self, Defect, Format};
 use crate::heart::Heart;
 use crate::log_reader::{LogReader, Taken};
+use crate::storage_dir::turns::{Turn, Turns};
 use crate::storage_dir::{
     EntryDir, EntryFile, EntryName, Files, LeftAlone, Name, PruneRules, Refusal, StorageDir, Walk,
 };

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Dir;
 
-use super::tree::Tree;
+use super::tree::{Glance, Look, Tree, Which};
+use crate::storage_dir::turns::{self, Turn, Turns};
 use crate::storage_dir::{EntryName, MinuteDir, StorageDir, StorageDirError};
 
 /// The files that a walk has still to look at.
@@ -20,51 +21,143 @@ pub(super) struct Backlog {
     listing: Option<(PathBuf, Dir)>,
     /// Files of the listing that come next, the last one first.
     names: Vec<OsString>,
+    /// What need not be looked at: files that have not changed since, in nanoseconds.
+    after: i64,
+    /// How long the turn of an owner is.
+    turn: u64,
+    turns: Turns,
+    counts: Counts,
+}
+
+/// Files that were met and are not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) foreign: u64,
+    pub(super) refused: u64,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A file to read, relative to the root.
+    File(PathBuf),
+    /// Nothing yet, though much was looked at.
+    Nothing,
+    /// The walk is over.
+    End(Counts),
+    /// The walk has left files out.
+    Failed(StorageDirError),
 }
 
 /// Names that are sorted at a time. A minute with more of them is read in pieces.
 const SORTED: usize = 4096;
+/// Files that are looked at before somebody else may do something.
+const LOOKS: usize = 64;
 
 impl Backlog {
     /// Collects the directories of all minutes below `tree`, not the files in them.
     ///
     /// Their number is bounded by users and days: about a hundred bytes for each minute of each
     /// site in which something was logged.
-    pub(super) fn new(tree: &Tree) -> Result<Backlog, StorageDirError> {
-        let root = tree.root().path();
-        let mut minutes: Vec<(MinuteDir, PathBuf)> = StorageDir::open(root)?
-            .walk()
-            .filter_map(|directory| {
-                let path = directory.path();
-                let relative = path.strip_prefix(root).ok()?.to_owned();
-                Some((directory.minute()?, relative))
-            })
-            .collect();
-        minutes.sort_unstable();
+    pub(super) fn new(tree: &Tree, after: i64) -> Result<Backlog, StorageDirError> {
         Ok(Backlog {
-            minutes: minutes.into(),
+            minutes: minutes(tree)?,
             listing: None,
             names: Vec::new(),
+            after,
+            turn: turns::FIRST,
+            turns: Turns::new(turns::FIRST),
+            counts: Counts::default(),
         })
     }
 
-    /// Returns the next file, relative to the root; `None` at the end.
-    pub(super) fn next(&mut self, tree: &Tree) -> Option<PathBuf> {
-        loop {
-            if let Some((path, listing)) = &mut self.listing {
-                if self.names.is_empty() {
-                    self.names = names(listing);
+    /// Returns which files are to be read.
+    pub(super) fn which(&self) -> Which {
+        Which::Found { after: self.after }
+    }
+
+    /// Goes on to the next file.
+    ///
+    /// Whoever has had his turn is left out, and met again, with a longer turn, when all others
+    /// have had theirs.
+    pub(super) fn next(&mut self, tree: &mut Tree) -> Step {
+        for _ in 0..LOOKS {
+            if let Some(path) = self.next_name() {
+                if self.is_to_be_read(tree, &path) {
+                    return Step::File(path);
                 }
-                if let Some(name) = self.names.pop() {
-                    return Some(path.join(name));
+            } else if let Some((_, path)) = self.minutes.pop_front() {
+                self.open(tree, path);
+            } else if !self.turns.left() {
+                return Step::End(self.counts);
+            } else {
+                self.turn = Turns::next(self.turn);
+                self.turns = Turns::new(self.turn);
+                self.counts = Counts::default();
+                match minutes(tree) {
+                    Ok(minutes) => self.minutes = minutes,
+                    Err(error) => return Step::Failed(error),
                 }
             }
-            let (_, path) = self.minutes.pop_front()?;
-            let opened = tree.root().open_below(&path).ok();
-            let listing = opened.and_then(|(handle, _)| Dir::read_from(handle).ok());
+        }
+        Step::Nothing
+    }
+
+    fn next_name(&mut self) -> Option<PathBuf> {
+        let (path, listing) = self.listing.as_mut()?;
+        if self.names.is_empty() {
+            self.names = names(listing);
+        }
+        let name = self.names.pop();
+        if name.is_none() {
+            self.listing = None;
+            return None;
+        }
+        Some(path.join(name?))
+    }
+
+    fn open(&mut self, tree: &Tree, path: PathBuf) {
+        let Ok((handle, stat)) = tree.root().open_below(&path) else {
+            return;
+        };
+        if self.turns.directory(Some(stat.st_uid)) == Turn::His {
+            let listing = Dir::read_from(handle).ok();
             self.listing = listing.map(|listing| (path, listing));
         }
     }
+
+    /// Looks at a file; returns `true` if it is to be read and it is its owner's turn.
+    fn is_to_be_read(&mut self, tree: &mut Tree, path: &Path) -> bool {
+        let (turn, is_file) = match tree.glance(path, self.which()) {
+            Glance::File { owner, size } => (self.turns.file(owner, size), true),
+            Glance::Done(look, owner) => {
+                match look {
+                    Look::Foreign => self.counts.foreign += 1,
+                    Look::Refused => self.counts.refused += 1,
+                    _ => {}
+                }
+                (self.turns.look(owner), false)
+            }
+        };
+        if turn == Turn::Hopeless {
+            (self.listing, self.names) = (None, Vec::new());
+        }
+        turn == Turn::His && is_file
+    }
+}
+
+fn minutes(tree: &Tree) -> Result<VecDeque<(MinuteDir, PathBuf)>, StorageDirError> {
+    let root = tree.root().path();
+    let mut minutes: Vec<(MinuteDir, PathBuf)> = StorageDir::open(root)?
+        .walk()
+        .filter_map(|directory| {
+            let path = directory.path();
+            let relative = path.strip_prefix(root).ok()?.to_owned();
+            Some((directory.minute()?, relative))
+        })
+        .collect();
+    minutes.sort_unstable();
+    Ok(minutes.into())
 }
 
 /// Reads some names of entries, in reverse: a name begins with its time.
@@ -82,8 +175,53 @@ fn names(listing: &mut Dir) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::chown;
 
     use super::*;
+    use crate::heart::Heart;
+
+    fn next(backlog: &mut Backlog, tree: &mut Tree) -> Option<PathBuf> {
+        loop {
+            match backlog.next(tree) {
+                Step::File(path) => return Some(path),
+                Step::Nothing => {}
+                Step::End(_) | Step::Failed(_) => return None,
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_owner_has_comes_after_a_turn_of_all_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let minute = |site: &str| {
+            let minute = dir.path().join(site).join("20260822/20260822-1015");
+            fs::create_dir_all(&minute).unwrap();
+            minute
+        };
+        let hostile = minute("a");
+        for number in 0..40 {
+            let path = hostile.join(format!("20260822-101500-hostile{number:02}"));
+            fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+            chown(&path, Some(54_321), None).unwrap();
+        }
+        for number in 0..300 {
+            fs::write(hostile.join(format!("20260822-101501-empty{number}")), "").unwrap();
+        }
+        fs::write(minute("b").join("20260822-101500-good"), "x").unwrap();
+        let mut tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
+        let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
+        let mut names = Vec::new();
+        while let Some(path) = next(&mut backlog, &mut tree) {
+            // As a session does.
+            tree.look(&path, backlog.which());
+            names.push(path.file_name().unwrap().to_str().unwrap()[16..].to_owned());
+        }
+        let good = names.iter().position(|name| name == "good");
+        assert_eq!(good, Some(16), "{names:?}");
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 41);
+    }
 
     #[test]
     fn minutes_come_in_order_across_all_users() {
@@ -100,11 +238,11 @@ mod tests {
         ] {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "").unwrap();
+            fs::write(path, "x").unwrap();
         }
-        let tree = Tree::open(dir.path(), None).unwrap();
-        let mut backlog = Backlog::new(&tree).unwrap();
-        let names: Vec<String> = std::iter::from_fn(|| backlog.next(&tree))
+        let mut tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
+        let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
+        let names: Vec<String> = std::iter::from_fn(|| next(&mut backlog, &mut tree))
             .map(|path| path.file_name().unwrap().to_str().unwrap()[16..].to_owned())
             .collect();
         assert_eq!(names, ["flat", "a", "b", "c", "d"]);

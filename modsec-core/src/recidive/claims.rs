@@ -107,11 +107,12 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::heart::Heart;
 
     #[tokio::test]
     async fn claimed_files_are_found_before_and_after_watching_begins() {
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None).unwrap();
+        let tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
         let mut claims = Claims::new().unwrap();
         assert!(claims.refresh(&tree).is_empty(), "no such directory yet");
         let private = dir.path().join(PRIVATE);

@@ -21,6 +21,7 @@ use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, Tree, Which};
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
+use crate::heart::Heart;
 use crate::index_line::IndexLine;
 use crate::log_reader::{LogReader, Taken};
 use crate::record::{Flag, Record, TrustedProxies};
@@ -157,8 +158,8 @@ impl Replay<'_> {
         if path.is_dir() {
             // The administrator's own path may lead through a link; below it none is followed.
             let real = path.canonicalize()?;
-            let mut tree =
-                Tree::open(&real, self.options.owners.clone()).map_err(io::Error::other)?;
+            let mut tree = Tree::open(&real, self.options.owners.clone(), Heart::default())
+                .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
         } else {
             self.log(File::open(path)?)

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::info;
@@ -33,6 +33,9 @@ pub enum RunError {
     /// Watching is not possible.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The thread that reports signs of life could not be started.
+    #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
+    Thread(#[source] io::Error),
     /// The log cannot be read.
     #[error("cannot read log {path:?}")]
     Log {
@@ -96,15 +99,12 @@ pub async fn run(
     if watcher.is_none() {
         ready(service);
     }
-    let mut alive = Instant::now();
+    let _watchdog = service
+        .watch(vec![session.heart.clone()])
+        .map_err(RunError::Thread)?;
     loop {
+        session.heart.beat();
         let busy = session.work().await;
-        if let Some(interval) = service.watchdog_interval()
-            && alive.elapsed() >= interval
-        {
-            service.alive();
-            alive = Instant::now();
-        }
         tokio::select! {
             biased;
             () = stop.wait() => break,
@@ -113,8 +113,12 @@ pub async fn run(
                 session.reporter.reopen();
             }
             event = next_event(&mut watcher) => {
+                session.begin_slice();
                 session.event(event?, service);
                 for _ in 0..SLICE * 16 {
+                    if !session.may_read_on() {
+                        break;
+                    }
                     match watcher.as_mut().map(Watcher::try_next).transpose()?.flatten() {
                         Some(event) => session.event(event, service),
                         None => break,

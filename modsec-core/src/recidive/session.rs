@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use tracing::{debug, error, info, warn};
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Step};
 use super::claims::Claims;
 use super::counter::Counter;
 use super::follow::Follow;
@@ -16,14 +16,14 @@ use super::run::{RunError, Summary};
 use super::saver::Saver;
 use super::state::{Marks, State, to_bytes};
 use super::tree::{Contents, Look, Tree, Which};
+use super::unfinished::Unfinished;
 use super::{Ledger, LogSource, Offender, Options, OptionsError, StateError, Tally};
+use crate::heart::Heart;
 use crate::program::Service;
 use crate::watch::Event;
 
 /// How often logs are looked at and what is due is done.
 pub(super) const TICK: Duration = Duration::from_millis(100);
-/// Files remembered because their writer closed them unfinished.
-const MAX_UNFINISHED: usize = 4096;
 /// A walk covers what changed since the last one, and this many nanoseconds more: clocks of files
 /// are coarse.
 const WALK_OVERLAP: i64 = 10_000_000_000;
@@ -32,8 +32,12 @@ const KEEP: Duration = Duration::from_secs(86_400);
 /// Time for counting again what an interrupted run had counted since its last save; if the backlog
 /// takes longer, until its end.
 const RESUME: Duration = Duration::from_secs(60);
-/// Files of the backlog that are read before events are looked at again.
+/// How long files of `modsec-parser` are still read once a stop is requested.
+const LAST_READ: Duration = Duration::from_secs(2);
+/// Files that are read before something else is looked at,
 pub(super) const SLICE: usize = 16;
+/// and bytes.
+const SLICE_BYTES: u64 = 4 << 20;
 
 /// What one run holds.
 pub(super) struct Session<'o> {
@@ -49,7 +53,12 @@ pub(super) struct Session<'o> {
     walk_after: i64,
     /// When the running walk began, in nanoseconds.
     walk_began: i64,
-    unfinished: VecDeque<(Instant, PathBuf)>,
+    unfinished: Unfinished,
+    /// What `modsec-parser` has taken charge of and was not read yet.
+    taken: VecDeque<PathBuf>,
+    /// Bytes read in this slice.
+    spent: u64,
+    pub(super) heart: Heart,
     summary: Summary,
     next_tick: Instant,
     /// What was counted when the state was saved last.
@@ -100,7 +109,10 @@ impl<'o> Session<'o> {
             backlog: None,
             walk_after: state.seen().forgotten_until(),
             walk_began: i64::MIN,
-            unfinished: VecDeque::new(),
+            unfinished: Unfinished::default(),
+            taken: VecDeque::new(),
+            spent: 0,
+            heart: Heart::default(),
             summary: Summary::default(),
             next_tick: Instant::now(),
             saved: (Tally::default(), Marks::default()),
@@ -146,7 +158,7 @@ impl<'o> Session<'o> {
             .as_ref()
             .is_none_or(|tree| !tree.root().is_in_place())
         {
-            match Tree::open(path, self.options.owners.clone()) {
+            match Tree::open(path, self.options.owners.clone(), self.heart.clone()) {
                 Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
@@ -157,27 +169,36 @@ impl<'o> Session<'o> {
             return;
         };
         self.walk_began = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MIN);
-        match Backlog::new(tree) {
+        match Backlog::new(tree, self.walk_after) {
             Ok(backlog) => self.backlog = Some(backlog),
             Err(error) => warn!(%error, "storage directory not walked"),
         }
     }
 
-    /// Reads what `modsec-parser` has taken charge of.
+    /// Takes note of what `modsec-parser` has taken charge of.
     pub(super) fn claimed(&mut self) {
-        let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) else {
-            return;
-        };
-        for path in claims.take(tree) {
-            self.file(&path, Which::Found { after: i64::MIN });
+        if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
+            self.taken.extend(claims.take(tree));
         }
+    }
+
+    /// Begins another slice of work.
+    pub(super) fn begin_slice(&mut self) {
+        self.spent = 0;
+    }
+
+    /// Returns `true` until so much was read that something else should be looked at.
+    pub(super) fn may_read_on(&self) -> bool {
+        self.spent < SLICE_BYTES
     }
 
     /// Reads a file and counts what is in it.
     fn file(&mut self, path: &Path, which: Which) {
+        self.heart.beat();
         let Some(tree) = &mut self.tree else {
             return;
         };
+        let mut gives_way = None;
         let offender = match tree.look(path, which) {
             Look::Entry { contents, changed } => match contents {
                 Contents::Whole(entry) => self.counter.entry(entry, changed),
@@ -188,8 +209,11 @@ impl<'o> Session<'o> {
             other => {
                 match other {
                     // Whoever had his time and still is not finished is left alone.
-                    Look::Unfinished if !matches!(which, Which::EvenUnfinished) => {
-                        self.unfinished.push_back((Instant::now(), path.to_owned()));
+                    Look::Unfinished {
+                        owner,
+                        is_empty: false,
+                    } if !matches!(which, Which::EvenUnfinished) => {
+                        gives_way = self.unfinished.push(path, owner);
                     }
                     Look::Gone => self.summary.vanished += 1,
                     Look::Foreign => self.summary.foreign += 1,
@@ -202,28 +226,53 @@ impl<'o> Session<'o> {
         if let Some(offender) = offender {
             self.reporter.report(&offender);
         }
-        if self.unfinished.len() > MAX_UNFINISHED {
-            self.read_unfinished();
+        self.spent += self.tree.as_mut().map_or(0, Tree::take_read);
+        if let Some(path) = gives_way {
+            self.read_unfinished(&path);
         }
     }
 
     /// Does a piece of what is to do; tells whether there is more.
     pub(super) async fn work(&mut self) -> bool {
-        let mut busy = self.backlog.is_some();
+        self.begin_slice();
         for _ in 0..SLICE {
-            let Some((backlog, tree)) = self.backlog.as_mut().zip(self.tree.as_ref()) else {
+            if !self.may_read_on() {
+                break;
+            }
+            let Some(path) = self.taken.pop_front() else {
                 break;
             };
-            let Some(path) = backlog.next(tree) else {
-                self.backlog = None;
-                // Only now: a walk that was interrupted by the next one has left files out.
-                self.walk_after = self.walk_began.saturating_sub(WALK_OVERLAP);
-                info!("storage directory walked");
-                break;
-            };
-            let after = self.walk_after;
-            self.file(&path, Which::Found { after });
+            self.file(&path, Which::Found { after: i64::MIN });
         }
+        self.begin_slice();
+        for _ in 0..SLICE {
+            let Some((backlog, tree)) = self.backlog.as_mut().zip(self.tree.as_mut()) else {
+                break;
+            };
+            let which = backlog.which();
+            match backlog.next(tree) {
+                Step::File(path) => self.file(&path, which),
+                Step::Nothing => {}
+                Step::End(counts) => {
+                    self.backlog = None;
+                    self.summary.foreign += counts.foreign;
+                    self.summary.refused += counts.refused;
+                    // Only now: a walk that was interrupted by the next one has left files out.
+                    self.walk_after = self.walk_began.saturating_sub(WALK_OVERLAP);
+                    info!("storage directory walked");
+                    break;
+                }
+                Step::Failed(error) => {
+                    warn!(%error, "storage directory not walked");
+                    self.backlog = None;
+                    break;
+                }
+            }
+            if !self.may_read_on() {
+                break;
+            }
+        }
+        let mut busy = self.backlog.is_some() || !self.taken.is_empty();
         if let Some(follow) = &mut self.follow {
             let reporter = &mut self.reporter;
             busy |= follow.step(&mut self.counter, &mut |offender: Offender| {
@@ -240,20 +289,22 @@ impl<'o> Session<'o> {
     async fn tick(&mut self) {
         self.reporter.send();
         if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
-            for path in claims.refresh(tree) {
-                self.file(&path, Which::Found { after: i64::MIN });
-            }
+            self.taken.extend(claims.refresh(tree));
         }
-        let stale = |(since, _): &(Instant, _)| since.elapsed() >= self.options.stale_after;
+        self.begin_slice();
         for _ in 0..SLICE {
-            if self.unfinished.front().is_some_and(stale) {
-                self.read_unfinished();
+            if !self.may_read_on() {
+                break;
             }
+            let Some(path) = self.unfinished.pop(self.options.stale_after) else {
+                break;
+            };
+            self.read_unfinished(&path);
         }
         let resumed = self
             .resume_until
             .is_some_and(|until| until < Instant::now());
-        if resumed && self.backlog.is_none() {
+        if resumed && self.backlog.is_none() && self.taken.is_empty() {
             self.resume_until = None;
             self.reporter.forget_written_before();
         }
@@ -268,13 +319,10 @@ impl<'o> Session<'o> {
         self.save().await;
     }
 
-    /// Reads the file that has been waiting longest for its writer, finished or not.
-    fn read_unfinished(&mut self) {
-        let Some((_, path)) = self.unfinished.pop_front() else {
-            return;
-        };
+    /// Reads a file that has been waiting for its writer, finished or not.
+    fn read_unfinished(&mut self, path: &Path) {
         let before = self.counter.tally.entries;
-        self.file(&path, Which::EvenUnfinished);
+        self.file(path, Which::EvenUnfinished);
         self.summary.truncated += self.counter.tally.entries - before;
     }
 
@@ -312,6 +360,13 @@ impl<'o> Session<'o> {
     }
 
     pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
+        let until = Instant::now() + LAST_READ;
+        // They may be gone from there at the next start.
+        while Instant::now() < until
+            && let Some(path) = self.taken.pop_front()
+        {
+            self.file(&path, Which::Found { after: i64::MIN });
+        }
         let lines = self.reporter.finish();
         self.save_now().await?;
         if lines > 0 {
@@ -340,6 +395,7 @@ mod tests {
 
     use super::*;
     use crate::recidive::counter::testing::entry;
+    use crate::recidive::unfinished::MAX_UNFINISHED;
     use crate::recidive::{Attacks, LedgerOptions};
     use crate::record::TrustedProxies;
 

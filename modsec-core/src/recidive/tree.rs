@@ -13,7 +13,9 @@ use rustix::fs::{Mode, OFlags, openat};
 use super::seen::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
+use crate::heart::Heart;
 use crate::record::Flag;
+use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
 use crate::watch::{Failure, Root, RootError, classify};
 
@@ -31,8 +33,9 @@ pub(super) enum Look<'a> {
         /// Time of change, nanoseconds since the Unix epoch.
         changed: i64,
     },
-    /// Still being written, or cut off for ever.
-    Unfinished,
+    /// Still being written, or cut off for ever. Whoever writes to a file that is empty closes it,
+    /// which an event tells.
+    Unfinished { owner: Option<u32>, is_empty: bool },
     /// Not there (any more).
     Gone,
     /// Read or counted before.
@@ -62,6 +65,15 @@ pub(super) enum Which {
     EvenUnfinished,
 }
 
+/// What can be seen of a file without opening it.
+#[derive(Debug)]
+pub(super) enum Glance {
+    /// All that there is to know, and the owner.
+    Done(Look<'static>, Option<u32>),
+    /// A file that may be an entry.
+    File { owner: u32, size: u64 },
+}
+
 /// The storage directory, held open for reading.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -72,12 +84,25 @@ pub(super) struct Tree {
     directory: Option<(PathBuf, OwnedFd)>,
     recent: Recent,
     buffer: Vec<u8>,
+    looker: Looker,
+    /// Bytes read since this was asked for.
+    read: u64,
+    /// Beats with every window of a large file.
+    heart: Heart,
 }
 
 impl Tree {
-    pub(super) fn open(path: &Path, owners: Option<Vec<u32>>) -> Result<Tree, RootError> {
+    pub(super) fn open(
+        path: &Path,
+        owners: Option<Vec<u32>>,
+        heart: Heart,
+    ) -> Result<Tree, RootError> {
+        let root = Root::open(path)?;
         Ok(Tree {
-            root: Root::open(path)?,
+            looker: root.looker(),
+            read: 0,
+            heart,
+            root,
             owners,
             directory: None,
             recent: Recent::default(),
@@ -89,14 +114,65 @@ impl Tree {
         &self.root
     }
 
-    /// Looks at the file at `relative`.
+    /// Returns how many bytes were read since the last call.
+    pub(super) fn take_read(&mut self) -> u64 {
+        std::mem::take(&mut self.read)
+    }
+
+    /// Looks at the file at `relative` without opening it.
+    pub(super) fn glance(&mut self, relative: &Path, which: Which) -> Glance {
+        let seen = self.in_directory(relative, |directory, name, looker| {
+            looker.look(directory, name).map_err(classify)
+        });
+        let (look, refused) = match seen {
+            Ok(seen) => seen,
+            Err(failure) => return Glance::Done(failed(failure), None),
+        };
+        let owner = Some(look.uid);
+        if refused.is_some() {
+            return Glance::Done(Look::Refused, owner);
+        }
+        if !self.is_allowed(look.uid) {
+            return Glance::Done(Look::Foreign, owner);
+        }
+        let (inode, modified) = look.contents();
+        let identity = Identity {
+            inode,
+            size: look.size(),
+            modified: nanoseconds(modified),
+        };
+        if self.is_known(identity, nanoseconds(look.changed_at()), which) {
+            return Glance::Done(Look::Known, owner);
+        }
+        if look.size() == 0 {
+            let is_empty = true;
+            return Glance::Done(Look::Unfinished { owner, is_empty }, owner);
+        }
+        Glance::File {
+            owner: look.uid,
+            size: look.size(),
+        }
+    }
+
+    fn is_allowed(&self, uid: u32) -> bool {
+        self.owners
+            .as_ref()
+            .is_none_or(|owners| owners.contains(&uid))
+    }
+
+    fn is_known(&self, identity: Identity, changed: i64, which: Which) -> bool {
+        matches!(which, Which::Found { after }
+            if changed <= after || self.recent.contains(&identity))
+    }
+
+    /// Looks at the file at `relative`, and into it if that may be worth it.
     pub(super) fn look(&mut self, relative: &Path, which: Which) -> Look<'_> {
+        if let Glance::Done(look, _) = self.glance(relative, which) {
+            return look;
+        }
         let (file, meta) = match self.open_file(relative) {
             Ok(opened) => opened,
-            Err(Failure::Gone) => return Look::Gone,
-            // Worth another attempt later.
-            Err(Failure::Exhausted) => return Look::Unfinished,
-            Err(Failure::Refused(_)) => return Look::Refused,
+            Err(failure) => return failed(failure),
         };
         // A file without a name was removed after it was opened: it is whole.
         if !meta.is_file() || meta.nlink() > 1 || meta.len() > MAX_ENTRY_BYTES {
@@ -105,20 +181,18 @@ impl Tree {
         if holes::too_many(&file, meta.len()).is_some() {
             return Look::Refused;
         }
-        let allowed = |owners: &Vec<u32>| owners.contains(&meta.uid());
-        if !self.owners.as_ref().is_none_or(allowed) {
+        if !self.is_allowed(meta.uid()) {
             return Look::Foreign;
         }
-        let changed = nanoseconds(meta.ctime(), meta.ctime_nsec());
+        let changed = nanoseconds((meta.ctime(), meta.ctime_nsec()));
         let identity = Identity::of(&meta);
-        if let Which::Found { after } = which
-            && (changed <= after || self.recent.contains(&identity))
-        {
+        if self.is_known(identity, changed, which) {
             return Look::Known;
         }
+        self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
         let read = if meta.len() > WHOLE {
-            parts(&file, meta.len(), finish)
+            parts(&file, meta.len(), finish, &self.heart)
         } else {
             whole(&file, &mut self.buffer, finish)
         };
@@ -131,17 +205,37 @@ impl Tree {
                 self.recent.insert(identity);
                 Look::Entry { contents, changed }
             }
-            Ok(_) => Look::Unfinished,
+            Ok(_) => Look::Unfinished {
+                owner: Some(meta.uid()),
+                is_empty: false,
+            },
             Err(_) => Look::Refused,
         }
     }
 
     fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Failure> {
+        self.in_directory(relative, |directory, name, _| {
+            let flags = OFlags::RDONLY
+                | OFlags::NOFOLLOW
+                | OFlags::NONBLOCK
+                | OFlags::CLOEXEC
+                | OFlags::NOCTTY;
+            let file = File::from(openat(directory, name, flags, Mode::empty()).map_err(classify)?);
+            let meta = file.metadata().map_err(|_| Failure::Gone)?;
+            Ok((file, meta))
+        })
+    }
+
+    /// Does `work` with the name in its directory.
+    fn in_directory<T>(
+        &mut self,
+        relative: &Path,
+        work: impl Fn(&OwnedFd, &OsStr, Looker) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let name = relative.file_name().ok_or(Failure::Gone)?;
         let parent = relative.parent().unwrap_or(Path::new(""));
-        let cached = matches!(&self.directory, Some((path, _)) if path == parent);
-        if cached {
-            match self.open_in_directory(name) {
+        if let Some((_, directory)) = self.directory.as_ref().filter(|(path, _)| path == parent) {
+            match work(directory, name, self.looker) {
                 // The directory may have been removed and made again.
                 Err(Failure::Gone) => {}
                 other => return other,
@@ -149,17 +243,20 @@ impl Tree {
         }
         self.directory = None;
         let (handle, _) = self.root.open_below(parent)?;
-        self.directory = Some((parent.to_owned(), handle));
-        self.open_in_directory(name)
+        let (_, directory) = self.directory.insert((parent.to_owned(), handle));
+        work(directory, name, self.looker)
     }
+}
 
-    fn open_in_directory(&self, name: &OsStr) -> Result<(File, Metadata), Failure> {
-        let (_, handle) = self.directory.as_ref().ok_or(Failure::Gone)?;
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = File::from(openat(handle, name, flags, Mode::empty()).map_err(classify)?);
-        let meta = file.metadata().map_err(|_| Failure::Gone)?;
-        Ok((file, meta))
+fn failed(failure: Failure) -> Look<'static> {
+    match failure {
+        Failure::Gone => Look::Gone,
+        // Worth another attempt later.
+        Failure::Exhausted => Look::Unfinished {
+            owner: None,
+            is_empty: false,
+        },
+        Failure::Refused(_) => Look::Refused,
     }
 }
 
@@ -180,7 +277,12 @@ fn whole<'a>(
 }
 
 /// Reads what is worth keeping of a large file, a window at a time; `None` if it is not finished.
-fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents<'a>>> {
+fn parts<'a>(
+    file: &File,
+    size: u64,
+    finish: bool,
+    heart: &Heart,
+) -> io::Result<Option<Contents<'a>>> {
     let mut head = vec![0; Large::HEAD];
     let mut tail = vec![0; 64];
     file.read_exact_at(&mut head, 0)?;
@@ -193,6 +295,7 @@ fn parts<'a>(file: &File, size: u64, finish: bool) -> io::Result<Option<Contents
     let mut window = Vec::new();
     let mut offset = 0;
     loop {
+        heart.beat();
         let end = size.min(offset + WHOLE);
         read_range(file, offset, end, &mut window)?;
         large.scan(&window, offset, end == size);
@@ -235,7 +338,7 @@ fn read_range(file: &File, start: u64, end: u64, into: &mut Vec<u8>) -> io::Resu
     file.read_exact_at(into, start)
 }
 
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
+fn nanoseconds((seconds, nanoseconds): (i64, i64)) -> i64 {
     seconds
         .saturating_mul(1_000_000_000)
         .saturating_add(nanoseconds)
@@ -254,7 +357,7 @@ impl Identity {
         Identity {
             inode: meta.ino(),
             size: meta.len(),
-            modified: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+            modified: nanoseconds((meta.mtime(), meta.mtime_nsec())),
         }
     }
 }
@@ -301,7 +404,7 @@ mod tests {
     fn fixture(owners: Option<Vec<u32>>) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(DIR)).unwrap();
-        let tree = Tree::open(dir.path(), owners).unwrap();
+        let tree = Tree::open(dir.path(), owners, Heart::default()).unwrap();
         Fixture { dir, tree }
     }
 
@@ -313,7 +416,7 @@ mod tests {
         fn look(&mut self, name: &str, which: Which) -> &'static str {
             match self.tree.look(&Path::new(DIR).join(name), which) {
                 Look::Entry { .. } => "entry",
-                Look::Unfinished => "unfinished",
+                Look::Unfinished { .. } => "unfinished",
                 Look::Gone => "gone",
                 Look::Known => "known",
                 Look::Foreign => "foreign",

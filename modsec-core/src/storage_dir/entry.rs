@@ -291,7 +291,7 @@ impl Identity {
         self.size = size;
     }
 
-    fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(meta: &Metadata) -> Self {
         Identity {
             device: meta.dev(),
             inode: meta.ino(),

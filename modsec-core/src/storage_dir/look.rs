@@ -1,13 +1,22 @@
 //! What a file is, by one system call and without opening it.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 
+#[cfg(feature = "ingest")]
 use chrono::{DateTime, Utc};
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, fstatfs, makedev, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, StatxFlags, StatxTimestamp, fstatfs, makedev, openat, statx,
+};
 use rustix::io::Errno;
 
+#[cfg(feature = "ingest")]
 use super::dir::{self, Dir};
-use super::entry::{EntryFile, Identity, MAX_ENTRY_BYTES};
+#[cfg(feature = "ingest")]
+use super::entry::EntryFile;
+use super::entry::{Identity, MAX_ENTRY_BYTES};
 use super::refusal::Reason;
 
 /// File systems whose attributes are always those of the moment (`f_type` of statfs(2)): ext4,
@@ -35,58 +44,78 @@ impl Look {
         self.identity.size
     }
 
+    /// Returns inode and time of the last change of contents.
+    #[cfg(feature = "recidive")]
+    pub(crate) fn contents(&self) -> (u64, (i64, i64)) {
+        (self.identity.inode, self.identity.modified)
+    }
+
+    /// Returns when the file was last touched in any way, in seconds and nanoseconds.
+    #[cfg(feature = "recidive")]
+    pub(crate) fn changed_at(&self) -> (i64, i64) {
+        self.identity.changed
+    }
+
     /// Returns when the file was last touched in any way, according to the kernel.
+    #[cfg(feature = "ingest")]
     pub(crate) fn changed(&self) -> DateTime<Utc> {
         let (seconds, nanos) = self.identity.changed;
         dir::clamp(seconds, nanos)
     }
 }
 
-impl EntryFile {
-    /// Returns what the name leads to and whose it is, and why it is nothing to be opened, if so.
+/// Where a look is taken: one file system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Looker {
+    device: u64,
+    /// Whether attributes in this file system need not be asked of a server.
+    is_current: bool,
+}
+
+impl Looker {
+    /// Returns what looks in the file system of `directory`, which has the number `device`.
+    pub(crate) fn new(directory: impl AsFd, device: u64) -> Looker {
+        let is_current = fstatfs(directory)
+            .is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|kind| CURRENT.contains(&kind)));
+        Looker { device, is_current }
+    }
+
+    /// Returns what `name` in `directory` leads to and whose it is, and why it is nothing to be
+    /// opened, if so.
     ///
     /// Never waits for whoever serves a file system that is mounted on the name.
     ///
     /// # Errors
     ///
     /// What the kernel said: nothing is known about the file.
-    pub(crate) fn look(&self) -> Result<(Look, Option<Reason>), Errno> {
-        let mask = StatxFlags::BASIC_STATS;
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let held = self.dir.file();
-        let mut stat = statx(held, &self.name, flags | AtFlags::STATX_DONT_SYNC, mask)?;
-        let mut refused = self.dir.why_not(&stat);
-        if refused.is_none() && !self.tree.is_current() {
-            stat = statx(held, &self.name, flags, mask)?;
-            refused = self.dir.why_not(&stat);
+    pub(crate) fn look(
+        self,
+        directory: impl AsFd,
+        name: &OsStr,
+    ) -> Result<(Look, Option<Reason>), Errno> {
+        let mut seen = attributes(&directory, name, AtFlags::STATX_DONT_SYNC)?;
+        let mut refused = self.why_not(&seen);
+        if refused.is_none() && !self.is_current {
+            seen = attributes(&directory, name, AtFlags::empty())?;
+            refused = self.why_not(&seen);
         }
-        let time = |time: rustix::fs::StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
         let look = Look {
-            identity: Identity {
-                device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
-                inode: stat.stx_ino,
-                size: stat.stx_size,
-                modified: time(stat.stx_mtime),
-                changed: time(stat.stx_ctime),
-            },
-            uid: stat.stx_uid,
+            identity: seen.identity,
+            uid: seen.uid,
         };
         Ok((look, refused))
     }
-}
 
-impl Dir {
-    /// Returns why a file in this directory is nothing to be opened.
-    fn why_not(&self, stat: &Statx) -> Option<Reason> {
-        if makedev(stat.stx_dev_major, stat.stx_dev_minor) != self.device() {
+    /// Returns why a file is nothing to be opened.
+    fn why_not(self, seen: &Attributes) -> Option<Reason> {
+        let Identity { device, size, .. } = seen.identity;
+        if device != self.device {
             return Some(Reason::OtherFileSystem);
         }
-        match FileType::from_raw_mode(stat.stx_mode.into()) {
-            FileType::RegularFile if stat.stx_nlink > 1 => Some(Reason::HardLink {
-                links: stat.stx_nlink.into(),
-            }),
-            FileType::RegularFile if stat.stx_size > MAX_ENTRY_BYTES => Some(Reason::TooBig {
-                size: stat.stx_size,
+        match seen.kind {
+            FileType::RegularFile if seen.links > 1 => Some(Reason::HardLink { links: seen.links }),
+            FileType::RegularFile if size > MAX_ENTRY_BYTES => Some(Reason::TooBig {
+                size,
                 limit: MAX_ENTRY_BYTES,
             }),
             FileType::RegularFile => None,
@@ -99,13 +128,66 @@ impl Dir {
             }
         }
     }
+}
 
-    /// Returns `true` if attributes in this file system need not be asked of a server.
-    pub(super) fn is_current(&self) -> bool {
-        fstatfs(self.file())
-            .is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|kind| CURRENT.contains(&kind)))
+struct Attributes {
+    identity: Identity,
+    kind: FileType,
+    links: u64,
+    uid: u32,
+}
+
+fn attributes(directory: impl AsFd, name: &OsStr, sync: AtFlags) -> Result<Attributes, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let time = |time: StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
+    match statx(&directory, name, flags | sync, StatxFlags::BASIC_STATS) {
+        Ok(stat) => Ok(Attributes {
+            identity: Identity {
+                device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                inode: stat.stx_ino,
+                size: stat.stx_size,
+                modified: time(stat.stx_mtime),
+                changed: time(stat.stx_ctime),
+            },
+            kind: FileType::from_raw_mode(stat.stx_mode.into()),
+            links: stat.stx_nlink.into(),
+            uid: stat.stx_uid,
+        }),
+        // Before Linux 4.11.
+        Err(Errno::NOSYS) => {
+            let path = openat(
+                &directory,
+                name,
+                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
+            let meta = File::from(path).metadata();
+            let meta = meta.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            Ok(Attributes {
+                identity: Identity::of(&meta),
+                kind: FileType::from_raw_mode(meta.mode()),
+                links: meta.nlink(),
+                uid: meta.uid(),
+            })
+        }
+        Err(error) => Err(error),
     }
+}
 
+#[cfg(feature = "ingest")]
+impl EntryFile {
+    /// Looks at the file, see [`Looker::look`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Looker::look`].
+    pub(crate) fn look(&self) -> Result<(Look, Option<Reason>), Errno> {
+        self.tree.looker().look(self.dir.file(), &self.name)
+    }
+}
+
+#[cfg(feature = "ingest")]
+impl Dir {
     /// Returns the user id of the directory's owner.
     pub(super) fn owner(&self) -> Option<u32> {
         self.file().metadata().ok().map(|meta| meta.uid())

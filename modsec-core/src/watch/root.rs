@@ -9,6 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+#[cfg(feature = "recidive")]
+use crate::storage_dir::look::Looker;
+
 /// Why the storage directory cannot be used at the moment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -121,6 +124,12 @@ impl Root {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns what looks at files below.
+    #[cfg(feature = "recidive")]
+    pub(crate) fn looker(&self) -> Looker {
+        Looker::new(&self.handle, self.device)
     }
 
     /// Tells whether the held directory is still what its path leads to.

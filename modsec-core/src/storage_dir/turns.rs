@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 
 /// What the first turn of an owner may cost.
-pub(super) const FIRST: u64 = 64 << 20;
+pub(crate) const FIRST: u64 = 64 << 20;
 /// What one pass over claimed files may spend on one owner, at first and at the most: those of the
 /// others wait for its end.
-pub(super) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=128 << 20;
+#[cfg(feature = "ingest")]
+pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=128 << 20;
 /// How much longer the next turn is.
 const FACTOR: u64 = 4;
 
@@ -26,7 +27,7 @@ const PATIENCE: u32 = 64;
 
 /// What the owners have spent in one turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     limit: u64,
     spent: HashMap<u32, u64>,
     of_others: u64,
@@ -36,7 +37,7 @@ pub(super) struct Turns {
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// It is the owner's turn.
     His,
     /// It is not; go on to the next file.
@@ -46,7 +47,7 @@ pub(super) enum Turn {
 }
 
 impl Turns {
-    pub(super) fn new(limit: u64) -> Turns {
+    pub(crate) fn new(limit: u64) -> Turns {
         Turns {
             limit,
             spent: HashMap::new(),
@@ -57,23 +58,23 @@ impl Turns {
     }
 
     /// Returns how long the turn after one of `limit` is.
-    pub(super) fn next(limit: u64) -> u64 {
+    pub(crate) fn next(limit: u64) -> u64 {
         limit.saturating_mul(FACTOR)
     }
 
     /// Asks for a directory of `owner`.
-    pub(super) fn directory(&mut self, owner: Option<u32>) -> Turn {
+    pub(crate) fn directory(&mut self, owner: Option<u32>) -> Turn {
         self.in_vain = 0;
         self.ask(owner, OPEN)
     }
 
     /// Asks for a file, or another name, that is only looked at.
-    pub(super) fn look(&mut self, owner: Option<u32>) -> Turn {
+    pub(crate) fn look(&mut self, owner: Option<u32>) -> Turn {
         self.ask(owner, LOOK)
     }
 
     /// Asks for a file that is read.
-    pub(super) fn file(&mut self, owner: u32, size: u64) -> Turn {
+    pub(crate) fn file(&mut self, owner: u32, size: u64) -> Turn {
         self.ask(Some(owner), size.saturating_add(OPEN))
     }
 
@@ -100,7 +101,7 @@ impl Turns {
     }
 
     /// Returns `true` if somebody's turn was over too early.
-    pub(super) fn left(&self) -> bool {
+    pub(crate) fn left(&self) -> bool {
         self.left
     }
 }
