@@ -1,22 +1,46 @@
 //! Listing directories a few entries at a time, so that a long list delays nobody.
+//!
+//! Sites, by which the first names of paths are meant here, take turns: a directory that has just
+//! appeared is opened and watched although another site has a hundred thousand names in one of
+//! its own.
 
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType};
 
 use super::layout::Place;
 
-/// Directories still to be listed, and the one being listed.
+/// Entries of one site before the next site.
+const TURN: u32 = 64;
+/// Directories that are open at a time, each of another site.
+const MAX_OPEN: usize = 32;
+/// Directories of one site that wait; with more, the whole site is listed once more instead.
+const MAX_PENDING: usize = 100_000;
+
+/// Directories still to be listed, and those being listed.
 ///
-/// Memory is bounded by the directories beside the current path, not by the tree: what is found
-/// is listed before its siblings.
+/// Memory is bounded by the directories beside the current path of each site, not by the tree: what
+/// is found is listed before its siblings.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
+    sites: HashMap<OsString, Site>,
+    /// Their names, the one whose turn it is first.
+    order: VecDeque<OsString>,
+    /// Steps of this turn.
+    steps: u32,
+    listings: usize,
+}
+
+/// What is to be listed of one site.
+#[derive(Debug, Default)]
+struct Site {
     pending: Vec<PathBuf>,
+    known: HashSet<PathBuf>,
     open: Option<Listing>,
 }
 
@@ -44,7 +68,7 @@ pub(crate) enum Step {
 
 impl Walk {
     pub(crate) fn is_done(&self) -> bool {
-        self.open.is_none() && self.pending.is_empty()
+        self.order.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -52,28 +76,87 @@ impl Walk {
     }
 
     pub(crate) fn add(&mut self, path: PathBuf) {
-        self.pending.push(path);
+        let name = site_of(&path);
+        let site = self.site(name.clone());
+        if site.pending.len() >= MAX_PENDING {
+            (site.pending, site.known) = Default::default();
+            site.add(PathBuf::from(name));
+        } else {
+            site.add(path);
+        }
     }
 
     /// Goes on with the entries of `handle`, which is at `path`.
     pub(crate) fn list(&mut self, path: PathBuf, place: Place, handle: OwnedFd) {
-        self.open = Dir::new(handle).ok().map(|entries| Listing {
+        let Ok(entries) = Dir::new(handle) else {
+            return;
+        };
+        let site = self.site(site_of(&path));
+        let before = site.open.replace(Listing {
             path,
             place,
             entries,
         });
+        self.listings += usize::from(before.is_none());
+    }
+
+    fn site(&mut self, name: OsString) -> &mut Site {
+        self.sites.entry(name).or_insert_with_key(|name| {
+            self.order.push_back(name.clone());
+            Site::default()
+        })
     }
 
     pub(crate) fn step(&mut self) -> Step {
-        // A subdirectory waits until its parent is listed: one open directory at a time.
-        if let Some(listing) = &mut self.open {
-            if let Some(step) = listing.next() {
-                return step;
+        while let Some(name) = self.order.front() {
+            let Some(site) = self.sites.get_mut(name) else {
+                self.order.pop_front();
+                continue;
+            };
+            // Another site has an open directory then, and gets on with it.
+            let must_wait = site.open.is_none() && self.listings >= MAX_OPEN;
+            if self.steps >= TURN || must_wait {
+                self.steps = 0;
+                self.order.rotate_left(1);
+                continue;
             }
-            self.open = None;
+            self.steps += 1;
+            // A subdirectory waits until its parent is listed: one open directory of each site.
+            if let Some(listing) = &mut site.open {
+                if let Some(step) = listing.next() {
+                    return step;
+                }
+                site.open = None;
+                self.listings -= 1;
+            } else if let Some(path) = site.pop() {
+                return Step::Open(path);
+            } else {
+                self.sites.remove(name);
+                self.order.pop_front();
+                self.steps = 0;
+            }
         }
-        self.pending.pop().map_or(Step::Done, Step::Open)
+        Step::Done
     }
+}
+
+impl Site {
+    fn add(&mut self, path: PathBuf) {
+        if self.known.insert(path.clone()) {
+            self.pending.push(path);
+        }
+    }
+
+    fn pop(&mut self) -> Option<PathBuf> {
+        let path = self.pending.pop()?;
+        self.known.remove(&path);
+        Some(path)
+    }
+}
+
+/// Returns the first name of a path; nothing for the storage directory itself.
+fn site_of(path: &Path) -> OsString {
+    path.iter().next().unwrap_or_default().to_owned()
 }
 
 impl Listing {
@@ -99,5 +182,93 @@ impl fmt::Debug for Listing {
         f.debug_struct("Listing")
             .field("path", &self.path)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    /// Walks through `root`; `seen` is told of every step, and may add what has appeared.
+    fn walk(root: &Path, start: &str, mut seen: impl FnMut(&str, &mut Walk)) {
+        let mut walk = Walk::default();
+        walk.add(start.into());
+        loop {
+            match walk.step() {
+                Step::Open(path) => {
+                    seen(&format!("open {}", path.display()), &mut walk);
+                    let handle = File::open(root.join(&path)).unwrap();
+                    let place = Place::of(&path).unwrap();
+                    walk.list(path, place, handle.into());
+                    assert!(walk.listings <= MAX_OPEN);
+                }
+                Step::Entry { path, kind, .. } => {
+                    seen(&format!("{}", path.display()), &mut walk);
+                    if kind == FileType::Directory {
+                        walk.add(path);
+                    }
+                }
+                Step::Done => break,
+            }
+        }
+        assert!(walk.is_done() && walk.sites.is_empty() && walk.listings == 0);
+    }
+
+    #[test]
+    fn a_site_with_many_names_lets_the_others_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let minutes = ["a", "b"].map(|site| format!("{site}/20260822/20260822-1015"));
+        for minute in &minutes {
+            fs::create_dir_all(dir.path().join(minute)).unwrap();
+        }
+        for number in 0..3000 {
+            File::create(dir.path().join(&minutes[0]).join(number.to_string())).unwrap();
+        }
+        let mut steps = 0;
+        let mut opened = None;
+        walk(dir.path(), "a", |step, walk| {
+            steps += 1;
+            if steps == 100 {
+                walk.add("b".into());
+            }
+            if step == format!("open {}", minutes[1]) {
+                opened = Some(steps);
+            }
+        });
+        assert!(opened.unwrap() < 300, "{opened:?} of {steps}");
+        assert!(steps > 3000);
+    }
+
+    #[test]
+    fn every_directory_of_many_sites_is_listed_once_and_few_are_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut want = HashSet::new();
+        for site in 0..100 {
+            for day in 1..4 {
+                let path = format!("site{site}/2026080{day}/2026080{day}-1015");
+                fs::create_dir_all(dir.path().join(&path)).unwrap();
+                want.insert(format!("open {path}"));
+            }
+        }
+        let mut opened = Vec::new();
+        walk(dir.path(), "", |step, _| opened.push(step.to_owned()));
+        opened.retain(|step| step.starts_with("open ") && step.ends_with("-1015"));
+        assert_eq!(opened.len(), want.len());
+        assert_eq!(HashSet::from_iter(opened), want);
+    }
+
+    #[test]
+    fn a_path_waits_once_and_too_many_become_one() {
+        let mut walk = Walk::default();
+        for number in 0..3 * MAX_PENDING {
+            walk.add(format!("a/{}", number / 2).into());
+            walk.add("b/x".into());
+        }
+        let of = |site: &str| walk.sites[OsStr::new(site)].pending.len();
+        assert_eq!(of("b"), 1);
+        assert!(of("a") <= MAX_PENDING);
+        assert_eq!(walk.sites[OsStr::new("a")].pending[0], Path::new("a"));
     }
 }

@@ -121,7 +121,7 @@ impl Keeper {
             }
             let owner = uid.map_or("several".to_owned(), |uid| (self.accounts.0)(uid));
             // The files themselves, or the first of them, were named before.
-            let directory = files.example.parent();
+            let directory = files.example.parent().unwrap_or(&files.example);
             warn!(
                 owner,
                 count = files.count,
