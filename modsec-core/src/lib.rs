@@ -105,6 +105,8 @@ pub mod recidive;
 pub mod record;
 pub mod serial_log;
 #[cfg(feature = "storage-dir")]
+mod spool;
+#[cfg(feature = "storage-dir")]
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;

@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
-use crate::storage_dir;
+use crate::{spool, storage_dir};
 
 /// Names of one directory that are sorted at a time: enough for every directory a person looks
 /// at, and a bound for the others.
@@ -40,7 +41,7 @@ pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>)
         }
         Ok((meta, file)) if meta.is_dir() => descend(&file, path, MAX_DEPTH, take),
         Ok((meta, file)) if meta.is_file() => take(path.to_owned(), Ok(file)),
-        Ok(_) => take(path.to_owned(), Err(not_a_file(FileType::Unknown))),
+        Ok(_) => take(path.to_owned(), Err(not_a_file(FileType::CharacterDevice))),
         Err(error) => take(path.to_owned(), Err(error)),
     }
 }
@@ -50,6 +51,7 @@ fn not_a_file(kind: FileType) -> io::Error {
         FileType::Symlink => {
             "a symbolic link and was not followed; name what it leads to as an input"
         }
+        FileType::Unknown => "a mount point and was not entered; name it as an input",
         _ => "not a plain file or directory and was not read",
     };
     io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}"))
@@ -86,25 +88,27 @@ fn descend(
             if storage_dir::is_own_file(&path) {
                 continue;
             }
-            let Ok(stat) = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue; // gone since
+            let name = OsStr::from_bytes(name.to_bytes());
+            let kind = match spool::look(dir, name) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::XDEV) => FileType::Unknown,
+                Err(Errno::NOENT) => continue, // gone since
+                Err(errno) => {
+                    if !take(path, Err(errno.into())) {
+                        return false;
+                    }
+                    continue;
+                }
             };
-            let flags = OFlags::RDONLY
-                | OFlags::NOFOLLOW
-                | OFlags::CLOEXEC
-                | OFlags::NONBLOCK
-                | OFlags::NOCTTY;
-            let open = |flags| {
-                openat(dir, &name, flags, Mode::empty())
-                    .map(File::from)
-                    .map_err(io::Error::from)
-            };
-            let go_on = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => match open(flags | OFlags::DIRECTORY) {
-                    Ok(dir) => descend(&dir, &path, depth - 1, take),
-                    Err(error) => take(path, Err(error)),
+            let go_on = match kind {
+                FileType::Directory => match spool::open_dir(dir, Path::new(name)) {
+                    Ok(dir) => descend(&File::from(dir), &path, depth - 1, take),
+                    Err(errno) => take(path, Err(errno.into())),
                 },
-                FileType::RegularFile => take(path, open(flags)),
+                FileType::RegularFile => {
+                    let file = spool::open_file(dir, name).map_err(io::Error::from);
+                    take(path, file)
+                }
                 kind => take(path, Err(not_a_file(kind))),
             };
             if !go_on {

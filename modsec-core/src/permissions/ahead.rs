@@ -4,14 +4,12 @@
 //! another name in the storage directory and renamed. So the writer never meets it half finished.
 
 use std::ffi::OsStr;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, openat, renameat_with,
-    statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -20,6 +18,7 @@ use super::ChangeError;
 use super::apply::apply;
 use super::calendar::coming;
 use super::policy::{Attributes, SiteUser};
+use crate::spool;
 use crate::watch::{Failure, Place, Refusal, Watcher, classify};
 
 /// Beginning of the names of directories being made. Fits no template, so nobody else looks.
@@ -121,7 +120,7 @@ pub(crate) fn is_missing(
     if parent != Path::new("") && !is_allowed(stat.st_uid) {
         return Err(Outcome::Refused(Refusal::Owner));
     }
-    match statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).map_err(classify) {
+    match spool::look(&handle, name).map_err(classify) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(false),
         Ok(_) => Err(Outcome::Refused(Refusal::NotADirectory)),
         Err(Failure::Gone) => Ok(true),
@@ -175,10 +174,7 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), Outcome> {
 fn make(root: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut last = Errno::EXIST;
     for _ in 0..ATTEMPTS {
-        let name = format!(
-            "{TEMPORARY}{:016x}",
-            RandomState::new().build_hasher().finish()
-        );
+        let name = spool::random_name(TEMPORARY);
         match mkdirat(root, &name, Mode::RWXU) {
             Ok(()) => return Ok(name),
             Err(errno) => last = errno,
@@ -198,8 +194,7 @@ fn finish(
         path: path.to_owned(),
         source: errno.into(),
     };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let handle = openat(root, temporary, flags, Mode::empty()).map_err(other)?;
+    let handle = spool::open_dir(root, Path::new(temporary)).map_err(other)?;
     let stat = fstat(&handle).map_err(other)?;
     // In a directory that others may write to, it could have been exchanged.
     if stat.st_uid != geteuid().as_raw() {

@@ -8,13 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, openat};
-
 use super::seen::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
 use crate::heart::Heart;
 use crate::record::Flag;
+use crate::spool;
 use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
 use crate::watch::{Failure, Root, RootError, classify};
@@ -215,12 +214,7 @@ impl Tree {
 
     fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Failure> {
         self.in_directory(relative, |directory, name, _| {
-            let flags = OFlags::RDONLY
-                | OFlags::NOFOLLOW
-                | OFlags::NONBLOCK
-                | OFlags::CLOEXEC
-                | OFlags::NOCTTY;
-            let file = File::from(openat(directory, name, flags, Mode::empty()).map_err(classify)?);
+            let file = spool::open_file(directory, name).map_err(classify)?;
             let meta = file.metadata().map_err(|_| Failure::Gone)?;
             Ok((file, meta))
         })

@@ -3,25 +3,22 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{FileType, RawDir};
+use rustix::io::Errno;
 
 use super::refusal::{Reason, Refusal};
+use crate::spool;
 
 /// Bytes asked of the kernel at a time when a directory is read: about a thousand names. Memory
 /// does not grow with the directory.
 const CHUNK: usize = 64 * 1024;
-
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::CLOEXEC);
 
 /// A directory below (or at) the root, known by its descriptor and not by its path.
 #[derive(Debug)]
@@ -58,16 +55,16 @@ impl Dir {
     }
 
     fn try_open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Reason> {
-        let opened = openat(&self.file, name, DIRECTORY, Mode::empty());
-        let file = File::from(match opened {
-            Ok(fd) => fd,
+        let file = match spool::open_dir(&self.file, Path::new(name)) {
+            Ok(fd) => File::from(fd),
             // The kernel answers ENOTDIR for a link as well; ask what it is for the report.
-            Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
                 return Err(Reason::of(self.peek(name)?.file_type()));
             }
             Err(error) => return Err(error.into()),
-        });
+        };
         let meta = file.metadata()?;
+        // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
         if meta.dev() != self.device {
             return Err(Reason::OtherFileSystem);
         }
@@ -83,15 +80,11 @@ impl Dir {
 
     /// Opens the file `name` to read. Waits for nobody: a FIFO opens at once and is then refused.
     pub(super) fn open_file(&self, name: &OsStr) -> Result<(File, Metadata), Reason> {
-        let flags =
-            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let file = match openat(&self.file, name, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(rustix::io::Errno::LOOP) => return Err(Reason::Symlink),
+        let file = match spool::open_file(&self.file, name) {
+            Ok(file) => file,
+            Err(Errno::LOOP) => return Err(Reason::Symlink),
             // A socket cannot be opened.
-            Err(rustix::io::Errno::NXIO) => {
-                return Err(Reason::of(self.peek(name)?.file_type()));
-            }
+            Err(Errno::NXIO) => return Err(Reason::of(self.peek(name)?.file_type())),
             Err(error) => return Err(error.into()),
         };
         let meta = file.metadata()?;
@@ -114,13 +107,12 @@ impl Dir {
 
     /// Returns what `name` is, without opening it for reading or following it.
     pub(super) fn peek(&self, name: &OsStr) -> io::Result<Metadata> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        File::from(openat(&self.file, name, flags, Mode::empty())?).metadata()
+        File::from(spool::hold(self.file.as_fd(), name)?).metadata()
     }
 
     /// Starts reading the directory from its beginning, independently of other readers.
     pub(super) fn list(&self) -> io::Result<Listing> {
-        let file = File::from(openat(&self.file, c".", DIRECTORY, Mode::empty())?);
+        let file = File::from(spool::open_dir(&self.file, Path::new(""))?);
         Ok(Listing {
             file,
             buffer: Vec::with_capacity(CHUNK),

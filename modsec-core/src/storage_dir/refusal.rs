@@ -82,8 +82,8 @@ pub enum Reason {
         /// Bytes of holes that were found before the search was given up.
         holes: u64,
     },
-    /// Something mounted from elsewhere.
-    #[error("is on another file system than the storage directory; unmount it")]
+    /// Something is mounted there. It was not opened: its server might never answer.
+    #[error("is a mount point or on another file system than the storage directory; unmount it")]
     OtherFileSystem,
     /// The kernel said no.
     #[error(
@@ -144,6 +144,7 @@ impl Reason {
 impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            io::ErrorKind::CrossesDevices => Reason::OtherFileSystem,
             io::ErrorKind::NotFound => Reason::Vanished,
             io::ErrorKind::PermissionDenied => Reason::Permission(error),
             _ => Reason::Io(error),

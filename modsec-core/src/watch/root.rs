@@ -1,14 +1,14 @@
 //! The storage directory, held open, and what is opened from it.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use crate::spool::{self, DIRECTORY, FileId};
 #[cfg(feature = "recidive")]
 use crate::storage_dir::look::Looker;
 
@@ -90,20 +90,12 @@ pub(crate) enum Failure {
     Exhausted,
 }
 
-/// The flags for every directory: never through a link, never waiting for anybody.
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::CLOEXEC);
-
 /// A held storage directory.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
     handle: OwnedFd,
-    device: u64,
-    inode: u64,
+    id: FileId,
 }
 
 impl Root {
@@ -115,8 +107,7 @@ impl Root {
             openat(CWD, &path, DIRECTORY, Mode::empty()).map_err(|errno| explain(&path, errno))?;
         let stat = fstat(&handle).map_err(|errno| explain(&path, errno))?;
         Ok(Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
+            id: FileId::of(&stat),
             path,
             handle,
         })
@@ -129,32 +120,22 @@ impl Root {
     /// Returns what looks at files below.
     #[cfg(feature = "recidive")]
     pub(crate) fn looker(&self) -> Looker {
-        Looker::new(&self.handle, self.device)
+        Looker::new(&self.handle, self.id.device)
     }
 
     /// Tells whether the held directory is still what its path leads to.
     pub(crate) fn is_in_place(&self) -> bool {
         statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.device, self.inode))
+            .is_ok_and(|stat| FileId::of(&stat) == self.id)
     }
 
     /// Opens the directory at `relative`, one component at a time, none of them a link, all on
     /// the storage directory's own file system.
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
-        let mut handle: Option<OwnedFd> = None;
-        for component in relative.components() {
-            let Component::Normal(name) = component else {
-                return Err(Failure::Refused(Refusal::Name));
-            };
-            let parent = handle.as_ref().map_or(self.handle.as_fd(), AsFd::as_fd);
-            handle = Some(open_child(parent, name)?);
-        }
-        let handle = match handle {
-            Some(handle) => handle,
-            None => open_child(self.handle.as_fd(), OsStr::new("."))?,
-        };
+        let handle = spool::open_dir(&self.handle, relative).map_err(classify)?;
         let stat = fstat(&handle).map_err(classify)?;
-        if stat.st_dev != self.device {
+        // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
+        if stat.st_dev != self.id.device {
             return Err(Failure::Refused(Refusal::OtherFileSystem));
         }
         Ok((handle, stat))
@@ -167,18 +148,16 @@ impl Root {
             .ok_or(Failure::Refused(Refusal::Name))?;
         let parent = relative.parent().unwrap_or(Path::new(""));
         let (handle, _) = self.open_below(parent)?;
-        statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW).map_err(classify)
+        spool::look(&handle, name).map_err(classify)
     }
-}
-
-fn open_child(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Failure> {
-    openat(parent, name, DIRECTORY, Mode::empty()).map_err(classify)
 }
 
 pub(crate) fn classify(errno: Errno) -> Failure {
     match errno {
         Errno::NOENT | Errno::STALE => Failure::Gone,
+        Errno::INVAL => Failure::Refused(Refusal::Name),
         Errno::LOOP | Errno::NOTDIR => Failure::Refused(Refusal::NotADirectory),
+        Errno::XDEV => Failure::Refused(Refusal::OtherFileSystem),
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => Failure::Exhausted,
         _ => Failure::Refused(Refusal::Unreadable),
     }

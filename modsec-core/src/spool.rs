@@ -1,0 +1,196 @@
+//! Opening below a directory that is held: the only way into the storage directory's tree.
+//!
+//! Site users own directories in the tree. They put links and pipes into it, and mount file
+//! systems of their own on it (FUSE), whose server need never answer: whoever opens something
+//! there, or asks for its attributes, waits for ever and cannot be killed. So a name is never
+//! opened before it is known that no file system is mounted on it. The kernel refuses to cross
+//! with openat2(2), since Linux 5.6. Where it is missing, or a filter of system calls does not
+//! know it, a name is held by `O_PATH`, which neither waits nor mounts anything, and compared
+//! with its directory before it is opened by way of that descriptor.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+use std::sync::OnceLock;
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, makedev, openat, openat2,
+    statx,
+};
+use rustix::io::Errno;
+
+/// How a directory is opened: never through a link, never waiting for anybody.
+pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+/// A file to read. A pipe opens at once, and a lease of its owner is not waited for.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY);
+/// A name that is held and not opened: a device or a pipe does not notice.
+const HELD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// What a name may lead to: something below, in the same file system, by no link.
+const WITHIN: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// Which file or directory it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+impl FileId {
+    pub(crate) fn of(stat: &Stat) -> FileId {
+        FileId {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
+}
+
+/// Opens the directory at `path` below `parent`, or `parent` anew if `path` is empty.
+///
+/// Follows no link, crosses no mount point, and does not mount what autofs would. Needs the right
+/// to enter it, as everything does that is done in it afterwards.
+///
+/// # Errors
+///
+/// `EXDEV` if a file system is mounted on a component, `ENOTDIR` for a link and whatever else is
+/// no directory, `EINVAL` if `path` leads out of `parent`.
+pub(crate) fn open_dir(parent: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let mut held: Option<OwnedFd> = None;
+    for component in path.components() {
+        let Component::Normal(name) = component else {
+            return Err(Errno::INVAL);
+        };
+        let parent = held.as_ref().map_or(parent.as_fd(), AsFd::as_fd);
+        held = Some(hold(parent, name)?);
+    }
+    let held = held.as_ref().map_or(parent.as_fd(), AsFd::as_fd);
+    openat(held, c".", DIRECTORY, Mode::empty())
+}
+
+/// Opens the file `name` in `parent` to read, whatever kind of file it is. Never waits.
+///
+/// # Errors
+///
+/// `EXDEV` if a file system is mounted on it, `ELOOP` for a link, `ENXIO` for a socket.
+pub(crate) fn open_file(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
+    let opened = if has_openat2() {
+        openat2(parent, name, FILE | OFlags::NOFOLLOW, Mode::empty(), WITHIN)
+    } else {
+        let held = hold(parent.as_fd(), name)?;
+        let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+        openat(CWD, path, FILE, Mode::empty())
+    };
+    opened.map(File::from)
+}
+
+/// Returns what `name` in `parent` is, without opening or following it.
+///
+/// # Errors
+///
+/// `EXDEV` if a file system is mounted on it.
+pub(crate) fn look(parent: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
+    fstat(hold(parent.as_fd(), name)?)
+}
+
+/// Gets hold of `name` in `parent` without opening it: fit for `fstat`, and for opening what is
+/// in it.
+///
+/// # Errors
+///
+/// `EXDEV` if a file system is mounted on it.
+pub(crate) fn hold(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    if has_openat2() {
+        return openat2(parent, name, HELD, Mode::empty(), WITHIN);
+    }
+    let held = openat(parent, name, HELD, Mode::empty())?;
+    if mount(held.as_fd())? == mount(parent)? {
+        Ok(held)
+    } else {
+        Err(Errno::XDEV)
+    }
+}
+
+/// Finds out once whether the kernel has openat2(2). A filter of system calls that does not know
+/// it answers `EPERM`, which this call cannot get otherwise.
+fn has_openat2() -> bool {
+    static HAS_OPENAT2: OnceLock<bool> = OnceLock::new();
+    *HAS_OPENAT2.get_or_init(|| {
+        let tried = openat2(CWD, c"/", HELD, Mode::empty(), ResolveFlags::empty());
+        !matches!(tried, Err(Errno::NOSYS | Errno::PERM))
+    })
+}
+
+/// Returns the file system, and since Linux 5.8 the mount, of something held. Asks no server.
+fn mount(held: BorrowedFd<'_>) -> Result<(u64, Option<u64>), Errno> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    match statx(held, c"", flags, StatxFlags::TYPE | StatxFlags::MNT_ID) {
+        Ok(stat) => {
+            let has_mount =
+                StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
+            let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
+            Ok((device, has_mount.then_some(stat.stx_mnt_id)))
+        }
+        // Before Linux 4.11.
+        Err(Errno::NOSYS) => Ok((fstat(held)?.st_dev, None)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Returns `prefix` with 16 hexadecimal digits that nobody can foresee.
+pub(crate) fn random_name(prefix: &str) -> String {
+    format!(
+        "{prefix}{:016x}",
+        RandomState::new().build_hasher().finish()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_opened_through_a_link_or_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::create_dir_all(dir.path().join("out/b")).unwrap();
+        symlink("../out", tree.join("link")).unwrap();
+        symlink(dir.path().join("out"), tree.join("a/link")).unwrap();
+        fs::write(tree.join("file"), "x").unwrap();
+        let root = File::open(&tree).unwrap();
+        for path in ["a/b", "a", ""] {
+            assert!(open_dir(&root, Path::new(path)).is_ok(), "{path}");
+        }
+        for (path, want) in [
+            ("link", Errno::NOTDIR),
+            ("link/b", Errno::NOTDIR),
+            ("a/link/b", Errno::NOTDIR),
+            ("file", Errno::NOTDIR),
+            ("a/..", Errno::INVAL),
+            ("/etc", Errno::INVAL),
+            ("absent", Errno::NOENT),
+        ] {
+            let opened = open_dir(&root, Path::new(path));
+            assert_eq!(opened.unwrap_err(), want, "{path}");
+        }
+        assert!(open_file(&root, OsStr::new("file")).is_ok());
+        let link = open_file(&root, OsStr::new("link"));
+        assert_eq!(link.unwrap_err(), Errno::LOOP);
+        let id = |name| FileId::of(&look(&root, OsStr::new(name)).unwrap());
+        assert_eq!(id("a"), id("a"));
+        assert_ne!(id("a"), id("link"));
+    }
+}
