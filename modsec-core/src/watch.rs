@@ -32,6 +32,7 @@
 //! The number of watches is bounded: eight days per user (or in the storage directory), 256
 //! minutes per day, and a minute in which nothing happened for an hour and a half is given up.
 
+mod closed;
 mod engine;
 pub(crate) mod layout;
 mod root;

@@ -161,8 +161,8 @@ impl Claimer {
     }
 }
 
-/// Returns `true` if the file is a complete entry. Looks at all of a small file, and at both ends of
-/// a large one.
+/// Returns `true` if the file is a complete entry. Looks at both ends of a larger one, and at all of
+/// it only if they do not tell: it may be closed a thousand times.
 ///
 /// A JSON document that is none of an audit log is complete too, but is left with its owner: in
 /// the private directory it would be met by each pass, for ever.
@@ -171,14 +171,19 @@ fn is_complete(file: &File, size: u64) -> io::Result<bool> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         file.read_exact_at(&mut bytes, from).map(|()| bytes)
     };
-    if size <= IN_MEMORY {
-        let bytes = read(0, size)?;
-        let is_entry = bytes.first() != Some(&b'{') || format::decode(&bytes).is_ok();
-        return Ok(is_entry && format::is_complete(&bytes));
+    if size > 2 * END {
+        let head = read(0, END)?;
+        if !large::may_be_complete(&head, &read(size - END, END)?) || Large::open(&head).is_err() {
+            return Ok(false);
+        }
+        // Of a document, both ends do not tell.
+        if size > IN_MEMORY || head.starts_with(b"--") {
+            return Ok(true);
+        }
     }
-    let head = read(0, END)?;
-    let is_entry = Large::open(&head).is_ok();
-    Ok(is_entry && large::may_be_complete(&head, &read(size - END, END)?))
+    let bytes = read(0, size)?;
+    let is_entry = bytes.starts_with(b"--") || format::decode(&bytes).is_ok();
+    Ok(is_entry && format::is_complete(&bytes))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::watch::{Failure, Root, RootError, classify};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
 const WHOLE: u64 = 1 << 20;
+/// Bytes at both ends of a file that tell whether it may be finished.
+const END: u64 = 4096;
 /// Files of which it is remembered that they were read, 48 bytes each at most.
 const MAX_RECENT: usize = 1 << 16;
 
@@ -193,7 +195,7 @@ impl Tree {
         let read = if meta.len() > WHOLE {
             parts(&file, meta.len(), finish, &self.heart)
         } else {
-            whole(&file, &mut self.buffer, finish)
+            whole(&file, meta.len(), &mut self.buffer, finish)
         };
         // Somebody wrote meanwhile: what was read may be a mixture, and he will close it.
         let same = file
@@ -257,9 +259,14 @@ fn failed(failure: Failure) -> Look<'static> {
 /// Reads the file into `buffer`; `None` if it is not finished.
 fn whole<'a>(
     mut file: &File,
+    size: u64,
     buffer: &'a mut Vec<u8>,
     finish: bool,
 ) -> io::Result<Option<Contents<'a>>> {
+    // Both ends tell of most files that they are not finished, which may be closed a thousand times.
+    if finish && size > 2 * END && !may_be_finished(file, size)? {
+        return Ok(None);
+    }
     buffer.clear();
     file.by_ref().take(WHOLE + 1).read_to_end(buffer)?;
     let readable = if finish {
@@ -268,6 +275,13 @@ fn whole<'a>(
         !buffer.is_empty()
     };
     Ok(readable.then_some(Contents::Whole(buffer)))
+}
+
+fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    read_range(file, 0, END, &mut head)?;
+    read_range(file, size - END, size, &mut tail)?;
+    Ok(large::may_be_complete(&head, &tail))
 }
 
 /// Reads what is worth keeping of a large file, a window at a time; `None` if it is not finished.

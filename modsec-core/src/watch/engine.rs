@@ -11,6 +11,7 @@ use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
 use rustix::fs::{FileType, Stat};
 use tracing::{debug, warn};
 
+use super::closed::Closed;
 use super::layout::Place;
 use super::root::{Failure, Refusal, Root, RootError};
 use super::table::{IDLE_SECONDS, Now, Table};
@@ -56,6 +57,8 @@ pub(crate) struct Engine {
     buffer: Box<[u8]>,
     raw: VecDeque<Raw>,
     out: VecDeque<Event>,
+    /// Files to be reported.
+    closed: Closed,
     root: Option<Root>,
     /// Text of the last reported reason for not having a root, so that it is reported once.
     complaint: Option<String>,
@@ -82,6 +85,7 @@ impl Engine {
             buffer: vec![0; BUFFER].into(),
             raw: VecDeque::new(),
             out: VecDeque::new(),
+            closed: Closed::default(),
             root: None,
             complaint: None,
             next_sweep: None,
@@ -130,11 +134,21 @@ impl Engine {
                 self.look();
                 continue;
             }
-            if others_turn && (self.walk(Source::Fresh) || self.walk(Source::Sweep)) {
-                continue;
+            if others_turn {
+                let walked = self.walk(Source::Fresh) || self.walk(Source::Sweep);
+                if let Some(path) = self.closed.pop() {
+                    return Ok(Some(Event::File(path)));
+                }
+                if walked {
+                    continue;
+                }
             }
+            // All events first, so that every site's files are known when it is decided whose
+            // is next.
             if let Some(raw) = self.raw.pop_front() {
                 self.take(raw);
+            } else if let Some(path) = self.closed.pop() {
+                return Ok(Some(Event::File(path)));
             } else if !self.walk(Source::Fresh) && !self.walk(Source::Sweep) {
                 return Ok(None);
             }
@@ -206,6 +220,7 @@ impl Engine {
         let Some(root) = self.root.take() else { return };
         self.give_up(Path::new(""));
         self.raw.clear();
+        self.closed.clear();
         self.fresh.clear();
         self.sweep.clear();
         (self.current_sweep, self.next_sweep, self.retry_at) = (None, None, None);
@@ -245,7 +260,11 @@ impl Engine {
             (true, false) if mask.contains(EventMask::ATTRIB) => self.attributes_changed(&path),
             (true, false) => self.found_directory(path, Source::Fresh),
             (false, true) => {}
-            (false, false) if place.is_minute() => self.out.push_back(Event::File(path)),
+            (false, false) if place.is_minute() => {
+                if !self.closed.push(path) {
+                    self.next_sweep = Some(Reason::Overflow);
+                }
+            }
             (false, false) => self.found_other(path),
         }
     }

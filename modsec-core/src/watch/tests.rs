@@ -312,3 +312,24 @@ async fn events_can_be_awaited() {
     });
     assert!(matches!(event.unwrap(), Event::Directory(d) if d.path == Path::new("site1")));
 }
+
+#[test]
+fn a_site_that_closes_thousands_of_files_does_not_make_another_wait() {
+    let minutes = ["hostile", "other"].map(|site| format!("{site}/20260822/20260822-1015"));
+    let (mut tree, _) = Tree::watch(files(Files::New), |root| {
+        for minute in &minutes {
+            fs::create_dir_all(root.join(minute)).unwrap();
+        }
+    });
+    let write = |minute: &str, name: String| {
+        fs::write(tree.dir.path().join("tree").join(minute).join(name), "x").unwrap();
+    };
+    for number in 0..3000 {
+        write(&minutes[0], format!("20260822-101500-{}", number % 1000));
+    }
+    write(&minutes[1], "20260822-101500-x".to_owned());
+    let is_other = |event: &Event| matches!(event, Event::File(path) if path.starts_with("other"));
+    let before = tree.until(is_other).len();
+    // One after so many events, and those in the turns of walks.
+    assert!(before < 100, "{before} events first");
+}
