@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::feed::{Feed, Found, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
@@ -208,7 +208,7 @@ pub async fn run(
         None => None,
     };
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
-        storage.lock()?;
+        lock(storage)?;
     }
     let mut keeper = Keeper::open(options, started, Heart::default()).await?;
     if !options.inputs.is_empty() {
@@ -230,6 +230,18 @@ pub async fn run(
         "pass finished"
     );
     Ok(tally)
+}
+
+/// Takes charge of the storage directory, and says what was in the way.
+fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
+    storage.lock()?;
+    for path in storage.moved_aside() {
+        warn!(
+            ?path,
+            "moved aside: somebody had put it in the place of our directory; look at it and remove it"
+        );
+    }
+    Ok(())
 }
 
 /// Goes through the storage directory until all that was there is done, and prunes it.

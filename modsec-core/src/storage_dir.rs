@@ -132,6 +132,24 @@ pub enum StorageDirError {
         /// Its owner.
         uid: u32,
     },
+    /// Something is mounted on the private directory, which therefore cannot be moved aside.
+    #[error(
+        "{path:?} is a mount point; unmount it, and see to it that site users cannot write to the \
+         storage directory"
+    )]
+    PrivateMounted {
+        /// The private directory.
+        path: PathBuf,
+    },
+    /// Somebody puts something else in the place of the private directory again and again.
+    #[error(
+        "{path:?} is replaced again and again by somebody else; make the storage directory sticky \
+         (chmod +t), or take the right to write to it from site users"
+    )]
+    PrivateContested {
+        /// The private directory.
+        path: PathBuf,
+    },
     /// The private directory cannot be made or used.
     #[error("could not use {path:?}; this account must be able to write to the storage directory")]
     Private {
@@ -228,14 +246,16 @@ impl StorageDir {
 
     /// Makes this process the only one that claims, removes and ingests below this root.
     ///
-    /// Makes the private directory if need be. The lock is the kernel's: it ends with the last
+    /// Makes the private directory if need be. Whatever stands in its place and is not ours is moved
+    /// aside, of any kind: see [`StorageDir::moved_aside`]. The lock is the kernel's: it ends with the last
     /// handle of this storage directory, at the latest with the process, however that dies.
     /// Site users cannot take it. Locking again is a no-op.
     ///
     /// # Errors
     ///
-    /// [`StorageDirError::Locked`] if another process has the lock; [`StorageDirError::Private`]
-    /// or [`StorageDirError::PrivateTaken`] if the private directory is not usable.
+    /// [`StorageDirError::Locked`] if another process has the lock; [`StorageDirError::Private`],
+    /// [`StorageDirError::PrivateTaken`], [`StorageDirError::PrivateMounted`] or
+    /// [`StorageDirError::PrivateContested`] if the private directory is not usable.
     pub fn lock(&self) -> Result<(), StorageDirError> {
         if self.tree.private().is_none() {
             let private = Private::lock(&self.tree.root)?;
@@ -243,6 +263,12 @@ impl StorageDir {
             let _ = self.tree.private.set(private);
         }
         Ok(())
+    }
+
+    /// Returns where that is now which stood in the place of the private directory when this
+    /// process took the lock: put there by whoever may write to the storage directory.
+    pub fn moved_aside(&self) -> &[PathBuf] {
+        self.tree.private().map_or(&[], Private::aside)
     }
 
     /// Starts a walk over all directories that may hold entries.

@@ -17,9 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use chrono::TimeDelta;
-use modsec_core::storage_dir::{
-    LeftAlone, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir, StorageDirError,
-};
+use modsec_core::storage_dir::{LeftAlone, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 const MINUTE: &str = "20200822/20200822-1015";
@@ -284,47 +282,6 @@ fn a_mounted_file_system_is_not_entered() {
     );
     assert!(there && read.is_empty());
     assert_eq!(left.count("other file system"), 1, "{left:?}");
-}
-
-#[test]
-fn a_private_directory_made_by_somebody_else_is_refused() {
-    let made: [(&str, Make); 3] = [
-        ("link", |scene, path| {
-            symlink(scene.outside("minute"), path).unwrap();
-        }),
-        ("file", |_, path| fs::write(path, "").unwrap()),
-        ("pipe", |_, path| {
-            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
-        }),
-    ];
-    for (what, make) in made {
-        let scene = Scene::new();
-        make(&scene, &scene.root().join(".modsec-parser"));
-        let storage = StorageDir::open(scene.root()).unwrap();
-        let error = storage.lock().unwrap_err();
-        assert!(
-            matches!(error, StorageDirError::Private { .. }),
-            "{what}: {error}"
-        );
-        assert_eq!(storage.walk().count(), 0, "{what}");
-        scene.assert_untouched();
-    }
-}
-
-#[test]
-fn a_private_directory_of_another_user_is_moved_aside() {
-    if !is_root("give a directory away") {
-        return;
-    }
-    let scene = Scene::new();
-    let private = scene.dir(".modsec-parser");
-    std::os::unix::fs::chown(&private, Some(NOBODY), None).unwrap();
-    fs::write(private.join(NAME), "theirs").unwrap();
-    let storage = StorageDir::open(scene.root()).unwrap();
-    storage.lock().unwrap();
-    assert_eq!(fs::metadata(&private).unwrap().uid(), 0);
-    let aside = private.with_file_name(format!(".modsec-parser.of-user-{NOBODY}-0"));
-    assert_eq!(fs::read(aside.join(NAME)).unwrap(), b"theirs");
 }
 
 #[test]

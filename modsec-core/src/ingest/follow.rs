@@ -26,7 +26,7 @@ use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::jobs::Pause;
 use super::keeper::Keeper;
 use super::outage::Outage;
-use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, pass, walk};
+use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, lock, pass, walk};
 use crate::error_chain::error_chain;
 use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
@@ -152,7 +152,7 @@ async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<
     let mut told = false;
     let mut last = None;
     loop {
-        match StorageDir::open(path)?.lock() {
+        match lock(&StorageDir::open(path)?) {
             Err(error @ StorageDirError::Locked { .. }) => {
                 if !std::mem::replace(&mut told, true) {
                     warn!(
@@ -207,7 +207,7 @@ pub(super) struct Tree {
 impl Tree {
     fn open(path: &Path, heart: &Heart) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
-        storage.lock()?;
+        lock(&storage)?;
         Ok(Tree {
             claims: Claims::start(Arc::clone(&storage), path, heart.clone())?,
             storage,

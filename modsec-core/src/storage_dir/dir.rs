@@ -63,6 +63,11 @@ impl Dir {
             }
             Err(error) => return Err(error.into()),
         };
+        self.child(name, file)
+    }
+
+    /// Makes a directory of `file`, which was opened as `name` in `self`.
+    pub(super) fn child(self: &Arc<Self>, name: &OsStr, file: File) -> Result<Arc<Dir>, Reason> {
         let meta = file.metadata()?;
         // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
         if meta.dev() != self.device {

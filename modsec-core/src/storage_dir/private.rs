@@ -5,22 +5,21 @@
 //! looked at again, and only then deleted. Whatever a crash leaves behind in here is an entry like
 //! all others and the first thing the next walk yields.
 
+mod make;
+
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
-use std::io;
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, mkdirat, openat, renameat,
-    renameat_with, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
+use self::make::Made;
 use super::StorageDirError;
 use super::dir::Dir;
 
@@ -32,8 +31,6 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const NOTE: &str = ".index";
 /// Name of a note that is being written.
 pub(super) const NEW_NOTE: &str = ".index.new";
-/// Directories of one user that are moved aside before somebody has to look.
-const MAX_ASIDE: u32 = 100;
 /// Longest file name on Linux, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -45,31 +42,27 @@ pub(super) struct Private {
     /// Names that a removal is working on. A listing must not yield them: they would be read
     /// a second time.
     removing: Mutex<HashSet<OsString>>,
+    aside: Vec<PathBuf>,
     _lock: File,
 }
 
 impl Private {
-    /// Opens the private directory, makes it if it is missing, and locks it.
+    /// Opens the private directory and locks it. Makes it if it is missing, and moves aside what
+    /// is not ours.
     pub(super) fn lock(root: &Arc<Dir>) -> Result<Private, StorageDirError> {
-        let dir = open_private(root)?;
-        let failed = |source| StorageDirError::Private {
-            path: dir.path(),
-            source,
-        };
-        let lock = open_lock(&dir).map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Private {
-                dir,
-                next: AtomicU64::new(0),
-                removing: Mutex::default(),
-                _lock: lock,
-            }),
-            Err(Errno::AGAIN) => Err(StorageDirError::Locked {
-                path: root.path(),
-                holder: holder(&lock),
-            }),
-            Err(error) => Err(failed(error.into())),
-        }
+        let Made { dir, lock, aside } = make::open(root)?;
+        Ok(Private {
+            dir,
+            next: AtomicU64::new(0),
+            removing: Mutex::default(),
+            aside,
+            _lock: lock,
+        })
+    }
+
+    /// Returns where that is which stood in the place of the directory.
+    pub(super) fn aside(&self) -> &[PathBuf] {
+        &self.aside
     }
 
     /// Moves `name` out of `from` under a new name, unseen by listings until released.
@@ -102,86 +95,13 @@ impl Private {
     }
 }
 
-/// Opens the private directory, and moves aside what another user has made in its place: whoever
-/// may write to the root could keep us from ever starting. It is a user's directory then, like others.
-fn open_private(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
-    match open_own(root) {
-        Err(StorageDirError::PrivateTaken { uid, .. }) if move_aside(root, uid).is_ok() => {
-            open_own(root)
-        }
-        opened => opened,
-    }
-}
-
-/// Gives the directory of another user another name.
-fn move_aside(root: &Dir, uid: u32) -> Result<(), Errno> {
-    let mut moved = Err(Errno::EXIST);
-    for number in 0..MAX_ASIDE {
-        if moved != Err(Errno::EXIST) {
-            break;
-        }
-        let aside = format!("{PRIVATE}.of-user-{uid}-{number}");
-        moved = rename_in(root, OsStr::new(PRIVATE), root, OsStr::new(&aside));
-    }
-    moved
-}
-
-/// Opens the private directory and makes sure that only we may enter it.
-fn open_own(root: &Arc<Dir>) -> Result<Arc<Dir>, StorageDirError> {
-    let path = root.path().join(PRIVATE);
-    let failed = |source: io::Error| StorageDirError::Private {
-        path: path.clone(),
-        source,
-    };
-    if let Err(error) = make_private(root) {
-        return Err(failed(error.into()));
-    }
-    let dir = root
-        .open(OsStr::new(PRIVATE))
-        .map_err(|refusal| failed(io::Error::other(refusal.reason)))?;
-    let meta = dir.file().metadata().map_err(failed)?;
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        let uid = meta.uid();
-        return Err(StorageDirError::PrivateTaken { path, uid });
-    }
-    if meta.mode() & 0o7777 != 0o700 {
-        let only_us = Permissions::from_mode(0o700);
-        dir.file().set_permissions(only_us).map_err(failed)?;
-    }
-    Ok(dir)
-}
-
-/// Makes the private directory unless something has its name.
-///
-/// It appears by being renamed: `watch_dir.sh`, beside which we may have to work, hands every
-/// directory over to another user whose creation it sees, some milliseconds later and by its path.
-fn make_private(root: &Dir) -> Result<(), Errno> {
-    if statat(root.file(), PRIVATE, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-        return Ok(());
-    }
-    let fresh = format!("{PRIVATE}.{}", std::process::id());
-    mkdirat(root.file(), &fresh, Mode::RWXU)?;
-    let flags = RenameFlags::NOREPLACE;
-    let made = match renameat_with(root.file(), &fresh, root.file(), PRIVATE, flags) {
-        Ok(()) => return Ok(()),
-        // Not every file system knows the flag.
-        moved if unsupported(moved) => mkdirat(root.file(), PRIVATE, Mode::RWXU),
-        moved => moved,
-    };
-    unlinkat(root.file(), &fresh, AtFlags::REMOVEDIR)?;
-    match made {
-        // Another one was faster.
-        Err(Errno::EXIST) => Ok(()),
-        made => made,
-    }
-}
-
-/// Tells whether `path`, below the root, is the private directory or on its way to become it.
+/// Returns `true` if `path`, below the root, is the private directory or on its way to become it.
 #[cfg(feature = "permissions")]
 pub(crate) fn is_private(path: &Path) -> bool {
-    let rest = path.to_str().and_then(|name| name.strip_prefix(PRIVATE));
-    let is_number = |text: &str| text.parse::<u32>().is_ok();
-    rest.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.').is_some_and(is_number))
+    let is_digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    path.to_str().is_some_and(|name| {
+        name == PRIVATE || name.strip_prefix(make::FRESH).is_some_and(is_digits)
+    })
 }
 
 /// A file that was moved into the private directory. When this is dropped, listings see the file
@@ -267,17 +187,6 @@ pub(super) fn is_own_file(name: &OsStr) -> bool {
     [LOCK, NOTE, NEW_NOTE].iter().any(|own| name == *own)
 }
 
-fn open_lock(dir: &Dir) -> io::Result<File> {
-    let flags = OFlags::RDWR
-        | OFlags::CREATE
-        | OFlags::NOFOLLOW
-        | OFlags::NONBLOCK
-        | OFlags::CLOEXEC
-        | OFlags::NOCTTY;
-    let mode = Mode::RUSR | Mode::WUSR;
-    Ok(File::from(openat(dir.file(), LOCK, flags, mode)?))
-}
-
 /// A process that holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -325,8 +234,9 @@ mod tests {
     fn the_private_directory_is_known_by_its_name() {
         for (name, want) in [
             (".modsec-parser", true),
-            (".modsec-parser.4242", true),
-            (".modsec-parser.x", false),
+            (".modsec-parser.0123456789abcdef", true),
+            (".modsec-parser.4242", false),
+            (".modsec-parser.aside-0123456789abcdef", false),
             (".modsec-parsers", false),
             ("a/.modsec-parser", false),
         ] {
@@ -339,7 +249,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Dir::root(File::open(dir.path()).unwrap(), dir.path().into()).unwrap();
         for _ in 0..2 {
-            make_private(&root).unwrap();
+            Private::lock(&root).unwrap();
             let names: Vec<_> = std::fs::read_dir(dir.path())
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name())
