@@ -1,14 +1,14 @@
 //! What one run holds, and what it does with what comes in.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tracing::{debug, error, info, warn};
 
 use super::backlog::{Backlog, Step};
-use super::claims::Claims;
+use super::claims::{Claimed, Claims};
 use super::counter::Counter;
 use super::follow::Follow;
 use super::reporter::Reporter;
@@ -55,7 +55,7 @@ pub(super) struct Session<'o> {
     walk_began: i64,
     unfinished: Unfinished,
     /// What `modsec-parser` has taken charge of and was not read yet.
-    taken: VecDeque<PathBuf>,
+    taken: VecDeque<Claimed>,
     /// Bytes read in this slice.
     spent: u64,
     pub(super) heart: Heart,
@@ -162,12 +162,16 @@ impl<'o> Session<'o> {
                 Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
-            self.claims = Claims::new().ok();
+            self.claims = Some(Claims::new());
             self.walk_after = self.counter.seen.forgotten_until();
         }
         let Some(tree) = &self.tree else {
             return;
         };
+        // Before anybody is told that nothing is missed from here on.
+        if let Some(claims) = &mut self.claims {
+            claims.refresh(tree);
+        }
         self.walk_began = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MIN);
         match Backlog::new(tree, self.walk_after) {
             Ok(backlog) => self.backlog = Some(backlog),
@@ -178,8 +182,25 @@ impl<'o> Session<'o> {
     /// Takes note of what `modsec-parser` has taken charge of.
     pub(super) fn claimed(&mut self) {
         if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
-            self.taken.extend(claims.take(tree));
+            claims.take(tree, &mut self.taken);
         }
+    }
+
+    /// Reads the next file that `modsec-parser` has taken charge of; returns `false` if there is
+    /// none.
+    fn claimed_file(&mut self) -> bool {
+        let listed = || self.claims.as_mut().and_then(Claims::listed);
+        let next = self.taken.pop_front().or_else(listed);
+        let Some((claimed, tree)) = next.zip(self.tree.as_mut()) else {
+            return false;
+        };
+        let path = claimed.enter(tree);
+        self.file(&path, Which::Found { after: i64::MIN });
+        true
+    }
+
+    fn has_claimed(&self) -> bool {
+        !self.taken.is_empty() || self.claims.as_ref().is_some_and(Claims::is_listing)
     }
 
     /// Begins another slice of work.
@@ -239,10 +260,9 @@ impl<'o> Session<'o> {
             if !self.may_read_on() {
                 break;
             }
-            let Some(path) = self.taken.pop_front() else {
+            if !self.claimed_file() {
                 break;
-            };
-            self.file(&path, Which::Found { after: i64::MIN });
+            }
         }
         self.begin_slice();
         for _ in 0..SLICE {
@@ -272,7 +292,7 @@ impl<'o> Session<'o> {
                 break;
             }
         }
-        let mut busy = self.backlog.is_some() || !self.taken.is_empty();
+        let mut busy = self.backlog.is_some() || self.has_claimed();
         if let Some(follow) = &mut self.follow {
             let reporter = &mut self.reporter;
             busy |= follow.step(&mut self.counter, &mut |offender: Offender| {
@@ -289,7 +309,7 @@ impl<'o> Session<'o> {
     async fn tick(&mut self) {
         self.reporter.send();
         if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
-            self.taken.extend(claims.refresh(tree));
+            claims.refresh(tree);
         }
         self.begin_slice();
         for _ in 0..SLICE {
@@ -304,7 +324,7 @@ impl<'o> Session<'o> {
         let resumed = self
             .resume_until
             .is_some_and(|until| until < Instant::now());
-        if resumed && self.backlog.is_none() && self.taken.is_empty() {
+        if resumed && self.backlog.is_none() && !self.has_claimed() {
             self.resume_until = None;
             self.reporter.forget_written_before();
         }
@@ -362,11 +382,7 @@ impl<'o> Session<'o> {
     pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
         let until = Instant::now() + LAST_READ;
         // They may be gone from there at the next start.
-        while Instant::now() < until
-            && let Some(path) = self.taken.pop_front()
-        {
-            self.file(&path, Which::Found { after: i64::MIN });
-        }
+        while Instant::now() < until && self.claimed_file() {}
         let lines = self.reporter.finish();
         self.save_now().await?;
         if lines > 0 {

@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::seen::EntryKey;
 use crate::format;
@@ -82,7 +83,7 @@ pub(super) struct Tree {
     /// User ids whose entries count; all if `None`.
     owners: Option<Vec<u32>>,
     /// The directory of the last file: the next is mostly in the same.
-    directory: Option<(PathBuf, OwnedFd)>,
+    directory: Option<(PathBuf, Arc<OwnedFd>)>,
     recent: Recent,
     buffer: Vec<u8>,
     looker: Looker,
@@ -118,6 +119,11 @@ impl Tree {
     /// Returns how many bytes were read since the last call.
     pub(super) fn take_read(&mut self) -> u64 {
         std::mem::take(&mut self.read)
+    }
+
+    /// Takes `directory` for the one at `relative` until a file in another one is looked at.
+    pub(super) fn enter(&mut self, relative: &Path, directory: Arc<OwnedFd>) {
+        self.directory = Some((relative.to_owned(), directory));
     }
 
     /// Looks at the file at `relative` without opening it.
@@ -239,7 +245,7 @@ impl Tree {
         }
         self.directory = None;
         let (handle, _) = self.root.open_below(parent)?;
-        let (_, directory) = self.directory.insert((parent.to_owned(), handle));
+        let (_, directory) = self.directory.insert((parent.to_owned(), Arc::new(handle)));
         work(directory, name, self.looker)
     }
 }

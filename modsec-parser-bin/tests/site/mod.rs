@@ -172,8 +172,12 @@ impl<D: Database> Site<D> {
     }
 
     /// Starts a program whose standard error goes to a file.
-    pub(crate) fn start(&self, mut command: Command) -> Running {
-        let path = self.dir.path().join("stderr");
+    pub(crate) fn start(&self, command: Command) -> Running {
+        self.start_logging_to(command, "stderr")
+    }
+
+    pub(crate) fn start_logging_to(&self, mut command: Command, name: &str) -> Running {
+        let path = self.dir.path().join(name);
         let child = command
             .stdout(Stdio::null())
             .stderr(fs::File::create(&path).unwrap())
