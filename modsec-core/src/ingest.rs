@@ -232,12 +232,17 @@ pub async fn run(
     Ok(tally)
 }
 
+/// Things that were moved aside and are named in the log; the others are counted.
+const MAX_NAMED: usize = 3;
+
 /// Takes charge of the storage directory, and says what was in the way.
 fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
     storage.lock()?;
-    for path in storage.moved_aside() {
+    let aside = storage.moved_aside();
+    if !aside.is_empty() {
         warn!(
-            ?path,
+            count = aside.len(),
+            paths = ?aside.iter().take(MAX_NAMED).collect::<Vec<_>>(),
             "moved aside: somebody had put it in the place of our directory; look at it and remove it"
         );
     }

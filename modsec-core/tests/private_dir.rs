@@ -206,7 +206,7 @@ for n in itertools.count():
         except OSError:
             pass
     if n == 100:
-        os.mkdir('begun')
+        os.makedirs('begun', exist_ok=True)
 ";
 
 #[test]

@@ -29,8 +29,9 @@ use crate::storage_dir::refusal::{Reason, Refusal};
 pub(super) const FRESH: &str = ".modsec-parser.";
 /// Beginning of the name of what stood in its place.
 const ASIDE: &str = ".modsec-parser.aside-";
-/// Attempts until somebody who changes the name all the time has won.
-const ROUNDS: u32 = 64;
+/// Attempts until somebody who changes the name all the time has won: a fraction of a second. Four
+/// processes that do nothing else win 64 in a row once in some thousand starts.
+const ROUNDS: u32 = 1024;
 
 /// The private directory with its lock held.
 #[derive(Debug)]
