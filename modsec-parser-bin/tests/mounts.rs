@@ -16,24 +16,28 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use self::scene::{Kind, Scene, run, start};
 
-const KINDS: [Kind; 3] = [Kind::Silent, Kind::Bind, Kind::Empty];
+/// What is mounted, and the error with which openat2(2) fails.
+const CASES: [(Kind, Option<&str>); 7] = [
+    (Kind::Silent, None),
+    (Kind::Silent, Some("ENOSYS")),
+    (Kind::Silent, Some("EPERM")),
+    (Kind::Automount, None),
+    (Kind::Automount, Some("ENOSYS")),
+    (Kind::Bind, None),
+    (Kind::Empty, None),
+];
 
-/// Runs `test` for what may be mounted, with and without openat2(2) as it matters.
-fn for_each_kind(test: impl Fn(&mut Scene, &str)) {
-    for (kind, filter) in KINDS.map(|kind| (kind, None)).into_iter().chain([
-        (Kind::Silent, Some("ENOSYS")),
-        (Kind::Silent, Some("EPERM")),
-    ]) {
-        let Some(mut scene) = Scene::new(kind, filter) else {
-            return;
-        };
-        test(&mut scene, &format!("{kind:?}, openat2 {filter:?}"));
+fn for_each_case(test: impl Fn(&mut Scene, &str)) {
+    for (kind, filter) in CASES {
+        if let Some(mut scene) = Scene::new(kind, filter) {
+            test(&mut scene, &format!("{kind:?}, openat2 {filter:?}"));
+        }
     }
 }
 
 #[test]
 fn a_pass_of_the_parser_takes_all_others_entries() {
-    for_each_kind(|scene, case| {
+    for_each_case(|scene, case| {
         let output = run(scene.parser());
         // Something was left alone.
         assert_eq!(output.status.code(), Some(3), "{case}: {output:?}");
@@ -44,8 +48,31 @@ fn a_pass_of_the_parser_takes_all_others_entries() {
 }
 
 #[test]
+fn something_mounted_on_the_parsers_directory_is_said_and_holds_nobody_up() {
+    for_each_case(|scene, case| {
+        scene.mount_on_private();
+        let output = run(scene.parser());
+        assert_eq!(output.status.code(), Some(1), "{case}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            text.contains("is a mount point; unmount it"),
+            "{case}: {text}"
+        );
+        let mut once = scene.watch_dir();
+        once.arg("--once");
+        let output = run(once);
+        assert_eq!(output.status.code(), Some(3), "{case}: {output:?}");
+        let mut recidive = scene.recidive();
+        recidive.args(["--threshold", "20", "--source", "storage-dir"]);
+        let running = start(recidive);
+        site::until("all attacks are counted", || !scene.jail().is_empty());
+        assert!(running.stop().success(), "{case}");
+    });
+}
+
+#[test]
 fn the_following_parser_takes_all_others_entries() {
-    for_each_kind(|scene, case| {
+    for_each_case(|scene, case| {
         let mut parser = scene.parser();
         parser.args(["--follow", "--rescan-every", "1"]);
         let running = start(parser);
@@ -60,7 +87,7 @@ fn the_following_parser_takes_all_others_entries() {
 
 #[test]
 fn files_named_as_inputs_are_read_around_a_mount() {
-    for_each_kind(|scene, case| {
+    for_each_case(|scene, case| {
         let output = run(scene.reader());
         assert!(output.status.code().is_some(), "{case}: {output:?}");
         assert_eq!(scene.stored(), scene.site.count(), "{case}: {output:?}");
@@ -71,7 +98,7 @@ fn files_named_as_inputs_are_read_around_a_mount() {
 
 #[test]
 fn every_other_directory_is_corrected() {
-    for_each_kind(|scene, case| {
+    for_each_case(|scene, case| {
         let directory = scene.minute();
         let is_corrected =
             || fs::metadata(&directory).unwrap().permissions().mode() & 0o070 == 0o070;
@@ -94,7 +121,7 @@ fn every_other_directory_is_corrected() {
 
 #[test]
 fn attacks_on_every_other_site_are_counted() {
-    for_each_kind(|scene, case| {
+    for_each_case(|scene, case| {
         let mut replay = scene.recidive();
         replay
             .args(["replay", "--threshold", "1"])

@@ -1,7 +1,8 @@
-"""Mounts a file system that never answers on each path, as a site user may with FUSE.
+"""Mounts on each path what never answers: hang.py fuse|autofs PATH...
 
-The kernel's first question is answered, as it must be; no other ever is. Says "mounted" and unmounts
-all when standard input ends.
+With FUSE, as a site user may: the kernel's first question is answered, as it must be; no other ever is.
+With autofs: whoever enters waits for a daemon that is to mount something. Says "mounted" and
+unmounts all when standard input ends.
 """
 
 import ctypes
@@ -16,41 +17,49 @@ MNT_DETACH = 2
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(path):
-    device = os.open("/dev/fuse", os.O_RDWR)
-    mode = 0o40000 if os.path.isdir(path) else 0o100000
-    options = f"fd={device},rootmode={mode:o},user_id=65534,group_id=65534,allow_other"
-    if libc.mount(b"hang", os.fsencode(path), b"fuse", 0, options.encode()) != 0:
+def mount(kind, path):
+    if kind == "fuse":
+        questions = os.open("/dev/fuse", os.O_RDWR)
+        mode = 0o40000 if os.path.isdir(path) else 0o100000
+        options = f"fd={questions},rootmode={mode:o},user_id=65534,group_id=65534,allow_other"
+    else:
+        questions, other_end = os.pipe()
+        options = f"fd={other_end},pgrp={os.getpgrp()},minproto=5,maxproto=5,direct"
+    if libc.mount(b"hang", os.fsencode(path), kind.encode(), 0, options.encode()) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), path)
-    return device
+    return questions
 
 
-def answer(device):
-    request = os.read(device, 1 << 20)
+def answer(questions):
+    request = os.read(questions, 1 << 20)
     _, opcode, unique = struct.unpack_from("=IIQ", request)
     if opcode == INIT:
         body = struct.pack("=IIIIHHI", 7, 31, 0, 0, 16, 12, 1 << 16).ljust(64, b"\0")
-        os.write(device, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+        os.write(questions, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
 
 
-def main(paths):
+def main(kind, paths):
+    # autofs lets those through who are in the process group of its daemon.
+    os.setpgrp()
     mounted = {}
     try:
         for path in paths:
-            mounted[mount(path)] = path
+            mounted[mount(kind, path)] = path
         print("mounted", flush=True)
         while True:
             ready, _, _ = select.select([0, *mounted], [], [])
             if 0 in ready and not os.read(0, 1):
                 return
-            for device in ready:
-                if device != 0:
-                    answer(device)
+            for questions in ready:
+                if questions != 0 and kind == "fuse":
+                    answer(questions)
+                elif questions != 0:
+                    os.read(questions, 1 << 20)
     finally:
-        for device, path in mounted.items():
+        for questions, path in mounted.items():
             libc.umount2(os.fsencode(path), MNT_DETACH)
-            os.close(device)
+            os.close(questions)
 
 
-main(sys.argv[1:])
+main(sys.argv[1], sys.argv[2:])

@@ -22,6 +22,8 @@ const WITHOUT_OPENAT2: &str = concat!(
 pub(crate) enum Kind {
     /// A file system of FUSE that never answers.
     Silent,
+    /// What autofs is to mount, and never does.
+    Automount,
     /// A directory of the same file system, with an entry in it.
     Bind,
     /// A file system in memory.
@@ -60,7 +62,7 @@ impl Scene {
             .directory(&format!("site5/{MINUTE}"))
             .join("20260304-050607-file");
         fs::write(&file, "").unwrap();
-        if kind != Kind::Empty {
+        if matches!(kind, Kind::Silent | Kind::Bind) {
             paths.push(file);
         }
         scene.mount(&paths).then_some(scene)
@@ -84,8 +86,13 @@ impl Scene {
     }
 
     fn mount(&mut self, paths: &[PathBuf]) -> bool {
-        let mounted = if self.kind == Kind::Silent {
-            Mount::silent(paths).map(|mount| self.mounts.push(mount))
+        let silent = match self.kind {
+            Kind::Silent => Some("fuse"),
+            Kind::Automount => Some("autofs"),
+            Kind::Bind | Kind::Empty => None,
+        };
+        let mounted = if let Some(name) = silent {
+            Mount::silent(name, paths).map(|mount| self.mounts.push(mount))
         } else {
             paths.iter().try_for_each(|path| {
                 let source = self.elsewhere(path);
@@ -117,6 +124,12 @@ impl Scene {
             3 => minute,
             _ => file,
         }
+    }
+
+    /// Mounts on the place of the parser's own directory.
+    pub(crate) fn mount_on_private(&mut self) {
+        let path = self.directory(".modsec-parser");
+        assert!(self.mount(&[path]));
     }
 
     /// The minute's directory of the site with the entries.
@@ -236,9 +249,9 @@ enum Mount {
 }
 
 impl Mount {
-    fn silent(paths: &[PathBuf]) -> Option<Mount> {
+    fn silent(name: &str, paths: &[PathBuf]) -> Option<Mount> {
         let mut server = Command::new("/usr/bin/python3")
-            .arg(HANG)
+            .args([HANG, name])
             .args(paths)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
