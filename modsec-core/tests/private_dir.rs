@@ -60,12 +60,16 @@ fn assert_ready(storage: &StorageDir, root: &Path, case: &str) {
 
 #[test]
 fn whatever_is_not_ours_is_moved_aside() {
-    let cases: [(&str, Put); 8] = [
+    let cases: [(&str, Put); 9] = [
         ("link to a directory", |path| symlink("/etc", path).unwrap()),
         ("link to nothing", |path| symlink("nothing", path).unwrap()),
         ("file", |path| fs::write(path, "theirs").unwrap()),
         ("pipe", make_pipe),
         ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("directory to which others could write", |path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o770)).unwrap();
+        }),
         ("directory with a pipe as lock", |path| {
             fs::create_dir(path).unwrap();
             make_pipe(&path.join("lock"));
@@ -137,6 +141,17 @@ fn names_beside_it_are_in_nobodys_way() {
     let storage = StorageDir::open(root.path()).unwrap();
     storage.lock().unwrap();
     assert_ready(&storage, root.path(), "60,000 names");
+}
+
+#[test]
+fn whoever_locks_the_storage_directory_itself_is_in_nobodys_way() {
+    let root = root();
+    let held = fs::File::open(root.path()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    symlink("/etc", root.path().join(PRIVATE)).unwrap();
+    let storage = StorageDir::open(root.path()).unwrap();
+    storage.lock().unwrap();
+    assert_ready(&storage, root.path(), "locked root");
 }
 
 #[test]
@@ -241,7 +256,7 @@ fn somebody_who_makes_it_again_at_once_keeps_no_parser_from_starting() {
 #[test]
 fn parsers_that_start_at_one_moment_do_not_take_each_others_place() {
     let root = root();
-    for round in 0..300 {
+    for round in 0..1000 {
         let private = root.path().join(PRIVATE);
         let _ = fs::remove_dir_all(&private);
         if round % 2 == 0 {

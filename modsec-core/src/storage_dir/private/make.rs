@@ -8,9 +8,12 @@
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, fstat, mkdirat,
@@ -32,6 +35,10 @@ const ASIDE: &str = ".modsec-parser.aside-";
 /// Attempts until somebody who changes the name all the time has won: a fraction of a second. Four
 /// processes that do nothing else win 64 in a row once in some thousand starts.
 const ROUNDS: u32 = 1024;
+
+/// How often and how long the turn of another parser is waited for: half a second in all.
+const TURN_TRIES: u32 = 100;
+const TURN_WAIT: Duration = Duration::from_millis(5);
 
 /// The private directory with its lock held.
 #[derive(Debug)]
@@ -61,9 +68,14 @@ enum Attempt {
 /// its name that is not ours.
 pub(super) fn open(root: &Arc<Dir>) -> Result<Made, StorageDirError> {
     let mut aside = Vec::new();
+    let mut turn = None;
     for _ in 0..ROUNDS {
         let attempt = match find(root, OsStr::new(PRIVATE))? {
             Found::Ours(dir) => lock_found(root, dir)?,
+            _ if turn.is_none() => {
+                turn = Some(wait_for_turn(root));
+                Attempt::Again
+            }
             Found::Nothing => make(root, false, &mut aside),
             Found::Foreign => make(root, true, &mut aside),
         };
@@ -78,8 +90,25 @@ pub(super) fn open(root: &Arc<Dir>) -> Result<Made, StorageDirError> {
     })
 }
 
-/// Returns what `name` leads to. It is ours if it belongs to this account and so does its lock: a
-/// directory of this account could also have been moved here with what is in it.
+/// Waits until no other parser is making the directory: what one has just put in its place must not
+/// be taken for somebody else's by the next. Whoever may read the storage directory can keep this
+/// lock as long as he likes, so it is not waited for longer than a parser may need.
+fn wait_for_turn(root: &Dir) -> Option<OwnedFd> {
+    let root = spool::open_dir(root.file(), Path::new("")).ok()?;
+    for _ in 0..TURN_TRIES {
+        match flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(root),
+            Err(Errno::AGAIN) => thread::sleep(TURN_WAIT),
+            // Not every file system can lock a directory.
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Returns what `name` leads to. It is ours if it belongs to this account and so does its lock, and
+/// nobody else could write to it: any directory of this account could have been moved here, with
+/// what others have put into it.
 fn find(root: &Arc<Dir>, name: &OsStr) -> Result<Found, StorageDirError> {
     let failed = |source| StorageDirError::Private {
         path: root.path().join(PRIVATE),
@@ -96,9 +125,10 @@ fn find(root: &Arc<Dir>, name: &OsStr) -> Result<Found, StorageDirError> {
         }
     };
     let me = geteuid().as_raw();
-    let owner = dir.file().metadata().map_err(failed)?.uid();
+    let stat = dir.file().metadata().map_err(failed)?;
     let lock = spool::look(dir.file(), OsStr::new(LOCK));
-    let is_ours = owner == me
+    let is_ours = stat.uid() == me
+        && stat.mode() & 0o022 == 0
         && match lock {
             Ok(lock) => {
                 FileType::from_raw_mode(lock.st_mode) == FileType::RegularFile && lock.st_uid == me
