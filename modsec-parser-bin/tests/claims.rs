@@ -25,6 +25,8 @@ const PRIVATE: &str = ".modsec-parser";
 /// User and group id of an account that is on every system and owns nothing.
 const NOBODY: u32 = 65534;
 
+const ONE_INSTANCE: &str = r#"echo 1 > /proc/sys/user/max_inotify_instances && exec "$0" "$@""#;
+
 /// A storage directory in which site users may write, both programs, and the attacks.
 struct Scene {
     site: Site<Sqlite>,
@@ -57,11 +59,27 @@ impl Scene {
 
     /// Starts `recidive` on the storage directory alone, and waits until it watches.
     fn recidive(&self) -> Running {
+        self.start_recidive(Command::new(Scene::program()))
+    }
+
+    /// The same, where the system has one inotify instance for it and no more.
+    fn recidive_with_one_instance(&self) -> Running {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "sh", "-c", ONE_INSTANCE])
+            .arg(Scene::program());
+        self.start_recidive(command)
+    }
+
+    fn program() -> PathBuf {
+        Path::new(env!("CARGO_BIN_EXE_modsec-parser")).with_file_name("recidive")
+    }
+
+    fn start_recidive(&self, mut command: Command) -> Running {
         let place = |name: &str| self.site.dir.path().join(name);
-        let beside = Path::new(env!("CARGO_BIN_EXE_modsec-parser"));
-        let mut command = Command::new(beside.with_file_name("recidive"));
         command
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("MODSEC_CONFIG", "none")
             .env("WATCH_DIR", self.site.tree())
             .env("RECEDIVE_FILE", place("jail.log"))
@@ -206,6 +224,37 @@ fn the_parsers_first_directory_is_seen_at_once() {
     scene.check();
     store.go_on();
     scene.site.wait_for_rows();
+    parser.stop();
+    recidive.stop();
+}
+
+#[test]
+fn without_inotify_what_the_parser_takes_is_counted_and_what_is_missing_said() {
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let may_limit = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            ONE_INSTANCE,
+            "true",
+        ])
+        .status();
+    if !may_limit.is_ok_and(|status| status.success()) {
+        let _ = writeln!(std::io::stderr(), "skipped: no user namespaces here");
+        return;
+    }
+    let (parser, store) = scene.parser();
+    let recidive = scene.recidive_with_one_instance();
+    scene.attack(ATTACKS);
+    scene.check();
+    store.go_on();
+    scene.site.wait_for_rows();
+    let log = recidive.log();
+    assert!(log.contains("fs.inotify.max_user_instances"), "{log}");
     parser.stop();
     recidive.stop();
 }
