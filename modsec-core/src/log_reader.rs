@@ -58,7 +58,6 @@ pub(crate) enum Taken {
 pub(crate) struct LogReader {
     source: Source,
     splitter: Splitter,
-    held: usize,
     outlook: Outlook,
     /// Why reading ended before the end.
     failed: Option<io::Error>,
@@ -119,7 +118,6 @@ impl LogReader {
         Ok(LogReader {
             source,
             splitter: Splitter::new(0, held),
-            held,
             outlook: Outlook::More,
             failed: None,
             size: meta.len(),
@@ -155,9 +153,8 @@ impl LogReader {
                     overrun,
                     flags,
                 } => {
-                    let rest = overrun.then(|| std::mem::take(self.splitter.buffer()));
+                    let rest = overrun.then(|| self.splitter.rewind(at + len));
                     if rest.is_some() {
-                        self.splitter = Splitter::new(at + len, self.held);
                         self.outlook = Outlook::More;
                     }
                     let mut extent = self.source.end(at, len, rest)?;

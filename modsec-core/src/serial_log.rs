@@ -27,8 +27,10 @@
 //! out from their first to their last line, flagged [`Flag::Interleaved`]. An entry that was cut
 //! off ends where the next one begins.
 
+mod ahead;
 mod document;
 mod entry;
+mod lines;
 mod read;
 mod view;
 
@@ -36,6 +38,7 @@ use std::ops::Range;
 
 use self::document::Document;
 use self::entry::Entry;
+use self::lines::Lines;
 pub use self::read::{Item, Items, LARGEST, read};
 use self::view::{Opening, View, opening};
 use crate::format::FirstBytes;
@@ -49,7 +52,14 @@ pub const LOOKAHEAD: usize = 256 * 1024;
 /// body look like entries by making it long.
 const MAX_ENTRY: u64 = 3 << 29;
 
+/// Entries that were written into each other and may be handed out with the same bytes: as many as
+/// a server's processes may have been writing at once, and not so many that a log becomes a
+/// multiple of itself.
+const MAX_SHARING: usize = 8;
+
 /// Cuts a log into entries.
+///
+/// The time that takes grows with the length of the log, whatever is in it.
 #[derive(Debug)]
 pub struct Splitter {
     /// Entries up to this size are handed out whole.
@@ -60,14 +70,19 @@ pub struct Splitter {
     /// Offset of the first byte that was not handed out or left out.
     at: u64,
     open: Option<Open>,
+    lines: Lines,
     /// Where a stretch that is no entry began, and its first line.
     foreign: Option<(u64, FirstBytes)>,
     /// Whether `at` is within a line too long to hold.
     in_line: bool,
     /// Up to here the lines of several entries stand between each other.
     tangled: u64,
+    /// Ends of the entries that share their last bytes with those to come.
+    sharing: Vec<u64>,
     /// The end of a large entry whose last part was just handed out.
     ending: Option<Ending>,
+    /// Whether the bytes that were fed are the last ones.
+    has_ended: bool,
 }
 
 /// The end of a large entry: its start, its length, and what is odd about its place.
@@ -113,7 +128,7 @@ pub enum Piece<'b> {
         /// Its length.
         len: u64,
         /// Whether the parts handed out went beyond that length: the rest belongs to other
-        /// entries. Feed the log again to a new splitter, from offset `at + len`.
+        /// entries. Call [`Splitter::rewind`] and feed the log again from offset `at + len`.
         overrun: bool,
         /// As those of an entry that is handed out whole.
         flags: Flags,
@@ -134,8 +149,14 @@ pub enum Piece<'b> {
 enum Verdict {
     /// More bytes are needed; those before the offset need not be kept.
     Wait(u64),
-    /// It ends here. The next thing to look at starts at `next`.
-    Ends { end: u64, next: u64, flags: Flags },
+    /// It ends here. The next thing to look at starts at `next`. Up to `shared`, lines of several
+    /// entries stand between each other.
+    Ends {
+        end: u64,
+        next: u64,
+        flags: Flags,
+        shared: u64,
+    },
 }
 
 /// What is to be done, before it is turned into a [`Piece`].
@@ -158,10 +179,13 @@ impl Splitter {
             before: at,
             at,
             open: None,
+            lines: Lines::new(at),
             foreign: None,
             in_line: false,
             tangled: 0,
+            sharing: Vec::new(),
             ending: None,
+            has_ended: false,
         }
     }
 
@@ -170,7 +194,17 @@ impl Splitter {
         let used = usize::try_from(self.kept_from() - self.before).unwrap_or(usize::MAX);
         self.buffer.drain(..used.min(self.buffer.len()));
         self.before += used as u64;
+        self.lines.drop_before(self.before);
         &mut self.buffer
+    }
+
+    /// Goes back to `at`, the end of a large entry of which too much was handed out, to be fed from
+    /// there. Returns what was fed and not handed out, for a log that cannot be read again.
+    pub fn rewind(&mut self, at: u64) -> Vec<u8> {
+        let fed = std::mem::take(self.buffer());
+        self.lines.rewind(at, self.has_ended);
+        (self.before, self.at, self.open) = (at, at, None);
+        fed
     }
 
     /// Returns the offset behind the last entry: where to go on after a restart.
@@ -193,6 +227,7 @@ impl Splitter {
 
     /// Returns what comes next; `None` if that takes more bytes, or at the end.
     pub fn next(&mut self, outlook: Outlook) -> Option<Piece<'_>> {
+        self.has_ended = outlook == Outlook::End;
         loop {
             let step = match (self.ending.take(), self.open.take()) {
                 (Some(ending), _) => Step::End {
@@ -263,7 +298,10 @@ impl Splitter {
         let open = match opening {
             Opening::Undecided => return Step::Wait,
             Opening::Entry(boundary, letter) if letter == 'A' || self.may_lack_a(boundary) => {
-                Open::Entry(Entry::open(boundary, letter, self.at))
+                self.lines.skip_to(self.at);
+                self.sharing.retain(|end| *end > self.at);
+                let may_share = self.sharing.len() < MAX_SHARING;
+                Open::Entry(Entry::open(boundary, letter, self.at, may_share))
             }
             Opening::Document => Open::Document(Document::open(self.at)),
             Opening::Entry(..) | Opening::None => return self.foreign_line(outlook),
@@ -312,24 +350,60 @@ impl Splitter {
 
     fn within(&mut self, mut open: Open, outlook: Outlook) -> Step {
         let tangled = open.start() < self.tangled;
-        let verdict = open.advance(&self.view(outlook));
+        let verdict = self.advance(&mut open, outlook);
         match self.keep_tangled(&open, verdict) {
-            Verdict::Ends { end, next, flags } => self.close(&open, end, next, flags, tangled),
+            Verdict::Ends {
+                end,
+                next,
+                flags,
+                shared,
+            } => {
+                if flags.contains(Flag::Interleaved) {
+                    // The one that begins at `next` has lines of this one.
+                    self.tangled = self.tangled.max(shared).max(next + 1);
+                    self.sharing.extend((end > next).then_some(end));
+                }
+                self.close(&open, end, next, flags, tangled)
+            }
             Verdict::Wait(done) => {
                 let (start, handed) = (open.start(), open.handed());
-                let end = self.before + self.buffer.len() as u64;
-                let is_large = end - handed > self.held as u64;
-                let step = if is_large && done > handed {
-                    open.hand_out(done);
-                    Step::Part(handed..done)
-                } else {
-                    Step::Wait
-                };
                 self.at = start;
+                if !self.is_large(handed) || done <= handed {
+                    self.open = Some(open);
+                    return Step::Wait;
+                }
+                open.hand_out(done);
                 self.open = Some(open);
-                step
+                Step::Part(handed..done)
             }
         }
+    }
+
+    fn advance(&mut self, open: &mut Open, outlook: Outlook) -> Verdict {
+        let view = View {
+            bytes: &self.buffer,
+            before: self.before,
+            outlook,
+        };
+        let entry = match open {
+            Open::Document(document) => return document.advance(&view),
+            Open::Entry(entry) => entry,
+        };
+        self.lines.scan(&view);
+        let verdict = entry.advance(&view, &self.lines);
+        match entry.fallback() {
+            // Its bytes are let go, and may have to be read again.
+            Some(fallback) if self.is_large(entry.handed) => self.lines.record_from(fallback),
+            Some(_) => {}
+            None => self.lines.ahead.stop(),
+        }
+        verdict
+    }
+
+    /// Returns `true` if what is held from `handed` on is too much.
+    fn is_large(&self, handed: u64) -> bool {
+        let end = self.before + self.buffer.len() as u64;
+        end - handed > self.held as u64 || self.lines.are_too_many()
     }
 
     /// Holds back an entry into which another one was written: its bytes are the other's too, so
@@ -343,9 +417,10 @@ impl Splitter {
         }
         let end = self.before + self.buffer.len() as u64;
         let most = (self.held as u64).saturating_add(LOOKAHEAD as u64);
+        let is_too_large = end - entry.start > most || self.lines.are_too_many();
         match verdict {
-            Verdict::Wait(_) if end - entry.start <= most => Verdict::Wait(entry.start),
-            Verdict::Wait(_) => entry.torn(end),
+            Verdict::Wait(_) if is_too_large => entry.torn(end),
+            Verdict::Wait(_) => Verdict::Wait(entry.start),
             ends @ Verdict::Ends { .. } => ends,
         }
     }
@@ -353,10 +428,7 @@ impl Splitter {
     fn close(&mut self, open: &Open, end: u64, next: u64, flags: Flags, tangled: bool) -> Step {
         let (start, handed) = (open.start(), open.handed());
         let mut flags = flags;
-        if flags.contains(Flag::Interleaved) {
-            // The one that begins at `next` has lines of this one.
-            self.tangled = self.tangled.max(end).max(next + 1);
-        } else if tangled {
+        if tangled && !flags.contains(Flag::Interleaved) {
             flags.insert(Flag::Interleaved);
             self.tangled = self.tangled.max(end);
         }
@@ -397,13 +469,6 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.handed = to,
             Open::Document(document) => document.handed = to,
-        }
-    }
-
-    fn advance(&mut self, view: &View<'_>) -> Verdict {
-        match self {
-            Open::Entry(entry) => entry.advance(view),
-            Open::Document(document) => document.advance(view),
         }
     }
 }

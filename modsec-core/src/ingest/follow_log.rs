@@ -362,7 +362,7 @@ impl Reading {
                 } => {
                     if overrun {
                         self.tail.seek(at + len);
-                        self.splitter = Splitter::new(at + len, held());
+                        self.splitter.rewind(at + len);
                     }
                     let spool = self.spool.take();
                     return Ok(spool.map(|file| {

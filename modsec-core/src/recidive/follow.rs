@@ -153,7 +153,7 @@ fn count_entries(
                 at, len, overrun, ..
             } => {
                 if overrun {
-                    *splitter = Splitter::new(at + len, HELD);
+                    splitter.rewind(at + len);
                     return Some(at + len);
                 }
                 counter.defect()

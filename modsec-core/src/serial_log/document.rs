@@ -109,5 +109,6 @@ fn ends(end: u64) -> Verdict {
         end,
         next: end,
         flags: Flags::none(),
+        shared: 0,
     }
 }

@@ -1,17 +1,21 @@
 //! Where a native entry ends.
+//!
+//! The lines of its own boundary are looked at in their order, and between two of them the lines
+//! with which other entries may begin. Where the answer depends on whether another line of its own
+//! comes, the entry waits with a [fallback](Entry::fallback): the end that it has if none does.
+//! That is always behind its last own line, so what was looked at is not looked at again.
 
 use std::ops::Range;
 
-use memchr::memmem;
-
-use super::view::{Delimiter, Follows, Search, View};
+use super::lines::{Line, Lines};
+use super::view::{Follows, View};
 use super::{LOOKAHEAD, MAX_ENTRY, Outlook, Verdict};
 use crate::format::native::{Boundary, Dialect, content_length};
-use crate::format::timestamp;
 use crate::record::{Flag, Flags};
 
-/// Bytes of a first line and part A that are looked at.
-const MAX_PART_A: usize = 4096;
+/// How far the log must be known to have no line of an entry's own behind the beginning of another
+/// one, to end it there: the largest body that `ModSecurity` accepts (`SecRequestBodyLimit`).
+const MAX_BODY: u64 = 1 << 30;
 
 /// An entry of which the end is looked for; offsets in the log.
 #[derive(Debug)]
@@ -20,218 +24,262 @@ pub(super) struct Entry {
     pub(super) handed: u64,
     boundary: Boundary,
     /// Letter of its first line.
-    first: char,
-    /// Letter and content of the part at hand.
-    part: u8,
+    first: u8,
+    /// The own line that was looked at last.
+    own: Own,
+    /// The own line that began the part at hand, and where its content starts.
+    part: Own,
     content: u64,
     /// Where the body at hand should end by the headers before it.
     announced: Option<u64>,
-    /// Delimiters before this offset stand in a body of known length.
+    /// Own lines before this offset stand in a body of known length.
     body_end: u64,
     /// Whether a body of unknown length went before: what follows it may be part of it.
     doubtful: bool,
     /// An end behind a body of unknown length, followed by what is no entry: the end, if no
-    /// further delimiter of its own comes.
+    /// further own line comes.
     perhaps: Option<u64>,
-    /// The first end within the announced length.
-    end_in_body: Option<u64>,
-    /// Where to go on looking for delimiters.
-    scanned: u64,
-    /// Where to go on looking for the first line of another entry.
+    in_body: InBody,
+    /// Index of the next line that may begin another entry.
     looked: u64,
     /// Another entry's first line within a body: begins the next entry if this one has no end.
     resync: Option<u64>,
     /// Another entry's first line where no client's bytes can be.
     pub(super) interleaved: Option<u64>,
+    /// Whether bytes may be handed out both with this entry and with one that was written into it.
+    may_share: bool,
+    /// A decision that is carried out once the log is known up to an offset.
+    decided: Option<(u64, u64)>,
+}
+
+/// A line of the entry's own boundary.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    index: u64,
+    at: u64,
+    letter: u8,
+}
+
+/// What was found in a body within the length that was announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InBody {
+    Nothing,
+    /// The first end that another entry, or the end of the log, follows.
+    End(u64),
+    /// The same, and behind it parts of another entry with the same boundary: A, and B.
+    Another {
+        end: u64,
+        has_request: bool,
+    },
+    /// The same, and the other one's end: a whole entry.
+    Whole(u64),
+}
+
+impl InBody {
+    fn end(self) -> Option<u64> {
+        match self {
+            InBody::Nothing => None,
+            InBody::End(end) | InBody::Another { end, .. } | InBody::Whole(end) => Some(end),
+        }
+    }
 }
 
 impl Entry {
-    /// Begins with the delimiter line at `start`.
-    pub(super) fn open(boundary: Boundary, first: char, start: u64) -> Entry {
-        let content = start + boundary.line_len() as u64 + 1;
+    /// Begins with the delimiter line at `start`. `may_share` says whether another entry that was
+    /// written into it may be handed out with it.
+    pub(super) fn open(boundary: Boundary, letter: char, start: u64, may_share: bool) -> Entry {
+        let own = Own {
+            // The first of its boundary that is held.
+            index: 0,
+            at: start,
+            letter: letter as u8,
+        };
         Entry {
             start,
             handed: start,
             boundary,
-            first,
-            part: first as u8,
-            content,
+            first: own.letter,
+            own,
+            part: own,
+            content: start + boundary.line_len() as u64 + 1,
             announced: None,
             body_end: 0,
             doubtful: false,
             perhaps: None,
-            end_in_body: None,
-            scanned: content,
-            looked: content,
+            in_body: InBody::Nothing,
+            looked: 0,
             resync: None,
             interleaved: None,
+            may_share,
+            decided: None,
         }
     }
 
-    pub(super) fn advance(&mut self, view: &View<'_>) -> Verdict {
+    /// Returns where the entry ends if no further line of its own comes.
+    pub(super) fn fallback(&self) -> Option<u64> {
+        let decided = self.decided.map(|(end, _)| end);
+        let in_body = self.in_body.end();
+        decided.or(in_body).or(self.perhaps).or(self.resync)
+    }
+
+    pub(super) fn advance(&mut self, view: &View<'_>, lines: &Lines) -> Verdict {
+        if let Some((end, until)) = self.decided {
+            return if view.is_all() || lines.scanned() >= until {
+                ends(end)
+            } else {
+                self.wait_for_more(lines)
+            };
+        }
+        if self.own.at == self.start
+            && let Some(line) = lines.find(self.start)
+        {
+            self.own.index = line.index;
+            self.part = self.own;
+            self.looked = self.looked.max(line.index + 1);
+        }
         loop {
-            if let Some(verdict) = self.check_body(view) {
-                return verdict;
-            }
-            let search = view.delimiter(self.scanned, self.boundary);
-            let limit = match search {
-                Search::Found(delimiter) => delimiter.at,
-                Search::NotBefore(at) => at,
-            };
-            if let Some(verdict) = self.look_for_others(view, limit) {
-                return verdict;
-            }
-            let verdict = match search {
-                Search::Found(delimiter) => self.meet(view, delimiter),
-                Search::NotBefore(at) => {
-                    self.scanned = self.scanned.max(at);
-                    Some(self.run_out(view))
+            let mut next = lines.next_of(self.boundary, self.own.index);
+            if self.is_body_over(next) {
+                if let Some(verdict) = self.check_body(view, lines) {
+                    return verdict;
                 }
+                next = lines.next_of(self.boundary, self.own.index);
+            }
+            if let Some(verdict) = self.look_for_others(view, lines, next) {
+                return verdict;
+            }
+            let Some(next) = next else {
+                return self.run_out(view, lines);
             };
-            if let Some(verdict) = verdict {
+            if let Some(verdict) = self.meet(view, lines, next) {
                 return verdict;
             }
         }
     }
 
-    /// Tells whether the part at hand holds bytes as they were sent, and nothing says how many.
+    /// Returns `true` if the part at hand holds bytes as they were sent, and nothing says how many.
     fn is_raw(&self) -> bool {
         let letters: &[u8] = match self.boundary.dialect() {
             Dialect::V2 => b"CE",
             Dialect::V3 => b"C",
             Dialect::Coraza => b"CEH",
         };
-        letters.contains(&self.part) && self.body_end < self.content
+        letters.contains(&self.part.letter) && self.body_end < self.content
     }
 
-    /// Looks whether a delimiter stands where the body at hand should end.
-    fn check_body(&mut self, view: &View<'_>) -> Option<Verdict> {
+    /// Returns `true` if a body of announced length is at hand, and none of its own lines in there
+    /// is left to look at.
+    fn is_body_over(&self, next: Option<&Line>) -> bool {
+        let is_behind = |end| next.is_none_or(|next| next.at >= end);
+        self.announced.is_some_and(is_behind)
+    }
+
+    /// Looks whether an own line stands where the body at hand should end.
+    fn check_body(&mut self, view: &View<'_>, lines: &Lines) -> Option<Verdict> {
         let end = self.announced?;
         let rest = view.from(end);
         let most = 2 + self.boundary.prefix().len();
-        if rest.len() < most && view.outlook == Outlook::More {
+        let is_known = || {
+            let ahead = &lines.ahead;
+            ahead.has_none(self.boundary, self.start, self.own.at, end + 2)
+        };
+        if rest.len() < most && view.outlook == Outlook::More && !is_known() {
             return None;
         }
         self.announced = None;
         let blank = rest.iter().take(2).take_while(|b| **b == b'\n').count();
         let next = rest.get(blank..).unwrap_or_default();
+        let in_body = std::mem::replace(&mut self.in_body, InBody::Nothing);
         if blank > 0 && next.starts_with(self.boundary.prefix()) {
+            if let InBody::Whole(end_in_body) = in_body {
+                return Some(interleaved(end_in_body, end_in_body, end));
+            }
             self.body_end = end + 1;
-            self.scanned = self.scanned.max(end);
             self.resync = None;
             return None;
         }
         // The engine kept less of the body than was announced.
-        match self.end_in_body.take() {
-            _ if self.content >= view.before => {
-                (self.scanned, self.looked) = (self.content, self.content);
-                self.resync = None;
-                None
-            }
-            Some(end) => Some(ends(end)),
-            None => None,
+        if self.content >= view.before {
+            self.own = self.part;
+            self.looked = self.part.index + 1;
+            self.resync = None;
+            return None;
         }
+        let end_in_body = in_body.end()?;
+        if self.handed <= end_in_body {
+            return Some(ends(end_in_body));
+        }
+        // The log is read again from there. Others like this one should not have to look so far
+        // ahead again.
+        self.decided = Some((end_in_body, end + (end - self.start) / 2));
+        Some(self.advance(view, lines))
     }
 
-    /// Looks for first lines of other entries up to `limit`.
-    fn look_for_others(&mut self, view: &View<'_>, limit: u64) -> Option<Verdict> {
+    /// Looks for first lines of other entries in front of `next`, the next own line.
+    fn look_for_others(
+        &mut self,
+        view: &View<'_>,
+        lines: &Lines,
+        next: Option<&Line>,
+    ) -> Option<Verdict> {
+        let limit = next.map_or(lines.end(), |next| next.index);
         while self.interleaved.is_none()
-            && let Some(found) =
-                memmem::find(view.slice(self.looked.max(view.before)..limit), b"\n--")
+            && let Some(line) = lines.get(self.looked).filter(|line| line.index < limit)
         {
-            let line = self.looked.max(view.before) + found as u64 + 1;
-            match self.is_first_line(view, line) {
-                Some(false) => self.looked = line,
-                None => {
-                    self.looked = line - 1;
-                    return None;
-                }
-                Some(true) => {
-                    self.looked = line;
-                    if let Some(verdict) = self.meet_other(view, line) {
-                        return Some(verdict);
-                    }
-                }
+            // In a body, the first is enough.
+            let in_body = self.announced.is_some() || self.is_raw();
+            if in_body && self.resync.is_some() {
+                break;
             }
+            if self.may_begin_another(line)
+                && let Some(verdict) = self.meet_other(view, lines, line.at, next)
+            {
+                return Some(verdict);
+            }
+            self.looked = line.index + 1;
         }
-        // Two bytes of what was looked for may stand before the limit.
-        self.looked = self.looked.max(limit.saturating_sub(2));
+        self.looked = self.looked.max(limit);
         None
     }
 
-    /// Without part Z, an entry ends where the next one begins, unless more of it follows: then the
-    /// other one's first line stands in a body.
-    fn meet_next_without_z(&mut self, view: &View<'_>, at: u64) -> Option<Verdict> {
-        if self.announced.is_some() {
-            return None;
-        }
-        match view.delimiter(at, self.boundary) {
-            Search::Found(own) if own.at - at <= LOOKAHEAD as u64 => None,
-            Search::NotBefore(_) if needs_more(view, at) => {
-                self.looked = at - 1;
-                Some(Verdict::Wait(self.start))
-            }
-            _ => Some(ends(at)),
-        }
-    }
-
-    /// Tells whether another entry's first line is at `at`, with its part A behind it; `None` if
-    /// that takes more bytes.
-    ///
-    /// A request line may look like the first line, but no header can look like part A: headers
-    /// are logged as `NAME: VALUE`, and no time has a space behind its first colon.
-    fn is_first_line(&self, view: &View<'_>, at: u64) -> Option<bool> {
-        let rest = view.from(at);
-        let rest = rest.get(..MAX_PART_A).unwrap_or(rest);
-        let is_cut = view.outlook == Outlook::More && rest.len() < MAX_PART_A;
-        let undecided = (!is_cut).then_some(false);
-        let Some(line_end) = memchr::memchr(b'\n', rest) else {
-            return undecided.or((rest.len() > Boundary::MAX_LINE).then_some(false));
-        };
-        let Some((boundary, letter)) = Boundary::open(rest) else {
-            return Some(false);
-        };
-        let dialect = boundary.dialect();
-        if boundary == self.boundary
-            || dialect != self.boundary.dialect()
-            || letter != self.opening_letter()
-        {
-            return Some(false);
-        }
-        if letter != 'A' {
-            return Some(true);
-        }
-        let content = rest.get(line_end + 1..).unwrap_or_default();
-        let Some(line_end) = memchr::memchr(b'\n', content) else {
-            return undecided;
-        };
-        let line = content.get(..line_end).unwrap_or_default();
-        let time = line.strip_prefix(b"[").and_then(|line| {
-            let end = memchr::memchr(b']', line)?;
-            let time = line.get(..end)?;
-            Some(match dialect {
-                Dialect::V2 | Dialect::V3 => timestamp::parse(time).is_some(),
-                Dialect::Coraza => timestamp::parse_wall_clock(time).is_some(),
-            })
-        });
-        Some(time == Some(true))
+    fn may_begin_another(&self, line: &Line) -> bool {
+        line.opens
+            && line.boundary != self.boundary
+            && line.boundary.dialect() == self.boundary.dialect()
+            && line.letter == self.opening_letter()
     }
 
     /// Coraza leaves out part A unless it is asked for.
-    fn opening_letter(&self) -> char {
+    fn opening_letter(&self) -> u8 {
         match self.boundary.dialect() {
             Dialect::Coraza => self.first,
-            Dialect::V2 | Dialect::V3 => 'A',
+            Dialect::V2 | Dialect::V3 => b'A',
         }
     }
 
     /// Another entry begins at `at`.
-    fn meet_other(&mut self, view: &View<'_>, at: u64) -> Option<Verdict> {
+    fn meet_other(
+        &mut self,
+        view: &View<'_>,
+        lines: &Lines,
+        at: u64,
+        next: Option<&Line>,
+    ) -> Option<Verdict> {
         if at < self.body_end {
             return None;
         }
-        if self.first != 'A' && self.opening_letter() == self.first {
-            return self.meet_next_without_z(view, at);
+        let near = next.filter(|own| own.at - at <= LOOKAHEAD as u64);
+        if self.first != b'A' && self.opening_letter() == self.first {
+            // Without part Z, an entry ends where the next one begins, unless more of it follows:
+            // then the other one's first line stands in a body.
+            return match near {
+                _ if self.announced.is_some() => None,
+                Some(_) => None,
+                None if next.is_none() && needs_more(view, lines, at) => {
+                    Some(Verdict::Wait(self.start))
+                }
+                None => Some(ends(at)),
+            };
         }
         if self.announced.is_some() || self.is_raw() {
             self.resync.get_or_insert(at);
@@ -243,99 +291,116 @@ impl Entry {
         if self.handed > self.start {
             return Some(ends(at));
         }
-        match view.delimiter(at, self.boundary) {
-            Search::Found(own) if own.letter != b'A' && own.at - at <= LOOKAHEAD as u64 => {
+        match near {
+            Some(own) if own.letter != b'A' => {
+                if !self.may_share {
+                    return Some(interleaved(at, at, at));
+                }
                 self.interleaved = Some(at);
                 None
             }
-            Search::NotBefore(_) if needs_more(view, at) => {
-                self.looked = at - 1;
+            None if next.is_none() && needs_more(view, lines, at) => {
                 Some(Verdict::Wait(self.start))
             }
             _ => Some(ends(at)),
         }
     }
 
-    /// One of its own delimiters.
-    fn meet(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
-        self.scanned = found.at + 1;
-        if self.announced.is_some() || found.at < self.body_end {
-            return self.meet_in_body(view, found);
+    /// One of its own lines.
+    fn meet(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
+        let verdict = if self.announced.is_some() || found.at < self.body_end {
+            self.meet_in_body(view, found)
+        } else if found.at <= self.content {
+            // A delimiter brings its own LF: what directly follows another one is content.
+            None
+        } else {
+            match found.letter {
+                b'A' if self.is_raw() => {
+                    self.resync.get_or_insert(found.at);
+                    None
+                }
+                b'A' => Some(self.torn(found.at)),
+                b'Z' => self.meet_end(view, lines, found),
+                _ => {
+                    self.enter(view, found);
+                    None
+                }
+            }
+        };
+        if !matches!(verdict, Some(Verdict::Wait(_))) {
+            self.own = own(found);
         }
-        // A delimiter brings its own LF: what directly follows another one is content.
-        if found.at <= self.content {
-            return None;
-        }
-        match found.letter {
-            b'A' if self.is_raw() => {
-                self.resync.get_or_insert(found.at);
+        verdict
+    }
+
+    /// An own line in a body of known length. Perhaps there is less of it.
+    ///
+    /// Under MPM-ITK entries of different connections share a boundary, so the line at the end of
+    /// the body may be another's, if a whole entry of theirs stands before it.
+    fn meet_in_body(&mut self, view: &View<'_>, found: &Line) -> Option<Verdict> {
+        self.announced?;
+        match (found.letter, self.in_body) {
+            (b'A', InBody::End(end)) if found.opens => {
+                let has_request = false;
+                self.in_body = InBody::Another { end, has_request };
                 None
             }
-            b'A' => Some(self.torn(found.at)),
-            b'Z' => self.meet_end(view, found),
-            _ => {
-                self.enter(view, found);
+            (b'B', InBody::Another { end, .. }) => {
+                let has_request = true;
+                self.in_body = InBody::Another { end, has_request };
                 None
             }
+            (b'Z', InBody::Another { end, has_request }) if has_request => {
+                self.in_body = InBody::Whole(end);
+                None
+            }
+            (b'Z', InBody::Nothing) => match view.follows(found.behind) {
+                Follows::EntryOrEnd => {
+                    self.in_body = InBody::End(self.own_end(view, found));
+                    None
+                }
+                Follows::Undecided => Some(Verdict::Wait(self.start.max(found.at - 1))),
+                Follows::Other => None,
+            },
+            _ => None,
         }
     }
 
-    /// One of its own delimiters in a body of known length. Perhaps there is less of it.
-    fn meet_in_body(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
-        if found.letter != b'Z' || self.announced.is_none() {
-            return None;
-        }
-        match view.follows(found.behind) {
-            Follows::EntryOrEnd => {
-                self.end_in_body.get_or_insert(self.own_end(view, found));
-            }
-            Follows::Undecided => {
-                self.scanned = found.at;
-                return Some(Verdict::Wait(self.start.max(found.at - 1)));
-            }
-            Follows::Other => {}
-        }
-        None
-    }
-
-    fn enter(&mut self, view: &View<'_>, found: Delimiter) {
+    fn enter(&mut self, view: &View<'_>, found: &Line) {
         self.perhaps = None;
+        // An own line behind them: they stood in the body.
+        self.resync = None;
         self.doubtful |= self.is_raw();
         let headers = self.content..found.at;
-        let describes = matches!((self.part, found.letter), (b'B', b'C') | (b'F', b'E'));
-        self.part = found.letter;
+        let describes = matches!(
+            (self.part.letter, found.letter),
+            (b'B', b'C') | (b'F', b'E')
+        );
+        self.part = own(found);
         self.content = found.behind;
         self.body_end = 0;
-        self.looked = self.looked.max(found.behind.saturating_sub(1));
         if describes && self.is_raw() {
             self.announced = announced(view, headers, found.behind);
         }
     }
 
-    fn meet_end(&mut self, view: &View<'_>, found: Delimiter) -> Option<Verdict> {
+    fn meet_end(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
         let doubtful = self.doubtful || self.is_raw();
+        let wait = || Some(Verdict::Wait(self.start.max(found.at - 1)));
         match view.follows(found.behind) {
-            Follows::Undecided => {
-                self.scanned = found.at;
-                return Some(Verdict::Wait(self.start.max(found.at - 1)));
-            }
+            Follows::Undecided => return wait(),
             Follows::Other if doubtful => {
-                self.perhaps.get_or_insert(self.own_end(view, found));
+                self.perhaps = Some(self.perhaps.unwrap_or(self.own_end(view, found)));
                 return None;
             }
             Follows::Other | Follows::EntryOrEnd => {}
         }
         if doubtful {
-            match view.delimiter(found.behind, self.boundary) {
-                Search::Found(own)
-                    if own.at - found.behind <= LOOKAHEAD as u64 && own.letter != b'A' =>
-                {
+            match lines.next_of(self.boundary, found.index) {
+                Some(own) if own.at - found.behind <= LOOKAHEAD as u64 && own.letter != b'A' => {
                     return None;
                 }
-                Search::NotBefore(_) if needs_more(view, found.behind) => {
-                    self.scanned = found.at;
-                    return Some(Verdict::Wait(self.start.max(found.at - 1)));
-                }
+                None if needs_more(view, lines, found.behind) => return wait(),
                 _ => {}
             }
         }
@@ -344,7 +409,7 @@ impl Entry {
 
     /// Returns the offset behind part Z as it stands in a file of its own: the others write an
     /// empty line behind it also there.
-    fn own_end(&self, view: &View<'_>, found: Delimiter) -> u64 {
+    fn own_end(&self, view: &View<'_>, found: &Line) -> u64 {
         let blank = match self.boundary.dialect() {
             Dialect::V2 => false,
             Dialect::V3 | Dialect::Coraza => view.from(found.behind).first() == Some(&b'\n'),
@@ -359,28 +424,40 @@ impl Entry {
 
     /// Ends at `end`; an entry that was written into this one is next.
     fn ended(&self, end: u64) -> Verdict {
-        let mut flags = Flags::none();
-        if self.interleaved.is_some() {
-            flags.insert(Flag::Interleaved);
-        }
-        Verdict::Ends {
-            end,
-            next: self.interleaved.unwrap_or(end),
-            flags,
+        match self.interleaved {
+            Some(next) => interleaved(end, next, end),
+            None => ends(end),
         }
     }
 
-    /// No more delimiters at hand.
-    fn run_out(&self, view: &View<'_>) -> Verdict {
-        if view.is_all() || view.end() - self.start > MAX_ENTRY {
+    /// No more own lines at hand.
+    fn run_out(&mut self, view: &View<'_>, lines: &Lines) -> Verdict {
+        let is_known = |fallback| {
+            let until = fallback + MAX_BODY;
+            let ahead = &lines.ahead;
+            ahead.has_none(self.boundary, self.start, self.own.at, until)
+        };
+        let at = view.end();
+        if view.is_all() || at - self.start > MAX_ENTRY || self.fallback().is_some_and(is_known) {
             return match self.perhaps {
                 Some(end) => self.ended(end),
-                None => self.torn(self.resync.unwrap_or(view.end())),
+                None => self.torn(self.resync.unwrap_or(at)),
             };
         }
+        self.wait_for_more(lines)
+    }
+
+    fn wait_for_more(&self, lines: &Lines) -> Verdict {
         // One byte more, to see that a line starts.
-        let done = self.scanned.min(self.looked).saturating_sub(1);
-        Verdict::Wait(done.max(self.start))
+        Verdict::Wait(self.start.max(lines.scanned().saturating_sub(1)))
+    }
+}
+
+fn own(line: &Line) -> Own {
+    Own {
+        index: line.index,
+        at: line.at,
+        letter: line.letter,
     }
 }
 
@@ -395,10 +472,21 @@ fn ends(end: u64) -> Verdict {
         end,
         next: end,
         flags: Flags::none(),
+        shared: 0,
     }
 }
 
-/// Tells whether less than the lookahead is at hand behind `at`, and more is to come.
-fn needs_more(view: &View<'_>, at: u64) -> bool {
-    view.outlook == Outlook::More && view.end().saturating_sub(at) < LOOKAHEAD as u64
+/// Lines of this entry and of others stand between each other up to `shared`.
+fn interleaved(end: u64, next: u64, shared: u64) -> Verdict {
+    Verdict::Ends {
+        end,
+        next,
+        flags: Flags::from_iter([Flag::Interleaved]),
+        shared,
+    }
+}
+
+/// Returns `true` if less than the lookahead is known behind `at`, and more is to come.
+fn needs_more(view: &View<'_>, lines: &Lines, at: u64) -> bool {
+    view.outlook == Outlook::More && lines.scanned().saturating_sub(at) < LOOKAHEAD as u64
 }

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use memchr::memmem::Finder;
-
 use super::Outlook;
 use crate::format::native::Boundary;
 
@@ -18,24 +16,6 @@ pub(super) struct View<'b> {
     /// Offset of the first of them.
     pub(super) before: u64,
     pub(super) outlook: Outlook,
-}
-
-/// A delimiter line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Delimiter {
-    pub(super) letter: u8,
-    /// Offset of its first dash.
-    pub(super) at: u64,
-    /// Offset behind its LF.
-    pub(super) behind: u64,
-}
-
-/// What a search for a delimiter line gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Search {
-    Found(Delimiter),
-    /// There is none before this offset; from there on it depends on more bytes.
-    NotBefore(u64),
 }
 
 /// What stands at some place of the log.
@@ -101,35 +81,6 @@ impl<'b> View<'b> {
 
     pub(super) fn is_all(&self) -> bool {
         self.outlook == Outlook::End
-    }
-
-    /// Looks for a delimiter line of `boundary` that starts at `from` or later.
-    pub(super) fn delimiter(&self, from: u64, boundary: Boundary) -> Search {
-        let finder = Finder::new(boundary.prefix());
-        let mut at = from.max(self.before);
-        while let Some(found) = finder.find(self.from(at)) {
-            let place = at + found as u64;
-            at = place + 1;
-            let line = self.from(place);
-            if line.len() <= boundary.line_len() && !self.is_all() {
-                return Search::NotBefore(place);
-            }
-            let starts_a_line = place
-                .checked_sub(1)
-                .is_none_or(|before| place == self.before || self.slice(before..place) == b"\n");
-            if starts_a_line && let Some((found, letter)) = Boundary::open(line) {
-                debug_assert_eq!(found, boundary);
-                let behind = place + line.len().min(boundary.line_len() + 1) as u64;
-                return Search::Found(Delimiter {
-                    letter: letter as u8,
-                    at: place,
-                    behind,
-                });
-            }
-        }
-        // The last bytes may be the beginning of a line.
-        let kept = boundary.line_len() as u64;
-        Search::NotBefore(at.max(self.end().saturating_sub(kept)))
     }
 
     /// Returns how many empty lines stand at `at`, up to a bound.

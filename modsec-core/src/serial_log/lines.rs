@@ -1,0 +1,279 @@
+//! The delimiter lines of the log, each found once.
+//!
+//! Every question of a cutter is about lines: which one of this boundary comes next, where does
+//! another entry begin, does this boundary come again at all. Each byte is searched once for all
+//! of them, so the time to cut a log grows with its length, whatever is in it.
+
+use std::collections::{HashMap, VecDeque};
+
+use memchr::memmem::Finder;
+
+use super::Outlook;
+use super::ahead::Ahead;
+use super::view::View;
+use crate::format::native::{Boundary, Dialect};
+use crate::format::timestamp;
+
+/// Lines that are held at the most, about 80 bytes each. An entry with more of them is handed out
+/// in parts, however small it is.
+pub(super) const MAX_LINES: usize = 64 * 1024;
+/// Bytes of a first line and part A that are looked at.
+const MAX_PART_A: usize = 4096;
+/// The index of no line.
+const NONE: u64 = u64::MAX;
+
+/// A delimiter line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) boundary: Boundary,
+    pub(super) letter: u8,
+    /// Whether an entry may begin here: a line of part A with the content of one behind it, or any
+    /// line of Coraza, which leaves out part A unless it is asked for.
+    pub(super) opens: bool,
+    /// Offset of its first dash.
+    pub(super) at: u64,
+    /// Offset behind its LF.
+    pub(super) behind: u64,
+    pub(super) index: u64,
+    /// Index of the next line of the same boundary.
+    next: u64,
+}
+
+/// The first and the last line of a boundary among those that are held.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    first: u64,
+    last: u64,
+}
+
+/// The delimiter lines between two offsets of the log.
+#[derive(Debug)]
+pub(super) struct Lines {
+    held: VecDeque<Line>,
+    /// Index of the first of them; indices are never used again.
+    base: u64,
+    chains: HashMap<Boundary, Chain>,
+    /// Lines that start before this offset have been found.
+    scanned: u64,
+    /// Whether a line starts at that offset.
+    at_line_start: bool,
+    finder: Finder<'static>,
+    pub(super) ahead: Ahead,
+}
+
+/// What a look at the start of a line gave.
+enum Look {
+    Delimiter(Line),
+    Other,
+    /// Depends on more bytes.
+    Undecided,
+}
+
+impl Lines {
+    pub(super) fn new(at: u64) -> Lines {
+        Lines {
+            held: VecDeque::new(),
+            base: 0,
+            chains: HashMap::new(),
+            scanned: at,
+            at_line_start: true,
+            finder: Finder::new(b"\n--"),
+            ahead: Ahead::default(),
+        }
+    }
+
+    /// Lines that start before this offset have been found.
+    pub(super) fn scanned(&self) -> u64 {
+        self.scanned
+    }
+
+    pub(super) fn are_too_many(&self) -> bool {
+        self.held.len() > MAX_LINES
+    }
+
+    /// Index behind the last line.
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.held.len() as u64
+    }
+
+    /// Returns the line with this index, or the first one that is held.
+    pub(super) fn get(&self, index: u64) -> Option<&Line> {
+        let index = usize::try_from(index.saturating_sub(self.base)).ok()?;
+        self.held.get(index)
+    }
+
+    /// Returns the line at `at`.
+    pub(super) fn find(&self, at: u64) -> Option<&Line> {
+        let index = self.held.partition_point(|line| line.at < at);
+        self.held.get(index).filter(|line| line.at == at)
+    }
+
+    /// Returns the next line of `boundary` behind the one with index `after`.
+    pub(super) fn next_of(&self, boundary: Boundary, after: u64) -> Option<&Line> {
+        let next = match after.checked_sub(self.base) {
+            Some(index) => self.held.get(usize::try_from(index).ok()?)?.next,
+            // It is not held any more; what was let go with it had been looked at.
+            None => self.chains.get(&boundary)?.first,
+        };
+        (next != NONE).then(|| self.get(next))?
+    }
+
+    /// Looks for lines in what has come since the last call.
+    pub(super) fn scan(&mut self, view: &View<'_>) {
+        let mut from = self.scanned;
+        if self.at_line_start && !self.take(view, from) {
+            return;
+        }
+        if self.at_line_start {
+            from += 1;
+            self.at_line_start = false;
+        }
+        loop {
+            let before = from.saturating_sub(1).max(view.before);
+            let Some(found) = self.finder.find(view.from(before)) else {
+                break;
+            };
+            let at = before + found as u64 + 1;
+            if !self.take(view, at) {
+                self.scanned = at;
+                self.at_line_start = true;
+                return;
+            }
+            from = at + 1;
+        }
+        // Before the last byte, a line would have been seen with both dashes.
+        let known = view.end().saturating_sub(u64::from(!view.is_all()));
+        self.scanned = from.max(known);
+    }
+
+    /// Takes the line that starts at `at`; false if that takes more bytes.
+    fn take(&mut self, view: &View<'_>, at: u64) -> bool {
+        match look(view, at, self.end()) {
+            Look::Delimiter(line) => self.push(line),
+            Look::Other => {}
+            Look::Undecided => return false,
+        }
+        true
+    }
+
+    fn push(&mut self, line: Line) {
+        self.ahead.record(&line);
+        let new = Chain {
+            first: line.index,
+            last: line.index,
+        };
+        let chain = self.chains.entry(line.boundary).or_insert(new);
+        let last = std::mem::replace(&mut chain.last, line.index);
+        if last != line.index
+            && let Some(index) = last.checked_sub(self.base)
+            && let Some(last) = usize::try_from(index)
+                .ok()
+                .and_then(|n| self.held.get_mut(n))
+        {
+            last.next = line.index;
+        }
+        self.held.push_back(line);
+    }
+
+    /// Lets go of the lines that start before `at`.
+    pub(super) fn drop_before(&mut self, at: u64) {
+        while let Some(line) = self.held.front().copied().filter(|line| line.at < at) {
+            self.held.pop_front();
+            self.base += 1;
+            if line.next == NONE {
+                self.chains.remove(&line.boundary);
+            } else if let Some(chain) = self.chains.get_mut(&line.boundary) {
+                chain.first = line.next;
+            }
+        }
+        self.ahead.drop_before(at);
+    }
+
+    /// Begins with the line at `at`; what was not scanned before it is passed over.
+    pub(super) fn skip_to(&mut self, at: u64) {
+        self.drop_before(at);
+        if self.scanned <= at {
+            self.scanned = at;
+            self.at_line_start = true;
+        }
+    }
+
+    /// Begins anew at `at`, the start of a line in what was scanned. What was found out about the
+    /// lines behind it stays known.
+    pub(super) fn rewind(&mut self, at: u64, is_all: bool) {
+        self.ahead.finish(self.scanned, is_all);
+        self.base = self.end();
+        self.held.clear();
+        self.chains.clear();
+        self.scanned = at;
+        self.at_line_start = true;
+    }
+
+    /// From now on keeps in mind which boundaries stand behind `from`, though their lines are let
+    /// go.
+    pub(super) fn record_from(&mut self, from: u64) {
+        if self.ahead.begin(from) {
+            let first = self.held.partition_point(|line| line.at < from);
+            for line in self.held.range(first..) {
+                self.ahead.record(line);
+            }
+        }
+    }
+}
+
+fn look(view: &View<'_>, at: u64, index: u64) -> Look {
+    let rest = view.from(at);
+    let Some((boundary, letter)) = Boundary::open(rest) else {
+        let is_decided = rest.len() > Boundary::MAX_LINE
+            || view.is_all()
+            || memchr::memchr(b'\n', rest).is_some();
+        return if is_decided {
+            Look::Other
+        } else {
+            Look::Undecided
+        };
+    };
+    let len = boundary.line_len();
+    if rest.len() <= len && !view.is_all() {
+        return Look::Undecided;
+    }
+    let len = rest.len().min(len + 1);
+    let content = rest.get(len..).unwrap_or_default();
+    let opens = match (boundary.dialect(), letter) {
+        (_, 'A') => match is_part_a(boundary.dialect(), content, view.outlook) {
+            Some(is_part_a) => is_part_a,
+            None => return Look::Undecided,
+        },
+        (dialect, _) => dialect == Dialect::Coraza,
+    };
+    Look::Delimiter(Line {
+        boundary,
+        letter: letter as u8,
+        opens,
+        at,
+        behind: at + len as u64,
+        index,
+        next: NONE,
+    })
+}
+
+/// Returns `true` if `content` begins as part A does; `None` if that takes more bytes.
+///
+/// A request line may look like the first line of an entry, but no header can look like part A:
+/// headers are logged as `NAME: VALUE`, and no time has a space behind its first colon.
+fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
+    let content = content.get(..MAX_PART_A).unwrap_or(content);
+    let Some(line_end) = memchr::memchr(b'\n', content) else {
+        let is_decided = content.len() == MAX_PART_A || outlook == Outlook::End;
+        return is_decided.then_some(false);
+    };
+    let line = content.get(..line_end).unwrap_or_default();
+    let time = line.strip_prefix(b"[").and_then(|line| {
+        let end = memchr::memchr(b']', line)?;
+        line.get(..end)
+    });
+    Some(time.is_some_and(|time| match dialect {
+        Dialect::V2 | Dialect::V3 => timestamp::parse(time).is_some(),
+        Dialect::Coraza => timestamp::parse_wall_clock(time).is_some(),
+    }))
+}
