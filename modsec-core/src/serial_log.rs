@@ -28,6 +28,8 @@
 //! off ends where the next one begins.
 
 mod ahead;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+pub(crate) mod appended;
 mod document;
 mod entry;
 mod lines;

@@ -37,11 +37,12 @@ enum Kept {
 
 /// Tells by both ends of an entry whether it may have been written to its end.
 ///
-/// For native entries the answer is certain; of JSON it says only that a document, perhaps an
+/// Both are those of a file, which has several records if libmodsecurity has appended to it: the
+/// last one tells. For native entries the answer is certain; of JSON it says only that a document, perhaps an
 /// inner object, ends there, and [`Record::flags`] has the last word.
 pub fn may_be_complete(head: &[u8], tail: &[u8]) -> bool {
     match Boundary::open(head) {
-        Some((boundary, _)) => boundary.closes(tail),
+        Some((boundary, _)) => boundary.closes(tail) || boundary.is_followed_by_end(tail),
         None => json::starts(head) && tail.trim_ascii_end().ends_with(b"}"),
     }
 }

@@ -2,19 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::rows::Rows as RowMaker;
-use super::several::{self, Held, Several};
+use super::several::{Held, Several};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
 use crate::heart::Heart;
 pub(super) use crate::log_reader::{Extent, IN_MEMORY};
 use crate::record::{Flag, Flags, Record};
+use crate::serial_log::appended;
 use crate::store::{Origin, Row};
 
 /// Bytes read at a time of a larger entry.
@@ -119,7 +121,14 @@ pub(super) fn read(
     };
     if size <= IN_MEMORY {
         let bytes = read_range(&file, 0..size).map_err(NoRow::Io)?;
-        if let Some(entries) = several::in_memory(&bytes).map_err(NoRow::Io)? {
+        let slice = |range: Range<u64>| {
+            let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+            Ok(bytes
+                .get(index(range.start)..index(range.end))
+                .unwrap_or_default()
+                .to_vec())
+        };
+        if let Some(entries) = appended::records(size, slice).map_err(NoRow::Io)? {
             return Rows::of(several(Held::Memory(bytes), entries, origin), seen);
         }
         return row(bytes, Flags::none(), origin, if_cut, make).map(Rows::from);
@@ -130,7 +139,11 @@ pub(super) fn read(
         len: size,
         flags: Flags::none(),
     };
-    if let Some(entries) = several::in_file(&whole, heart).map_err(NoRow::Io)? {
+    let window = |range| {
+        heart.beat();
+        read_range(&whole.file, range)
+    };
+    if let Some(entries) = appended::records(size, window).map_err(NoRow::Io)? {
         return Rows::of(several(Held::File(whole.file), entries, origin), seen);
     }
     large_row(whole, origin, if_cut, make, heart).map(Rows::from)
@@ -339,7 +352,7 @@ fn read_large(
     Ok((excerpts, hasher.finish()))
 }
 
-pub(super) fn read_range(file: &File, range: std::ops::Range<u64>) -> io::Result<Vec<u8>> {
+pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
     let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, range.start)?;

@@ -18,7 +18,7 @@ use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::attack::Attacks;
 use super::follow::HELD;
 use super::seen::{EntryKey, Seen};
-use super::tree::{Contents, Look, Tree, Which};
+use super::tree::{Contents, Look, OneOf, Tree, Which};
 use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
 use crate::heart::Heart;
@@ -203,8 +203,23 @@ impl Replay<'_> {
                 self.report.entries += 1;
                 self.record(&excerpts.record(), || key);
             }
+            Look::Entry {
+                contents: Contents::Several(records),
+                ..
+            } => records.for_each(|record| self.one_of(record)),
             Look::Foreign | Look::Gone => {}
             _ => self.report.defects += 1,
+        }
+    }
+
+    fn one_of(&mut self, record: io::Result<OneOf>) {
+        match record {
+            Ok(OneOf::Whole(entry)) => self.entry(&entry),
+            Ok(OneOf::Parts(excerpts, key)) => {
+                self.report.entries += 1;
+                self.record(&excerpts.record(), || key);
+            }
+            Err(_) => self.report.defects += 1,
         }
     }
 

@@ -15,7 +15,7 @@ use super::reporter::Reporter;
 use super::run::{RunError, Summary};
 use super::saver::Saver;
 use super::state::{Marks, State, to_bytes};
-use super::tree::{Contents, Look, Tree, Which};
+use super::tree::{Contents, Look, OneOf, Tree, Which};
 use super::unfinished::Unfinished;
 use super::{Ledger, LogSource, Offender, Options, OptionsError, StateError, Tally};
 use crate::heart::Heart;
@@ -220,32 +220,24 @@ impl<'o> Session<'o> {
             return;
         };
         let mut gives_way = None;
-        let offender = match tree.look(path, which) {
-            Look::Entry { contents, changed } => match contents {
-                Contents::Whole(entry) => self.counter.entry(entry, changed),
-                Contents::Parts(excerpts, key) => {
-                    self.counter.record(&excerpts.record(), || key, changed)
-                }
-            },
-            other => {
-                match other {
-                    // Whoever had his time and still is not finished is left alone.
-                    Look::Unfinished {
-                        owner,
-                        is_empty: false,
-                    } if !matches!(which, Which::EvenUnfinished) => {
-                        gives_way = self.unfinished.push(path, owner);
-                    }
-                    Look::Gone => self.summary.vanished += 1,
-                    Look::Foreign => self.summary.foreign += 1,
-                    Look::Refused => self.summary.refused += 1,
-                    _ => {}
-                }
-                None
+        match tree.look(path, which) {
+            Look::Entry { contents, changed } => {
+                let reporter = &mut self.reporter;
+                count(&mut self.counter, contents, changed, |offender| {
+                    reporter.report(&offender);
+                });
             }
-        };
-        if let Some(offender) = offender {
-            self.reporter.report(&offender);
+            // Whoever had his time and still is not finished is left alone.
+            Look::Unfinished {
+                owner,
+                is_empty: false,
+            } if !matches!(which, Which::EvenUnfinished) => {
+                gives_way = self.unfinished.push(path, owner);
+            }
+            Look::Gone => self.summary.vanished += 1,
+            Look::Foreign => self.summary.foreign += 1,
+            Look::Refused => self.summary.refused += 1,
+            _ => {}
         }
         self.spent += self.tree.as_mut().map_or(0, Tree::take_read);
         if let Some(path) = gives_way {
@@ -400,6 +392,33 @@ impl<'o> Session<'o> {
     }
 }
 
+/// Counts what a file holds, nearly always one record.
+fn count(
+    counter: &mut Counter,
+    contents: Contents<'_>,
+    changed: i64,
+    mut report: impl FnMut(Offender),
+) {
+    let records = match contents {
+        Contents::Whole(entry) => {
+            return counter.entry(entry, changed).into_iter().for_each(report);
+        }
+        Contents::Parts(excerpts, key) => {
+            let offender = counter.record(&excerpts.record(), || key, changed);
+            return offender.into_iter().for_each(report);
+        }
+        Contents::Several(records) => records,
+    };
+    for record in records {
+        let offender = match record {
+            Ok(OneOf::Whole(entry)) => counter.entry(&entry, changed),
+            Ok(OneOf::Parts(excerpts, key)) => counter.record(&excerpts.record(), || key, changed),
+            Err(_) => counter.defect(),
+        };
+        offender.into_iter().for_each(&mut report);
+    }
+}
+
 pub(super) fn ready(service: &Service) {
     debug!("ready");
     service.ready();
@@ -465,6 +484,43 @@ mod tests {
             session.counter.tally.repeated, 0,
             "known files are not read again"
         );
+    }
+
+    /// A record of libmodsecurity, which appends to a file of the same name.
+    fn appended(n: u32, status: u16) -> String {
+        format!(
+            "---{n:08}---A--\n[22/Aug/2026:10:15:00 +0200] 1.1 192.0.2.7 40112 198.51.100.4 80\n\
+             ---{n:08}---B--\nGET /{n} HTTP/1.1\nHost: a\n\n---{n:08}---F--\nHTTP/1.1 {status}\n\n\
+             ---{n:08}---H--\n\n---{n:08}---Z--\n\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn every_record_in_a_file_counts_once() {
+        for (statuses, want) in [
+            ([vec![200], vec![403; 30]].concat(), 30),
+            ([vec![403], vec![200; 9]].concat(), 1),
+            (vec![403; 150], 150),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let options = options(dir.path());
+            let path = dir.path().join(MINUTE).join("20260822-101500-same");
+            let mut session = Session::new(&options).unwrap();
+            walk(&mut session).await;
+            let mut file = String::new();
+            for (n, status) in (0..).zip(&statuses) {
+                file += &appended(n, *status);
+                fs::write(&path, &file).unwrap();
+                session.file(
+                    &path
+                        .strip_prefix(dir.path().join("audit"))
+                        .unwrap()
+                        .to_owned(),
+                    Which::Closed,
+                );
+            }
+            assert_eq!(session.counter.tally.attacks, want, "{statuses:?}");
+        }
     }
 
     #[tokio::test]

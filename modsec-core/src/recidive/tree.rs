@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::format;
 use crate::format::large::{self, Excerpts, Large};
 use crate::heart::Heart;
 use crate::record::Flag;
+use crate::serial_log::appended;
 use crate::spool;
 use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
@@ -53,6 +55,47 @@ pub(super) enum Look<'a> {
 pub(super) enum Contents<'a> {
     Whole(&'a [u8]),
     Parts(Box<Excerpts>, EntryKey),
+    /// Several, of an engine that appends.
+    Several(Records),
+}
+
+/// The records of a file, read when they are asked for.
+#[derive(Debug)]
+pub(super) struct Records {
+    file: File,
+    places: std::vec::IntoIter<Range<u64>>,
+    heart: Heart,
+}
+
+/// One of several records in a file.
+#[derive(Debug)]
+pub(super) enum OneOf {
+    Whole(Vec<u8>),
+    Parts(Box<Excerpts>, EntryKey),
+}
+
+impl Iterator for Records {
+    type Item = io::Result<OneOf>;
+
+    fn next(&mut self) -> Option<io::Result<OneOf>> {
+        let place = self.places.next()?;
+        self.heart.beat();
+        Some(self.read(place))
+    }
+}
+
+impl Records {
+    fn read(&self, place: Range<u64>) -> io::Result<OneOf> {
+        if place.end - place.start <= WHOLE {
+            let mut bytes = Vec::new();
+            read_range(&self.file, place.start, place.end, &mut bytes)?;
+            return Ok(OneOf::Whole(bytes));
+        }
+        match parts(&self.file, place, false, &self.heart)? {
+            Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
 }
 
 /// Which files to read.
@@ -198,10 +241,19 @@ impl Tree {
         }
         self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
-        let read = if meta.len() > WHOLE {
-            parts(&file, meta.len(), finish, &self.heart)
-        } else {
-            whole(&file, meta.len(), &mut self.buffer, finish)
+        let records = records(&file, meta.len(), &self.heart);
+        let read = match records {
+            Ok(Some(places)) => file.try_clone().map(|file| {
+                let (places, heart) = (places.into_iter(), self.heart.clone());
+                Some(Contents::Several(Records {
+                    file,
+                    places,
+                    heart,
+                }))
+            }),
+            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.heart),
+            Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
+            Err(error) => Err(error),
         };
         // Somebody wrote meanwhile: what was read may be a mixture, and he will close it.
         let same = file
@@ -262,6 +314,16 @@ fn failed(failure: Failure) -> Look<'static> {
     }
 }
 
+/// Returns where the records are, if there are several.
+fn records(file: &File, size: u64, heart: &Heart) -> io::Result<Option<Vec<Range<u64>>>> {
+    appended::records(size, |range| {
+        heart.beat();
+        let mut bytes = Vec::new();
+        read_range(file, range.start, range.end, &mut bytes)?;
+        Ok(bytes)
+    })
+}
+
 /// Reads the file into `buffer`; `None` if it is not finished.
 fn whole<'a>(
     mut file: &File,
@@ -290,17 +352,19 @@ fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
     Ok(large::may_be_complete(&head, &tail))
 }
 
-/// Reads what is worth keeping of a large file, a window at a time; `None` if it is not finished.
+/// Reads what is worth keeping of a large entry, a window at a time; `None` if it is not finished.
 fn parts<'a>(
     file: &File,
-    size: u64,
+    place: Range<u64>,
     finish: bool,
     heart: &Heart,
 ) -> io::Result<Option<Contents<'a>>> {
+    let Range { start, end } = place;
+    let size = end - start;
     let mut head = vec![0; Large::HEAD];
     let mut tail = vec![0; 64];
-    file.read_exact_at(&mut head, 0)?;
-    file.read_exact_at(&mut tail, size - 64)?;
+    file.read_exact_at(&mut head, start)?;
+    file.read_exact_at(&mut tail, end - 64)?;
     let closed = large::may_be_complete(&head, &tail);
     let Some(mut large) = Large::open(&head).ok().filter(|_| closed || !finish) else {
         return Ok(None);
@@ -311,7 +375,7 @@ fn parts<'a>(
     loop {
         heart.beat();
         let end = size.min(offset + WHOLE);
-        read_range(file, offset, end, &mut window)?;
+        read_range(file, start + offset, start + end, &mut window)?;
         large.scan(&window, offset, end == size);
         // Line ends behind the entry are not part of what it is known by.
         let overlap = if offset == 0 { 0 } else { Large::OVERLAP };
@@ -329,7 +393,7 @@ fn parts<'a>(
     }
     let excerpts = large.finish(|range| {
         let mut bytes = Vec::new();
-        read_range(file, range.start, range.end, &mut bytes).map(|()| bytes)
+        read_range(file, start + range.start, start + range.end, &mut bytes).map(|()| bytes)
     })?;
     if finish && excerpts.record().flags.contains(Flag::Truncated) {
         return Ok(None);

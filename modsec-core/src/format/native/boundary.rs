@@ -156,6 +156,17 @@ impl Boundary {
             .and_then(|bytes| bytes.strip_suffix(self.prefix()))
             .is_some_and(|bytes| bytes.ends_with(b"\n"))
     }
+
+    /// Returns `true` if `bytes`, which stand behind an entry of this boundary, end with part Z of
+    /// another one that the same engine has appended. Only libmodsecurity does.
+    pub(crate) fn is_followed_by_end(self, bytes: &[u8]) -> bool {
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let last = memchr::memrchr(b'\n', bytes).and_then(|before| bytes.get(before + 1..));
+        let end = last.and_then(Boundary::open);
+        self.dialect == Dialect::V3
+            && end.is_some_and(|(other, letter)| other.dialect == Dialect::V3 && letter == 'Z')
+    }
 }
 
 /// Writes the id alone.

@@ -1,0 +1,198 @@
+//! Several records in the file of one.
+//!
+//! libmodsecurity appends to a file that is there already: transactions of one second that have one
+//! id share a file. The id may be the client's (`modsecurity_transaction_id "$http_x_request_id"`),
+//! and nobody's record may hide behind another one. `ModSecurity` 2 and Coraza truncate the file
+//! first, so there a second record is a forgery, and the file is one entry.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Range;
+
+use super::{Outlook, Piece, Splitter};
+use crate::format::native::Boundary;
+use crate::format::{self, Format};
+
+/// Records of one file at the most. More than that cannot be written within a second; such a file
+/// is one ambiguous entry.
+const MAX_RECORDS: usize = 16 * 1024;
+/// Bytes that tell the dialect.
+const HEAD: u64 = 512;
+/// Bytes read at a time, and held of one record.
+const CHUNK: u64 = 256 * 1024;
+/// Bytes at the end of a record that show its part Z.
+const TAIL: u64 = Boundary::MAX_LINE as u64 + 3;
+
+/// Returns where the records are in a file of `len` bytes, of which `read` returns a range; `None`
+/// if it is one entry, however it looks.
+///
+/// Native records are several only if nothing stands between them, each ends with its own part Z,
+/// and no boundary comes twice. A client who knows the boundary of his own entry can end it in his
+/// body, and write others behind it. But the engine writes the genuine end of his entry behind all
+/// that, with the boundary that the file begins with, and it cannot close anything else: either it
+/// is left over, or what it closes has a boundary that was there before.
+///
+/// # Errors
+///
+/// What `read` fails with.
+pub(crate) fn records(
+    len: u64,
+    mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
+) -> io::Result<Option<Vec<Range<u64>>>> {
+    let is_native = match format::detect(&read(0..len.min(HEAD))?) {
+        Some(Format::NativeV3) => true,
+        Some(Format::JsonV3) => false,
+        _ => return Ok(None),
+    };
+    let mut splitter = Splitter::new(0, usize::try_from(CHUNK).unwrap_or(usize::MAX));
+    let (mut found, mut fed) = (Vec::new(), 0);
+    while fed < len {
+        let more = read(fed..len.min(fed + CHUNK))?;
+        fed += more.len() as u64;
+        splitter.buffer().extend_from_slice(&more);
+        let outlook = if fed < len {
+            Outlook::More
+        } else {
+            Outlook::End
+        };
+        if !take(&mut splitter, outlook, &mut found) {
+            return Ok(None);
+        }
+    }
+    if found.len() < 2 || (is_native && !are_distinct_and_closed(&found, read)?) {
+        return Ok(None);
+    }
+    Ok(Some(found))
+}
+
+/// Takes the records at hand; false if there is anything else.
+fn take(splitter: &mut Splitter, outlook: Outlook, found: &mut Vec<Range<u64>>) -> bool {
+    while let Some(piece) = splitter.next(outlook) {
+        let (at, len, flags) = match piece {
+            Piece::Part(_) => continue,
+            Piece::Entry { bytes, flags, at } => (at, bytes.len() as u64, flags),
+            Piece::End {
+                at,
+                len,
+                overrun: false,
+                flags,
+            } => (at, len, flags),
+            Piece::End { .. } | Piece::Foreign { .. } => return false,
+        };
+        let follows = found.last().is_none_or(|last| last.end == at);
+        if !follows || !flags.is_empty() || found.len() == MAX_RECORDS {
+            return false;
+        }
+        found.push(at..at + len);
+    }
+    true
+}
+
+fn are_distinct_and_closed(
+    records: &[Range<u64>],
+    mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
+) -> io::Result<bool> {
+    let mut boundaries = HashSet::new();
+    for record in records {
+        let head = read(record.start..record.end.min(record.start + TAIL))?;
+        let tail = read(record.start.max(record.end.saturating_sub(TAIL))..record.end)?;
+        let Some((boundary, _)) = Boundary::open(&head) else {
+            return Ok(false);
+        };
+        if !boundary.closes(&tail) || !boundaries.insert(boundary) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(boundary: &str, client: &str, body: &str) -> String {
+        format!(
+            "---{boundary}---A--\n[22/Nov/2026:06:40:30 +0000] 1700.1 {client} 1 192.0.2.2 80\n\
+             ---{boundary}---B--\nPOST / HTTP/1.1\ntransfer-encoding: chunked\n\n\
+             ---{boundary}---C--\n{body}\n\n---{boundary}---F--\nHTTP/1.1 403\n\n\
+             ---{boundary}---H--\n\n---{boundary}---Z--\n\n"
+        )
+    }
+
+    fn count(file: &str) -> usize {
+        let bytes = file.as_bytes();
+        let read = |range: Range<u64>| {
+            let index = |at: u64| usize::try_from(at).unwrap();
+            Ok(bytes[index(range.start)..index(range.end)].to_vec())
+        };
+        let found = records(bytes.len() as u64, read).unwrap();
+        found.map_or(1, |found| found.len())
+    }
+
+    #[test]
+    fn records_that_the_engine_appended_are_several() {
+        for count_of in [2, 10, 150, 3000] {
+            let file: String = (0..count_of)
+                .map(|n| record(&format!("{n:08}"), "192.0.2.1", &format!("body {n}")))
+                .collect();
+            assert_eq!(count(&file), count_of);
+        }
+        let large = record("aaaaaaaa", "192.0.2.1", &"x\n".repeat(1 << 20));
+        let file = large + &record("bbbbbbbb", "192.0.2.2", "small");
+        assert_eq!(count(&file), 2);
+        let json = "{\"transaction\":{\"client_ip\":\"192.0.2.1\",\"request\":{\"uri\":\"/\"}}}\n";
+        assert_eq!(count(&json.repeat(3)), 3);
+    }
+
+    #[test]
+    fn a_body_makes_no_records() {
+        let forged: String = (0..10)
+            .map(|n| record(&format!("forged{n:02}"), "198.51.100.1", "x"))
+            .collect();
+        let end =
+            "\n\n---genuine0---F--\nHTTP/1.1 200\n\n---genuine0---H--\n\n---genuine0---Z--\n\n";
+        let open = |boundary: &str| {
+            let record = record(boundary, "198.51.100.1", "x");
+            record[..record
+                .find("\n\n---forged")
+                .or(record.find("\n\n---genuine"))
+                .unwrap()]
+                .to_owned()
+        };
+        let far = "y\n".repeat(300_000);
+        for body in [
+            format!("a{end}{forged}{}", open("genuine0")),
+            format!("a{end}{forged}{}", open("forged99")),
+            format!("a{end}{forged}{}{far}", open("genuine0")),
+            format!("a{end}{forged}{}{far}", open("forged99")),
+            format!("a{end}{forged}{far}"),
+            format!("a{end}{forged}"),
+        ] {
+            let file = record("genuine0", "192.0.2.1", &body);
+            assert_eq!(count(&file), 1, "{body:.400}");
+            let twice = file + &record("genuine1", "192.0.2.1", "x");
+            assert_eq!(count(&twice), 1, "{body:.400}");
+        }
+    }
+
+    #[test]
+    fn entries_in_a_body_stay_in_it() {
+        let forged = record("forged00", "198.51.100.1", "x").repeat(3);
+        let one = record("genuine0", "192.0.2.1", &forged);
+        assert_eq!(count(&one), 1);
+        assert_eq!(count(&(one + &record("genuine1", "192.0.2.1", "x"))), 2);
+    }
+
+    #[test]
+    fn engines_that_truncate_append_nothing() {
+        let v2 = record("00000000", "192.0.2.1", "x").replace("---00000000---", "--00000000-");
+        let coraza =
+            record("abcdefgh", "192.0.2.1", "x").replace("---abcdefgh---", "--abcdefghij-");
+        for one in [v2, coraza] {
+            let other = one
+                .replace("00000000", "11111111")
+                .replace("abcdefghij", "klmnopqrst");
+            assert_eq!(count(&(one + &other)), 1);
+        }
+    }
+}
