@@ -16,9 +16,13 @@
 //! - behind a body of unknown length (sent in chunks): another entry or the end of the log follows,
 //!   and no further delimiter of the same boundary within [`LOOKAHEAD`] bytes.
 //!
+//! If that delimiter may be another entry's, because a whole entry with the same boundary stands
+//! before it, both readings are possible: the body ends early, and all are flagged
+//! [`Flag::Interleaved`].
+//!
 //! What a chunked body can still do is to pretend, with the boundary known in advance, that the
-//! entry ends and that another one of the *same* boundary begins. Files of their own
-//! (`SecAuditLogType Concurrent`) do not have that weakness.
+//! entry ends and that others follow. In a file of its own (`SecAuditLogType Concurrent`) that
+//! makes the entry ambiguous, and no other row. JSON does not have that weakness at all.
 //!
 //! # Damage
 //!

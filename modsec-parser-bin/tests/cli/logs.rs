@@ -169,20 +169,43 @@ fn what_is_wrong_with_one_record_of_a_file_harms_only_that() {
     );
     let many = site.put(0, "many", &records[2..70].concat());
     let ran = site.collect();
-    ran.expect(
-        3,
-        &[
-            "2 entries, 2 stored",
-            "0 removed",
-            "no key of a transaction",
-            "read it as an INPUT",
-        ],
+    ran.expect(3, &[" 70 stored", "1 removed", "no key of a transaction"]);
+    assert!(!many.exists());
+    assert_eq!(site.files(), [odd]);
+}
+
+#[test]
+fn a_client_who_knows_the_boundary_makes_no_rows_of_others() {
+    let site = Site::new();
+    let record = |boundary: &str, client: &str, body: &str| {
+        format!(
+            "---{boundary}---A--\n[22/Nov/2020:11:50:10 +0000] 1.1 {client} 4711 198.51.100.4 80\n\
+             ---{boundary}---B--\nPOST / HTTP/1.1\nTransfer-Encoding: chunked\n\n\
+             ---{boundary}---C--\n{body}\n\n---{boundary}---F--\nHTTP/1.1 403\n\n\
+             ---{boundary}---H--\n\n---{boundary}---Z--\n\n"
+        )
+    };
+    let forged: String = (0..10)
+        .map(|n| record(&format!("forged{n:02}"), "203.0.113.7", "x"))
+        .collect();
+    let (end, open) = (
+        "---genuine0---F--\nHTTP/1.1 200\n\n---genuine0---H--\n\n---genuine0---Z--\n\n",
+        "---genuine0---A--\n[22/Nov/2020:11:50:10 +0000] 1.1 203.0.113.7 4711 198.51.100.4 80\n\
+         ---genuine0---B--\nPOST / HTTP/1.1\n\n---genuine0---C--\nx",
     );
-    let mut left = site.files();
-    left.sort();
-    let mut want = [odd, many];
-    want.sort();
-    assert_eq!(left, want);
+    for (n, far) in ["", &"y\n".repeat(400_000)].into_iter().enumerate() {
+        let body = format!("a\n\n{end}{forged}{open}{far}");
+        site.put(
+            n.try_into().unwrap(),
+            "1.1",
+            record("genuine0", "192.0.2.1", &body).as_bytes(),
+        );
+    }
+    site.collect().expect(0, &["2 entries, 2 stored"]);
+    let forged = "select count(*) from logs where REMOTE_ADDR <> '192.0.2.1'";
+    assert_eq!(site.query::<i64>(forged), 0);
+    let flagged = "select count(*) from logs where flags like '%ambiguous%'";
+    assert_eq!(site.query::<i64>(flagged), 2);
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn v3(id: usize, alerts: usize, len: usize) -> String {
         ('Z', "\n".to_owned()),
     ]
     .into_iter()
-    .map(|(letter, content)| format!("---a1B2c3D4---{letter}--\n{content}"))
+    .map(|(letter, content)| format!("---{id:08}---{letter}--\n{content}"))
     .collect();
     parts.concat()
 }
