@@ -511,13 +511,8 @@ mod tests {
             for (n, status) in (0..).zip(&statuses) {
                 file += &appended(n, *status);
                 fs::write(&path, &file).unwrap();
-                session.file(
-                    &path
-                        .strip_prefix(dir.path().join("audit"))
-                        .unwrap()
-                        .to_owned(),
-                    Which::Closed,
-                );
+                let relative = path.strip_prefix(dir.path().join("audit")).unwrap();
+                session.file(relative, Which::Closed);
             }
             assert_eq!(session.counter.tally.attacks, want, "{statuses:?}");
         }
