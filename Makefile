@@ -99,7 +99,8 @@ install:
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.logrotate $(ETC)/logrotate.d/modsec-tools
 	[ -e $(ETC)/modsec-tools/config.toml ] || \
 		install -D -m 644 modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml
-	for file in filter.d/modsec-recidive.conf jail.d/modsec-recidive.conf; do \
+	for file in action.d/modsec-recidive-nftables.conf filter.d/modsec-recidive.conf \
+		jail.d/modsec-recidive.conf; do \
 		install -D -m 644 recidive-bin/deploy/$$file $(DOCDIR)/fail2ban/$$file || exit 1; \
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md

@@ -188,6 +188,7 @@ fn fail2ban_accepts_the_jail_beside_the_shipped_files() {
     let place = Place::new();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recidive-bin/deploy");
     for name in [
+        "action.d/modsec-recidive-nftables.conf",
         "filter.d/modsec-recidive.conf",
         "jail.d/modsec-recidive.conf",
     ] {
@@ -202,8 +203,15 @@ fn fail2ban_accepts_the_jail_beside_the_shipped_files() {
     // Its defaults, without the jails that a distribution turns on.
     for file in fs::read_dir("/etc/fail2ban").unwrap() {
         let (name, path) = file.map(|file| (file.file_name(), file.path())).unwrap();
-        if name == "action.d" || path.extension() == Some(OsStr::new("conf")) {
+        if path.extension() == Some(OsStr::new("conf")) {
             symlink(path, place.0.path().join(name)).unwrap();
+        }
+    }
+    for file in fs::read_dir("/etc/fail2ban/action.d").unwrap() {
+        let (name, path) = file.map(|file| (file.file_name(), file.path())).unwrap();
+        // A package of ours may be installed here.
+        if !name.to_string_lossy().starts_with("modsec-") {
+            symlink(path, place.0.path().join("action.d").join(name)).unwrap();
         }
     }
     let client = |arguments: &[&str]| {

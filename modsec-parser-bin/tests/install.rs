@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     "etc/logrotate.d/modsec-tools",
     "etc/modsec-tools/config.toml",
     "opt/waf/bin/modsec-parser",
@@ -23,6 +23,7 @@ const FILES: [&str; 20] = [
     "opt/waf/share/doc/modsec-tools/LICENSE-APACHE",
     "opt/waf/share/doc/modsec-tools/LICENSE-MIT",
     "opt/waf/share/doc/modsec-tools/README.md",
+    "opt/waf/share/doc/modsec-tools/fail2ban/action.d/modsec-recidive-nftables.conf",
     "opt/waf/share/doc/modsec-tools/fail2ban/filter.d/modsec-recidive.conf",
     "opt/waf/share/fish/vendor_completions.d/watch-dir.fish",
     "opt/waf/share/man/man8/modsec-parser.8",
