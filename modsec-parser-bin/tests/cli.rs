@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "cli/crashes.rs"]
 mod crashes;
+#[path = "cli/first_runs.rs"]
+mod first_runs;
 #[path = "cli/logs.rs"]
 mod logs;
 #[path = "cli/main_job.rs"]

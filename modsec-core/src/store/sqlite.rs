@@ -270,9 +270,11 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
 fn store_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
     let store = store.to_owned();
     let (later, reason) = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (true, "another process holds the database for too long")
-        }
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => (true, "another process holds the database for too long"),
         Some(ErrorCode::DiskFull) => (true, "the disk is full; make room"),
         Some(ErrorCode::SystemIoFailure) => (true, "the disk fails; see the system log"),
         Some(ErrorCode::OutOfMemory) => (true, "there is not enough memory"),

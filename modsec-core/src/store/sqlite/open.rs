@@ -6,9 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{Database, SqliteStore, Work, store_error};
@@ -18,6 +18,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 /// How long one call waits for another process that writes. A batch takes some 30 ms; a
 /// maintenance job such as `vacuum` may take this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How soon to try again what `SQLite` does not wait for by itself.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// Instructions of `SQLite`'s virtual machine between two signs of life, some microseconds: also an
 /// index on millions of rows gives them.
@@ -103,6 +106,7 @@ fn connect(name: String, path: &Path, heart: Heart) -> Result<Database, StoreErr
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let waiting = heart.clone();
     let get_on = move || {
         heart.beat();
         false
@@ -117,10 +121,38 @@ fn connect(name: String, path: &Path, heart: Heart) -> Result<Database, StoreErr
             source: None,
         });
     }
-    connection.execute_batch(SETTINGS).map_err(failed)?;
+    in_turn(&waiting, || connection.execute_batch(SETTINGS)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(16);
     migrate(&name, &mut connection)?;
     Ok(Database::new(name, connection))
+}
+
+/// Repeats what fails because another process is at work on the same database.
+///
+/// `SQLite` waits for others by itself, but not for the lock that a change to WAL mode needs: two
+/// that want to change a new database would wait for each other.
+fn in_turn<T>(heart: &Heart, mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match work() {
+            Err(error) if is_busy(&error) && Instant::now() < until => {
+                heart.beat();
+                thread::sleep(TRY_AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+        )
+    )
 }
 
 /// Makes the file if there is none. Entries have session cookies and passwords in them, so others
@@ -203,7 +235,10 @@ fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    if !connection.table_exists(None, "modsec_migrations")? {
+    // Not `table_exists`: that asks what this connection knew of the tables when it last read them,
+    // and another process may have made them since.
+    let table = "select 1 from sqlite_schema where type = 'table' and name = 'modsec_migrations'";
+    if !connection.prepare(table)?.exists([])? {
         return Ok(0);
     }
     connection.query_row(
