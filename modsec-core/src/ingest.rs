@@ -262,6 +262,7 @@ async fn walk(
     mut claimed: Option<&mut follow::Tree>,
 ) -> Result<(), IngestError> {
     let (mut walks, mut again) = (0, false);
+    keeper.begin_walk();
     // Without a store all stays, and is to be read once.
     let mut limit = if options.store.is_some() {
         turns::FIRST

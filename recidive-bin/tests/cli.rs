@@ -5,11 +5,13 @@ mod program;
 use std::fs::{self, File};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::process::Signal;
 
-use crate::program::{Place, bare, entry, exists, is_jail_line, wait_for};
+use crate::program::{Place, Running, bare, entry, exists, is_jail_line, wait_for};
 
 #[test]
 fn an_offender_is_reported_once_its_files_are_finished() {
@@ -515,4 +517,60 @@ fn what_one_site_has_delays_the_attacks_on_another_by_a_turn_and_what_is_empty_n
     let at = opened.iter().position(|opened| opened == name).unwrap();
     let before = count(&opened[..at], "hostile");
     assert!(before <= 17, "{before} of 40: 64 MiB and one");
+}
+
+#[test]
+fn a_log_of_entries_that_never_end_does_not_silence_the_watchdog() {
+    // As in the unit.
+    const WATCHDOG: Duration = Duration::from_secs(30);
+    let place = Place::new();
+    let path = place.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let tick = Some(Duration::from_millis(100));
+    socket.set_read_timeout(tick).unwrap();
+    place.append("merged.log", "");
+    let mut command = place.recidive(&["--threshold", "1", "--source", "merged-log"]);
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
+    let running = Running::of(command.spawn().unwrap());
+    let heard = |want: &str| {
+        let mut bytes = [0; 512];
+        let len = socket.recv(&mut bytes).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..len]).contains(want)
+    };
+    wait_for("the start", || heard("READY=1"));
+    let endless = |number: u32| {
+        format!(
+            "--{number:08x}-A--\n[22/Aug/2026:10:15:00 +0200] u 192.0.2.9 1 198.51.100.4 80\n\
+             --{number:08x}-C--\n"
+        )
+    };
+    // 2.1 MB.
+    let log: String = (0..25_000).map(endless).collect();
+    place.append("merged.log", &log);
+    // The first may be taken for the end of what is before it.
+    for second in 0..3 {
+        place.append(
+            "merged.log",
+            &(entry("192.0.2.7", second, "", "403") + "\n"),
+        );
+    }
+    let start = Instant::now();
+    let mut last = start;
+    while !place
+        .jail()
+        .iter()
+        .any(|line| line.starts_with("192.0.2.7 "))
+    {
+        if heard("WATCHDOG=1") {
+            last = Instant::now();
+        }
+        assert!(last.elapsed() < WATCHDOG, "the service manager kills it");
+        assert!(
+            start.elapsed() < 4 * WATCHDOG,
+            "waited in vain for the attack"
+        );
+    }
+    assert!(running.stop().success());
 }

@@ -559,11 +559,16 @@ impl Keeper {
         }
     }
 
+    /// Begins a walk over the whole tree.
+    pub(super) fn begin_walk(&mut self) {
+        self.no_entries = ByOwner::default();
+    }
+
     /// Begins another walk over the same directory, which finds again what this one left in place:
     /// it is counted and named once.
     pub(super) fn walk_again(&mut self) {
         self.is_again = true;
-        self.no_entries = ByOwner::default();
+        self.begin_walk();
         self.tally.forget_what_stays();
     }
 

@@ -134,6 +134,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Running {
+        Running { child: Some(child) }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
