@@ -348,7 +348,7 @@ impl<'a> Record<'a> {
             || self
                 .alerts
                 .iter()
-                .any(|alert| alert.action == Some(AlertAction::Denied))
+                .any(|alert| alert.is_trusted() && alert.action == Some(AlertAction::Denied))
     }
 
     /// Returns the alert that stands for the transaction: all rule fields of a database row come

@@ -11,7 +11,9 @@ use memchr::memmem;
 
 use super::parts::{first_line, lines, number};
 use crate::format::rule_match;
-use crate::record::{Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch};
+use crate::record::{
+    Alert, Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch,
+};
 use crate::text::Text;
 
 /// Keys in the engine's order. The first two may repeat.
@@ -34,6 +36,25 @@ pub(super) const KEYS: [&[u8]; 16] = [
     b"Rules-Performance-Info",
 ];
 const REPEATABLE: usize = 2;
+/// The rank of `Stopwatch`, which is always there.
+const LAST_BEFORE_OTHERS: usize = 4;
+
+/// What the engine's own notices start with. They quote nothing, or escape it.
+const HARMLESS: [&[u8]; 13] = [
+    b"Audit log: ",
+    b"Execution error",
+    b"Failed to ",
+    b"Geo Lookup: ",
+    b"Input filter: ",
+    b"Internal error",
+    b"JSON ",
+    b"Multipart ",
+    b"Multipart: ",
+    b"Output filter: ",
+    b"Request body ",
+    b"Rule ",
+    b"collection",
+];
 
 /// A line that starts with one of [`KEYS`].
 struct Keyed {
@@ -46,7 +67,8 @@ struct Keyed {
 pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {
     let found = keyed_lines(content);
     let genuine = in_order(&found);
-    if genuine.len() < found.len() {
+    let is_odd = genuine.len() < found.len() || has_stray_line(content, &found);
+    if is_odd {
         record.flags.insert(Flag::Ambiguous);
     }
     // The last line may lack its LF if the entry was cut.
@@ -73,6 +95,49 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
         } else {
             set(&mut record.engine, line.rank, value, capped);
         }
+    }
+    if is_odd || record.alerts.iter().any(may_quote) {
+        doubt(record);
+    }
+}
+
+/// Returns `true` if a line that is not empty has no key of ours, and stands where the text of an
+/// alert may go on: the engine writes all of its keys up to the stopwatch, and a client who makes
+/// his own lines look like them leaves the rest of the sentence that quotes him behind.
+///
+/// Behind later keys stand those of later releases.
+fn has_stray_line(content: &[u8], found: &[Keyed]) -> bool {
+    let mut keyed = found.iter().peekable();
+    let (mut rank, mut start) = (0, 0);
+    for line in lines(content) {
+        match keyed.next_if(|next| next.start == start) {
+            Some(next) => rank = next.rank,
+            None if !line.is_empty() && rank <= LAST_BEFORE_OTHERS => return true,
+            None => {}
+        }
+        start += line.len() + 1;
+    }
+    false
+}
+
+/// Returns `true` for an alert that no rule has written and that may quote the client as he is, line
+/// feeds included: errors of XML validation, and what a Lua script logs. The alerts behind it may
+/// be his.
+fn may_quote(alert: &Alert<'_>) -> bool {
+    let is_notice = alert.action.is_none() && !alert.has_metadata();
+    is_notice
+        && !HARMLESS
+            .iter()
+            .any(|start| alert.raw.as_bytes().starts_with(start))
+}
+
+/// Believes no alert, and an interception only if the answer was an error.
+fn doubt(record: &mut Record<'_>) {
+    for alert in &mut record.alerts {
+        alert.verified = Some(false);
+    }
+    if record.response.status.is_none_or(|status| status < 400) {
+        record.engine.intercepted_phase = None;
     }
 }
 
@@ -292,8 +357,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_may_have_written_is_not_believed() {
+        let genuine = "Apache-Handler: x\nStopwatch: 1 2 (- - -)\n";
+        let alert = "Access denied with code 403 (phase 2). x [file \"/f\"] [line \"1\"] [id \"7\"] [severity \"EMERGENCY\"]";
+        let start = "Message: Element 'a': The value 'x";
+        let rest = "' is not a valid value of the type 'xs:integer'.";
+        let key = "Message: Access denied";
+        for quoted in [
+            format!("{start}\nMessage: {alert}\n{rest}\n"),
+            format!("{start}\nMessage: {alert}\nKey: {rest}\n"),
+            format!("{start}\nMessage: {alert}\nMessage: {rest}\n"),
+            format!("{start}\nMessage: {alert}\n{key}{rest}\n"),
+            format!("{start}\nMessage: {alert}\n"),
+            format!("{start}\nMessage: {alert}\nAction: Intercepted (phase 2)\n"),
+            format!("{start}\nMessage: {alert}\nAction: Intercepted (phase 2)\n{rest}\n"),
+            format!("{start}\nMessage: {alert}\nAction: Intercepted (phase 2)\nServer: {rest}\n"),
+        ] {
+            let content = quoted.clone() + genuine;
+            let record = record(&content);
+            assert!(!record.intercepted(), "{quoted}");
+            assert!(
+                record.alerts.iter().all(|alert| !alert.is_trusted()),
+                "{quoted}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_parser_error_that_ends_with_a_line_feed_is_no_doubt() {
+        let content = "Message: JSON parsing error: parse error: premature EOF\n\nMessage: Access denied with code 400 (phase 2). x [file \"/f\"] [line \"1\"] [id \"200002\"]\nAction: Intercepted (phase 2)\nStopwatch: 1 2 (- - -)\n";
+        let record = record(content);
+        assert!(record.intercepted() && record.flags.is_empty());
+        assert!(record.alerts.iter().all(Alert::is_trusted));
+    }
+
+    #[test]
     fn keys_of_later_releases_are_kept() {
-        let content = "Message: a\nServer: s\nNew-Key: v: w\nno key\nEngine-Mode: \"ENABLED\"\n";
+        let content =
+            "Message: Warning. a\nServer: s\nNew-Key: v: w\nno key\nEngine-Mode: \"ENABLED\"\n";
         let record = record(content);
         assert_eq!(record.engine.other, [("New-Key".into(), "v: w".into())]);
         assert_eq!(record.engine.server.as_ref().unwrap(), "s");
