@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use crate::text::visible;
+
 /// Returns `error` and its causes as `a: b: c`.
 ///
-/// A cause that the text before it already ends with is not repeated. Control characters are
-/// escaped, because paths and names in errors may have been chosen by a stranger.
+/// A cause that the text before it already ends with is not repeated. What a terminal would
+/// not show is escaped, because paths and names in errors may have been chosen by a stranger.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -17,16 +19,7 @@ pub fn error_chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text.chars()
-        .flat_map(|c| {
-            let escaped = c.is_control();
-            escaped
-                .then(|| c.escape_default())
-                .into_iter()
-                .flatten()
-                .chain((!escaped).then_some(c))
-        })
-        .collect()
+    visible(&text)
 }
 
 #[cfg(test)]

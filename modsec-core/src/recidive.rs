@@ -71,7 +71,7 @@ pub use self::show::{Status, StatusRow};
 pub use self::state::{Loaded, State, StateError};
 use self::table::{Client, SLOT_BYTES, Table};
 use self::window::{Limit, Window};
-use crate::record::Networks;
+use crate::record::{Networks, one_client};
 
 /// Largest threshold: more attacks than that per client are a matter for other tools, and the
 /// ledger keeps twice as many times per client.
@@ -192,13 +192,13 @@ impl LedgerOptions {
 
     /// Returns the network that stands for `address` in the ledger.
     ///
-    /// The addresses at the beginning of IPv6, such as `::1`, belong to no site's network: each
-    /// stands for itself.
+    /// It never holds more than one client: where the addresses of a prefix belong to different
+    /// clients, such as the IPv4 addresses behind a translator, each stands for itself.
     pub fn network(&self, address: IpAddr) -> IpNet {
         let address = address.to_canonical();
         let prefix = match address {
             IpAddr::V4(_) => self.ipv4_prefix,
-            IpAddr::V6(_) => self.ipv6_prefix,
+            IpAddr::V6(address) => self.ipv6_prefix.max(one_client(address)),
         };
         IpNet::new(address, prefix)
             .map(|network| network.trunc())

@@ -114,6 +114,20 @@ impl PartialEq<&str> for Text<'_> {
     }
 }
 
+/// Returns `text` with all that a terminal would not show as it is written: control characters,
+/// characters that turn the direction of writing, that have no width, that end a line.
+#[cfg(any(feature = "permissions", feature = "program"))]
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\'' | '"' | '\\' => shown.push(char),
+            _ => shown.extend(char.escape_debug()),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +136,48 @@ mod tests {
     fn debug_output_never_carries_control_bytes() {
         let text = Text::from(&b"a\x1b[31m\n\xff\"b"[..]);
         assert_eq!(format!("{text:?}"), r#""a\x1b[31m\n\xff\"b""#);
+    }
+
+    #[cfg(any(feature = "permissions", feature = "program"))]
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        for char in [
+            '\0',
+            '\t',
+            '\n',
+            '\r',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{61c}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{e0041}',
+            '\u{e000}',
+        ] {
+            let shown = visible(&format!("a{char}b"));
+            assert!(
+                shown.is_ascii() && !shown.contains(char::is_control),
+                "{shown:?}"
+            );
+        }
+        let plain = "/Привет/日本/?a='\"\\&<é>";
+        assert_eq!(visible(plain), plain);
     }
 
     #[test]

@@ -180,6 +180,50 @@ fn clients_are_counted_by_network() {
 }
 
 #[test]
+fn a_network_holds_one_client() {
+    let options = LedgerOptions::default();
+    let wide = LedgerOptions {
+        ipv6_prefix: 32,
+        ..LedgerOptions::default()
+    };
+    for (client, want, want_wide) in [
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64", "2001:db8::/32"),
+        (
+            "64:ff9b::192.0.2.7",
+            "64:ff9b::c000:207/128",
+            "64:ff9b::c000:207/128",
+        ),
+        ("64:ff9b:1::7", "64:ff9b:1::7/128", "64:ff9b:1::7/128"),
+        ("::192.0.2.7", "::c000:207/128", "::c000:207/128"),
+        (
+            "::ffff:0:192.0.2.7",
+            "::ffff:0:c000:207/128",
+            "::ffff:0:c000:207/128",
+        ),
+        (
+            "2001:0:1:2:3:4:5:6",
+            "2001:0:1:2:3:4:5:6/128",
+            "2001:0:1:2:3:4:5:6/128",
+        ),
+        ("2001:20::7", "2001:20::7/128", "2001:20::7/128"),
+        (
+            "2002:c000:207:1::7",
+            "2002:c000:207:1::/64",
+            "2002:c000:207::/48",
+        ),
+        ("fd00:1:2:3::7", "fd00:1:2:3::7/128", "fd00:1:2:3::7/128"),
+        ("fe80::7", "fe80::7/128", "fe80::7/128"),
+        ("fec0::7", "fec0::7/128", "fec0::7/128"),
+        ("ff02::1", "ff02::1/128", "ff02::1/128"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32", "192.0.2.7/32"),
+    ] {
+        let client = client.parse().unwrap();
+        assert_eq!(options.network(client).to_string(), want);
+        assert_eq!(wide.network(client).to_string(), want_wide);
+    }
+}
+
+#[test]
 fn ignored_addresses_leave_no_trace() {
     let mut ledger = Ledger::new(LedgerOptions {
         threshold: 1,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::{ReplayedOffender, Tallied};
 use crate::record::network_text;
+use crate::text::visible;
 
 /// Rules, and URIs, kept of one client; further ones are counted as others.
 pub(super) const MAX_KINDS: usize = 16;
@@ -116,15 +117,11 @@ impl Kinds {
 
 /// Makes a stranger's text fit for a terminal.
 pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars().take(MAX_TEXT) {
-        if char.is_control() {
-            shown.extend(char.escape_default());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
+    let end = text
+        .char_indices()
+        .nth(MAX_TEXT)
+        .map_or(text.len(), |(end, _)| end);
+    visible(text.get(..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -134,6 +131,7 @@ mod tests {
     #[test]
     fn strangers_text_is_fit_for_a_terminal() {
         assert_eq!(shown("/\u{1b}[31m\n"), "/\\u{1b}[31m\\n");
+        assert_eq!(shown("\u{202e}x\u{2028}"), "\\u{202e}x\\u{2028}");
         assert_eq!(shown(&"x".repeat(500)).len(), MAX_TEXT);
     }
 }
