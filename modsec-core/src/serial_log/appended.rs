@@ -108,7 +108,10 @@ fn are_distinct_and_closed(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::serial_log::LOOKAHEAD;
 
     fn record(boundary: &str, client: &str, body: &str) -> String {
         format!(
@@ -181,6 +184,54 @@ mod tests {
         let one = record("genuine0", "192.0.2.1", &forged);
         assert_eq!(count(&one), 1);
         assert_eq!(count(&(one + &record("genuine1", "192.0.2.1", "x"))), 2);
+    }
+
+    /// A body of somebody who knows the boundary of his own entry.
+    fn hostile_body() -> impl Strategy<Value = String> {
+        let line = |letter: char| format!("\n---genuine0---{letter}--\n");
+        let part_a = "[22/Nov/2026:06:40:30 +0000] 1700.1 198.51.100.1 1 192.0.2.2 80\n";
+        let piece = prop_oneof![
+            "[ -~\n]{0,20}",
+            prop::sample::select("ABCEFHIJKZ".chars().collect::<Vec<_>>()).prop_map(line),
+            Just(format!("---genuine0---A--\n{part_a}")),
+            Just(format!("---other000---A--\n{part_a}")),
+            Just("\n---other000---C--\n".to_owned()),
+            Just("\n---other000---Z--\n".to_owned()),
+            Just("\n---genuine1---Z--\n\n".to_owned()),
+            (0..9).prop_map(|n| record(&format!("forged{n:02}"), "198.51.100.1", "x")),
+            Just(record("genuine0", "198.51.100.1", "x")),
+            Just("y\n".repeat(LOOKAHEAD)),
+        ];
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_only_what_the_engine_wrote_is_a_record(
+            bodies in prop::collection::vec(hostile_body(), 1..4),
+            with_length in any::<bool>(),
+        ) {
+            let mut file = String::new();
+            let mut genuine = Vec::new();
+            for (n, body) in bodies.iter().enumerate() {
+                let mut record = record(&format!("genuine{n}"), "192.0.2.1", body);
+                if with_length {
+                    let length = format!("content-length: {}", body.len());
+                    record = record.replacen("transfer-encoding: chunked", &length, 1);
+                }
+                let start = file.len() as u64;
+                file += &record;
+                genuine.push(start..file.len() as u64);
+            }
+            let bytes = file.as_bytes();
+            let read = |range: Range<u64>| {
+                let index = |at: u64| usize::try_from(at).unwrap();
+                Ok(bytes[index(range.start)..index(range.end)].to_vec())
+            };
+            if let Some(found) = records(bytes.len() as u64, read).unwrap() {
+                prop_assert_eq!(found, genuine);
+            }
+        }
     }
 
     #[test]
