@@ -32,10 +32,13 @@
 //! off ends where the next one begins.
 
 mod ahead;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
+#[cfg(any(fuzzing, feature = "ingest", feature = "recidive"))]
 pub(crate) mod appended;
 mod document;
 mod entry;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lines;
 mod read;
 mod view;

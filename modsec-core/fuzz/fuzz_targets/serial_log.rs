@@ -163,7 +163,7 @@ fn cut(log: &[u8], step: usize, held: usize) -> Cut {
             }
         }
         if let Some(from) = again {
-            splitter = Splitter::new(from, held);
+            splitter.rewind(from);
             fed = usize::try_from(from).expect("an offset of the log");
         } else if outlook == Outlook::End {
             assert!(splitter.next(Outlook::End).is_none());
