@@ -16,10 +16,10 @@ fn put_in_one_file(site: &mut Site<Sqlite>) {
             "ModSecurity: Warning. {text} [file \"/f\"] [line \"1\"] [id \"7\"] [rev \"\"] [msg \"m\"] [data \"\"] [severity \"2\"] [ver \"\"] [maturity \"0\"] [accuracy \"0\"] [hostname \"h\"] [uri \"/\"] [unique_id \"{id}\"] [ref \"v1,1\"]\n"
         );
         let entry = format!(
-            "---a1B2c3D4---A--\n[04/Mar/2026:05:06:07 +0000] {id} 192.0.2.7 4242 198.51.100.1 80\n\
-             ---a1B2c3D4---B--\nGET / HTTP/1.1\nHost: example.org\n\n\
-             ---a1B2c3D4---F--\nHTTP/1.1 200\n\n\
-             ---a1B2c3D4---H--\n{}\n---a1B2c3D4---Z--\n\n",
+            "---{number:08}---A--\n[04/Mar/2026:05:06:07 +0000] {id} 192.0.2.7 4242 198.51.100.1 80\n\
+             ---{number:08}---B--\nGET / HTTP/1.1\nHost: example.org\n\n\
+             ---{number:08}---F--\nHTTP/1.1 200\n\n\
+             ---{number:08}---H--\n{}\n---{number:08}---Z--\n\n",
             alert.repeat(25)
         );
         site.entries.insert(id, entry.into_bytes());
