@@ -4,6 +4,7 @@
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
 # make soak       the whole on a real stack for SOAK_SECONDS at SOAK_RATE requests/s, as root
 # make man        manual pages and completions, as the programs write them, into target/man
+# make fail2ban-test  bans in the kernel with the Fail2ban of other Debian releases, as root
 # make deb        Debian package in target/debian; make deb-test tries it in a root of its own
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
 
@@ -30,7 +31,7 @@ ZSHFUNCTIONS ?= site-functions
 PROGRAMS = modsec-parser watch-dir recidive
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz soak man install uninstall deb deb-test clean
+.PHONY: all test check bench fuzz fail2ban-test soak man install uninstall deb deb-test clean
 
 all:
 	$(CARGO) build --release
@@ -68,6 +69,9 @@ man:
 		$(RELEASE)/$$program --generate complete-zsh > target/man/_$$program || exit 1; \
 		$(RELEASE)/$$program --generate complete-fish > target/man/$$program.fish || exit 1; \
 	done
+
+fail2ban-test:
+	recidive-bin/tests/kernel_bans/releases
 
 # Ends with a table of memory, descriptors, watches, threads and lag; fails if they grow.
 soak:
