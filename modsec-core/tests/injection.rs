@@ -5,6 +5,8 @@
 
 #[path = "injection/coraza.rs"]
 mod coraza;
+#[path = "injection/engine_lines.rs"]
+mod engine_lines;
 #[path = "injection/v3.rs"]
 mod v3;
 

@@ -88,6 +88,8 @@ fn what_a_validation_error_quotes_is_no_finding() {
         format!("x\n{ALERT}\nAction: Intercepted (phase 2)\n"),
         format!("x\n{ALERT}\nMessage: y"),
         format!("x\n{ALERT}\nServer: y"),
+        // Neither the first line nor the last looks odd.
+        format!("x [file \"/f\"] [line \"1\"] [id \"8\"]\n{ALERT}\nMessage: Warning. y"),
         // The engine cuts what it logs, and with it the rest of its own sentence.
         format!("{}\n{ALERT}", "x".repeat(2000)),
         format!("x\n{}{ALERT}{}", "y\n".repeat(300), "z".repeat(2000)),

@@ -15,6 +15,7 @@
 //! never verified.
 
 pub(super) mod coraza;
+pub(super) mod sentences;
 pub(super) mod v3;
 
 use std::collections::HashSet;

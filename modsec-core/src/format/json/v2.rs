@@ -13,7 +13,8 @@ use super::members::{headers, mode, once, status};
 use super::reader::{Cut, Reader};
 use super::{Draft, clock};
 use crate::format::native::matched_rules;
-use crate::format::{escape, request_line, rule_match, timestamp};
+use crate::format::rule_match::{self, sentences};
+use crate::format::{escape, request_line, timestamp};
 use crate::record::{
     Alert, Flag, MAX_ALERTS, MAX_MATCHED_RULES, MAX_UPLOADS, MatchedRule, Request, Upload,
 };
@@ -118,7 +119,12 @@ fn audit_data<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), 
         let repeated = &mut draft.repeated;
         match key.as_ref() {
             b"messages" => reader.texts(|text| {
-                draft.alerts.push(alert(text, &mut draft.capped));
+                let mut alert = alert(text, &mut draft.capped);
+                // A text cannot become two here, but what it quotes may look like metadata.
+                if alert.has_metadata() && sentences::may_quote(&alert) {
+                    alert.verified = Some(false);
+                }
+                draft.alerts.push(alert);
             })?,
             b"error_messages" => reader.texts(|text| {
                 if engine.apache_errors.len() < MAX_ALERTS {

@@ -2,18 +2,20 @@
 //!
 //! Alerts come first. The text of an alert may span lines (XML validation errors quote the
 //! document, JSON parser errors end with a line feed), so a client may be able to start a line
-//! with a key. The order exposes him: a key that stands before a line of lower rank, or that is
-//! repeated though it may not be, belongs to the text of an alert.
+//! with a key. Three things expose him. The order: a key that stands before a line of lower rank, or
+//! that is repeated though it may not be, belongs to the text of an alert. The rest of the sentence
+//! that quotes him: a line without a key. And how the quoting text starts: with none of the words of
+//! a rule or of a notice that quotes nothing ([`sentences`]). Then none of the alerts is believed.
+//!
+//! What cannot be told is that a Lua script passed nothing but the client's own words to `m.log`.
 
 use std::ops::Range;
 
 use memchr::memmem;
 
 use super::parts::{first_line, lines, number};
-use crate::format::rule_match;
-use crate::record::{
-    Alert, Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch,
-};
+use crate::format::rule_match::{self, sentences};
+use crate::record::{Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch};
 use crate::text::Text;
 
 /// Keys in the engine's order. The first two may repeat.
@@ -38,23 +40,6 @@ pub(super) const KEYS: [&[u8]; 16] = [
 const REPEATABLE: usize = 2;
 /// The rank of `Stopwatch`, which is always there.
 const LAST_BEFORE_OTHERS: usize = 4;
-
-/// What the engine's own notices start with. They quote nothing, or escape it.
-const HARMLESS: [&[u8]; 13] = [
-    b"Audit log: ",
-    b"Execution error",
-    b"Failed to ",
-    b"Geo Lookup: ",
-    b"Input filter: ",
-    b"Internal error",
-    b"JSON ",
-    b"Multipart ",
-    b"Multipart: ",
-    b"Output filter: ",
-    b"Request body ",
-    b"Rule ",
-    b"collection",
-];
 
 /// A line that starts with one of [`KEYS`].
 struct Keyed {
@@ -96,7 +81,7 @@ pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut 
             set(&mut record.engine, line.rank, value, capped);
         }
     }
-    if is_odd || record.alerts.iter().any(may_quote) {
+    if is_odd || record.alerts.iter().any(sentences::may_quote) {
         doubt(record);
     }
 }
@@ -120,23 +105,21 @@ fn has_stray_line(content: &[u8], found: &[Keyed]) -> bool {
     false
 }
 
-/// Returns `true` for an alert that no rule has written and that may quote the client as he is, line
-/// feeds included: errors of XML validation, and what a Lua script logs. The alerts behind it may
-/// be his.
-fn may_quote(alert: &Alert<'_>) -> bool {
-    let is_notice = alert.action.is_none() && !alert.has_metadata();
-    is_notice
-        && !HARMLESS
-            .iter()
-            .any(|start| alert.raw.as_bytes().starts_with(start))
-}
-
-/// Believes no alert, and an interception only if the answer was an error.
-fn doubt(record: &mut Record<'_>) {
+/// Believes no alert, and an interception only if the engine may intercept and the answer was an
+/// error.
+///
+/// A client who makes his own request look intercepted gains nothing. One who makes it look as if
+/// it were not, by having himself quoted, would escape from being counted.
+pub(super) fn doubt(record: &mut Record<'_>) {
     for alert in &mut record.alerts {
         alert.verified = Some(false);
     }
-    if record.response.status.is_none_or(|status| status < 400) {
+    let refused = record.response.status.is_some_and(|status| status >= 400);
+    let intercepts = record
+        .engine
+        .mode
+        .is_none_or(|mode| mode == EngineMode::Enabled);
+    if !(refused && intercepts) {
         record.engine.intercepted_phase = None;
     }
 }
@@ -272,7 +255,8 @@ fn unknown(line: &[u8]) -> Option<(&[u8], &[u8])> {
 // Action: Intercepted (phase 2)
 fn intercepted_phase(value: &[u8]) -> Option<u8> {
     match value.strip_prefix(b"Intercepted (phase ")? {
-        [digit @ b'1'..=b'5', b')', ..] => Some(digit - b'0'),
+        // Behind it would stand the rest of a sentence that quotes the client.
+        [digit @ b'1'..=b'5', b')'] => Some(digit - b'0'),
         _ => None,
     }
 }
@@ -299,6 +283,7 @@ fn mode(name: &[u8]) -> Option<EngineMode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Alert;
 
     fn record(content: &str) -> Record<'_> {
         let mut record = Record::default();

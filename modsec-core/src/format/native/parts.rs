@@ -5,7 +5,7 @@ use memchr::{memchr, memchr_iter};
 use super::framing::Layout;
 use super::{Dialect, Section, coraza, engine_lines, matched_rules, v3};
 use crate::format::escape::{quoted, unescape, unescape_go};
-use crate::format::rule_match::{self, List};
+use crate::format::rule_match::{self, List, sentences};
 use crate::format::{request_line, scores, shares, timestamp};
 use crate::record::{
     Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
@@ -63,6 +63,10 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     }
     if let Some(rules) = &record.matched_rules {
         rule_match::verify(&mut record.alerts, rules, list);
+        // With one alert there is none that the script's text could have made.
+        if dialect == Dialect::V2 && record.alerts.len() > 1 && sentences::has_script(rules) {
+            engine_lines::doubt(&mut record);
+        }
     }
     finish(&mut record, layout.alerts_doubtful, capped);
     record

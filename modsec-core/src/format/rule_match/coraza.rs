@@ -38,7 +38,14 @@ pub(in crate::format) fn split<'a>(
 ) -> Vec<Alert<'a>> {
     let mut alerts = Vec::new();
     let mut rest = without_lfs(part);
-    while let Some((start, alert)) = last(rest, unique_id, capped) {
+    let mut cut = false;
+    while let Some((start, mut alert)) = last(rest, unique_id, capped) {
+        // Of a message that is cut in `msg` it is not known where it starts: what looks like an
+        // alert before it may be part of it.
+        if cut {
+            alert.verified = Some(false);
+        }
+        cut |= alert.verified == Some(false);
         alerts.push(alert);
         rest = without_lfs(rest.get(..start).unwrap_or_default());
     }
