@@ -1,6 +1,6 @@
 //! Addresses as audit logs spell them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::text::Text;
 
@@ -49,6 +49,32 @@ pub(crate) fn one_client(address: Ipv6Addr) -> u8 {
     SHARED.iter().find(shares).map_or(0, |(_, _, least)| *least)
 }
 
+/// Returns the IPv4 address of the host that `address` stands for: behind a NAT64 translator with
+/// the well-known prefix (RFC 6052), of a 6to4 site (RFC 3056), or of a Teredo client (RFC 4380).
+///
+/// `None` for one that cannot be seen from elsewhere, such as `10.0.0.1` or `127.0.0.1`: the RFCs
+/// forbid it, so somebody made it up. Where a translator of one's own prefix (`64:ff9b:1::/48`)
+/// puts the address is not known.
+pub(super) fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let embedded = match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => [high, low],
+        // All bits are turned over, so that no translator on the way changes them.
+        [0x2001, 0, _, _, _, _, high, low] => [!high, !low],
+        _ => return None,
+    };
+    let [high, low] = embedded.map(u16::to_be_bytes);
+    let address = Ipv4Addr::new(high[0], high[1], low[0], low[1]);
+    let is_inner = address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_unspecified()
+        || address.is_broadcast()
+        || address.is_multicast()
+        // Addresses shared by a provider's customers (RFC 6598).
+        || (address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64);
+    (!is_inner).then_some(address)
+}
+
 /// Parses an address as audit logs and proxy headers spell it.
 ///
 /// A zone (`fe80::1%eth0`) is dropped, and an IPv4-mapped address (`::ffff:192.0.2.1`) becomes the
@@ -70,6 +96,30 @@ pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv4_address_is_found_in_what_stands_for_it() {
+        for (text, want) in [
+            ("64:ff9b::192.0.2.7", Some("192.0.2.7")),
+            ("64:ff9b::1:c000:207", None),
+            ("64:ff9b:1::192.0.2.7", None),
+            ("2002:c000:207::", Some("192.0.2.7")),
+            ("2002:c000:207:1:2:3:4:5", Some("192.0.2.7")),
+            // Server 203.0.113.1, port 40000, client 192.0.2.45 (RFC 4380, section 4).
+            ("2001:0:cb00:7101:8000:63bf:3fff:fdd2", Some("192.0.2.45")),
+            ("64:ff9b::127.0.0.1", None),
+            ("64:ff9b::10.0.0.1", None),
+            ("64:ff9b::100.64.0.1", None),
+            ("2002:7f00:1::", None),
+            ("2002:c0a8:1::", None),
+            ("2002::", None),
+            ("2001:db8::192.0.2.7", None),
+            ("fe80::5efe:192.0.2.7", None),
+        ] {
+            let want = want.map(|want| want.parse::<Ipv4Addr>().unwrap());
+            assert_eq!(embedded_ipv4(text.parse().unwrap()), want, "input {text:?}");
+        }
+    }
 
     #[test]
     fn every_spelling_of_an_address() {

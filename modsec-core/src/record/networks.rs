@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use super::address::embedded_ipv4;
 use super::parse_ip;
 
 /// Why a text is not a set of networks.
@@ -102,11 +103,15 @@ impl Networks {
         text.lines().enumerate().filter_map(entry).collect()
     }
 
-    /// Tells whether `address` is in one of the networks.
+    /// Returns `true` if `address` is in one of the networks, or, if it stands for an IPv4 address
+    /// (NAT64, 6to4, Teredo), if that is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
             IpAddr::V4(address) => any_contains(&self.v4, address),
-            IpAddr::V6(address) => any_contains(&self.v6, address),
+            IpAddr::V6(address) => {
+                any_contains(&self.v6, address)
+                    || embedded_ipv4(address).is_some_and(|v4| any_contains(&self.v4, v4))
+            }
         }
     }
 
@@ -179,6 +184,11 @@ mod tests {
             ("198.51.100.7", true),
             ("198.51.100.8", false),
             ("::ffff:198.51.100.7", true),
+            ("64:ff9b::198.51.100.7", true),
+            ("64:ff9b::198.51.100.8", false),
+            ("2002:c633:6407::1", true),
+            ("2002:c633:6408::1", false),
+            ("2001:0:cb00:7101:8000:63bf:39cc:9bf8", true),
             ("2001:db7:ffff::1", false),
             ("2001:db8:ffff::1", true),
             ("2001:db9::", false),
@@ -187,6 +197,10 @@ mod tests {
         }
         assert!(!Networks::default().contains(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert!(Networks::loopback().contains("127.9.9.9".parse().unwrap()));
+        // Nobody becomes a trusted proxy by an address that he made up.
+        for made_up in ["64:ff9b::127.0.0.1", "2002:7f00:1::"] {
+            assert!(!Networks::loopback().contains(made_up.parse().unwrap()));
+        }
     }
 
     #[test]
