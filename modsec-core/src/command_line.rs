@@ -76,6 +76,23 @@ pub struct CommandLine {
     origin: String,
 }
 
+/// Says what is wrong with the arguments, or shows the help that was asked for, and ends the process
+/// with clap's exit status.
+///
+/// An argument may be a name that somebody else has given to a file. So if the message holds what a
+/// terminal would not show as it is, that is escaped, and the message has no colours.
+pub fn exit(error: &clap::Error) -> ! {
+    let text = error.to_string();
+    let shown: Vec<String> = text.split('\n').map(program::visible).collect();
+    let shown = shown.join("\n");
+    if shown == text {
+        error.exit();
+    }
+    // Nobody is there to be told if standard error is closed.
+    let _ = io::stderr().write_all(shown.as_bytes());
+    std::process::exit(error.exit_code())
+}
+
 impl CommandLine {
     /// Reads the arguments of this process, its environment and the configuration file.
     ///
@@ -87,7 +104,7 @@ impl CommandLine {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         match Self::resolve(command, yields, &arguments) {
             Ok(line) => line,
-            Err(Ending::Usage(error)) => error.exit(),
+            Err(Ending::Usage(error)) => exit(&error),
             Err(Ending::File(error)) => end(refuse(&error)),
             Err(Ending::Text(text)) => {
                 show(&text);
@@ -98,7 +115,7 @@ impl CommandLine {
 
     /// Returns the program's own form of its arguments; ends the process if clap says no.
     pub fn args<A: FromArgMatches>(&self) -> A {
-        A::from_arg_matches(&self.matches).unwrap_or_else(|error| error.exit())
+        A::from_arg_matches(&self.matches).unwrap_or_else(|error| exit(&error))
     }
 
     /// Returns what clap has read, with the file's values as defaults.

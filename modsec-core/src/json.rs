@@ -1,10 +1,13 @@
 //! One transaction as one line of JSON.
 
+use std::borrow::Cow;
+
 use chrono::{Local, SecondsFormat};
 use serde::Serialize;
 
 use crate::record::Record;
 use crate::store::{Row, RuleRow};
+use crate::text::visible_json;
 
 /// The object. Keys of the 19 fields are the columns of the table `logs`.
 #[derive(Serialize)]
@@ -73,7 +76,8 @@ struct RuleMatch<'r> {
 ///
 /// `row` must have been made of `record`. Values are those of the database columns, except that
 /// `created_at` is ISO 8601 with the server's own offset, `flags` and `tags` are arrays, and
-/// `rule_matches` has every alert in the order of the log. Absent values are `null`.
+/// `rule_matches` has every alert in the order of the log. Absent values are `null`. Characters that
+/// a terminal would not show, or would obey, are escaped (`\u202e`).
 pub fn line(record: &Record<'_>, row: &Row) -> String {
     let transaction = Transaction {
         method: row.method.as_deref(),
@@ -116,7 +120,11 @@ pub fn line(record: &Record<'_>, row: &Row) -> String {
             .collect(),
     };
     // Strings and numbers always serialise; there are no maps with other keys in there.
-    serde_json::to_string(&transaction).unwrap_or_default()
+    let json = serde_json::to_string(&transaction).unwrap_or_default();
+    match visible_json(&json) {
+        Cow::Owned(shown) => shown,
+        Cow::Borrowed(_) => json,
+    }
 }
 
 fn rule_match<'r>((alert, row): (&crate::record::Alert<'_>, &'r RuleRow)) -> RuleMatch<'r> {

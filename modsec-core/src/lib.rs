@@ -126,3 +126,5 @@ pub use self::record::Record;
 #[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};
 pub use self::text::Text;
+#[cfg(any(feature = "permissions", feature = "program"))]
+pub use self::text::visible;

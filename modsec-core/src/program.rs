@@ -40,6 +40,7 @@ pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::{Service, Watchdog};
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
 pub use crate::error_chain::error_chain;
+pub use crate::text::visible;
 
 /// How a program ends; the number is its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

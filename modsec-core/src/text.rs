@@ -114,18 +114,51 @@ impl PartialEq<&str> for Text<'_> {
     }
 }
 
-/// Returns `text` with all that a terminal would not show as it is written: control characters,
-/// characters that turn the direction of writing, that have no width, that end a line.
+/// Returns `text` with all that a terminal would not show as it is written as `\u{202e}`, `\n`:
+/// control characters, characters that turn the direction of writing, that have no width, that end
+/// a line.
 #[cfg(any(feature = "permissions", feature = "program"))]
-pub(crate) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
-        match char {
-            '\'' | '"' | '\\' => shown.push(char),
-            _ => shown.extend(char.escape_debug()),
+        if is_visible(char) {
+            shown.push(char);
+        } else {
+            shown.extend(char.escape_debug());
         }
     }
     shown
+}
+
+/// Returns `false` for what a terminal would not show as it is written.
+#[cfg(any(feature = "json-lines", feature = "permissions", feature = "program"))]
+pub(crate) fn is_visible(char: char) -> bool {
+    matches!(char, ' '..='~') || char.escape_debug().len() == 1
+}
+
+/// Returns the same JSON without what a terminal would not show as it is: such characters stand in
+/// strings only, and are escaped there.
+#[cfg(any(feature = "json-lines", feature = "program"))]
+pub(crate) fn visible_json(json: &str) -> std::borrow::Cow<'_, str> {
+    use std::fmt::Write as _;
+
+    // A line feed ends the line; in strings it is escaped already.
+    let stays = |char: char| char == '\n' || is_visible(char);
+    if json.chars().all(stays) {
+        return json.into();
+    }
+    let mut shown = String::with_capacity(json.len() + 64);
+    for char in json.chars() {
+        if stays(char) {
+            shown.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        }
+    }
+    shown.into()
 }
 
 #[cfg(test)]
@@ -178,6 +211,17 @@ mod tests {
         }
         let plain = "/Привет/日本/?a='\"\\&<é>";
         assert_eq!(visible(plain), plain);
+    }
+
+    #[cfg(feature = "json-lines")]
+    #[test]
+    fn json_says_the_same_when_it_is_made_visible() {
+        let text = "П\u{202e}\u{2028}\u{9b}\u{e0041}\u{7f}\u{1b}\"\\x";
+        let json = serde_json::to_string(text).unwrap();
+        let shown = visible_json(&json);
+        assert!(shown.chars().all(is_visible), "{shown:?}");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+        assert_eq!(visible_json("{\"a\":\"Привет\"}"), "{\"a\":\"Привет\"}");
     }
 
     #[test]

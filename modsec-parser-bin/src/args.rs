@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
-use modsec_core::command_line::CommandLine;
+use modsec_core::command_line::{self, CommandLine};
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
@@ -252,7 +252,7 @@ pub(crate) fn parse() -> Request {
             line.end_check(&request.chosen());
             request
         }
-        Err(error) => error.exit(),
+        Err(error) => command_line::exit(&error),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use modsec_core::StoreError;
 use modsec_core::ingest::{IndexCounts, Report, Tally, TopCounts};
-use modsec_core::program::LogFormat;
+use modsec_core::program::{LogFormat, visible};
 use tracing::error;
 
 /// Progress on standard error if that is a terminal, JSON lines on standard output.
@@ -174,7 +174,7 @@ fn screen(tally: &Tally, stores: bool) -> String {
         for example in examples {
             row(
                 "",
-                format!("          {}", example.to_string_lossy().escape_debug()),
+                format!("          {}", visible(&example.to_string_lossy())),
             );
         }
     }
@@ -219,8 +219,8 @@ fn top(out: &mut String, title: &str, counts: &TopCounts) {
     let at_least = if counts.is_exact() { "" } else { "at least " };
     for (n, (word, count)) in counts.top(5).into_iter().enumerate() {
         let title = if n == 0 { title } else { "" };
-        // Words of the log are an attacker's: quotes are left out, escapes are not.
-        let word = word.escape_debug();
+        // Words of the log are an attacker's.
+        let word = visible(word);
         let _ = writeln!(out, "{title:>16}  {word:<40} {at_least}{}", grouped(count));
     }
 }
@@ -271,6 +271,9 @@ mod tests {
     fn words_of_the_log_reach_the_terminal_escaped() {
         let mut tally = Tally::default();
         tally.rules.add("1\x1b[31m");
-        assert!(screen(&tally, true).contains("1\\u{1b}[31m"));
+        tally.addresses.add("\u{202e}\u{200c}\u{2028}");
+        let screen = screen(&tally, true);
+        assert!(screen.contains("1\\u{1b}[31m"));
+        assert!(screen.contains("\\u{202e}\\u{200c}\\u{2028}"));
     }
 }

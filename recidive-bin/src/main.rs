@@ -10,6 +10,7 @@ use std::path::Path;
 use chrono::Utc;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
+use modsec_core::command_line;
 use modsec_core::program::{self, Exit, PidFile, Service, Signals};
 use modsec_core::recidive::{self, State};
 
@@ -29,9 +30,7 @@ async fn main() -> Exit {
 async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
     let options = run.options()?;
     if let Err(error) = options.check() {
-        Args::command()
-            .error(ErrorKind::ArgumentConflict, error)
-            .exit();
+        command_line::exit(&Args::command().error(ErrorKind::ArgumentConflict, error));
     }
     // A rehearsal may run beside the real thing.
     let _pid_file = (!run.dry_run)

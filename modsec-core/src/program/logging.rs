@@ -1,5 +1,7 @@
 //! Where log events go: standard error, and a file that log rotation may move away.
 
+mod visible;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
+use self::visible::Visible;
 use super::ProgramError;
 
 /// Crates whose events follow the chosen level; others are heard from `warn` upwards.
@@ -132,7 +135,11 @@ where
         })
         .with_default(level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
+        .with_writer(Visible {
+            to: writer,
+            format,
+            ansi,
+        })
         .with_ansi(ansi)
         .with_target(false)
         .log_internal_errors(false);
