@@ -9,7 +9,8 @@
 //!
 //! `sqlite:PATH`. The file is made if it is not there, readable for owner and group; its directory
 //! must exist and be writable, because `SQLite` keeps two more files beside it. Several processes
-//! may write to it, all on one machine.
+//! may write to it, all on one machine. If the file is deleted, renamed or replaced while it is
+//! open, calls fail with [`StoreError::Unavailable`], and the next one opens what is at the path.
 //!
 //! # `MySQL` and `MariaDB`
 //!

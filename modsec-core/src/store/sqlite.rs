@@ -4,9 +4,11 @@
 //! only one that knows. The database is in WAL mode with `synchronous=FULL`: a committed batch
 //! survives a power failure, and readers do not block the writer.
 
+mod files;
 mod open;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 use std::collections::HashSet;
 use std::sync::mpsc;
@@ -19,7 +21,9 @@ use rusqlite::{
 };
 use tokio::sync::oneshot;
 
+use self::files::Files;
 pub(super) use self::open::open;
+use self::worker::Worker;
 use super::row::sql_time;
 use super::{
     Batch, BatchId, Inserted, LOG_COLUMNS, RULE_COLUMNS, Refused, Row, Store, StoreError,
@@ -28,7 +32,7 @@ use super::{
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
 
-type Work = Box<dyn FnOnce(&mut Database) + Send>;
+type Work = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// The caller's side: sends work to the thread that has the connection.
 struct SqliteStore {
@@ -37,10 +41,11 @@ struct SqliteStore {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The thread's side.
+/// The database as the thread has it open.
 struct Database {
     name: String,
     connection: Connection,
+    files: Files,
     insert_log: String,
     insert_rule: String,
 }
@@ -51,9 +56,9 @@ impl SqliteStore {
         work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |database| {
+        let work: Work = Box::new(move |worker| {
             // Nobody waits for the answer any more if the caller's future was dropped.
-            let _ = reply.send(work(database));
+            let _ = reply.send(worker.run(work));
         });
         if let Some(thread) = &self.work {
             // If the thread is gone, so is `reply`, and `answer` says so.
@@ -113,10 +118,11 @@ impl Store for SqliteStore {
 }
 
 impl Database {
-    fn new(name: String, connection: Connection) -> Database {
+    fn new(name: String, connection: Connection, files: Files) -> Database {
         Database {
             name,
             connection,
+            files,
             insert_log: format!(
                 "insert into logs ({}) values ({}) on conflict (entry_hash) do nothing",
                 LOG_COLUMNS.join(", "),

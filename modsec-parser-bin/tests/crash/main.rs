@@ -14,6 +14,7 @@ mod maria;
 mod outage;
 mod permission;
 mod random;
+mod replaced;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]
 mod server;
 mod several;

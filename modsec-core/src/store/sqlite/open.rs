@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Database, SqliteStore, Work, store_error};
+use super::{Database, Files, SqliteStore, Work, Worker, store_error};
 use crate::heart::Heart;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -49,11 +49,11 @@ pub(in crate::store) async fn open(
     let (reply, answer) = oneshot::channel();
     let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn({
         let name = name.clone();
-        move || match connect(name, &path, heart) {
-            Ok(mut database) => {
+        move || match Worker::open(name, path, heart) {
+            Ok(mut worker) => {
                 let _ = reply.send(Ok(()));
                 for work in inbox {
-                    work(&mut database);
+                    work(&mut worker);
                 }
             }
             Err(error) => {
@@ -99,16 +99,16 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(path))
 }
 
-fn connect(name: String, path: &Path, heart: Heart) -> Result<Database, StoreError> {
-    create(&name, path)?;
-    let failed = |error| store_error(&name, "cannot open the database", error);
+pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database, StoreError> {
+    create(name, path)?;
+    let failed = |error| store_error(name, "cannot open the database", error);
     // Without the flag for URIs: a file may be called `file:x?mode=memory`.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let (mut connection, mut files) = Files::open(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let waiting = heart.clone();
+    let working = heart.clone();
     let get_on = move || {
-        heart.beat();
+        working.beat();
         false
     };
     connection
@@ -116,15 +116,16 @@ fn connect(name: String, path: &Path, heart: Heart) -> Result<Database, StoreErr
         .map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
         return Err(StoreError::Configuration {
-            store: name,
+            store: name.to_owned(),
             problem: "the file is read-only for this account; let the account own it".to_owned(),
             source: None,
         });
     }
-    in_turn(&waiting, || connection.execute_batch(SETTINGS)).map_err(failed)?;
+    in_turn(heart, || connection.execute_batch(SETTINGS)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(16);
-    migrate(&name, &mut connection)?;
-    Ok(Database::new(name, connection))
+    migrate(name, &mut connection)?;
+    files.note_beside(&connection);
+    Ok(Database::new(name.to_owned(), connection, files))
 }
 
 /// Repeats what fails because another process is at work on the same database.

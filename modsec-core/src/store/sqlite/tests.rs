@@ -11,6 +11,12 @@ fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
     runtime().block_on(open(&options, Heart::default()))
 }
 
+/// Returns the database at `path`, with a connection that a test has prepared.
+fn database(path: &std::path::Path, connection: Connection) -> Database {
+    let (_, files) = Files::open(path, rusqlite::OpenFlags::default()).unwrap();
+    Database::new("sqlite:test".to_owned(), connection, files)
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .build()
@@ -107,7 +113,7 @@ fn full_disk_is_something_to_try_again() {
     connection
         .execute_batch("pragma max_page_count = 20")
         .unwrap();
-    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let mut database = database(&path, connection);
     let mut row = crate::store::Row::new(
         &crate::Record::default(),
         EntryHash::of(b"a"),
@@ -143,7 +149,7 @@ fn locked_database_is_something_to_try_again() {
     other.execute_batch("begin immediate").unwrap();
     let connection = Connection::open(&path).unwrap();
     connection.busy_timeout(std::time::Duration::ZERO).unwrap();
-    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let mut database = database(&path, connection);
     let batch = Batch {
         id: BatchId::of([]),
         journal: Some("j".to_owned()),
@@ -199,7 +205,7 @@ fn trigger_that_rolls_back_leaves_no_row_behind() {
              begin select raise(rollback, 'not here'); end",
         )
         .unwrap();
-    let mut database = Database::new("sqlite:test".to_owned(), connection);
+    let mut database = database(&path, connection);
     let empty = crate::store::Row::new(
         &crate::Record::default(),
         EntryHash::of(b""),

@@ -1,0 +1,70 @@
+//! What the thread of the database does: work on the file that is at the path, never on another.
+
+use std::path::PathBuf;
+
+use rusqlite::config::DbConfig;
+
+use super::Database;
+use super::open::connect;
+use crate::heart::Heart;
+use crate::store::StoreError;
+
+/// The thread's side.
+pub(super) struct Worker {
+    name: String,
+    path: PathBuf,
+    heart: Heart,
+    /// `None` if the path led elsewhere, until the next call.
+    database: Option<Database>,
+}
+
+impl Worker {
+    /// Opens the database.
+    pub(super) fn open(name: String, path: PathBuf, heart: Heart) -> Result<Worker, StoreError> {
+        let database = Some(connect(&name, &path, &heart)?);
+        Ok(Worker {
+            name,
+            path,
+            heart,
+            database,
+        })
+    }
+
+    /// Does some work. What it has found or committed counts only if the path still leads to the
+    /// database then; otherwise that is closed, and the next call opens what is at the path.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut database = match self.database.take() {
+            Some(database) => database,
+            None => connect(&self.name, &self.path, &self.heart)?,
+        };
+        database.files.check(&self.name)?;
+        let done = work(&mut database);
+        // Also after an error, which may be due to this.
+        database.files.check(&self.name)?;
+        self.database = Some(database);
+        done
+    }
+}
+
+impl Drop for Database {
+    /// Closes a database that is not at its path any more without harm to what is there now.
+    fn drop(&mut self) {
+        if self.files.check(&self.name).is_ok() {
+            return;
+        }
+        // Closing would copy the write-ahead log and remove it by its name, also where somebody has
+        // begun another one. Nothing to do about a failure, here and below: what was committed last
+        // is stored again.
+        let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        let _ = self.connection.set_db_config(no_checkpoint, true);
+        if self.files.may_checkpoint() {
+            // The log stays at its name when only the database is replaced, and SQLite would apply
+            // it to the new one, which damages an older copy.
+            let emptied = "pragma busy_timeout = 1000; pragma wal_checkpoint(truncate)";
+            let _ = self.connection.execute_batch(emptied);
+        }
+    }
+}
