@@ -4,11 +4,16 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
-use super::super::daemon::{attributes, make};
+use super::super::daemon::{Daemon, attributes, make};
 use super::{GROUP, OWNER, Stage, USERS};
 
 /// Runs the program once with the capabilities named, as the systemd unit does.
 fn once_with(stage: &Stage, capabilities: &str, groups: &str) -> std::process::Output {
+    let mut command = command_with(stage, capabilities, groups);
+    command.arg("--once").output().unwrap()
+}
+
+fn command_with(stage: &Stage, capabilities: &str, groups: &str) -> Command {
     let mut command = stage.inside("setpriv");
     command
         .arg(format!("--bounding-set={capabilities}"))
@@ -22,9 +27,8 @@ fn once_with(stage: &Stage, capabilities: &str, groups: &str) -> std::process::O
         "mswlogs",
         "--allow-uid-min",
         "1000",
-        "--once",
     ]);
-    command.output().unwrap()
+    command
 }
 
 fn tree(stage: &Stage) {
@@ -79,6 +83,25 @@ fn what_is_missing_is_named() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains(want), "{want} not in {stderr}");
+    }
+}
+
+#[test]
+fn reading_alone_is_not_enough_where_the_storage_directory_is_the_servers() {
+    let Some(stage) = Stage::new("reading_alone_is_not_enough") else {
+        return;
+    };
+    make(&stage.place.tree(), 0o755);
+    chown(stage.place.tree(), Some(OWNER), Some(OWNER)).unwrap();
+    let groups = format!("--groups=0,{GROUP}");
+    for (capability, is_enough) in [("dac_read_search", false), ("dac_override", true)] {
+        let capabilities = format!("-all,+chown,+fowner,+{capability}");
+        let mut command = command_with(&stage, &capabilities, &groups);
+        command.args(["--layout", "flat", "--ahead", "2"]);
+        let (_, stderr) = Daemon::start(&stage.place, &mut command).stop();
+        let made = fs::read_dir(stage.place.tree()).unwrap().count();
+        assert_eq!(made > 0, is_enough, "{capability}: {stderr}");
+        assert_eq!(stderr.contains("CAP_DAC_OVERRIDE"), !is_enough, "{stderr}");
     }
 }
 
