@@ -179,6 +179,10 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
         }
         (_, Remedy::Configure | Remedy::Data) => "the server does not accept it",
         (_, Remedy::Repeat) => "the server prefers other writers again and again",
+        // So looks a packet filter, which IPAddressDeny= of the shipped units is.
+        (Error::Driver(DriverError::ConnectionClosed), _) => {
+            "the server does not answer; on another host, the unit must allow it (IPAddressAllow=)"
+        }
         (_, Remedy::Reconnect) => "the server is not there",
         (_, Remedy::Later | Remedy::Probe) => "the server cannot write now",
     };
@@ -299,5 +303,12 @@ mod tests {
             let text = error_chain(&store_error("mysql://h", "cannot open", error));
             assert_eq!(text.matches(want).count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_packet_filter_is_thought_of() {
+        let error = Error::Driver(DriverError::ConnectionClosed);
+        let text = error_chain(&store_error("mysql://h", "cannot open", error));
+        assert!(text.contains("IPAddressAllow="), "{text}");
     }
 }
