@@ -194,6 +194,8 @@ fn a_network_holds_one_client() {
             "64:ff9b::c000:207/128",
         ),
         ("64:ff9b:1::7", "64:ff9b:1::7/128", "64:ff9b:1::7/128"),
+        // Its /64 would hold all of the well-known prefix.
+        ("64:ff9b::1:0:7", "64:ff9b::1:0:7/128", "64:ff9b::1:0:7/128"),
         ("::192.0.2.7", "::c000:207/128", "::c000:207/128"),
         (
             "::ffff:0:192.0.2.7",
@@ -206,6 +208,8 @@ fn a_network_holds_one_client() {
             "2001:0:1:2:3:4:5:6/128",
         ),
         ("2001:20::7", "2001:20::7/128", "2001:20::7/128"),
+        ("2001:30::7", "2001:30::7/128", "2001:30::7/128"),
+        ("2001:200::7", "2001:200::/64", "2001:200::/32"),
         (
             "2002:c000:207:1::7",
             "2002:c000:207:1::/64",
@@ -220,6 +224,22 @@ fn a_network_holds_one_client() {
         let client = client.parse().unwrap();
         assert_eq!(options.network(client).to_string(), want);
         assert_eq!(wide.network(client).to_string(), want_wide);
+    }
+}
+
+#[test]
+fn the_widest_network_leaves_out_what_many_share() {
+    let options = LedgerOptions {
+        ipv6_prefix: 16,
+        ..LedgerOptions::default()
+    };
+    for (client, want) in [
+        // Without Teredo (2001::/32).
+        ("2001:db8::7", "2001:800::/21"),
+        ("2003:db8::7", "2003::/16"),
+        ("2a00:db8::7", "2a00::/16"),
+    ] {
+        assert_eq!(options.network(client.parse().unwrap()).to_string(), want);
     }
 }
 

@@ -18,16 +18,13 @@ pub struct Endpoint<'a> {
 /// IPv6 prefixes whose addresses are given to clients one by one, or in networks of another size
 /// than elsewhere: first bits, their number, and how many bits at least make one client.
 #[cfg(feature = "recidive")]
-const SHARED: [(Ipv6Addr, u8, u8); 10] = [
-    // Loopback, unspecified, IPv4-compatible and IPv4-translated addresses (RFC 4291, RFC 2765).
+const SHARED: [(Ipv6Addr, u8, u8); 7] = [
+    // Loopback, unspecified, IPv4-compatible and IPv4-translated addresses (RFC 4291, RFC 2765), and
+    // all of IPv4 behind a NAT64 translator: 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215).
     (Ipv6Addr::UNSPECIFIED, 8, 128),
-    // All of IPv4 behind a NAT64 translator (RFC 6052, RFC 8215).
-    (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96, 128),
-    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48, 128),
-    // Teredo: all clients of one server share the first 64 bits (RFC 4380).
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32, 128),
-    // Overlay identifiers (RFC 7343).
-    (Ipv6Addr::new(0x2001, 0x20, 0, 0, 0, 0, 0, 0), 28, 128),
+    // Protocols with addresses of their own (RFC 2928): among them Teredo, where all clients of one
+    // server share the first 64 bits (RFC 4380), and identifiers of hosts (RFC 7343, RFC 9374).
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, 128),
     // 6to4: the site of one IPv4 address has 48 bits (RFC 3056).
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, 48),
     // Unique local addresses: one cable of many hosts (RFC 4193).
@@ -39,14 +36,18 @@ const SHARED: [(Ipv6Addr, u8, u8); 10] = [
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, 128),
 ];
 
-/// Returns how many bits of `address` a network must have at least to hold no other client; 0 where
-/// a site has a network of its own.
+/// Returns how many bits a network around `address` must have at least: as many as make one client
+/// there, and enough to leave out the prefixes of [`SHARED`] that `address` is not in.
 #[cfg(feature = "recidive")]
 pub(crate) fn one_client(address: Ipv6Addr) -> u8 {
-    let shares = |(prefix, bits, _): &&(Ipv6Addr, u8, u8)| {
-        (prefix.to_bits() ^ address.to_bits()) >> (128 - u32::from(*bits)) == 0
+    let least = |(prefix, bits, least): &(Ipv6Addr, u8, u8)| {
+        let differ = prefix.to_bits() ^ address.to_bits();
+        match u8::try_from(differ.leading_zeros()) {
+            Ok(same) if same < *bits => same + 1,
+            _ => *least,
+        }
     };
-    SHARED.iter().find(shares).map_or(0, |(_, _, least)| *least)
+    SHARED.iter().map(least).max().unwrap_or(0)
 }
 
 /// Returns the IPv4 address of the host that `address` stands for: behind a NAT64 translator with
