@@ -96,6 +96,13 @@ pub mod json;
 mod log_reader;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
+#[cfg(any(
+    feature = "merged-log",
+    feature = "mysql",
+    feature = "program",
+    feature = "sqlite"
+))]
+pub mod named_file;
 #[cfg(feature = "permissions")]
 pub mod permissions;
 #[cfg(feature = "program")]

@@ -6,10 +6,19 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::format::FirstBytes;
+use crate::program::Stop;
 use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
+
+/// How often to see whether to stop, while a pipe gives nothing.
+const LOOK_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -94,12 +103,13 @@ impl LogReader {
     ///
     /// What reading its first bytes fails with.
     #[cfg(feature = "ingest")]
-    pub(crate) fn open(file: File) -> io::Result<LogReader> {
-        LogReader::holding(file, usize::try_from(IN_MEMORY).unwrap_or(usize::MAX))
+    pub(crate) fn open(file: File, stop: &Stop) -> io::Result<LogReader> {
+        let held = usize::try_from(IN_MEMORY).unwrap_or(usize::MAX);
+        LogReader::holding(file, held, Some(stop.clone()))
     }
 
     /// The same, with entries of up to `held` bytes in memory.
-    pub(crate) fn holding(file: File, held: usize) -> io::Result<LogReader> {
+    pub(crate) fn holding(file: File, held: usize, stop: Option<Stop>) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {
             let mut magic = [0; 2];
@@ -113,7 +123,7 @@ impl LogReader {
                 }
             }
         } else {
-            Source::pipe(file)?
+            Source::pipe(Pipe { file, stop })?
         };
         Ok(LogReader {
             source,
@@ -198,7 +208,7 @@ impl Source {
     }
 
     /// A pipe may be compressed too; its first bytes are put back.
-    fn pipe(mut file: File) -> io::Result<Source> {
+    fn pipe(mut file: Pipe) -> io::Result<Source> {
         let mut magic = Vec::new();
         Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
         let is_gzip = magic == GZIP;
@@ -250,6 +260,33 @@ impl Source {
                     len,
                     flags: Flags::none(),
                 })
+            }
+        }
+    }
+}
+
+/// A pipe, or a socket, whose writer may take his time. A request to stop is an error at once.
+struct Pipe {
+    file: File,
+    stop: Option<Stop>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.stop.as_ref().is_some_and(Stop::requested) {
+                return Err(io::Error::other("asked to stop"));
+            }
+            // Standard input belongs to others too, and may be one that waits.
+            let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
+            match poll(&mut ready, Some(&LOOK_EVERY)) {
+                Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
             }
         }
     }

@@ -79,7 +79,9 @@ pub enum MergedLogError {
         path: PathBuf,
     },
     /// There is something else at the path.
-    #[error("merged log {path:?} is a {kind}, not a file; name a file that can be appended to")]
+    #[error(
+        "merged log {path:?} is a {kind}, not a file; name a file that can be appended to with --merged-log"
+    )]
     NotAFile {
         /// The log.
         path: PathBuf,

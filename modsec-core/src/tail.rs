@@ -1,12 +1,12 @@
 //! Following a file that grows, and is rotated.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use crate::named_file::open_to_read;
 
 /// Bytes asked for at a time.
 const CHUNK: usize = 256 * 1024;
@@ -156,24 +156,10 @@ impl Tail {
     }
 }
 
-/// Opens a plain file without waiting for anybody, as for the writer of a pipe.
-pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is not a plain file"))
-    }
-}
-
 impl Open {
     /// Opens a plain file; `None` if there is none. Never waits.
     fn at(path: &Path) -> io::Result<Option<Open>> {
-        let file = match open_plain(path) {
+        let file = match open_to_read(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
@@ -232,7 +218,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, OpenOptions};
     use std::io::Write as _;
 
     use super::*;

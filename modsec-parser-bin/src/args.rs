@@ -11,6 +11,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine};
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
+use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
 use modsec_core::store::StoreOptions;
@@ -436,12 +437,16 @@ fn offset_name(log: &Path) -> PathBuf {
     name.into()
 }
 
+/// More than any URL of a database.
+const MAX_STORE_FILE: u64 = 64 * 1024;
+
 fn first_line(file: &Path) -> Result<String, clap::Error> {
     let error = |what: String| {
         let text = format!("--store-file {}: {what}\n", file.display());
         Args::command().error(clap::error::ErrorKind::Io, text)
     };
-    let text = std::fs::read_to_string(file).map_err(|cause| error(cause.to_string()))?;
+    let text = named_file::read(file, MAX_STORE_FILE).and_then(Contents::into_text);
+    let text = text.map_err(|cause| error(format!("cannot read it, name another: {cause}")))?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() {
         return Err(error(

@@ -14,6 +14,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{CommandLine, refuse};
+use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::recidive::{Attacks, Count, LedgerOptions, LogSource, Options, ReplayOptions};
 use modsec_core::record::{ClientHeader, Networks, ProxyWord, TrustedProxies, parse_network};
@@ -60,6 +61,9 @@ EXAMPLES
 
 SEE ALSO
   modsec-parser(8), watch-dir(8), fail2ban-client(1), jail.conf(5)";
+
+/// A list of a million networks.
+const MAX_IGNORE_FILE: u64 = 32 * 1024 * 1024;
 
 const DATA_DIR: &str = "/var/lib/modsecurity_recedive";
 
@@ -420,8 +424,14 @@ impl Rules {
     fn resolve(&self) -> Result<ReplayOptions, Fault> {
         let mut ignore = self.ignore.clone();
         if let Some(path) = &self.ignore_file {
-            let named = |error: &dyn std::error::Error| format!("{}: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
+            let named = |error: &dyn std::error::Error| {
+                format!(
+                    "{}: {error}; mend it, or name another with --ignore-file",
+                    path.display()
+                )
+            };
+            let text = named_file::read(path, MAX_IGNORE_FILE).and_then(Contents::into_text);
+            let text = text.map_err(|error| named(&error))?;
             ignore.extend(Networks::parse_list(&text).map_err(|error| named(&error))?);
         }
         Ok(ReplayOptions {

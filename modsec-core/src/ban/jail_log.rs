@@ -8,15 +8,15 @@
 //! Local time, because Fail2ban takes a time without a zone for local.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
 use ipnet::IpNet;
-use rustix::fs::OFlags;
 
+use crate::named_file::{self, Links};
 use crate::record::{network_text, parse_network};
 
 /// Owner may write, group may read: logs name people's addresses.
@@ -41,10 +41,12 @@ pub enum JailLogError {
         source: io::Error,
     },
     /// What is at the path is a link, a pipe, a device or the like.
-    #[error("jail file {path:?} is not a plain file, remove it or choose another --recidive-file")]
+    #[error("cannot use jail file {path:?}, remove it or choose another --recidive-file")]
     NotAFile {
         /// The jail file.
         path: PathBuf,
+        /// What it is.
+        source: io::Error,
     },
     /// The line could not be written, or only in part; the part was taken back.
     #[error("cannot append to jail file {path:?}")]
@@ -252,11 +254,7 @@ fn end_of(file: &File) -> io::Result<JailMark> {
 
 /// Opens a file that was rotated away; never waits, follows no link.
 fn open_to_read(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
+    named_file::open(path, File::options().read(true), Links::Refuse)
 }
 
 /// Reads the lines behind `from`, of the last [`MAX_READ_BACK`] bytes.
@@ -285,31 +283,18 @@ fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
         path: path.to_owned(),
         source,
     };
-    let not_a_file = || JailLogError::NotAFile {
-        path: path.to_owned(),
-    };
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(MODE)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path);
-    let mut file = match opened {
-        Err(error) if is_link_error(&error) => return Err(not_a_file()),
-        other => other.map_err(failed)?,
-    };
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(not_a_file());
-    }
+    let mut options = File::options();
+    options.read(true).append(true).create(true).mode(MODE);
+    let opened = named_file::open(path, &options, Links::Refuse);
+    let mut file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => JailLogError::NotAFile {
+            path: path.to_owned(),
+            source: error,
+        },
+        _ => failed(error),
+    })?;
     let torn = ends_inside_a_line(&mut file).map_err(failed)?;
     Ok((file, torn))
-}
-
-fn is_link_error(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-        || error.kind() == io::ErrorKind::IsADirectory
 }
 
 fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
@@ -503,7 +488,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jail.log");
         fs::write(&path, "one\ntw").unwrap();
-        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        let file = File::options().append(true).open(&path).unwrap();
         assert!(!take_back(&file, 4, 1), "somebody else wrote");
         assert!(take_back(&file, 4, 2));
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\n");

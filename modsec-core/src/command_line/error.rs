@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub enum ConfigError {
     /// It is absent although it was asked for, or may not be read.
     #[error(
-        "cannot read configuration file {} (with --config none, none is read)",
+        "cannot read configuration file {}, name another with --config, or none to read none",
         .path.display()
     )]
     Unreadable {

@@ -1,14 +1,12 @@
 //! The configuration file as text: which keys are in it, with which values, in which lines.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem, nearest};
+use crate::named_file;
 
 /// One section for each program that reads the file.
 pub(super) const SECTIONS: [&str; 3] = ["modsec-parser", "watch-dir", "recidive"];
@@ -64,16 +62,8 @@ impl ConfigFile {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            let large = format!("it has more than {MAX_BYTES} bytes");
-            return Err(unreadable(io::Error::other(large)));
-        }
+        let named_file::Contents { bytes, is_public } =
+            named_file::read(path, MAX_BYTES).map_err(unreadable)?;
         let reader = Reader {
             path,
             section,
@@ -82,7 +72,7 @@ impl ConfigFile {
         Ok(Self {
             path: path.to_owned(),
             settings: reader.settings(&bytes)?,
-            public: mode & 0o004 != 0,
+            public: is_public,
         })
     }
 }

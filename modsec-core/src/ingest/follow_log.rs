@@ -44,7 +44,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[non_exhaustive]
 pub enum FollowLogError {
     /// The log cannot be read.
-    #[error("could not read {path:?}, the log to follow; it must be a plain file")]
+    #[error("could not read {path:?}, the log to --follow; name another")]
     Read {
         /// The log.
         path: PathBuf,

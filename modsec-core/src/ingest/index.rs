@@ -54,7 +54,7 @@ pub enum IndexSource {
 #[non_exhaustive]
 pub enum IndexError {
     /// The file cannot be read.
-    #[error("could not read index {path:?}; compare with SecAuditLog")]
+    #[error("could not read index {path:?}; name with --index what SecAuditLog names")]
     Read {
         /// The index.
         path: PathBuf,

@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType};
 use rustix::io::Errno;
 
-use crate::{spool, storage_dir};
+use crate::{named_file, spool, storage_dir};
 
 /// Names of one directory that are sorted at a time: enough for every directory a person looks
 /// at, and a bound for the others.
@@ -25,17 +25,12 @@ const MAX_DEPTH: usize = 64;
 /// The path itself may be a link, or a pipe: the administrator wrote it. `-` is standard input.
 /// Below it links are not followed, and only plain files are opened.
 pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>) -> bool) -> bool {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = if path == Path::new("-") {
-        io::stdin().as_fd().try_clone_to_owned()
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
-        // Waits for the writer of a pipe, as every program does that is given one.
-        rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)
+        named_file::open_input(path)
     };
-    match opened
-        .map(File::from)
-        .and_then(|file| Ok((file.metadata()?, file)))
-    {
+    match opened.and_then(|file| Ok((file.metadata()?, file))) {
         Ok((meta, file)) if meta.file_type().is_fifo() || meta.file_type().is_socket() => {
             take(path.to_owned(), Ok(file))
         }

@@ -254,7 +254,7 @@ impl Jobs {
             Finder::Tree { .. } => self.next_in_tree()?,
             Finder::Claimed { .. } => self.next_claimed()?,
             Finder::Indexed { .. } => self.next_indexed()?,
-            Finder::Inputs { found, log } => next_in_logs(found, log)?,
+            Finder::Inputs { found, log } => next_in_logs(found, log, &self.stop)?,
         };
         let job = Job {
             seq: self.seq,
@@ -460,11 +460,13 @@ fn on(turn: Turn) -> Step {
 fn next_in_logs(
     found: &Receiver<(PathBuf, io::Result<File>)>,
     log: &mut Option<OpenLog>,
+    stop: &Stop,
 ) -> Option<Source> {
     loop {
         let Some(open) = log else {
             let (path, file) = found.recv().ok()?;
-            match file.and_then(|file| begin(&path, file)) {
+            match file.and_then(|file| begin(&path, file, stop)) {
+                _ if stop.requested() => return None,
                 Ok(Begun::Entry(file)) => return Some(Source::Input(path, Ok(file))),
                 Ok(Begun::Log(reader, uid)) => {
                     *log = Some(OpenLog {
@@ -485,6 +487,8 @@ fn next_in_logs(
             None => open.reader.next(),
         };
         match taken {
+            // What a pipe has given so far may be half an entry.
+            _ if stop.requested() => return None,
             Ok(Some(Taken::Foreign { at: 0, line })) => {
                 open.defect = Some(Defect::NotAnAuditLog { found: line });
             }
@@ -517,7 +521,7 @@ enum Begun {
 
 /// Tells a log from an entry's own file. In that, by its name, whatever a body in it looks like is
 /// no second entry.
-fn begin(path: &Path, file: File) -> io::Result<Begun> {
+fn begin(path: &Path, file: File, stop: &Stop) -> io::Result<Begun> {
     let name = path.file_name().unwrap_or_default();
     let meta = file.metadata()?;
     if meta.is_file() && EntryName::parse(name.as_bytes()).is_some() {
@@ -528,7 +532,10 @@ fn begin(path: &Path, file: File) -> io::Result<Begun> {
             return Ok(Begun::Entry(file));
         }
     }
-    Ok(Begun::Log(Box::new(LogReader::open(file)?), meta.uid()))
+    Ok(Begun::Log(
+        Box::new(LogReader::open(file, stop)?),
+        meta.uid(),
+    ))
 }
 
 /// Walks inputs in a thread of its own: they nest as deep as they like.

@@ -5,18 +5,21 @@
 //! inode of one that was removed. Where anything differs, the log is read from its start, and the
 //! store knows what it has already.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use crate::entry_hash::EntryHash;
-use crate::tail::{Bookmark, open_plain};
+use crate::named_file::{open_to_read, replace};
+use crate::tail::Bookmark;
 
 /// Bytes that are compared at the start of the log and before the offset.
 const COMPARED: u64 = 512;
+/// More than the line can have.
+const MAX_BYTES: u64 = 512;
+/// Nobody else's business.
+const MODE: u32 = 0o600;
 
 /// A place in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,41 +46,34 @@ impl Place {
 
     /// Reads what [`Place::save`] wrote; `None` if there is nothing, or nothing that makes sense.
     pub(super) fn load(path: &Path) -> io::Result<Option<Place>> {
-        match fs::read_to_string(path) {
-            Ok(text) => Ok(parse(&text)),
+        match open_to_read(path) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+                Ok(str::from_utf8(&bytes).ok().and_then(parse))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Replaces the file at `path` as a whole, and waits until it is on disk.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let new = with_suffix(path, ".new");
-        // Nobody else's link, and nobody else's business.
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&new)?;
         let Bookmark {
             device,
             inode,
             offset,
         } = self.bookmark;
         let (head, before) = (self.head, self.before);
-        file.write_all(format!("{device} {inode} {offset} {head} {before}\n").as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&new, path)
+        let text = format!("{device} {inode} {offset} {head} {before}\n");
+        replace(path, text.as_bytes(), MODE)
     }
 
     /// Returns where to go on, if the log at `log`, or at `log.1` after a rotation, is still the
     /// one of this place. A rotated log may be a copy.
     pub(super) fn in_log(&self, log: &Path) -> Option<Bookmark> {
         let offset = self.bookmark.offset;
-        let here = |path: PathBuf| Place::of(&open_plain(&path).ok()?, offset).ok();
+        let here = |path: PathBuf| Place::of(&open_to_read(&path).ok()?, offset).ok();
         if here(log.to_owned()).is_some_and(|place| place == *self) {
             return Some(self.bookmark);
         }
@@ -122,6 +118,8 @@ fn parse(text: &str) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -2,39 +2,30 @@
 
 use std::fs::{File, FileType, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use blake3::Hash;
-use rustix::fs::{Mode, OFlags};
 
 use super::MergedLogError;
+use crate::named_file::{self, Links};
 
 /// Bytes that are hashed to recognise a place in the log: more than the first part of any entry,
 /// with its time and transaction id.
 pub(super) const FINGERPRINT: u64 = 4096;
 
-const WITHOUT_SURPRISES: OFlags = OFlags::RDWR
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
-
 /// Opens an existing file to read and write; follows no link and waits for nobody.
 pub(super) fn open_existing(path: &Path) -> io::Result<File> {
-    let opened = rustix::fs::open(path, WITHOUT_SURPRISES, Mode::empty());
-    Ok(File::from(opened?))
+    let options = File::options().read(true).write(true).to_owned();
+    named_file::open(path, &options, Links::Refuse)
 }
 
 /// Opens the log for appending, and makes it if it is missing.
 pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let flags = WITHOUT_SURPRISES | OFlags::APPEND;
-    let file = create(path, flags, mode).map_err(|error| refuse(path, error))?;
+    let mut options = File::options();
+    options.read(true).append(true).mode(0o640);
+    let file = named_file::open_or_make(path, &options).map_err(|error| refuse(path, error))?;
     let meta = file.metadata().map_err(|error| refuse(path, error))?;
-    if !meta.is_file() {
-        return Err(not_a_file(path, meta.file_type()));
-    }
     if meta.nlink() > 1 {
         return Err(MergedLogError::HardLinked {
             path: path.to_owned(),
@@ -75,26 +66,9 @@ fn is_index(file: &File, length: u64) -> io::Result<bool> {
 
 /// Opens the journal, and makes it if it is missing.
 pub(super) fn open_journal(path: &Path) -> io::Result<File> {
-    create(path, WITHOUT_SURPRISES, Mode::RUSR | Mode::WUSR)
-}
-
-/// Opens or makes a file; a new name is on disk when this returns.
-fn create(path: &Path, flags: OFlags, mode: Mode) -> io::Result<File> {
-    match rustix::fs::open(path, flags, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => {}
-        other => return Ok(File::from(other?)),
-    }
-    let file = File::from(rustix::fs::open(path, flags | OFlags::CREATE, mode)?);
-    File::open(parent(path))?.sync_all()?;
-    Ok(file)
-}
-
-/// Returns the directory in which `path` lies.
-pub(super) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    named_file::open_or_make(path, &options)
 }
 
 fn refuse(path: &Path, source: io::Error) -> MergedLogError {
@@ -118,16 +92,9 @@ fn refuse(path: &Path, source: io::Error) -> MergedLogError {
 }
 
 fn not_a_file(path: &Path, kind: FileType) -> MergedLogError {
-    let kind = match kind {
-        kind if kind.is_symlink() => "symbolic link",
-        kind if kind.is_dir() => "directory",
-        kind if kind.is_fifo() => "named pipe",
-        kind if kind.is_socket() => "socket",
-        _ => "device",
-    };
     MergedLogError::NotAFile {
         path: path.to_owned(),
-        kind,
+        kind: named_file::name_of(kind),
     }
 }
 

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::extent::Extent;
-use super::file::{hash_before, open_existing, parent};
+use super::file::{hash_before, open_existing};
 use super::journal::Record;
+use crate::named_file::parent;
 
 /// One file that was shortened.
 #[derive(Debug, Clone, PartialEq, Eq)]

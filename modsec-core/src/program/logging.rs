@@ -2,14 +2,13 @@
 
 mod visible;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -18,6 +17,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use self::visible::Visible;
 use super::ProgramError;
+use crate::named_file::{Links, open_or_null};
 
 /// Crates whose events follow the chosen level; others are heard from `warn` upwards.
 const OURS: [&str; 4] = ["modsec_core", "modsec_parser", "recidive", "watch_dir"];
@@ -184,16 +184,12 @@ impl LogFile {
 
 /// Opens for appending; a link in the last place is refused, a new file is readable by its group.
 fn append_to(path: &Path) -> Result<File, ProgramError> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed())
-        .open(path)
-        .map_err(|source| ProgramError::LogFile {
-            path: path.to_owned(),
-            source,
-        })
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o640);
+    open_or_null(path, &options, Links::Refuse).map_err(|source| ProgramError::LogFile {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl<'a> MakeWriter<'a> for LogFile {

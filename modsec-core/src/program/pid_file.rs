@@ -1,11 +1,13 @@
 //! One instance per PID file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::named_file::{self, Links};
 
 /// Starts that may remove the file between our opening and locking it before we give up.
 const ATTEMPTS: u32 = 16;
@@ -37,7 +39,10 @@ pub enum PidFileError {
         holder: String,
     },
     /// The file cannot be opened, locked or written.
-    #[error("cannot write PID file {}", .path.display())]
+    #[error(
+        "cannot write PID file {}: make its directory writable or choose another --pid-file",
+        .path.display()
+    )]
     Io {
         /// The PID file.
         path: PathBuf,
@@ -98,14 +103,9 @@ impl Drop for PidFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)
+    let mut options = File::options();
+    options.read(true).write(true).create(true).mode(0o644);
+    named_file::open(path, &options, Links::Refuse)
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, Utc};
@@ -24,6 +25,7 @@ use crate::format;
 use crate::heart::Heart;
 use crate::index_line::IndexLine;
 use crate::log_reader::{LogReader, Taken};
+use crate::named_file;
 use crate::record::{Flag, Record, TrustedProxies};
 
 /// Attacks that are put into the order of their times before they count. History that is not
@@ -162,7 +164,13 @@ impl Replay<'_> {
                 .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
         } else {
-            self.log(File::open(path)?)
+            let file = named_file::open_input(path)?;
+            let kind = file.metadata()?.file_type();
+            if kind.is_file() || kind.is_fifo() {
+                self.log(file)
+            } else {
+                Err(named_file::wrong_kind(kind))
+            }
         }
     }
 
@@ -235,7 +243,7 @@ impl Replay<'_> {
             }
             (&file).rewind()?;
         }
-        let mut log = LogReader::holding(file, HELD)?;
+        let mut log = LogReader::holding(file, HELD, None)?;
         while let Some(taken) = log.next()? {
             match taken {
                 Taken::Whole(bytes, flags) if flags.is_empty() => self.entry(&bytes),

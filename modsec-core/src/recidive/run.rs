@@ -37,7 +37,7 @@ pub enum RunError {
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
     /// The log cannot be read.
-    #[error("cannot read log {path:?}")]
+    #[error("cannot read log {path:?}, name another with --source or --merged-log")]
     Log {
         /// The log.
         path: PathBuf,

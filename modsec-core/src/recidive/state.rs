@@ -12,18 +12,16 @@
 //! hold how far the sources have been read and which entries were counted.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
+use crate::named_file::{open_to_read, replace};
 use crate::record::{network_text, parse_network};
-use crate::tail::{Bookmark, open_plain};
+use crate::tail::Bookmark;
 
 /// First words of a state file.
 const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
@@ -40,7 +38,7 @@ const KEYS_PER_LINE: usize = 16;
 #[non_exhaustive]
 pub enum StateError {
     /// The file is there and cannot be read.
-    #[error("cannot read state file {path:?}")]
+    #[error("cannot read state file {path:?}, remove it or choose another --state-file")]
     Read {
         /// The state file.
         path: PathBuf,
@@ -99,7 +97,7 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        match open_plain(path) {
+        match open_to_read(path) {
             Ok(file) => parse(BufReader::with_capacity(1 << 16, file)).map_err(failed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
             Err(error) => Err(failed(error)),
@@ -320,36 +318,10 @@ fn write_sighting(text: &mut String, sighting: &Sighting) {
 /// # Errors
 /// [`StateError::Save`]; the old file is then untouched.
 pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
-    replace(path, bytes).map_err(|source| StateError::Save {
+    replace(path, bytes, MODE).map_err(|source| StateError::Save {
         path: path.to_owned(),
         source,
     })
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut new = std::ffi::OsString::from(".");
-    new.push(name);
-    new.push(".new");
-    let new = dir.join(new);
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(MODE)
-        .custom_flags(flags.bits().cast_signed())
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

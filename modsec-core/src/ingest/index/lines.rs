@@ -1,6 +1,5 @@
 //! Lines of the index, from a file that grows or from the pipe that a web server writes to.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use super::IndexError;
 use super::ledger::{Announced, Digest};
 use crate::format;
 use crate::index_line::{IndexEngine, IndexLine};
+use crate::named_file::open_to_read;
 use crate::tail::{Bookmark, Growth, Tail};
 
 /// Longest line (`ModSecurity` 2 cuts at 3980 bytes), with room. What is longer is no line.
@@ -217,7 +217,7 @@ fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
         path: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
+    let file = match open_to_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             warn!(?path, "no index there yet; compare with SecAuditLog");
@@ -368,7 +368,7 @@ mod tests {
         let path = dir.path().join("index");
         fs::write(&path, line("a") + &line("b")).unwrap();
         let mut lines = Lines::File(FileLines::open(&path, None, None).unwrap());
-        let mut index = File::options().append(true).open(&path).unwrap();
+        let mut index = fs::File::options().append(true).open(&path).unwrap();
         write!(index, "{}{}", line("c"), &line("d")[..20]).unwrap();
         assert_eq!(drain(&mut lines), ["a before", "b before", "c"]);
         let place = lines.place();

@@ -1,9 +1,7 @@
 //! From a URL and an option file to a connection.
 
 use std::fmt;
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,12 +9,15 @@ use mysql_async::{Opts, OptsBuilder, SslOpts};
 use tracing::warn;
 
 use super::option_file;
+use crate::named_file;
 use crate::store::{StoreError, StoreOptions};
 
 /// Sent on an idle connection, so that a server that lost its power is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The statements there are, times two: see the ladder in `statements.rs`.
 const STATEMENT_CACHE: usize = 64;
+/// More than any sensible option file.
+const MAX_OPTION_FILE: u64 = 1024 * 1024;
 
 /// Where to connect, from one source. Values are not checked yet.
 #[derive(Default, Clone)]
@@ -230,19 +231,25 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
     let Some(path) = asked.map(Path::to_owned).or_else(usual) else {
         return Ok(Settings::default());
     };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let unreadable = |error| {
+        let problem = format!(
+            "cannot read the option file {}, name another with --defaults-file",
+            path.display()
+        );
+        wrong(problem, Some(error))
+    };
+    let contents = match named_file::read_plain(&path, MAX_OPTION_FILE) {
+        Ok(contents) => contents,
         Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => {
             return Ok(Settings::default());
         }
         Err(error) => {
-            let problem = format!("cannot read the option file {}", path.display());
-            return Err(wrong(problem, Some(error)));
+            return Err(unreadable(error));
         }
     };
-    let settings = option_file::parse(&text);
-    let readable = fs::metadata(&path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0);
-    if readable && settings.password.is_some() {
+    let is_public = contents.is_public;
+    let settings = option_file::parse(&contents.into_text().map_err(unreadable)?);
+    if is_public && settings.password.is_some() {
         warn!(path = ?path, "password is in a file that everybody may read");
     }
     Ok(settings)

@@ -1,6 +1,6 @@
 //! Opening the file, and bringing its tables up to date.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Database, Files, SqliteStore, Work, Worker, store_error};
 use crate::heart::Heart;
+use crate::named_file;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// How long one call waits for another process that writes. A batch takes some 30 ms; a
@@ -166,29 +167,26 @@ fn create(name: &str, path: &Path) -> Result<(), StoreError> {
         }
         _ => "cannot make the file",
     };
+    let refused = |problem: &str, error: io::Error| StoreError::Configuration {
+        store: name.to_owned(),
+        problem: problem.to_owned(),
+        source: Some(error.into()),
+    };
     match create_durably(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StoreError::Configuration {
-                store: name.to_owned(),
-                problem: problem(&error).to_owned(),
-                source: Some(error.into()),
-            })
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        // Not opened: closing it would take the locks of other connections of this process away.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => named_file::check(path)
+            .map_err(|error| refused("cannot open the database, name another with --store", error)),
+        Err(error) => Err(refused(problem(&error), error)),
     }
 }
 
 fn create_durably(path: &Path) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path)?;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o640);
+    options.open(path)?;
     // The name of a new file is on the disk only when its directory is.
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(named_file::parent(path))?.sync_all()
 }
 
 fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {

@@ -1,0 +1,360 @@
+//! Opening a file that an option names: never waiting for anybody, and only what the option means.
+//!
+//! Opening a named pipe waits for the other end, and a device such as `/dev/zero` has no end. A
+//! program that stands still there as root, deaf to SIGTERM, is worse than one that says which
+//! option is wrong. So everything here opens with `O_NONBLOCK`, and takes
+//!
+//! | what | function | besides plain files |
+//! | --- | --- | --- |
+//! | logs, tables, places | [`open`] | nothing |
+//! | the program's own log | [`open_or_null`] | `/dev/null` |
+//! | settings and secrets | [`read`] | `/dev/null`, and a pipe without a name: `<(…)`, `/dev/stdin` |
+//!
+//! A pipe with a name is never meant: nobody need be at its other end, and it gives its text only
+//! once.
+
+use std::fs::{self, File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs, makedev};
+
+/// Opening waits for nobody, gives no terminal, and is not passed on to other programs.
+const WITHOUT_WAITING: OFlags = OFlags::NONBLOCK
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOCTTY);
+
+/// `PIPEFS_MAGIC`: where pipes are that have no name in any directory.
+const PIPES: FsWord = 0x5049_5045;
+
+/// Whether the last component of a path may be a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// For what is read: the administrator's own links are his business.
+    Follow,
+    /// For what is written.
+    Refuse,
+}
+
+/// Opens a plain file as `options` say.
+///
+/// # Errors
+///
+/// What the system says, or what the file is instead of a plain one.
+pub fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
+    open_if(path, options, links, Metadata::is_file)
+}
+
+/// Opens a plain file to write as `options` say, or makes it with their mode; the new name is on
+/// disk when this returns.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    match open(path, options, Links::Refuse) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
+    }
+    let file = open(path, options.clone().create(true), Links::Refuse)?;
+    File::open(parent(path))?.sync_all()?;
+    Ok(file)
+}
+
+/// Finds out whether a plain file is at `path`, through links, without opening it.
+///
+/// # Errors
+///
+/// What the system says, or what is there instead.
+pub fn check(path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path);
+    let meta = found.map_err(|error| explain(path, Links::Follow, error))?;
+    if meta.is_file() {
+        Ok(())
+    } else {
+        Err(wrong_kind(meta.file_type()))
+    }
+}
+
+/// Opens a plain file, or `/dev/null`, as `options` say.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub fn open_or_null(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
+    open_if(path, options, links, |meta| meta.is_file() || is_null(meta))
+}
+
+/// Opens a plain file to read, through links.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    open(path, File::options().read(true), Links::Follow)
+}
+
+/// Opens what is to be read once, from its start to its end, whatever it is: the caller looks.
+///
+/// A pipe may have no writer yet: wait with poll(2) before reading.
+///
+/// # Errors
+///
+/// As for [`open`].
+pub fn open_input(path: &Path) -> io::Result<File> {
+    open_any(path, File::options().read(true), Links::Follow)
+}
+
+/// What a file of settings has in it.
+#[derive(Debug)]
+pub struct Contents {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// Whether every user of the machine may read it.
+    pub is_public: bool,
+}
+
+impl Contents {
+    /// Returns the text.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it is not UTF-8.
+    pub fn into_text(self) -> io::Result<String> {
+        String::from_utf8(self.bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    }
+}
+
+/// Reads a file of settings as a whole: a plain file, `/dev/null`, or a pipe without a name.
+///
+/// Waits for what comes out of such a pipe, so call this before taking over signals.
+///
+/// # Errors
+///
+/// As for [`open`], and if there are more than `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
+    let options = File::options().read(true).to_owned();
+    let file = open_any(path, &options, Links::Follow)?;
+    let meta = file.metadata()?;
+    if meta.file_type().is_fifo() && is_nameless(&file)? {
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    } else if !meta.is_file() && !is_null(&meta) {
+        return Err(wrong_kind(meta.file_type()));
+    }
+    contents(file, &meta, limit)
+}
+
+/// Reads a plain file, or `/dev/null`, as a whole: for what is read again and again.
+///
+/// # Errors
+///
+/// As for [`read`].
+pub fn read_plain(path: &Path, limit: u64) -> io::Result<Contents> {
+    let file = open_or_null(path, File::options().read(true), Links::Follow)?;
+    let meta = file.metadata()?;
+    contents(file, &meta, limit)
+}
+
+fn contents(file: File, meta: &Metadata, limit: u64) -> io::Result<Contents> {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let large = format!("it has more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, large));
+    }
+    Ok(Contents {
+        bytes,
+        is_public: meta.is_file() && meta.mode() & 0o004 != 0,
+    })
+}
+
+/// Replaces the file at `path` as a whole: at any moment, also after a loss of power, it is the
+/// old or the new.
+///
+/// The new one is made as `.NAME.new` beside it; whatever has that name is removed.
+///
+/// # Errors
+///
+/// What the system says; the old file is then untouched.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut new = std::ffi::OsString::from(".");
+    new.push(name);
+    new.push(".new");
+    let new = path.with_file_name(new);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let options = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .to_owned();
+    let mut file = open(&new, &options, Links::Refuse)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(parent(path))?.sync_all()
+}
+
+/// Returns the directory in which `path` lies.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    if parent.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        parent.to_owned()
+    }
+}
+
+/// Returns why a file of this kind is not taken.
+pub(crate) fn wrong_kind(kind: FileType) -> io::Error {
+    let what = format!("it is a {}, and must be a plain file", name_of(kind));
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+/// Returns what people call a file of this kind.
+pub(crate) fn name_of(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_symlink() => "symbolic link",
+        kind if kind.is_dir() => "directory",
+        kind if kind.is_fifo() => "named pipe",
+        kind if kind.is_socket() => "socket",
+        kind if kind.is_file() => "plain file",
+        _ => "device",
+    }
+}
+
+fn open_if(
+    path: &Path,
+    options: &OpenOptions,
+    links: Links,
+    is_meant: impl Fn(&Metadata) -> bool,
+) -> io::Result<File> {
+    let file = open_any(path, options, links)?;
+    let meta = file.metadata()?;
+    if is_meant(&meta) {
+        Ok(file)
+    } else {
+        Err(wrong_kind(meta.file_type()))
+    }
+}
+
+fn open_any(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
+    let flags = match links {
+        Links::Follow => WITHOUT_WAITING,
+        Links::Refuse => WITHOUT_WAITING | OFlags::NOFOLLOW,
+    };
+    let opened = options
+        .clone()
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    opened.map_err(|error| explain(path, links, error))
+}
+
+/// Says what stands in the way, where the system has a word for it that fits many things.
+fn explain(path: &Path, links: Links, error: io::Error) -> io::Error {
+    let Ok(there) = fs::symlink_metadata(path) else {
+        return error;
+    };
+    let found = match links {
+        Links::Follow => fs::metadata(path),
+        Links::Refuse => Ok(there.clone()),
+    };
+    match found {
+        Ok(meta) if !meta.is_file() => wrong_kind(meta.file_type()),
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound && there.is_symlink() => {
+            // Of the same kind: there is no file.
+            io::Error::new(gone.kind(), "it is a symbolic link that leads nowhere")
+        }
+        _ => error,
+    }
+}
+
+fn is_null(meta: &Metadata) -> bool {
+    meta.file_type().is_char_device() && meta.rdev() == makedev(1, 3)
+}
+
+fn is_nameless(pipe: &File) -> io::Result<bool> {
+    Ok(fstatfs(pipe)?.f_type == PIPES)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_meant_is_opened_and_nothing_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("plain"), "text").unwrap();
+        mkfifoat(CWD, path("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+        fs::create_dir(path("dir")).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
+        std::os::unix::fs::symlink("plain", path("link")).unwrap();
+        let append = File::options().append(true).create(true).to_owned();
+        for (name, to_read, to_write) in [
+            ("plain", "", ""),
+            ("link", "", "symbolic link"),
+            ("pipe", "named pipe", "named pipe"),
+            ("dir", "directory", "directory"),
+            ("socket", "socket", "socket"),
+            ("dangling", "leads nowhere", "symbolic link"),
+            ("/dev/zero", "device", "device"),
+        ] {
+            let opened = [
+                (open_to_read(&path(name)).map(drop), to_read),
+                (read(&path(name), 99).map(drop), to_read),
+                (
+                    open(&path(name), &append, Links::Refuse).map(drop),
+                    to_write,
+                ),
+            ];
+            for (result, want) in opened {
+                let said = result.map_or_else(|error| error.to_string(), |()| String::new());
+                let right = said.contains(want) && said.is_empty() == want.is_empty();
+                assert!(right, "{name}: {said:?} instead of {want:?}");
+            }
+        }
+        assert!(read(Path::new("/dev/null"), 99).unwrap().bytes.is_empty());
+        let log = open_or_null(Path::new("/dev/null"), &append, Links::Refuse);
+        assert!(log.is_ok() && open_to_read(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn a_pipe_without_a_name_is_read_to_its_end_and_a_text_has_a_bound() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = PathBuf::from(format!(
+            "/proc/self/fd/{}",
+            std::os::fd::AsRawFd::as_raw_fd(&reader)
+        ));
+        let read_all = std::thread::spawn(move || read(&path, 7));
+        writer.write_all(b"a ").unwrap();
+        writer.write_all(b"secret").unwrap();
+        drop(writer);
+        let error = read_all.join().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 7 bytes");
+    }
+
+    #[test]
+    fn replacing_does_not_wait_for_what_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        mkfifoat(CWD, dir.path().join(".state.new"), Mode::RUSR).unwrap();
+        replace(&path, b"one", 0o640).unwrap();
+        replace(&path, b"two", 0o640).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

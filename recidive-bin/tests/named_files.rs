@@ -1,0 +1,53 @@
+//! What an option names is opened without waiting, and must be what is meant.
+
+#[path = "../../modsec-parser-bin/tests/named/mod.rs"]
+mod named;
+
+use named::Case;
+use named::Dangling::{Absent, Refused};
+use named::Place;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_recidive");
+
+const CASES: [Case; 10] = [
+    (
+        "--merged-log",
+        Absent,
+        &["--source", "merged-log", "--merged-log", "@"],
+    ),
+    ("--source", Absent, &["--source", "index=@"]),
+    ("--recidive-file", Refused, &["--recidive-file", "@"]),
+    ("--state-file", Absent, &["--state-file", "@"]),
+    ("--pid-file", Refused, &["--pid-file", "@"]),
+    ("--ignore-file", Refused, &["--ignore-file", "@"]),
+    ("--log-file", Refused, &["--log-file", "@"]),
+    ("--config", Refused, &["--config", "@"]),
+    (
+        "--ignore-file",
+        Refused,
+        &["replay", "log", "--ignore-file", "@"],
+    ),
+    ("--state-file", Absent, &["status", "--state-file", "@"]),
+];
+
+#[test]
+fn every_option_that_names_a_file_refuses_what_is_none() {
+    named::check(PROGRAM, &CASES);
+    for words in [&[][..], &["replay"], &["status"]] {
+        named::check_complete(PROGRAM, words, &CASES);
+    }
+}
+
+#[test]
+fn replay_reads_no_device_and_can_be_stopped_at_a_pipe() {
+    let place = Place::new();
+    let end = place.run(place.command(PROGRAM).args(["replay", "/dev/zero"]));
+    assert_eq!(end.status, Some(1), "{end:?}");
+    let child = place
+        .command(PROGRAM)
+        .args(["replay", "pipe"])
+        .spawn()
+        .unwrap();
+    named::terminate(named::pid(&child));
+    assert_eq!(named::end_of(child).status, None);
+}
