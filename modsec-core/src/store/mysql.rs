@@ -11,6 +11,7 @@ mod option_file;
 mod options;
 mod session;
 mod statements;
+mod tls;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
+use super::tls;
 use crate::store::StoreError;
 
 /// What an error asks for.
@@ -154,7 +155,8 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
             "the account logs in by a method that is not supported; give it a password"
         }
         (Error::Driver(DriverError::NoClientSslFlagFromServer), _) => {
-            "the server does not offer TLS; set it up there, or say ssl-mode=disabled"
+            "the server does not offer TLS, and rows have passwords in them; set TLS up there, or say \
+             ssl-mode=disabled if nobody can listen between here and there"
         }
         (
             Error::Server(ServerError {
@@ -174,9 +176,7 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
         (_, Remedy::Permission) => {
             "the account needs select, insert, update and delete on the database"
         }
-        (Error::Io(_), Remedy::Configure) => {
-            "no encrypted connection; do ssl-mode and ssl-ca fit the server's certificate?"
-        }
+        (Error::Io(error), Remedy::Configure) => tls::advice(error),
         (_, Remedy::Configure | Remedy::Data) => "the server does not accept it",
         (_, Remedy::Repeat) => "the server prefers other writers again and again",
         // So looks a packet filter, which IPAddressDeny= of the shipped units is.

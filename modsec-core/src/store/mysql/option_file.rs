@@ -1,7 +1,7 @@
 //! The option files of `MySQL`'s own programs (`~/.my.cnf`).
 //!
 //! Only what a connection needs is understood: `host`, `port`, `user`, `password`, `socket`,
-//! `database`, `ssl-ca`, `ssl-mode`. Source: "Using Option Files" in `MySQL`'s reference manual.
+//! `database`, `ssl-ca`, `ssl-mode`, and `MariaDB`'s `ssl` and `ssl-verify-server-cert`. Source: "Using Option Files" in `MySQL`'s reference manual.
 //! `!include` lines are not followed, and everything else in the file is passed over.
 
 use super::options::Settings;
@@ -36,9 +36,9 @@ fn set(settings: &mut Settings, key: &str, value: Option<String>) {
         "password" => settings.password = value,
         "socket" => settings.socket = value,
         "database" => settings.database = value,
-        "ssl-ca" => settings.ssl_ca = value,
-        "ssl-mode" => settings.ssl_mode = value,
-        _ => {}
+        key => {
+            settings.tls.set(key, value);
+        }
     }
 }
 
@@ -131,6 +131,6 @@ mod tests {
         assert_eq!(settings.password.as_deref(), Some("s e c"));
         assert_eq!(settings.host.as_deref(), Some("db.example.org"));
         assert_eq!(settings.port, None);
-        assert_eq!(settings.ssl_ca, None);
+        assert_eq!(settings.tls.ca, None);
     }
 }

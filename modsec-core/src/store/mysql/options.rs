@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mysql_async::{Opts, OptsBuilder, SslOpts};
+use mysql_async::{Opts, OptsBuilder};
 use tracing::warn;
 
 use super::option_file;
+use super::tls::{Tls, Wrong};
 use crate::named_file;
 use crate::store::{StoreError, StoreOptions};
 
@@ -28,8 +29,7 @@ pub(super) struct Settings {
     pub(super) password: Option<String>,
     pub(super) socket: Option<String>,
     pub(super) database: Option<String>,
-    pub(super) ssl_ca: Option<String>,
-    pub(super) ssl_mode: Option<String>,
+    pub(super) tls: Tls,
 }
 
 impl fmt::Debug for Settings {
@@ -55,7 +55,7 @@ impl Target {
         let file = read_option_file(options.defaults_file.as_deref())?;
         merge(url, file)
             .into_target()
-            .map_err(|problem| wrong(problem, None))
+            .map_err(|(problem, source)| wrong(problem, source))
     }
 }
 
@@ -83,23 +83,23 @@ fn merge(url: Settings, file: Settings) -> Settings {
         user: url.user.or(file.user),
         password: url.password.or(file.password),
         database: url.database.or(file.database),
-        ssl_ca: url.ssl_ca.or(file.ssl_ca),
-        ssl_mode: url.ssl_mode.or(file.ssl_mode),
+        tls: url.tls.or(file.tls),
     }
 }
 
 impl Settings {
-    fn into_target(self) -> Result<Target, &'static str> {
+    fn into_target(self) -> Result<Target, Wrong> {
+        let wrong = |what: &str| (what.to_owned(), None);
         let host = self.host.unwrap_or_else(|| "localhost".to_owned());
         let port = match self.port.as_deref() {
             None => 3306,
             Some(port) => port
                 .parse::<u16>()
-                .map_err(|_| "the port is not a number from 0 to 65535")?,
+                .map_err(|_| wrong("the port is not a number from 0 to 65535"))?,
         };
-        let database = self.database.ok_or(
-            "no database is named; write mysql://host/DATABASE or `database` in the option file",
-        )?;
+        let database = self.database.ok_or_else(|| {
+            wrong("no database is named; write mysql://host/DATABASE or `database` in the option file")
+        })?;
         // As with MySQL's programs: the account is called like the user who runs the program.
         let user = self.user.or_else(|| std::env::var("USER").ok());
         let place = match &self.socket {
@@ -114,7 +114,7 @@ impl Settings {
         let ssl = if self.socket.is_some() {
             None
         } else {
-            ssl(self.ssl_mode, self.ssl_ca)?
+            self.tls.options(&host)?
         };
         let opts = OptsBuilder::default()
             .ip_or_hostname(host.trim_start_matches('[').trim_end_matches(']'))
@@ -133,31 +133,6 @@ impl Settings {
             name,
         })
     }
-}
-
-fn ssl(mode: Option<String>, ca: Option<String>) -> Result<Option<SslOpts>, &'static str> {
-    let mode = mode.map(|mode| mode.to_ascii_lowercase().replace('_', "-"));
-    // Who names an authority wants it asked.
-    let default = if ca.is_some() {
-        "verify-identity"
-    } else {
-        "disabled"
-    };
-    let ssl = SslOpts::default();
-    let ssl = match mode.as_deref().unwrap_or(default) {
-        "disabled" => return Ok(None),
-        "required" => ssl.with_danger_accept_invalid_certs(true),
-        // The driver cannot leave the name alone once it looks at the certificate, so the weaker
-        // of the two is as strict as the stronger.
-        "verify-ca" | "verify-identity" => ssl,
-        _ => return Err("ssl-mode is one of disabled, required, verify-ca, verify-identity"),
-    };
-    Ok(Some(match ca {
-        Some(ca) => ssl
-            .with_disable_built_in_roots(true)
-            .with_root_certs(vec![PathBuf::from(ca).into()]),
-        None => ssl,
-    }))
 }
 
 /// Takes `mysql://[user[:password]@][host[:port]][/database][?option=value[&…]]` apart.
@@ -198,9 +173,13 @@ fn parse_url(url: &str) -> Result<Settings, &'static str> {
         let value = some(decode(value)?);
         match key {
             "socket" => settings.socket = value,
-            "ssl-ca" => settings.ssl_ca = value,
-            "ssl-mode" => settings.ssl_mode = value,
-            _ => return Err("the options behind `?` are socket, ssl-ca and ssl-mode"),
+            _ if settings.tls.set(&key.replace('_', "-"), value) => {}
+            _ => {
+                return Err(
+                    "the options behind `?` are socket, ssl-ca, ssl-mode, ssl and \
+                            ssl-verify-server-cert",
+                );
+            }
         }
     }
     Ok(settings)
@@ -259,8 +238,9 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
 mod tests {
     use super::*;
 
-    fn target(url: &str, file: &str) -> Result<Target, &'static str> {
-        merge(parse_url(url)?, option_file::parse(file)).into_target()
+    fn target(url: &str, file: &str) -> Result<Target, String> {
+        let settings = merge(parse_url(url)?, option_file::parse(file));
+        settings.into_target().map_err(|(problem, _)| problem)
     }
 
     #[test]
@@ -272,7 +252,8 @@ mod tests {
         assert_eq!(target.opts.ip_or_hostname(), "2001:db8::1");
         assert_eq!(target.opts.tcp_port(), 3307);
         assert_eq!(target.opts.db_name(), Some("logs"));
-        assert!(target.opts.ssl_opts().is_none());
+        let ssl = target.opts.ssl_opts().unwrap();
+        assert!(!ssl.accept_invalid_certs() && !ssl.skip_domain_validation());
     }
 
     #[test]
@@ -314,8 +295,11 @@ mod tests {
 
     #[test]
     fn naming_an_authority_means_to_ask_it() {
-        let target = |query| target(&format!("mysql://h/d?{query}"), "").unwrap().opts;
-        let asked = target("ssl-ca=/etc/ca.pem");
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let target = |query: &str| target(&format!("mysql://h/d?{query}"), "").unwrap().opts;
+        let asked = target(&format!("ssl-ca={}", ca.display()));
         let ssl = asked.ssl_opts().unwrap();
         assert!(!ssl.accept_invalid_certs() && !ssl.skip_domain_validation());
         assert!(ssl.disable_built_in_roots());
