@@ -46,6 +46,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use self::error::{ConfigError, Problem};
@@ -99,7 +100,7 @@ impl CommandLine {
     /// Ends the process as clap does: with status 0 after `--help` and `--version`, and with the
     /// hidden `--generate man|complete-bash|complete-zsh|complete-fish` after that; with status 2
     /// and the reason on standard error if arguments or file make no sense. Warns on standard
-    /// error of a password in a file that every user may read.
+    /// error of a password in a file that every user may read, and of one on the command line.
     pub fn read(command: Command, yields: Yields<'_>) -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         match Self::resolve(command, yields, &arguments) {
@@ -175,6 +176,9 @@ impl CommandLine {
         };
         let matches = layered.command.clone().try_get_matches_from(arguments);
         let matches = matches.map_err(Ending::Usage)?;
+        if let Some(text) = password_for_all(&layered.command, &matches) {
+            program::tell(&text);
+        }
         if let Some(file) = &file {
             warn_of_passwords(file, &layered.command);
         }
@@ -336,6 +340,32 @@ fn warn_of_passwords(file: &ConfigFile, command: &Command) {
             setting.key
         ));
     }
+}
+
+/// Says that a password stands on the command line, and where else it could be.
+fn password_for_all(command: &Command, matches: &ArgMatches) -> Option<String> {
+    let is_told = |arg: &&Arg| {
+        let id = arg.get_id().as_str();
+        let typed = matches.value_source(id) == Some(ValueSource::CommandLine);
+        let mut values = matches.get_raw(id).filter(|_| typed).into_iter().flatten();
+        secret::is_secret(arg) && values.any(|value| secret::has_password(&value.to_string_lossy()))
+    };
+    let arg = command.get_arguments().find(is_told)?;
+    let long = arg.get_long()?;
+    let mut ways = Vec::new();
+    if let Some(variable) = arg.get_env() {
+        ways.push(format!("set {} instead", variable.to_string_lossy()));
+    }
+    for name in [format!("{long}-file"), "defaults-file".to_owned()] {
+        if layers::option(command, &name).is_some() {
+            ways.push(format!("keep it in a file for --{name}"));
+        }
+    }
+    Some(format!(
+        "--{long} has a password in it, which every user of this machine can read in the list of \
+         processes (ps): {}",
+        ways.join(", or ")
+    ))
 }
 
 /// Writes `error` with its causes to standard error and returns [`Exit::BadArguments`].

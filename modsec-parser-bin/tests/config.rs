@@ -276,6 +276,51 @@ fn a_password_is_never_shown_and_its_file_must_not_be_everybodys() {
     }
     let output = parser.command(&["--help"], &[]).output().unwrap();
     assert!(!texts(&output).0.contains("geheim"));
+    let option_file = parser.dir.path().join("my.cnf");
+    fs::write(&option_file, "").unwrap();
+    let defaults = format!("--defaults-file={}", option_file.display());
+    for (arguments, variables, warnings) in [
+        // Also where it is overruled, or does not begin to work.
+        (
+            &["--store", "mysql://waf:geheim@db/waf", "--check-config"][..],
+            &[][..],
+            1,
+        ),
+        (
+            &[
+                "--store=mysql://waf:geheim@127.0.0.1:1/waf",
+                &defaults,
+                "-q",
+                "log",
+            ],
+            &[],
+            1,
+        ),
+        (
+            &["--store=mysql://waf:geheim@db/waf", "--check-config"],
+            &[("MODSEC_STORE", "mysql://waf:geheim@db/waf")],
+            1,
+        ),
+        (&["--store=mysql://waf@db/waf", "--check-config"], &[], 0),
+        (&["--store=sqlite:/srv/a:b@c", "--check-config"], &[], 0),
+        (
+            &["--check-config"],
+            &[("MODSEC_STORE", "mysql://waf:geheim@db/waf")],
+            0,
+        ),
+    ] {
+        parser.write("");
+        let output = parser.command(arguments, variables).output().unwrap();
+        let err = texts(&output).1;
+        let found = err
+            .matches("can read in the list of processes (ps)")
+            .count();
+        assert_eq!(found, warnings, "{arguments:?}: {err}");
+        let ways = ["MODSEC_STORE", "--store-file", "--defaults-file"];
+        let all = ways.iter().all(|way| err.contains(way));
+        assert!(all || warnings == 0, "{err}");
+        assert!(!err.contains("geheim"), "{err}");
+    }
     for (text, arguments, variables) in [
         ("", &["--store", "mysql://waf:geheim@db/waf"][..], &[][..]),
         ("", &[], &[("MODSEC_STORE", "mysql://waf:geheim@db/waf")]),
