@@ -32,7 +32,6 @@ mod spoken;
 mod tally;
 mod unopened;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +52,7 @@ use crate::heart::Heart;
 use crate::merged_log::MergedLogError;
 use crate::program::Stop;
 use crate::record::TrustedProxies;
+pub use crate::storage_dir::AccountNames;
 use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOptions};
@@ -99,23 +99,6 @@ pub enum Directories {
     Keep,
 }
 
-/// Turns a user id into the name of the account.
-#[derive(Clone)]
-pub struct AccountNames(pub Arc<dyn Fn(u32) -> String + Send + Sync>);
-
-impl Default for AccountNames {
-    /// Shows ids as numbers.
-    fn default() -> Self {
-        AccountNames(Arc::new(|uid| uid.to_string()))
-    }
-}
-
-impl fmt::Debug for AccountNames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccountNames")
-    }
-}
-
 impl Options {
     /// Returns when directories may go; `None` if all stay.
     fn prune_rules(&self, now: DateTime<Utc>) -> Option<PruneRules> {
@@ -124,6 +107,7 @@ impl Options {
             now: now.with_timezone(&Local).fixed_offset(),
             min_age: TimeDelta::from_std(self.min_age).unwrap_or(TimeDelta::MAX),
             users: false,
+            accounts: self.accounts.clone(),
         })
     }
 }

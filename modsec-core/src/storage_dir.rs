@@ -67,7 +67,7 @@ use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 #[cfg(feature = "ingest")]
 pub(crate) use self::look::Look;
-pub use self::name::{EntryName, MinuteDir, day_name, parse_day};
+pub use self::name::{EntryName, MinuteDir, NamedAt, day_name, parse_day};
 pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
 #[cfg(feature = "recidive")]
@@ -75,7 +75,7 @@ pub(crate) use self::private::PRIVATE;
 use self::private::Private;
 #[cfg(feature = "permissions")]
 pub(crate) use self::private::is_private;
-pub use self::prune::{PruneRules, Pruned};
+pub use self::prune::{AccountNames, PruneRules, Pruned};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 #[cfg(feature = "ingest")]
 pub(crate) use self::walk::Name;

@@ -119,6 +119,7 @@ fn rules() -> PruneRules {
         now: "2030-01-01T00:00:00Z".parse().unwrap(),
         min_age: TimeDelta::zero(),
         users: true,
+        accounts: modsec_core::storage_dir::AccountNames::default(),
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, FixedOffset, TimeDelta};
 use modsec_core::storage_dir::{
-    EntryDir, EntryFile, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir, StorageDirError,
+    AccountNames, EntryDir, EntryFile, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir,
+    StorageDirError,
 };
 
 /// A storage directory of its own, removed at the end.
@@ -62,6 +63,7 @@ fn rules(now: &str) -> PruneRules {
         now: now.parse::<DateTime<FixedOffset>>().unwrap(),
         min_age: TimeDelta::zero(),
         users: false,
+        accounts: AccountNames::default(),
     }
 }
 
@@ -317,14 +319,19 @@ fn pruning_keeps_the_newest_the_future_the_full_and_the_private() {
 #[test]
 fn pruning_keeps_what_a_writer_may_still_use() {
     let tree = Tree::new();
-    tree.dir("20400822/20400822-1000");
-    tree.dir("20400822/20400822-1001");
+    for root in ["", "shop/"] {
+        tree.dir(&format!("{root}20400822/20400822-1000"));
+        tree.dir(&format!("{root}20400822/20400822-1001"));
+    }
     let storage = tree.open();
     let cases = [
         ("2040-08-22T09:00:00+00:00", 0),
         ("2040-08-22T10:02:00+00:00", 0),
-        // Local time counts, not UTC.
+        // The user's. Local time counts, not UTC.
         ("2040-08-22T10:02:01-03:00", 1),
+        // The shared one may be that of a transaction that still lasts.
+        ("2040-08-23T10:00:00+00:00", 0),
+        ("2040-08-23T10:00:01+00:00", 1),
     ];
     for (now, want) in cases {
         assert_eq!(storage.prune(&rules(now)).minutes, want, "at {now}");
@@ -335,6 +342,73 @@ fn pruning_keeps_what_a_writer_may_still_use() {
         ..rules("2040-08-22T10:02:01+00:00")
     };
     assert_eq!(storage.prune(&busy).minutes, 0);
+}
+
+#[test]
+fn a_directory_that_is_named_after_the_start_of_a_transaction_waits_for_its_end() {
+    // What libmodsecurity does when a transaction ends that began at 10:15.
+    let mkdir = |tree: &Tree| {
+        let made = fs::create_dir(tree.path("20400822/20400822-1015"));
+        assert_eq!(made.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    };
+    let open = |tree: &Tree| {
+        let path = tree.path("20400822/20400822-1015/20400822-101500-slow");
+        fs::File::create(path)
+    };
+    for after in ["13:15:00", "23:59:59"] {
+        let tree = Tree::new();
+        tree.put("20400822/20400822-1015/20400822-101501-quick");
+        tree.put("20400822/20400822-1016/20400822-101601-newest");
+        let storage = tree.locked();
+        let rules = rules(&format!("2040-08-22T{after}+00:00"));
+        let dir = storage.walk().find(|dir| dir.minute().is_some()).unwrap();
+        for file in dir.files() {
+            fs::remove_file(file.path()).unwrap();
+        }
+        mkdir(&tree);
+        // The collector has just taken the only entry there, and cleans up.
+        assert!(!dir.prune(&rules).unwrap());
+        assert_eq!(storage.prune(&rules).minutes, 0);
+        open(&tree).unwrap();
+    }
+}
+
+#[test]
+fn whose_a_tree_is_tells_how_its_writer_names_directories() {
+    let names = AccountNames(std::sync::Arc::new(|uid| match uid {
+        0 => "root".to_owned(),
+        33 => "www-data".to_owned(),
+        uid => uid.to_string(),
+    }));
+    for (user, tree_uid, minute_uid, want) in [
+        // ModSecurity 2: the directory is called like its writer.
+        ("www-data", 33, 33, 1),
+        ("www-data", 0, 33, 1),
+        ("1007", 1007, 1007, 1),
+        // An account of a directory service that is not asked.
+        ("site", 1007, 1007, 1),
+        // Another engine with a directory of its own that looks like that of a user.
+        ("nginx", 0, 33, 0),
+        ("nginx", 33, 33, 0),
+        ("proxy", 33, 1007, 0),
+    ] {
+        if !rustix::process::geteuid().is_root() && tree_uid + minute_uid > 0 {
+            continue;
+        }
+        let tree = Tree::new();
+        let minute = format!("{user}/20400822/20400822-1000");
+        tree.dir(&minute);
+        tree.dir(&format!("{user}/20400822/20400822-1001"));
+        let own = |below: &str, uid| std::os::unix::fs::chown(tree.path(below), Some(uid), None);
+        own(user, tree_uid).unwrap();
+        own(&minute, minute_uid).unwrap();
+        let rules = PruneRules {
+            accounts: names.clone(),
+            ..rules("2040-08-22T12:00:00+00:00")
+        };
+        let pruned = tree.open().prune(&rules).minutes;
+        assert_eq!(pruned, want, "{user} {tree_uid} {minute_uid}");
+    }
 }
 
 #[test]
@@ -354,6 +428,7 @@ fn our_own_deletions_do_not_make_a_directory_look_busy() {
         now: chrono::Utc::now().fixed_offset(),
         min_age: TimeDelta::hours(1),
         users: false,
+        accounts: AccountNames::default(),
     };
     assert_eq!(storage.prune(&rules).minutes, 0);
     let pruned: Vec<_> = dirs.iter().map(|dir| dir.prune(&rules).unwrap()).collect();

@@ -40,7 +40,7 @@ CREATED IN ADVANCE
   With --ahead, the directories of this and the coming minutes, by the local time of the server
   (it must be that of the web server: same TZ), in the layout found; in both as long as no entry
   tells which it is. Directories that stayed empty are removed by the periodic check: those of a
-  user 10 minutes after their end, the shared ones 2 hours after.
+  user 10 minutes after their end, the shared ones 24 hours after.
 
 SIGNALS
   SIGTERM, SIGINT  remove the PID file and end

@@ -10,9 +10,9 @@ use crate::watch::{Place, day_name, minute_name};
 /// How long after its end a directory of the per-user layout is surely past: `ModSecurity` 2 opens
 /// the file right after it has taken the time.
 const PER_USER_GRACE: TimeDelta = TimeDelta::minutes(10);
-/// The same for the flat layout, which libmodsecurity uses too: it names the directory after the
-/// beginning of a request that may last.
-const FLAT_GRACE: TimeDelta = TimeDelta::hours(2);
+/// The same for the flat layout, which libmodsecurity and Coraza use too: they name the directory
+/// after the beginning of a request that may last. As `modsec-parser` has it.
+const FLAT_GRACE: TimeDelta = TimeDelta::hours(24);
 
 /// Length of the name of a day; that of a minute is longer.
 const DAY_NAME: usize = 8;
@@ -204,8 +204,8 @@ mod tests {
             );
         }
         // Flat directories may be those of a slow request.
-        assert!(!is_past(&at(utc(10, 25, 1, 41)), name, Place::FlatMinute));
-        assert!(is_past(&at(utc(10, 25, 3, 31)), name, Place::FlatMinute));
+        assert!(!is_past(&at(utc(10, 26, 1, 30)), name, Place::FlatMinute));
+        assert!(is_past(&at(utc(10, 26, 1, 31)), name, Place::FlatMinute));
     }
 
     #[test]

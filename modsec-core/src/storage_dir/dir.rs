@@ -135,6 +135,11 @@ impl Dir {
         &self.file
     }
 
+    /// Returns the user id of the directory's owner.
+    pub(super) fn owner(&self) -> Option<u32> {
+        self.file.metadata().ok().map(|meta| meta.uid())
+    }
+
     pub(super) fn name(&self) -> &OsStr {
         &self.name
     }

@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 #[cfg(feature = "ingest")]
-use super::dir::{self, Dir};
+use super::dir;
 #[cfg(feature = "ingest")]
 use super::entry::EntryFile;
 use super::entry::{Identity, MAX_ENTRY_BYTES};
@@ -183,13 +183,5 @@ impl EntryFile {
     /// As for [`Looker::look`].
     pub(crate) fn look(&self) -> Result<(Look, Option<Reason>), Errno> {
         self.tree.looker().look(self.dir.file(), &self.name)
-    }
-}
-
-#[cfg(feature = "ingest")]
-impl Dir {
-    /// Returns the user id of the directory's owner.
-    pub(super) fn owner(&self) -> Option<u32> {
-        self.file().metadata().ok().map(|meta| meta.uid())
     }
 }

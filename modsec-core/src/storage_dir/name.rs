@@ -19,6 +19,20 @@ const YEARS: std::ops::RangeInclusive<i32> = 2000..=2099;
 /// before it ended. Not a setting: a writer makes directory and file within milliseconds.
 const MINUTE_IN_USE: TimeDelta = TimeDelta::minutes(2);
 
+/// The same for a writer that takes the time when a transaction begins and makes the directory when
+/// it ends: longer than downloads and uploads take.
+const START_IN_USE: TimeDelta = TimeDelta::hours(24);
+
+/// At which moment a writer takes the time by which it names directory and file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedAt {
+    /// `ModSecurity` 2: when the entry is written.
+    Logging,
+    /// libmodsecurity 3 and Coraza: when the transaction begins. The entry may be written hours
+    /// later.
+    Start,
+}
+
 /// Reads the name of a day directory, `YYYYMMDD`.
 pub fn parse_day(name: &[u8]) -> Option<NaiveDate> {
     let (year, rest) = name.split_at_checked(4)?;
@@ -79,14 +93,18 @@ impl MinuteDir {
         }
     }
 
-    /// Tells whether no writer that names directories by the time of logging can still want this
-    /// directory: its minute began more than two minutes before `now`.
+    /// Returns `true` if no writer that takes the time at the moment `named` can still want this
+    /// directory: its minute began more than two minutes, or 24 hours, before `now`.
     ///
     /// `now` is the server's local wall clock. A minute in the future is never over; it may have
     /// been made ahead of time, or the clock was set back by the end of summer time.
-    pub fn is_over(self, now: NaiveDateTime) -> bool {
+    pub fn is_over(self, now: NaiveDateTime, named: NamedAt) -> bool {
+        let in_use = match named {
+            NamedAt::Logging => MINUTE_IN_USE,
+            NamedAt::Start => START_IN_USE,
+        };
         let begun = self.date.and_hms_opt(self.hour, self.minute, 0);
-        let limit = now.checked_sub_signed(MINUTE_IN_USE);
+        let limit = now.checked_sub_signed(in_use);
         matches!((begun, limit), (Some(begun), Some(limit)) if begun < limit)
     }
 }
@@ -236,18 +254,22 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_over_two_minutes_after_it_began_and_never_in_the_future() {
+    fn a_minute_is_over_some_time_after_it_began_and_never_in_the_future() {
         let minute = MinuteDir::parse(b"20260822-1015").unwrap();
         let cases = [
-            ("2026-08-22 10:15:00", false),
-            ("2026-08-22 10:17:00", false),
-            ("2026-08-22 10:17:01", true),
-            ("2026-08-22 10:14:59", false),
-            ("2026-08-21 23:59:59", false),
-            ("2026-08-23 00:00:00", true),
+            ("2026-08-22 10:15:00", false, false),
+            ("2026-08-22 10:17:00", false, false),
+            ("2026-08-22 10:17:01", true, false),
+            ("2026-08-22 10:14:59", false, false),
+            ("2026-08-21 23:59:59", false, false),
+            ("2026-08-23 00:00:00", true, false),
+            ("2026-08-23 10:15:00", true, false),
+            ("2026-08-23 10:15:01", true, true),
         ];
-        for (now, want) in cases {
-            assert_eq!(minute.is_over(time(now)), want, "at {now}");
+        for (now, at_logging, at_start) in cases {
+            let is_over = |named| minute.is_over(time(now), named);
+            assert_eq!(is_over(NamedAt::Logging), at_logging, "at {now}");
+            assert_eq!(is_over(NamedAt::Start), at_start, "at {now}");
         }
         assert_eq!(MinuteDir::at(time("2026-08-22 10:15:59")), minute);
     }

@@ -1,6 +1,19 @@
 //! Removing directories that are empty and that no writer can want any more.
+//!
+//! Every engine makes the minute's directory, or finds it there, and then opens its file in it. If
+//! the directory goes away between the two, the record is lost, and nothing is said. So it may go
+//! only once nobody can be about to write there. `ModSecurity` 2 names the directory by the moment
+//! of writing: two minutes are plenty. libmodsecurity 3 and Coraza name it by the moment at which
+//! the transaction began, and write there whenever that ends: it stays for a day, which no download
+//! should outlast, and who does must still meet the few microseconds of one removal.
+//!
+//! Which of them writes to a tree is told by its place and owner, because content can be forged:
+//! only `ModSecurity` 2, since 2.9.3, has a directory per user, and there the directory of a minute
+//! belongs to that user. The flat layout is that of the others too. A day has 1440 minutes, so the
+//! flat tree keeps hardly more empty directories than that.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
@@ -9,7 +22,7 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{self, Dir};
-use super::name::MinuteDir;
+use super::name::{MinuteDir, NamedAt};
 use super::refusal::Refusal;
 use super::walk::{
     Depth, EntryDir, Left, Newest, day_dir_name, days, minutes, newest_minute, open_user,
@@ -20,11 +33,29 @@ use super::walk::{
 pub struct PruneRules {
     /// Now, in the time zone of the server that names the directories.
     pub now: DateTime<FixedOffset>,
-    /// How long nothing may have happened in a directory. `ModSecurity` 3 and Coraza name the
-    /// directory by the start of the transaction: more than the longest download, an hour.
+    /// How long nothing may have happened in a directory.
     pub min_age: TimeDelta,
     /// Whether empty directories of users go too. They may have been made in advance.
     pub users: bool,
+    /// Names of the users whose directories stand in the storage directory.
+    pub accounts: AccountNames,
+}
+
+/// Turns a user id into the name of the account.
+#[derive(Clone)]
+pub struct AccountNames(pub Arc<dyn Fn(u32) -> String + Send + Sync>);
+
+impl Default for AccountNames {
+    /// Shows ids as numbers.
+    fn default() -> Self {
+        AccountNames(Arc::new(|uid| uid.to_string()))
+    }
+}
+
+impl fmt::Debug for AccountNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccountNames")
+    }
 }
 
 impl PruneRules {
@@ -32,8 +63,30 @@ impl PruneRules {
         self.now.to_utc().signed_duration_since(modified) >= self.min_age
     }
 
-    fn allows(&self, minute: MinuteDir, newest: Newest, modified: DateTime<Utc>) -> bool {
-        newest == Newest::No && minute.is_over(self.now.naive_local()) && self.is_quiet(modified)
+    fn allows(
+        &self,
+        minute: MinuteDir,
+        newest: Newest,
+        named: NamedAt,
+        modified: DateTime<Utc>,
+    ) -> bool {
+        let now = self.now.naive_local();
+        newest == Newest::No && minute.is_over(now, named) && self.is_quiet(modified)
+    }
+
+    /// Returns when the writer of a minute's directory takes its time: it belongs to `owner`, and
+    /// `tree` is above its day.
+    fn named(&self, tree: &Dir, owner: u32) -> NamedAt {
+        if tree.parent().is_none() {
+            return NamedAt::Start;
+        }
+        let account = (self.accounts.0)(owner);
+        let is_unknown = account == owner.to_string();
+        if tree.name() == OsStr::new(&account) || (is_unknown && tree.owner() == Some(owner)) {
+            NamedAt::Logging
+        } else {
+            NamedAt::Start
+        }
     }
 }
 
@@ -63,7 +116,11 @@ impl EntryDir {
         let (Some((minute, newest)), Some(parent)) = (self.minute, self.dir.parent()) else {
             return Ok(false);
         };
-        if !rules.allows(minute, newest, self.dir.modified) {
+        let named = match (parent.parent(), self.dir.owner()) {
+            (Some(tree), Some(owner)) => rules.named(tree, owner),
+            _ => NamedAt::Start,
+        };
+        if !rules.allows(minute, newest, named, self.dir.modified) {
             return Ok(false);
         }
         let same = parent.peek(self.dir.name()).is_ok_and(|meta| {
@@ -101,7 +158,11 @@ fn prune_tree(tree: &Arc<Dir>, depth: Depth, rules: &PruneRules, pruned: &mut Pr
         let name = day_dir_name(day);
         if let Ok(dir) = tree.open(&name) {
             pruned.minutes += prune_day(&dir, day, newest, rules);
-            if Some(day) != newest_day && is_day_over(day, rules) && removed(tree, &name) {
+            let named = match dir.owner() {
+                Some(owner) => rules.named(tree, owner),
+                None => NamedAt::Start,
+            };
+            if Some(day) != newest_day && is_day_over(day, rules, named) && removed(tree, &name) {
                 pruned.days += 1;
             }
         }
@@ -110,13 +171,13 @@ fn prune_tree(tree: &Arc<Dir>, depth: Depth, rules: &PruneRules, pruned: &mut Pr
 
 /// A day's directory has no use after its last minute. Its own time of change says nothing: it
 /// was just emptied by us.
-fn is_day_over(date: NaiveDate, rules: &PruneRules) -> bool {
+fn is_day_over(date: NaiveDate, rules: &PruneRules, named: NamedAt) -> bool {
     let last = MinuteDir {
         date,
         hour: 23,
         minute: 59,
     };
-    last.is_over(rules.now.naive_local())
+    last.is_over(rules.now.naive_local(), named)
 }
 
 fn prune_day(dir: &Arc<Dir>, day: NaiveDate, newest: Option<MinuteDir>, rules: &PruneRules) -> u64 {
@@ -130,8 +191,12 @@ fn prune_day(dir: &Arc<Dir>, day: NaiveDate, newest: Option<MinuteDir>, rules: &
             Some(newest) if newest == minute => Newest::Yes,
             _ => Newest::No,
         };
-        if rules.allows(minute, is_newest, dir::modified(&meta)) && removed(dir, OsStr::new(&name))
-        {
+        let named = match dir.parent() {
+            Some(tree) => rules.named(tree, meta.uid()),
+            None => NamedAt::Start,
+        };
+        let allowed = rules.allows(minute, is_newest, named, dir::modified(&meta));
+        if allowed && removed(dir, OsStr::new(&name)) {
             count += 1;
         }
     }
