@@ -51,6 +51,8 @@ mod note;
 mod private;
 mod prune;
 mod refusal;
+#[cfg(feature = "ingest")]
+pub(crate) mod renew;
 #[cfg(any(feature = "ingest", feature = "recidive"))]
 pub(crate) mod turns;
 mod walk;

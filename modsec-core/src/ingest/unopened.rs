@@ -11,6 +11,7 @@ use super::DefectReason;
 use super::feed::Ages;
 use super::refused::{Refused, Verdict};
 use crate::storage_dir::holes::MAX_HOLES;
+use crate::storage_dir::renew;
 use crate::storage_dir::{EntryFile, LeftAlone, Look, Reason, Refusal};
 
 /// How long nothing must have happened to a file before it is remembered by its times: those of a
@@ -86,6 +87,10 @@ pub(super) struct Unopened {
     pub(super) defects: BTreeMap<DefectReason, ByOwner>,
     pub(super) refused: LeftAlone,
     pub(super) refused_of: ByOwner,
+    /// Files from before the clock was set back, which are as old as the pass now.
+    pub(super) renewed: Files,
+    /// Files with a time in the future that stays.
+    pub(super) ahead: Files,
 }
 
 impl Unopened {
@@ -99,6 +104,10 @@ impl Unopened {
         };
         if let Some(reason) = refused {
             self.refuse(file, look.uid, reason);
+            return Glance::Left(look.uid);
+        }
+        if !file.is_claimed() && renew::is_ahead(look.changed(), ages.now) {
+            self.renew(file);
             return Glance::Left(look.uid);
         }
         let age = ages.of(look.changed());
@@ -128,6 +137,19 @@ impl Unopened {
         Glance::Left(look.uid)
     }
 
+    /// Lets the age of a file from the future begin now; it is taken by a later pass.
+    fn renew(&mut self, file: &EntryFile) {
+        self.waiting += 1;
+        let files = match file.renew() {
+            Ok(true) => &mut self.renewed,
+            Ok(false) | Err(_) => &mut self.ahead,
+        };
+        if files.count == 0 {
+            files.example = file.path();
+        }
+        files.count += 1;
+    }
+
     fn defect(&mut self, reason: DefectReason, file: &EntryFile, uid: u32) {
         let of = self.defects.entry(reason).or_default();
         of.add(uid, 1, || file.path());
@@ -144,3 +166,55 @@ impl Unopened {
 
 /// What is remembered from one pass to the next.
 pub(super) type Memory = Arc<Mutex<Refused>>;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use chrono::{TimeDelta, Utc};
+
+    use super::*;
+    use crate::storage_dir::StorageDir;
+
+    #[test]
+    fn a_file_from_the_future_is_renewed_only_by_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let minute = dir.path().join("20260304/20260304-0506");
+        fs::create_dir_all(&minute).unwrap();
+        let path = minute.join("20260304-050607-x");
+        fs::write(&path, "x").unwrap();
+        let changed = || {
+            let meta = fs::metadata(&path).unwrap();
+            (meta.ctime(), meta.ctime_nsec())
+        };
+        let before = changed();
+        let mut storage = StorageDir::open(dir.path()).unwrap();
+        let ages = |now| Ages {
+            now,
+            min: Duration::from_secs(2),
+            stale: Duration::from_secs(600),
+        };
+        let look = |storage: &StorageDir, now| {
+            let file = storage.walk().flat_map(|dir| dir.files()).next().unwrap();
+            let mut unopened = Unopened::default();
+            let glance = unopened.look(&file, &ages(now), &Mutex::default());
+            let counts = (unopened.renewed.count, unopened.ahead.count);
+            (matches!(glance, Glance::Open(_)), unopened.waiting, counts)
+        };
+        let an_hour_ago = Utc::now() - TimeDelta::hours(1);
+        // A dry run changes nothing.
+        assert_eq!(look(&storage, an_hour_ago), (false, 1, (0, 1)));
+        assert_eq!(changed(), before);
+        storage = StorageDir::open(dir.path()).unwrap();
+        storage.lock().unwrap();
+        // As far as clocks of two hosts differ, it passes.
+        let a_moment_ago = Utc::now() - TimeDelta::seconds(30);
+        assert_eq!(look(&storage, a_moment_ago), (false, 1, (0, 0)));
+        assert_eq!(changed(), before);
+        assert_eq!(look(&storage, an_hour_ago), (false, 1, (1, 0)));
+        assert_ne!(changed(), before);
+        let soon = Utc::now() + TimeDelta::seconds(3);
+        assert_eq!(look(&storage, soon), (true, 0, (0, 0)));
+    }
+}

@@ -13,7 +13,7 @@ use crate::ingest::DefectReason;
 use crate::ingest::feed::Skipped;
 use crate::ingest::read::NoRow;
 use crate::ingest::refused::Verdict;
-use crate::ingest::unopened::{Memory, Met, Unopened};
+use crate::ingest::unopened::{Files, Memory, Met, Unopened};
 use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
 impl Keeper {
@@ -109,6 +109,23 @@ impl Keeper {
         }
         self.no_entries.merge(unopened.refused_of);
         self.left_alone(unopened.refused);
+        let Files { count, example } = unopened.renewed;
+        if count > 0 {
+            warn!(
+                count,
+                ?example,
+                "files from the future: the clock was set back; they are taken like new ones"
+            );
+        }
+        let Files { count, example } = unopened.ahead;
+        if count > 0 && self.may_say(("ahead", count.ilog2())) {
+            warn!(
+                count,
+                ?example,
+                "files from the future are left until it has come; compare the clocks of this host \
+                 and of the file system"
+            );
+        }
     }
 
     /// Says at the end of a walk whose files are no entries: a line for each owner who has several,
