@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod advice;
 mod ahead;
 mod apply;
 mod calendar;

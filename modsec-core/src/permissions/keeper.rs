@@ -1,6 +1,6 @@
 //! The loop: events, corrections, what is created ahead.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::pin;
@@ -13,6 +13,7 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
+use super::advice::Advice;
 use super::ahead::{self, Ahead, Outcome};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
@@ -40,8 +41,7 @@ pub struct Keeper {
     tally: Tally,
     refusals: Told,
     failures: Told,
-    /// Users outside of the group who own flat directories, told once each.
-    outsiders: BTreeSet<u32>,
+    advice: Advice,
     seen: Seen,
     planned: Option<NaiveDateTime>,
     ahead: VecDeque<Ahead>,
@@ -97,7 +97,7 @@ impl Keeper {
             tally: Tally::default(),
             refusals: Told::default(),
             failures: Told::default(),
-            outsiders: BTreeSet::new(),
+            advice: Advice::default(),
             seen: Seen::default(),
             planned: None,
             ahead: VecDeque::new(),
@@ -186,7 +186,10 @@ impl Keeper {
         loop {
             match self.watcher.wait(Duration::MAX)? {
                 Some(Event::Lost(error)) => return Err(error.into()),
-                Some(Event::Rescan(_)) => return Ok(()),
+                Some(Event::Rescan(_)) => {
+                    self.look_at_storage();
+                    return Ok(());
+                }
                 Some(event) => self.handle(event, task, &mut None::<fn()>, each),
                 None => {}
             }
@@ -220,6 +223,7 @@ impl Keeper {
             Event::Ignored { path, refusal } => self.ignored(&path, refusal),
             Event::Rescan(reason) => {
                 self.log_rescan(reason);
+                self.look_at_storage();
                 if let Some(ready) = ready.take() {
                     ready();
                 }
@@ -234,6 +238,12 @@ impl Keeper {
                 }
             }
             Event::File(_) => {}
+        }
+    }
+
+    fn look_at_storage(&mut self) {
+        if let Ok((_, stat)) = self.watcher.open_below(Path::new("")) {
+            self.advice.storage(&stat);
         }
     }
 
@@ -284,14 +294,8 @@ impl Keeper {
         if wanted != now {
             self.correct(directory, now, wanted, each);
         }
-        let flat = matches!(place, Place::FlatDay | Place::FlatMinute);
-        if flat && wanted.uid != self.options.policy.owner && self.outsiders.insert(wanted.uid) {
-            warn!(
-                ?path,
-                uid = wanted.uid,
-                group = wanted.gid,
-                "the owner is not in the group and stays the owner: add the user to the group"
-            );
+        if matches!(place, Place::FlatDay | Place::FlatMinute) {
+            self.advice.shared(path, wanted, &self.options.policy);
         }
         if task == Task::Everything && self.options.ahead > 0 {
             self.clear_away(directory, &stat, each);
@@ -477,7 +481,7 @@ impl Keeper {
                 "users and groups have changed"
             );
             self.options.policy = policy.clone();
-            self.outsiders.clear();
+            self.advice.forget_outsiders();
             self.watcher.rescan();
         }
     }

@@ -8,6 +8,7 @@ mod capabilities;
 mod hostile;
 mod midnight;
 mod numbers;
+mod sticky;
 mod users;
 mod writer;
 

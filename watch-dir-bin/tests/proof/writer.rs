@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ fn act() {
         "make" => make_directories(&tree, &argument),
         "swap" => swap_links(&tree, &argument),
         "collect" => collect(&tree),
+        "steal" => steal(&tree),
         _ => panic!("unknown role {role}"),
     };
     let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
@@ -51,7 +52,11 @@ fn log_flat(tree: &Path, argument: &str) -> Vec<u64> {
         thread::sleep(due.saturating_sub(start.elapsed()));
         let now = Local::now().naive_local();
         let minute = tree.join(day_name(now)).join(minute_name(now));
-        if let Err(error) = log_one(&minute, &format!("{uid}-{number}")) {
+        if let Err(error) = log_one(
+            &minute,
+            &now.format("%Y%m%d-%H%M%S").to_string(),
+            &format!("{uid}x{}", now.format("%6f")),
+        ) {
             lost += 1;
             if lost <= 3 {
                 eprintln!("lost at {now}: {error}");
@@ -61,7 +66,7 @@ fn log_flat(tree: &Path, argument: &str) -> Vec<u64> {
     vec![count, lost]
 }
 
-fn log_one(minute: &Path, name: &str) -> io::Result<()> {
+fn log_one(minute: &Path, time: &str, id: &str) -> io::Result<()> {
     let mkdir = |path: &Path| match DirBuilder::new().mode(0o777).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
@@ -78,9 +83,14 @@ fn log_one(minute: &Path, name: &str) -> io::Result<()> {
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(minute.join(name))?;
-    file.write_all(b"--a-A--\n")?;
-    file.write_all(b"--a-Z--\n")
+        .open(minute.join(format!("{time}-{id}")))?;
+    let entry = format!(
+        "--a1b2c3d4-A--\n[22/Aug/2026:10:15:00 +0000] {id} 192.0.2.1 40000 192.0.2.2 80\n\
+         --a1b2c3d4-B--\nGET /{id} HTTP/1.1\nHost: www.example.org\n\n\
+         --a1b2c3d4-F--\nHTTP/1.1 403 Forbidden\n\n"
+    );
+    file.write_all(entry.as_bytes())?;
+    file.write_all(b"--a1b2c3d4-Z--\n\n")
 }
 
 /// Creates nested directories at full speed: the user's own, of many days and minutes, and flat
@@ -159,4 +169,38 @@ fn collect(tree: &Path) -> Vec<u64> {
         }
     }
     vec![removed]
+}
+
+/// Tries to take away, to rename and to replace what other users have in a flat tree. Reports how
+/// often it tried, and how often it succeeded.
+fn steal(tree: &Path) -> Vec<u64> {
+    let uid = rustix::process::getuid().as_raw();
+    let aside = tree.join(format!("aside{uid}"));
+    fs::create_dir(&aside).unwrap();
+    let (mut tried, mut done) = (0, 0);
+    let mut attempt = |result: io::Result<()>| {
+        tried += 1;
+        done += u64::from(result.is_ok());
+    };
+    for day in fs::read_dir(tree).unwrap().map(|day| day.unwrap().path()) {
+        if day == aside {
+            continue;
+        }
+        for minute in fs::read_dir(&day).unwrap().map(|at| at.unwrap().path()) {
+            for entry in fs::read_dir(&minute).unwrap().map(|at| at.unwrap()) {
+                if entry.metadata().unwrap().uid() != uid {
+                    let own = minute.join(format!("own{uid}"));
+                    fs::write(&own, "forged").unwrap();
+                    attempt(fs::rename(&own, entry.path()));
+                    attempt(fs::rename(entry.path(), aside.join(entry.file_name())));
+                    attempt(fs::remove_file(entry.path()));
+                    let _ = fs::remove_file(&own);
+                }
+            }
+            attempt(fs::rename(&minute, minute.with_extension("moved")));
+        }
+        attempt(fs::rename(&day, day.with_extension("moved")));
+    }
+    fs::remove_dir_all(&aside).unwrap();
+    vec![tried, done]
 }
