@@ -293,11 +293,16 @@ async fn walk(
             break;
         }
     }
+    prune(storage, options, keeper);
+    Ok(())
+}
+
+/// Removes the directories that nobody can want any more, if that is wanted.
+fn prune(storage: &StorageDir, options: &Options, keeper: &mut Keeper) {
     if let Some(rules) = options.prune_rules(Utc::now()) {
         let pruned = storage.prune(&rules);
         keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
     }
-    Ok(())
 }
 
 /// Goes through the tree once, with pauses.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[allow(
+#[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
 )]
@@ -136,6 +136,13 @@ impl Scene {
         until("all is taken", || !self.site.left().iter().any(is_left));
     }
 
+    /// Lets all be stored, and returns what both programs have logged.
+    fn end(&self, store: Store, parser: Running, recidive: Running) -> (String, String) {
+        store.go_on();
+        self.site.wait_for_rows();
+        (parser.stop(), recidive.stop())
+    }
+
     /// Waits until all attacks are counted.
     fn check(&self) {
         self.wait_for_parser();
@@ -183,12 +190,9 @@ fn a_directory_made_before_the_parser_starts_hides_no_attack() {
     let (parser, store) = scene.parser();
     scene.attack(ATTACKS);
     scene.check();
-    store.go_on();
-    scene.site.wait_for_rows();
-    let log = recidive.log();
-    assert!(log.contains("uid=65534"), "{log}");
-    assert!(parser.stop().contains("moved aside"));
-    recidive.stop();
+    let (parser, recidive) = scene.end(store, parser, recidive);
+    assert!(recidive.contains("uid=65534"), "{recidive}");
+    assert!(parser.contains("moved aside"), "{parser}");
 }
 
 #[test]
@@ -207,10 +211,7 @@ fn a_directory_put_in_the_place_of_the_parsers_hides_no_attack() {
     fs::write(scene.private(), "").unwrap();
     scene.attack(ATTACKS / 3);
     scene.check();
-    store.go_on();
-    scene.site.wait_for_rows();
-    parser.stop();
-    recidive.stop();
+    scene.end(store, parser, recidive);
 }
 
 #[test]
@@ -222,10 +223,7 @@ fn the_parsers_first_directory_is_seen_at_once() {
     let (parser, store) = scene.parser();
     scene.attack(ATTACKS);
     scene.check();
-    store.go_on();
-    scene.site.wait_for_rows();
-    parser.stop();
-    recidive.stop();
+    scene.end(store, parser, recidive);
 }
 
 #[test]
@@ -251,10 +249,9 @@ fn without_inotify_what_the_parser_takes_is_counted_and_what_is_missing_said() {
     let recidive = scene.recidive_with_one_instance();
     scene.attack(ATTACKS);
     scene.check();
-    store.go_on();
-    scene.site.wait_for_rows();
-    let log = recidive.log();
-    assert!(log.contains("fs.inotify.max_user_instances"), "{log}");
-    parser.stop();
-    recidive.stop();
+    let (_, recidive) = scene.end(store, parser, recidive);
+    assert!(
+        recidive.contains("fs.inotify.max_user_instances"),
+        "{recidive}"
+    );
 }

@@ -54,11 +54,7 @@ fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
     let empty = half.with_file_name("20260304-050607-empty");
     fs::write(&empty, "").unwrap();
     // A link makes no event, so this one is found by a walk, and the walk saw the others as well.
-    let (path, bytes) = site.announce(10);
-    let elsewhere = site.dir.path().join("elsewhere");
-    fs::write(&elsewhere, bytes).unwrap();
-    fs::hard_link(&elsewhere, &path).unwrap();
-    fs::remove_file(&elsewhere).unwrap();
+    let path = junk::put_unnoticed(&mut site);
     until("the walk", || !path.exists());
     assert_eq!(fs::read(&half).unwrap(), first);
     assert!(empty.exists());

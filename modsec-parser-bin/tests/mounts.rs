@@ -5,7 +5,7 @@
 
 #[path = "mounts/scene.rs"]
 mod scene;
-#[allow(
+#[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
 )]

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[allow(
+#[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
 )]

@@ -47,14 +47,20 @@ impl Opened {
     }
 }
 
+/// Puts one more entry in its place without an event: only a walk finds what was linked.
+pub(crate) fn put_unnoticed(site: &mut Site<Sqlite>) -> PathBuf {
+    let (path, bytes) = site.announce(10);
+    let elsewhere = site.dir.path().join("elsewhere");
+    fs::write(&elsewhere, bytes).unwrap();
+    fs::hard_link(&elsewhere, &path).unwrap();
+    fs::remove_file(&elsewhere).unwrap();
+    path
+}
+
 /// Waits until a walk has begun and ended `times` times: no event tells of a file that is linked.
 fn walks(site: &mut Site<Sqlite>, times: usize) {
     for _ in 0..times {
-        let (path, bytes) = site.announce(10);
-        let elsewhere = site.dir.path().join("elsewhere");
-        fs::write(&elsewhere, bytes).unwrap();
-        fs::hard_link(&elsewhere, &path).unwrap();
-        fs::remove_file(&elsewhere).unwrap();
+        let path = put_unnoticed(site);
         until("a walk", || !path.exists());
     }
 }
