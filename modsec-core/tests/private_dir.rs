@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use modsec_core::storage_dir::{StorageDir, StorageDirError};
 use tempfile::TempDir;
@@ -17,6 +18,14 @@ use tempfile::TempDir;
 const PRIVATE: &str = ".modsec-parser";
 /// User and group id of an account that is on every system and owns nothing.
 const NOBODY: u32 = 65534;
+
+/// A process that is being started holds the locks of this one until it has become its program. So
+/// none is started by one test while another gives a lock back and takes it again.
+static STARTS: Mutex<()> = Mutex::new(());
+
+fn no_starts() -> MutexGuard<'static, ()> {
+    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Puts something at a path.
 type Put = fn(&Path);
@@ -41,6 +50,7 @@ fn give_away(path: &Path) {
 }
 
 fn make_pipe(path: &Path) {
+    let _turn = no_starts();
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
@@ -156,6 +166,7 @@ fn whoever_locks_the_storage_directory_itself_is_in_nobodys_way() {
 
 #[test]
 fn something_mounted_on_it_is_said() {
+    let _turn = no_starts();
     let root = root();
     let private = root.path().join(PRIVATE);
     fs::create_dir(&private).unwrap();
@@ -229,6 +240,7 @@ fn somebody_who_makes_it_again_at_once_keeps_no_parser_from_starting() {
     if !is_root("start a process of another user") {
         return;
     }
+    let _turn = no_starts();
     let root = root();
     let attacker = Attacker::start(ATTACK, root.path());
     let has_begun = || root.path().join("begun").exists();
