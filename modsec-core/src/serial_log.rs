@@ -39,8 +39,12 @@ mod entry;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(test)]
+mod linear;
 mod lines;
 mod read;
+#[cfg(test)]
+mod shapes;
 mod view;
 
 use std::ops::Range;
@@ -90,6 +94,8 @@ pub struct Splitter {
     sharing: Vec<u64>,
     /// The end of a large entry whose last part was just handed out.
     ending: Option<Ending>,
+    /// Up to here the log was read already, in search of the end of an entry that had none.
+    read_to: u64,
     /// Whether the bytes that were fed are the last ones.
     has_ended: bool,
 }
@@ -168,6 +174,17 @@ enum Verdict {
     },
 }
 
+impl Verdict {
+    fn ends(end: u64) -> Verdict {
+        Verdict::Ends {
+            end,
+            next: end,
+            flags: Flags::none(),
+            shared: 0,
+        }
+    }
+}
+
 /// What is to be done, before it is turned into a [`Piece`].
 enum Step {
     Again,
@@ -194,6 +211,7 @@ impl Splitter {
             tangled: 0,
             sharing: Vec::new(),
             ending: None,
+            read_to: 0,
             has_ended: false,
         }
     }
@@ -211,6 +229,7 @@ impl Splitter {
     /// there. Returns what was fed and not handed out, for a log that cannot be read again.
     pub fn rewind(&mut self, at: u64) -> Vec<u8> {
         let fed = std::mem::take(self.buffer());
+        self.read_to = self.read_to.max(self.lines.scanned());
         self.lines.rewind(at, self.has_ended);
         (self.before, self.at, self.open) = (at, at, None);
         fed
@@ -310,7 +329,13 @@ impl Splitter {
                 self.lines.skip_to(self.at);
                 self.sharing.retain(|end| *end > self.at);
                 let may_share = self.sharing.len() < MAX_SHARING;
-                Open::Entry(Entry::open(boundary, letter, self.at, may_share))
+                Open::Entry(Entry::open(
+                    boundary,
+                    letter,
+                    self.at,
+                    may_share,
+                    self.read_to,
+                ))
             }
             Opening::Document => Open::Document(Document::open(self.at)),
             Opening::Entry(..) | Opening::None => return self.foreign_line(outlook),
@@ -399,10 +424,13 @@ impl Splitter {
             Open::Entry(entry) => entry,
         };
         self.lines.scan(&view);
-        let verdict = entry.advance(&view, &self.lines);
+        let is_large = self.is_large(entry.handed);
+        let verdict = entry.advance(&view, &self.lines, is_large);
         match entry.fallback() {
             // Its bytes are let go, and may have to be read again.
-            Some(fallback) if self.is_large(entry.handed) => self.lines.record_from(fallback),
+            Some(fallback) if is_large && matches!(verdict, Verdict::Wait(_)) => {
+                self.lines.record_from(fallback);
+            }
             Some(_) => {}
             None => self.lines.ahead.stop(),
         }

@@ -4,7 +4,6 @@ use memchr::memchr3;
 
 use super::view::{Follows, View};
 use super::{MAX_ENTRY, Verdict};
-use crate::record::Flags;
 
 /// A document of which the end is looked for: its last brace, counted outside of strings.
 ///
@@ -55,7 +54,7 @@ impl Document {
                     self.scanned = behind;
                 }
                 _ => match view.follows(behind) {
-                    Follows::EntryOrEnd if behind < view.end() => return ends(behind),
+                    Follows::EntryOrEnd if behind < view.end() => return Verdict::ends(behind),
                     Follows::Undecided | Follows::EntryOrEnd => {
                         self.scanned = at;
                         return self.run_out(view);
@@ -85,30 +84,21 @@ impl Document {
     fn end(&mut self, view: &View<'_>, at: u64) -> Verdict {
         let behind = at + 1;
         match view.from(behind).first() {
-            Some(b'\n') => ends(behind + 1),
+            Some(b'\n') => Verdict::ends(behind + 1),
             None if view.outlook == super::Outlook::More => {
                 self.depth = 1;
                 self.scanned = at;
                 Verdict::Wait(at)
             }
-            _ => ends(behind),
+            _ => Verdict::ends(behind),
         }
     }
 
     fn run_out(&self, view: &View<'_>) -> Verdict {
         if view.is_all() || view.end() - self.start > MAX_ENTRY {
-            ends(view.end())
+            Verdict::ends(view.end())
         } else {
             Verdict::Wait(self.scanned)
         }
-    }
-}
-
-fn ends(end: u64) -> Verdict {
-    Verdict::Ends {
-        end,
-        next: end,
-        flags: Flags::none(),
-        shared: 0,
     }
 }

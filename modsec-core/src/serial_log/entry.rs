@@ -17,6 +17,18 @@ use crate::record::{Flag, Flags};
 /// one, to end it there: the largest body that `ModSecurity` accepts (`SecRequestBodyLimit`).
 const MAX_BODY: u64 = 1 << 30;
 
+/// Response bodies of one entry whose announced lengths are tried.
+const MAX_RESPONSES: u8 = 8;
+
+/// What stands where a body should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// That takes more bytes.
+    Undecided,
+    /// No own line: there is less of the body.
+    Short,
+}
+
 /// An entry of which the end is looked for; offsets in the log.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -32,6 +44,10 @@ pub(super) struct Entry {
     content: u64,
     /// Where the body at hand should end by the headers before it.
     announced: Option<u64>,
+    /// Whether an own line stands there.
+    is_confirmed: bool,
+    /// Whether a length of the request's body was believed, and how many of response bodies.
+    lengths: (bool, u8),
     /// Own lines before this offset stand in a body of known length.
     body_end: u64,
     /// Whether a body of unknown length went before: what follows it may be part of it.
@@ -48,6 +64,8 @@ pub(super) struct Entry {
     pub(super) interleaved: Option<u64>,
     /// Whether bytes may be handed out both with this entry and with one that was written into it.
     may_share: bool,
+    /// Up to here the log was read already, in search of the end of an entry before this one.
+    read_to: u64,
     /// A decision that is carried out once the log is known up to an offset.
     decided: Option<(u64, u64)>,
 }
@@ -71,23 +89,28 @@ enum InBody {
         end: u64,
         has_request: bool,
     },
-    /// The same, and the other one's end: a whole entry.
-    Whole(u64),
 }
 
 impl InBody {
     fn end(self) -> Option<u64> {
         match self {
             InBody::Nothing => None,
-            InBody::End(end) | InBody::Another { end, .. } | InBody::Whole(end) => Some(end),
+            InBody::End(end) | InBody::Another { end, .. } => Some(end),
         }
     }
 }
 
 impl Entry {
     /// Begins with the delimiter line at `start`. `may_share` says whether another entry that was
-    /// written into it may be handed out with it.
-    pub(super) fn open(boundary: Boundary, letter: char, start: u64, may_share: bool) -> Entry {
+    /// written into it may be handed out with it. Up to `read_to`, the log was read already in
+    /// search of the end of an entry.
+    pub(super) fn open(
+        boundary: Boundary,
+        letter: char,
+        start: u64,
+        may_share: bool,
+        read_to: u64,
+    ) -> Entry {
         let own = Own {
             // The first of its boundary that is held.
             index: 0,
@@ -103,6 +126,8 @@ impl Entry {
             part: own,
             content: start + boundary.line_len() as u64 + 1,
             announced: None,
+            is_confirmed: false,
+            lengths: (false, 0),
             body_end: 0,
             doubtful: false,
             perhaps: None,
@@ -111,6 +136,7 @@ impl Entry {
             resync: None,
             interleaved: None,
             may_share,
+            read_to,
             decided: None,
         }
     }
@@ -122,10 +148,27 @@ impl Entry {
         decided.or(in_body).or(self.perhaps).or(self.resync)
     }
 
-    pub(super) fn advance(&mut self, view: &View<'_>, lines: &Lines) -> Verdict {
+    /// `is_large` says whether bytes are about to be let go.
+    pub(super) fn advance(&mut self, view: &View<'_>, lines: &Lines, is_large: bool) -> Verdict {
+        // Each stretch of the log is read ahead once.
+        let has_waited = is_large && self.start < self.read_to;
+        let verdict = self.look(view, lines, is_large, has_waited);
+        match self.fallback() {
+            Some(end) if has_waited && matches!(verdict, Verdict::Wait(_)) => self.give_up(end),
+            _ => verdict,
+        }
+    }
+
+    fn look(
+        &mut self,
+        view: &View<'_>,
+        lines: &Lines,
+        is_large: bool,
+        has_waited: bool,
+    ) -> Verdict {
         if let Some((end, until)) = self.decided {
             return if view.is_all() || lines.scanned() >= until {
-                ends(end)
+                Verdict::ends(end)
             } else {
                 self.wait_for_more(lines)
             };
@@ -138,13 +181,17 @@ impl Entry {
             self.looked = self.looked.max(line.index + 1);
         }
         loop {
-            let mut next = lines.next_of(self.boundary, self.own.index);
-            if self.is_body_over(next) {
-                if let Some(verdict) = self.check_body(view, lines) {
-                    return verdict;
+            match self.check_body(view, lines) {
+                Some(Check::Undecided) if !is_large => return Verdict::Wait(self.start),
+                Some(Check::Short) => {
+                    if let Some(verdict) = self.shorten_body(view, lines) {
+                        return verdict;
+                    }
                 }
-                next = lines.next_of(self.boundary, self.own.index);
+                _ => {}
             }
+            let next = lines.next_of(self.boundary, self.own.index);
+            self.leave_body(next);
             if let Some(verdict) = self.look_for_others(view, lines, next) {
                 return verdict;
             }
@@ -153,6 +200,9 @@ impl Entry {
             };
             if let Some(verdict) = self.meet(view, lines, next) {
                 return verdict;
+            }
+            if let Some(end) = self.in_body.end().filter(|_| has_waited) {
+                return self.give_up(end);
             }
         }
     }
@@ -167,52 +217,61 @@ impl Entry {
         letters.contains(&self.part.letter) && self.body_end < self.content
     }
 
-    /// Returns `true` if a body of announced length is at hand, and none of its own lines in there
-    /// is left to look at.
-    fn is_body_over(&self, next: Option<&Line>) -> bool {
-        let is_behind = |end| next.is_none_or(|next| next.at >= end);
-        self.announced.is_some_and(is_behind)
-    }
-
-    /// Looks whether an own line stands where the body at hand should end.
-    fn check_body(&mut self, view: &View<'_>, lines: &Lines) -> Option<Verdict> {
-        let end = self.announced?;
+    /// Looks whether an own line stands where the body at hand should end, before anything in that
+    /// body is looked at: if none does, nothing is to be found out from what is in there.
+    fn check_body(&mut self, view: &View<'_>, lines: &Lines) -> Option<Check> {
+        let end = self.announced.filter(|_| !self.is_confirmed)?;
         let rest = view.from(end);
         let most = 2 + self.boundary.prefix().len();
-        let is_known = || {
+        if rest.len() < most && view.outlook == Outlook::More {
             let ahead = &lines.ahead;
-            ahead.has_none(self.boundary, self.start, self.own.at, end + 2)
-        };
-        if rest.len() < most && view.outlook == Outlook::More && !is_known() {
-            return None;
+            let is_known = ahead.has_none(self.boundary, self.start, self.own.at, end + 2);
+            return Some(if is_known {
+                Check::Short
+            } else {
+                Check::Undecided
+            });
         }
-        self.announced = None;
         let blank = rest.iter().take(2).take_while(|b| **b == b'\n').count();
         let next = rest.get(blank..).unwrap_or_default();
-        let in_body = std::mem::replace(&mut self.in_body, InBody::Nothing);
-        if blank > 0 && next.starts_with(self.boundary.prefix()) {
-            if let InBody::Whole(end_in_body) = in_body {
-                return Some(interleaved(end_in_body, end_in_body, end));
-            }
-            self.body_end = end + 1;
-            self.resync = None;
-            return None;
+        if blank == 0 || !next.starts_with(self.boundary.prefix()) {
+            return Some(Check::Short);
         }
-        // The engine kept less of the body than was announced.
+        self.is_confirmed = true;
+        None
+    }
+
+    /// The engine kept less of the body than was announced.
+    fn shorten_body(&mut self, view: &View<'_>, lines: &Lines) -> Option<Verdict> {
+        let announced = self.announced.take()?;
+        let in_body = std::mem::replace(&mut self.in_body, InBody::Nothing);
         if self.content >= view.before {
             self.own = self.part;
             self.looked = self.part.index + 1;
             self.resync = None;
             return None;
         }
-        let end_in_body = in_body.end()?;
-        if self.handed <= end_in_body {
-            return Some(ends(end_in_body));
+        let end = in_body.end()?;
+        if self.handed <= end {
+            return Some(Verdict::ends(end));
         }
         // The log is read again from there. Others like this one should not have to look so far
         // ahead again.
-        self.decided = Some((end_in_body, end + (end - self.start) / 2));
-        Some(self.advance(view, lines))
+        self.decided = Some((end, announced + (announced - self.start) / 2));
+        Some(self.advance(view, lines, true))
+    }
+
+    /// Leaves a body of announced length once `next`, the next own line, is behind it.
+    fn leave_body(&mut self, next: Option<&Line>) {
+        let Some(end) = self.announced.filter(|_| self.is_confirmed) else {
+            return;
+        };
+        if next.is_none_or(|next| next.at >= end) {
+            (self.announced, self.is_confirmed) = (None, false);
+            self.in_body = InBody::Nothing;
+            self.body_end = end + 1;
+            self.resync = None;
+        }
     }
 
     /// Looks for first lines of other entries in front of `next`, the next own line.
@@ -278,7 +337,7 @@ impl Entry {
                 None if next.is_none() && needs_more(view, lines, at) => {
                     Some(Verdict::Wait(self.start))
                 }
-                None => Some(ends(at)),
+                None => Some(Verdict::ends(at)),
             };
         }
         if self.announced.is_some() || self.is_raw() {
@@ -286,10 +345,10 @@ impl Entry {
             return None;
         }
         if let Some(end) = self.perhaps {
-            return Some(ends(end));
+            return Some(Verdict::ends(end));
         }
         if self.handed > self.start {
-            return Some(ends(at));
+            return Some(Verdict::ends(at));
         }
         match near {
             Some(own) if own.letter != b'A' => {
@@ -302,7 +361,7 @@ impl Entry {
             None if next.is_none() && needs_more(view, lines, at) => {
                 Some(Verdict::Wait(self.start))
             }
-            _ => Some(ends(at)),
+            _ => Some(Verdict::ends(at)),
         }
     }
 
@@ -336,9 +395,10 @@ impl Entry {
     /// An own line in a body of known length. Perhaps there is less of it.
     ///
     /// Under MPM-ITK entries of different connections share a boundary, so the line at the end of
-    /// the body may be another's, if a whole entry of theirs stands before it.
+    /// the body may be another's, if a whole entry of theirs stands before it. Nobody can tell, and
+    /// of a body that is too large to be held nobody can wait for its end.
     fn meet_in_body(&mut self, view: &View<'_>, found: &Line) -> Option<Verdict> {
-        self.announced?;
+        let announced = self.announced?;
         match (found.letter, self.in_body) {
             (b'A', InBody::End(end)) if found.opens => {
                 let has_request = false;
@@ -351,8 +411,7 @@ impl Entry {
                 None
             }
             (b'Z', InBody::Another { end, has_request }) if has_request => {
-                self.in_body = InBody::Whole(end);
-                None
+                Some(interleaved(end, end, announced))
             }
             (b'Z', InBody::Nothing) => match view.follows(found.behind) {
                 Follows::EntryOrEnd => {
@@ -372,15 +431,28 @@ impl Entry {
         self.resync = None;
         self.doubtful |= self.is_raw();
         let headers = self.content..found.at;
-        let describes = matches!(
-            (self.part.letter, found.letter),
-            (b'B', b'C') | (b'F', b'E')
-        );
+        let is_believed = self.may_describe(found.letter);
         self.part = own(found);
         self.content = found.behind;
         self.body_end = 0;
-        if describes && self.is_raw() {
+        if is_believed && self.is_raw() {
             self.announced = announced(view, headers, found.behind);
+        }
+    }
+
+    /// Returns `true` if the part at hand may have the length of the body that `letter` begins.
+    ///
+    /// An entry has one request. Responses that a client has written into his body may come before
+    /// the genuine one, but not so many that looking for the end of each takes long.
+    fn may_describe(&mut self, letter: u8) -> bool {
+        let (request, responses) = &mut self.lengths;
+        match (self.part.letter, letter) {
+            (b'B', b'C') => !std::mem::replace(request, true),
+            (b'F', b'E') if *responses < MAX_RESPONSES => {
+                *responses += 1;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -422,11 +494,17 @@ impl Entry {
         self.ended(self.interleaved.unwrap_or(end))
     }
 
+    /// Ends at `end`, though its own end may stand behind that, and what follows be its content.
+    fn give_up(&self, end: u64) -> Verdict {
+        let shared = self.read_to.max(self.announced.unwrap_or(end));
+        interleaved(end, end, shared)
+    }
+
     /// Ends at `end`; an entry that was written into this one is next.
     fn ended(&self, end: u64) -> Verdict {
         match self.interleaved {
             Some(next) => interleaved(end, next, end),
-            None => ends(end),
+            None => Verdict::ends(end),
         }
     }
 
@@ -465,15 +543,6 @@ fn own(line: &Line) -> Own {
 fn announced(view: &View<'_>, headers: Range<u64>, body: u64) -> Option<u64> {
     let len = content_length(view.slice(headers)).filter(|len| *len <= MAX_ENTRY)?;
     Some(body + len)
-}
-
-fn ends(end: u64) -> Verdict {
-    Verdict::Ends {
-        end,
-        next: end,
-        flags: Flags::none(),
-        shared: 0,
-    }
 }
 
 /// Lines of this entry and of others stand between each other up to `shared`.

@@ -59,6 +59,9 @@ pub(super) struct Lines {
     at_line_start: bool,
     finder: Finder<'static>,
     pub(super) ahead: Ahead,
+    /// Lines that were looked at, and bytes that were searched.
+    #[cfg(test)]
+    pub(super) work: std::sync::atomic::AtomicU64,
 }
 
 /// What a look at the start of a line gave.
@@ -79,8 +82,21 @@ impl Lines {
             at_line_start: true,
             finder: Finder::new(b"\n--"),
             ahead: Ahead::default(),
+            #[cfg(test)]
+            work: std::sync::atomic::AtomicU64::default(),
         }
     }
+
+    #[cfg(test)]
+    fn count(&self, work: u64) {
+        let order = std::sync::atomic::Ordering::Relaxed;
+        self.work.fetch_add(work, order);
+    }
+
+    /// Counts work, in tests.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "as the one that counts")]
+    fn count(&self, _: u64) {}
 
     /// Lines that start before this offset have been found.
     pub(super) fn scanned(&self) -> u64 {
@@ -98,6 +114,7 @@ impl Lines {
 
     /// Returns the line with this index, or the first one that is held.
     pub(super) fn get(&self, index: u64) -> Option<&Line> {
+        self.count(1);
         let index = usize::try_from(index.saturating_sub(self.base)).ok()?;
         self.held.get(index)
     }
@@ -110,6 +127,7 @@ impl Lines {
 
     /// Returns the next line of `boundary` behind the one with index `after`.
     pub(super) fn next_of(&self, boundary: Boundary, after: u64) -> Option<&Line> {
+        self.count(1);
         let next = match after.checked_sub(self.base) {
             Some(index) => self.held.get(usize::try_from(index).ok()?)?.next,
             // It is not held any more; what was let go with it had been looked at.
@@ -121,6 +139,7 @@ impl Lines {
     /// Looks for lines in what has come since the last call.
     pub(super) fn scan(&mut self, view: &View<'_>) {
         let mut from = self.scanned;
+        self.count(view.end().saturating_sub(from));
         if self.at_line_start && !self.take(view, from) {
             return;
         }
