@@ -356,10 +356,14 @@ fn password_for_all(command: &Command, matches: &ArgMatches) -> Option<String> {
     if let Some(variable) = arg.get_env() {
         ways.push(format!("set {} instead", variable.to_string_lossy()));
     }
-    for name in [format!("{long}-file"), "defaults-file".to_owned()] {
-        if layers::option(command, &name).is_some() {
-            ways.push(format!("keep it in a file for --{name}"));
-        }
+    let usual = "defaults-file".to_owned();
+    let files: Vec<String> = [format!("{long}-file"), usual]
+        .into_iter()
+        .filter(|name| layers::option(command, name).is_some())
+        .map(|name| format!("--{name}"))
+        .collect();
+    if !files.is_empty() {
+        ways.push(format!("keep it in a file for {}", files.join(" or ")));
     }
     Some(format!(
         "--{long} has a password in it, which every user of this machine can read in the list of \

@@ -142,6 +142,11 @@ impl Unopened {
         self.waiting += 1;
         let files = match file.renew() {
             Ok(true) => &mut self.renewed,
+            // A dry run.
+            Err(Refusal {
+                reason: Reason::NotLocked,
+                ..
+            }) => return,
             Ok(false) | Err(_) => &mut self.ahead,
         };
         if files.count == 0 {
@@ -204,7 +209,7 @@ mod tests {
         };
         let an_hour_ago = Utc::now() - TimeDelta::hours(1);
         // A dry run changes nothing.
-        assert_eq!(look(&storage, an_hour_ago), (false, 1, (0, 1)));
+        assert_eq!(look(&storage, an_hour_ago), (false, 1, (0, 0)));
         assert_eq!(changed(), before);
         storage = StorageDir::open(dir.path()).unwrap();
         storage.lock().unwrap();
