@@ -1,0 +1,119 @@
+//! A log of entries whose bodies are as long as announced, and of somebody who knows the boundary:
+//! an entry without a flag is one that the engine wrote.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use modsec_core::record::Flag;
+use modsec_core::serial_log::{Outlook, Piece, Splitter};
+use modsec_core_fuzz::expand;
+
+const A: &str = "[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80";
+/// What short bytes stand for.
+const SHORT: [(u8, &[u8]); 18] = [
+    (
+        0x01,
+        b"\n--11111111-A--\n[22/Nov/2026:06:40:30 +0000] id 198.51.100.1 1 192.0.2.2 80\n",
+    ),
+    (0x02, b"\n--11111111-B--\nGET / HTTP/1.1\n"),
+    (0x03, b"\n--11111111-B--\nPOST / HTTP/1.1\nContent-Length: "),
+    (0x04, b"\n--11111111-C--\n"),
+    (0x05, b"\n--11111111-F--\nHTTP/1.1 200\nContent-Length: "),
+    (0x06, b"\n--11111111-E--\n"),
+    (0x07, b"\n--11111111-H--\n"),
+    (0x08, b"\n--11111111-Z--\n"),
+    (0x0e, b"\n--11111111-Z--\n\n"),
+    (
+        0x0f,
+        b"\n--22222222-A--\n[22/Nov/2026:06:40:30 +0000] id 198.51.100.1 1 192.0.2.2 80\n",
+    ),
+    (0x10, b"\n--22222222-B--\nGET / HTTP/1.1\n"),
+    (0x11, b"\n--22222222-C--\n"),
+    (0x12, b"\n--22222222-Z--\n\n"),
+    (0x13, b"\n\n"),
+    (0x14, b"\n--1"),
+    (0x15, &[b'x'; 4000]),
+    (0x16, &[b'y'; 270_000]),
+    (0x17, b"\n--33333333-Z--\n\n"),
+];
+const HELD: [usize; 4] = [100, 5000, 70_000, 1 << 30];
+
+fuzz_target!(|bytes: &[u8]| {
+    let [step, choice, rest @ ..] = bytes else {
+        return;
+    };
+    let held = HELD[usize::from(*choice) % HELD.len()];
+    let is_one_boundary = choice & 4 == 0;
+    let mut log = Vec::new();
+    let mut genuine = Vec::new();
+    for (n, body) in rest.split(|byte| *byte == 0xff).take(5).enumerate() {
+        let body = expand(body, &SHORT);
+        if log.len() + body.len() > 1_000_000 {
+            return;
+        }
+        let id = if is_one_boundary { 1 } else { n as u32 + 1 } * 0x1111_1111;
+        let start = log.len() as u64;
+        let length = body.len();
+        let before = format!(
+            "--{id:08x}-A--\n{A}\n--{id:08x}-B--\nPOST / HTTP/1.1\nContent-Length: {length}\n\n--{id:08x}-C--\n"
+        );
+        log.extend_from_slice(before.as_bytes());
+        log.extend_from_slice(&body);
+        let behind = format!(
+            "\n--{id:08x}-F--\nHTTP/1.1 403\n\n--{id:08x}-H--\nServer: x\n\n--{id:08x}-Z--\n"
+        );
+        log.extend_from_slice(behind.as_bytes());
+        genuine.push((start, log.len() as u64 - start));
+        log.push(b'\n');
+    }
+    let found = cut(&log, (usize::from(*step) + 1) * 100, held);
+    for entry in found.iter().filter(|found| !found.2) {
+        assert!(genuine.contains(&(entry.0, entry.1)), "{entry:?} is forged");
+    }
+    if found.iter().all(|entry| !entry.2) {
+        assert_eq!(found.len(), genuine.len(), "an entry is missing");
+    }
+});
+
+/// Returns where the entries are, how long, and whether their places are in doubt.
+fn cut(log: &[u8], step: usize, held: usize) -> Vec<(u64, u64, bool)> {
+    let mut found = Vec::new();
+    let mut splitter = Splitter::new(0, held);
+    let mut fed = 0;
+    loop {
+        let more = &log[fed..log.len().min(fed + step)];
+        fed += more.len();
+        splitter.buffer().extend_from_slice(more);
+        let outlook = if fed == log.len() {
+            Outlook::End
+        } else {
+            Outlook::More
+        };
+        let mut again = None;
+        while let Some(piece) = splitter.next(outlook) {
+            match piece {
+                Piece::Entry { at, bytes, flags } => {
+                    found.push((at, bytes.len() as u64, flags.contains(Flag::Interleaved)));
+                }
+                Piece::End {
+                    at,
+                    len,
+                    overrun,
+                    flags,
+                } => {
+                    found.push((at, len, flags.contains(Flag::Interleaved)));
+                    if overrun {
+                        again = Some(at + len);
+                        break;
+                    }
+                }
+                Piece::Part(_) | Piece::Foreign { .. } => {}
+            }
+        }
+        if let Some(from) = again {
+            splitter.rewind(from);
+            fed = usize::try_from(from).expect("an offset of the log");
+        } else if outlook == Outlook::End {
+            return found;
+        }
+    }
+}
