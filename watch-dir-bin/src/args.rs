@@ -36,6 +36,11 @@ WHAT IS LEFT ALONE
   user that is neither the owner option nor a site user nor has a number of --allow-uid-min or
   more. Each is logged once (up to 4096) and counted.
 
+  Users may move directories into the tree, also those of others that they may write to. So USER
+  and what is in it is left alone unless it belongs to the user of that name (to one user, if no
+  account here has the name) or has owner and group of shared directories. What is a user's own it
+  may take out again, with the group and the set-group-id bit: give the group no rights elsewhere.
+
 CREATED IN ADVANCE
   With --ahead, the directories of this and the coming minutes, by the local time of the server
   (it must be that of the web server: same TZ), in the layout found; in both as long as no entry

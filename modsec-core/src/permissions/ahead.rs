@@ -4,7 +4,7 @@
 //! another name in the storage directory and renamed. So the writer never meets it half finished.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
@@ -105,21 +105,18 @@ pub(crate) fn is_temporary(path: &Path) -> bool {
         .is_some_and(|name| name.starts_with(TEMPORARY))
 }
 
-/// Tells whether the directory at `path` is missing; an error says why it cannot be created.
+/// Returns `true` if the directory at `path` is missing; an error says why it cannot be created.
 pub(crate) fn is_missing(
     watcher: &Watcher,
     path: &Path,
-    is_allowed: impl Fn(u32) -> bool,
+    may_hold: impl Fn(u32) -> bool,
 ) -> Result<bool, Outcome> {
     let (parent, name) = split(path)?;
-    let (handle, stat) = match watcher.open_below(parent) {
+    let handle = match open_parent(watcher, parent, may_hold) {
         // Without its parent it cannot be there.
         Err(Failure::Gone) => return Ok(true),
         opened => opened?,
     };
-    if parent != Path::new("") && !is_allowed(stat.st_uid) {
-        return Err(Outcome::Refused(Refusal::Owner));
-    }
     match spool::look(&handle, name).map_err(classify) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(false),
         Ok(_) => Err(Outcome::Refused(Refusal::NotADirectory)),
@@ -128,17 +125,41 @@ pub(crate) fn is_missing(
     }
 }
 
-/// Creates the directory at `path` as `wanted`.
-pub(crate) fn create(watcher: &Watcher, path: &Path, wanted: Attributes) -> Outcome {
-    match try_create(watcher, path, wanted) {
+/// Opens the directory that another is to be created in. `may_hold` is asked about its owner.
+fn open_parent(
+    watcher: &Watcher,
+    parent: &Path,
+    may_hold: impl Fn(u32) -> bool,
+) -> Result<OwnedFd, Failure> {
+    let (handle, stat) = watcher.open_below(parent)?;
+    if parent == Path::new("") || may_hold(stat.st_uid) {
+        Ok(handle)
+    } else {
+        Err(Failure::Refused(Refusal::OtherUser))
+    }
+}
+
+/// Creates the directory at `path` as `wanted`. `may_hold` is asked about the owner of its parent.
+pub(crate) fn create(
+    watcher: &Watcher,
+    path: &Path,
+    wanted: Attributes,
+    may_hold: impl Fn(u32) -> bool,
+) -> Outcome {
+    match try_create(watcher, path, wanted, may_hold) {
         Ok(()) => Outcome::Done,
         Err(outcome) => outcome,
     }
 }
 
-fn try_create(watcher: &Watcher, path: &Path, wanted: Attributes) -> Result<(), Outcome> {
+fn try_create(
+    watcher: &Watcher,
+    path: &Path,
+    wanted: Attributes,
+    may_hold: impl Fn(u32) -> bool,
+) -> Result<(), Outcome> {
     let (parent, name) = split(path)?;
-    let (parent, _) = watcher.open_below(parent)?;
+    let parent = open_parent(watcher, parent, may_hold)?;
     let (root, _) = watcher.open_below(Path::new(""))?;
     let failed = |errno: Errno| {
         let source = errno.into();

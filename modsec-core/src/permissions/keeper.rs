@@ -290,6 +290,9 @@ impl Keeper {
         if !self.options.policy.allows_owner(now.uid) {
             return self.ignored(path, Refusal::Owner);
         }
+        if self.is_foreign(path, *place, now) {
+            return self.ignored(path, Refusal::OtherUser);
+        }
         let wanted = self.options.policy.wanted(*place, now);
         if wanted != now {
             self.correct(directory, now, wanted, each);
@@ -299,6 +302,24 @@ impl Keeper {
         }
         if task == Task::Everything && self.options.ahead > 0 {
             self.clear_away(directory, &stat, each);
+        }
+    }
+
+    /// Returns `true` for a directory in the tree of a user (or named after one) that is another's:
+    /// one that others may write to can be moved there by anybody.
+    fn is_foreign(&self, path: &Path, place: Place, now: Attributes) -> bool {
+        let policy = &self.options.policy;
+        let user = path.iter().next().unwrap_or_default();
+        match place {
+            Place::Root | Place::FlatDay | Place::FlatMinute => return false,
+            _ if !policy.belongs_to_tree(user, now) => return true,
+            Place::UserDay | Place::UserMinute if policy.named(user).is_none() => {}
+            _ => return false,
+        }
+        // Of a user who is not known here, its directory alone tells who it is.
+        match self.watcher.open_below(Path::new(user)) {
+            Ok((_, tree)) => ![tree.st_uid, policy.owner].contains(&now.uid),
+            Err(_) => false,
         }
     }
 
@@ -367,11 +388,12 @@ impl Keeper {
         let Ahead { path, place, uid } = next;
         let policy = &self.options.policy;
         let wanted = policy.created(*place, *uid);
-        let missing = ahead::is_missing(&self.watcher, path, |uid| policy.allows_owner(uid));
+        let may_hold = |parent| policy.may_hold(parent, *uid);
+        let missing = ahead::is_missing(&self.watcher, path, may_hold);
         let outcome = match (missing, self.effect) {
             (Ok(false), _) => return,
             (Ok(true), Effect::DryRun) => Outcome::Done,
-            (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted),
+            (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted, may_hold),
             (Err(outcome), _) => outcome,
         };
         if self.settle(path, outcome) {

@@ -1,6 +1,7 @@
 //! What is right for a directory: a pure function of what it is for and how it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt;
 
 use rustix::fs::{Mode, Stat};
@@ -69,9 +70,19 @@ impl Names {
             members: members.iter().map(|user| user.uid).collect(),
             site_users: site_users.into_iter().map(site_user).collect(),
             site_users_named: self.site_users.is_some(),
+            users: users_by_name(accounts),
             allow_uid_min: self.allow_uid_min,
         })
     }
+}
+
+/// The first line of a name counts, as for [`Accounts::user`].
+fn users_by_name(accounts: &Accounts) -> BTreeMap<String, u32> {
+    let mut users = BTreeMap::new();
+    for user in accounts.users() {
+        users.entry(user.name.clone()).or_insert(user.uid);
+    }
+    users
 }
 
 /// A user with a tree of its own.
@@ -99,6 +110,8 @@ pub struct Policy {
     /// Whether the administrator has named them; their directories are then created in a tree of
     /// the flat layout too.
     pub site_users_named: bool,
+    /// Numbers of the local users by name: whose a `USER` directory is.
+    pub users: BTreeMap<String, u32>,
     /// Lowest number of a user whose directories are touched, besides owner and site users.
     pub allow_uid_min: u32,
 }
@@ -142,6 +155,43 @@ impl Policy {
         uid >= self.allow_uid_min
             || uid == self.owner
             || self.site_users.iter().any(|user| user.uid == uid)
+    }
+
+    /// Returns the number of the user that a `USER` directory is named after, if it is known here.
+    pub(crate) fn named(&self, user: &OsStr) -> Option<u32> {
+        let name = user.to_str()?;
+        let site_user = self.site_users.iter().find(|user| user.name == name);
+        site_user
+            .map(|user| user.uid)
+            .or_else(|| self.users.get(name).copied())
+            .or_else(|| name.parse().ok())
+    }
+
+    /// Returns `true` if a directory that is `now` belongs to the tree called `user`.
+    ///
+    /// It is that user's, or it has owner and group of shared directories, as the trees have that a
+    /// script has taken from their users. A name that is not known here may be that of a user from
+    /// LDAP or NIS, but not of a local one, who has another.
+    pub(crate) fn belongs_to_tree(&self, user: &OsStr, now: Attributes) -> bool {
+        let is_local = || {
+            let mut site_users = self.site_users.iter();
+            self.users.values().any(|uid| *uid == now.uid)
+                || site_users.any(|user| user.uid == now.uid)
+        };
+        let is_shared = now.uid == self.owner && now.gid == self.group;
+        is_shared
+            || self
+                .named(user)
+                .map_or_else(|| !is_local(), |named| named == now.uid)
+    }
+
+    /// Returns `true` if directories of `uid` (`None`: shared ones) may be created in one that
+    /// belongs to `parent`.
+    pub(crate) fn may_hold(&self, parent: u32, uid: Option<u32>) -> bool {
+        match uid {
+            Some(uid) => parent == uid || parent == self.owner,
+            None => self.allows_owner(parent),
+        }
     }
 
     /// Returns what a directory that is for `place` and is `now` should be.
@@ -251,6 +301,7 @@ mod tests {
                 uid: 900,
             }],
             site_users_named: true,
+            users: BTreeMap::from([("site2".to_owned(), 1002)]),
             allow_uid_min: 1000,
         }
     }
@@ -393,6 +444,30 @@ mod tests {
         ];
         for (uid, want) in cases {
             assert_eq!(policy(0o770).allows_owner(uid), want, "uid {uid}");
+        }
+    }
+
+    #[test]
+    fn a_tree_belongs_to_the_user_that_it_is_named_after() {
+        let cases = [
+            // Name, owner and group of the directory.
+            ("site1", 900, 900, true),
+            ("site1", 1002, 1002, false),
+            ("site1", 1003, 1003, false),
+            ("site1", 48, 700, true),
+            ("site1", 48, 48, false),
+            ("site2", 1002, 1002, true),
+            ("site2", 900, 900, false),
+            ("1003", 1003, 1003, true),
+            ("1003", 1002, 1002, false),
+            ("from-ldap", 5000, 5000, true),
+            ("from-ldap", 1002, 1002, false),
+            ("from-ldap", 900, 900, false),
+        ];
+        for (name, uid, gid, want) in cases {
+            let now = attributes(0o755, uid, gid);
+            let belongs = policy(0o770).belongs_to_tree(OsStr::new(name), now);
+            assert_eq!(belongs, want, "{name} of {now}");
         }
     }
 

@@ -15,6 +15,7 @@ fn policy() -> Policy {
         members: std::collections::BTreeSet::new(),
         site_users: Vec::new(),
         site_users_named: false,
+        users: std::collections::BTreeMap::new(),
         allow_uid_min: 0,
     }
 }

@@ -74,6 +74,9 @@ pub enum Refusal {
     /// Its owner is not one of those whose directories may be touched.
     #[error("its owner is not allowed")]
     Owner,
+    /// It is in the tree of a user, or named after one, and belongs to another.
+    #[error("it does not belong to the user of this tree")]
+    OtherUser,
     /// It cannot be opened.
     #[error("it cannot be opened")]
     Unreadable,

@@ -7,6 +7,7 @@ mod apache;
 mod capabilities;
 mod hostile;
 mod midnight;
+mod moved;
 mod numbers;
 mod sticky;
 mod users;

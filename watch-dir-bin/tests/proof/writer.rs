@@ -30,6 +30,7 @@ fn act() {
         "swap" => swap_links(&tree, &argument),
         "collect" => collect(&tree),
         "steal" => steal(&tree),
+        "move" => move_in(&tree, &argument),
         _ => panic!("unknown role {role}"),
     };
     let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
@@ -203,4 +204,14 @@ fn steal(tree: &Path) -> Vec<u64> {
     }
     fs::remove_dir_all(&aside).unwrap();
     vec![tried, done]
+}
+
+/// Moves directories into the tree: `argument` is words, from where and to where in turn. Reports
+/// how many.
+fn move_in(tree: &Path, argument: &str) -> Vec<u64> {
+    let words: Vec<_> = argument.split(' ').collect();
+    for pair in words.chunks(2) {
+        fs::rename(pair[0], tree.join(pair[1])).unwrap();
+    }
+    vec![words.len() as u64 / 2]
 }
