@@ -1,4 +1,5 @@
-//! Opening a file that an option names: never waiting for anybody, and only what the option means.
+//! Opening a file that an option names: never waiting for anybody, only what the option means, and
+//! only what is the administrator's.
 //!
 //! Opening a named pipe waits for the other end, and a device such as `/dev/zero` has no end. A
 //! program that stands still there as root, deaf to SIGTERM, is worse than one that says which
@@ -12,6 +13,13 @@
 //!
 //! A pipe with a name is never meant: nobody need be at its other end, and it gives its text only
 //! once.
+//!
+//! Whatever is written, and whatever a program goes by (settings, secrets, its own state), is
+//! refused if somebody else may have put it there, or may change it: a file of another account in
+//! `/tmp`, or one that everybody may write to. Logs that are read are the business of those who
+//! write them.
+
+mod trust;
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -19,6 +27,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs, makedev};
+
+use self::trust::Way;
 
 /// Opening waits for nobody, gives no terminal, and is not passed on to other programs.
 const WITHOUT_WAITING: OFlags = OFlags::NONBLOCK
@@ -33,7 +43,7 @@ const PIPES: FsWord = 0x5049_5045;
 pub enum Links {
     /// For what is read: the administrator's own links are his business.
     Follow,
-    /// For what is written.
+    /// For what is written. Files that somebody else may have put there are refused, too.
     Refuse,
 }
 
@@ -62,19 +72,34 @@ pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Finds out whether a plain file is at `path`, through links, without opening it.
+/// Finds out without opening anything whether an `SQLite` database may be at `path`: through links,
+/// a plain file that is the administrator's, or none yet. The same goes for what `SQLite` keeps
+/// beside it, where it takes whatever it finds; so there is no database in a directory like `/tmp`.
 ///
 /// # Errors
 ///
-/// What the system says, or what is there instead.
-pub fn check(path: &Path) -> io::Result<()> {
-    let found = fs::metadata(path);
-    let meta = found.map_err(|error| explain(path, Links::Follow, error))?;
-    if meta.is_file() {
-        Ok(())
-    } else {
-        Err(wrong_kind(meta.file_type()))
+/// What the system says, what is there instead, or why it is not to be trusted.
+pub fn check_database(path: &Path) -> io::Result<()> {
+    let failed = |error| explain(path, Links::Follow, error);
+    let way = Way::to(path, Links::Follow).map_err(failed)?;
+    way.refuse_public()?;
+    match &way.meta {
+        Some(meta) if !meta.is_file() => return Err(wrong_kind(meta.file_type())),
+        // Behind a link.
+        None if fs::symlink_metadata(path).is_ok() => {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
+        Some(_) | None => {}
     }
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let mut name = way.path.clone().into_os_string();
+        name.push(end);
+        let way = Way::to(Path::new(&name), Links::Refuse)?;
+        if let Some(meta) = &way.meta {
+            way.admit(meta)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a plain file, or `/dev/null`, as `options` say.
@@ -93,6 +118,19 @@ pub fn open_or_null(path: &Path, options: &OpenOptions, links: Links) -> io::Res
 /// As for [`open`].
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true), Links::Follow)
+}
+
+/// Opens a plain file to read that a program of ours wrote, through links.
+///
+/// # Errors
+///
+/// As for [`open`], and why the file is not to be trusted.
+pub fn open_own(path: &Path) -> io::Result<File> {
+    // Also if nothing is there yet.
+    let way = Way::to(path, Links::Follow)?;
+    let file = open_to_read(path)?;
+    way.admit(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// Opens what is to be read once, from its start to its end, whatever it is: the caller looks.
@@ -143,7 +181,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
     } else if !meta.is_file() && !is_null(&meta) {
         return Err(wrong_kind(meta.file_type()));
     }
-    contents(file, &meta, limit)
+    contents(path, file, &meta, limit)
 }
 
 /// Reads a plain file, or `/dev/null`, as a whole: for what is read again and again.
@@ -154,10 +192,18 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
 pub fn read_plain(path: &Path, limit: u64) -> io::Result<Contents> {
     let file = open_or_null(path, File::options().read(true), Links::Follow)?;
     let meta = file.metadata()?;
-    contents(file, &meta, limit)
+    contents(path, file, &meta, limit)
 }
 
-fn contents(file: File, meta: &Metadata, limit: u64) -> io::Result<Contents> {
+fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<Contents> {
+    if meta.is_file() {
+        match Way::to(path, Links::Follow) {
+            Ok(way) => way.admit(meta)?,
+            // `/dev/stdin`, for one, is open and has no path: whoever started us has chosen it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -177,8 +223,12 @@ fn contents(file: File, meta: &Metadata, limit: u64) -> io::Result<Contents> {
 ///
 /// # Errors
 ///
-/// What the system says; the old file is then untouched.
+/// What the system says, or why what is there is not to be trusted; it is then untouched.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let way = Way::to(path, Links::Refuse)?;
+    if let Some(meta) = &way.meta {
+        way.admit(meta)?;
+    }
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -236,13 +286,19 @@ fn open_if(
     links: Links,
     is_meant: impl Fn(&Metadata) -> bool,
 ) -> io::Result<File> {
+    let way = match links {
+        Links::Follow => None,
+        Links::Refuse => Some(Way::to(path, links)?),
+    };
     let file = open_any(path, options, links)?;
     let meta = file.metadata()?;
-    if is_meant(&meta) {
-        Ok(file)
-    } else {
-        Err(wrong_kind(meta.file_type()))
+    if !is_meant(&meta) {
+        return Err(wrong_kind(meta.file_type()));
     }
+    if let Some(way) = way {
+        way.admit(&meta)?;
+    }
+    Ok(file)
 }
 
 fn open_any(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {

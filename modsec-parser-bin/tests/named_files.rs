@@ -2,8 +2,9 @@
 
 mod named;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -37,6 +38,27 @@ const CASES: [Case; 9] = [
 fn every_option_that_names_a_file_refuses_what_is_none() {
     named::check(PROGRAM, &CASES);
     named::check_complete(PROGRAM, &[], &CASES);
+}
+
+#[test]
+fn no_option_takes_a_file_that_somebody_else_may_have_put_there() {
+    named::check_trust(PROGRAM, &CASES, &["--index", "--follow"]);
+}
+
+#[test]
+fn what_belongs_to_a_file_must_not_be_somebody_elses_either() {
+    for name in ["merged.log.journal", "db-wal", "db-journal"] {
+        let place = Place::new();
+        let path = place.path(name);
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let end = place.run(place.command(PROGRAM).args(["--store", "sqlite:db"]));
+        let wanted = format!("everybody may write to {path:?}");
+        assert!(
+            end.status == Some(1) && end.said.contains(&wanted),
+            "{end:?}"
+        );
+    }
 }
 
 #[test]

@@ -39,6 +39,11 @@ fn every_option_that_names_a_file_refuses_what_is_none() {
 }
 
 #[test]
+fn no_option_takes_a_file_that_somebody_else_may_have_put_there() {
+    named::check_trust(PROGRAM, &CASES, &["--merged-log", "--source"]);
+}
+
+#[test]
 fn replay_reads_no_device_and_can_be_stopped_at_a_pipe() {
     let place = Place::new();
     let end = place.run(place.command(PROGRAM).args(["replay", "/dev/zero"]));

@@ -27,3 +27,8 @@ fn every_option_that_names_a_file_refuses_what_is_none() {
     named::check(PROGRAM, &CASES);
     named::check_complete(PROGRAM, &[], &CASES);
 }
+
+#[test]
+fn no_option_takes_a_file_that_somebody_else_may_have_put_there() {
+    named::check_trust(PROGRAM, &CASES, &[]);
+}

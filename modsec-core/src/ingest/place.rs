@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::entry_hash::EntryHash;
-use crate::named_file::{open_to_read, replace};
+use crate::named_file::{open_own, open_to_read, replace};
 use crate::tail::Bookmark;
 
 /// Bytes that are compared at the start of the log and before the offset.
@@ -46,7 +46,7 @@ impl Place {
 
     /// Reads what [`Place::save`] wrote; `None` if there is nothing, or nothing that makes sense.
     pub(super) fn load(path: &Path) -> io::Result<Option<Place>> {
-        match open_to_read(path) {
+        match open_own(path) {
             Ok(file) => {
                 let mut bytes = Vec::new();
                 file.take(MAX_BYTES).read_to_end(&mut bytes)?;

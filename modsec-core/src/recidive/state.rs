@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
-use crate::named_file::{open_to_read, replace};
+use crate::named_file::{open_own, replace};
 use crate::record::{network_text, parse_network};
 use crate::tail::Bookmark;
 
@@ -97,7 +97,7 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        match open_to_read(path) {
+        match open_own(path) {
             Ok(file) => parse(BufReader::with_capacity(1 << 16, file)).map_err(failed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
             Err(error) => Err(failed(error)),

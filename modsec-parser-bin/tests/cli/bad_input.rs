@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
@@ -176,18 +176,20 @@ fn a_store_or_log_of_another_account_is_named_and_nothing_is_removed() {
         let site = Site::new();
         site.put(0, "a", &entry(1));
         site.collect().expect(0, &["1 stored"]);
-        // Everything else is this account's, or open to it.
-        for (path, mode) in [
-            (site.path("."), 0o777),
-            (site.spool(), 0o777),
-            (site.path(file), 0o400),
-        ] {
+        // Everything else is this account's, or open to its group.
+        let give = |path: std::path::PathBuf, mode| {
+            if rustix::process::geteuid().is_root() {
+                chown(&path, None, Some(NOBODY)).unwrap();
+            }
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        }
+        };
+        give(site.path("."), 0o775);
+        give(site.spool(), 0o777);
+        give(site.path(file), 0o400);
         fs::remove_dir_all(site.spool().join(".modsec-parser")).unwrap();
         for other in ["logs.db", "merged.log", "merged.log.journal"] {
             if other != file {
-                fs::set_permissions(site.path(other), fs::Permissions::from_mode(0o666)).unwrap();
+                give(site.path(other), 0o660);
             }
         }
         let path = site.put(0, "b", &entry(2));

@@ -13,7 +13,7 @@ impl Disk {
     /// Mounts one. `None`, and a message, without the right to mount.
     fn mount(at: PathBuf, size: &str) -> Option<Disk> {
         fs::create_dir(&at).unwrap();
-        let options = format!("size={size}");
+        let options = format!("mode=755,size={size}");
         let mut mount = Command::new("mount");
         mount
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])

@@ -126,6 +126,8 @@ fn make_sticky(site: &Site<Sqlite>) {
 
 /// Runs the program as root with these capabilities and no others.
 fn run_with(site: &Site<Sqlite>, capabilities: &str) -> Option<Output> {
+    // Root keeps nothing in a directory that somebody else has made in /tmp.
+    chown(site.dir.path(), Some(0), Some(0)).unwrap();
     let names = capabilities.to_ascii_lowercase();
     let set: Vec<String> = names
         .split(' ')

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -172,6 +172,57 @@ pub(crate) fn check(program: &str, cases: &[Case]) {
                 _ => "device",
             };
             assert!(end.said.contains(&format!("is a {what}")), "{about}");
+        }
+    }
+}
+
+/// What somebody else may have put there or may change, and what is said of it. The first two need
+/// root to be made.
+const UNTRUSTED: [(&str, &str); 4] = [
+    ("public/theirs", "belongs to user 4242"),
+    ("public/dir/x", "belongs to user 4242"),
+    ("writable", "everybody may write to"),
+    ("replaceable/x", "everybody may replace"),
+];
+
+/// Puts them there. Returns `false`, with a message, if this is not root.
+fn put_untrusted(place: &Place) -> bool {
+    let chmod = |name, mode| {
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::create_dir_all(place.path("public/dir")).unwrap();
+    fs::create_dir(place.path("replaceable")).unwrap();
+    for (name, _) in UNTRUSTED {
+        fs::write(place.path(name), "").unwrap();
+    }
+    chmod("public/theirs", 0o666);
+    chmod("writable", 0o666);
+    chmod("public", 0o1777);
+    chmod("replaceable", 0o777);
+    let given = ["public/theirs", "public/dir"]
+        .map(|name| lchown(place.path(name), Some(4242), Some(4242)).is_ok());
+    if given != [true; 2] {
+        eprintln!("skipped: only root can give a file away");
+    }
+    given == [true; 2]
+}
+
+/// Asserts that no option takes a file that somebody else may have put there. `logs` are the
+/// options that name what others write.
+pub(crate) fn check_trust(program: &str, cases: &[Case], logs: &[&str]) {
+    for (option, _, words) in cases.iter().filter(|(option, ..)| !logs.contains(option)) {
+        let place = Place::new();
+        let skipped = if put_untrusted(&place) { 0 } else { 2 };
+        for (name, reason) in &UNTRUSTED[skipped..] {
+            let named = words.iter().map(|word| word.replace('@', name));
+            let end = place.run(place.command(program).args(named));
+            let about = format!("{option} {name}: {end:?}");
+            assert!(matches!(end.status, Some(1 | 2)), "{about}");
+            assert!(end.said.contains(reason), "{about}");
+            let said = end.said.contains(name.split('/').next().unwrap());
+            assert!(said, "{about}");
+            let text = fs::read(place.path(name)).unwrap_or_default();
+            assert!(text.is_empty(), "{about}");
         }
     }
 }

@@ -160,24 +160,31 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 /// Makes the file if there is none. Entries have session cookies and passwords in them, so others
 /// may not read it; the group may, which is how a dashboard gets its access.
 fn create(name: &str, path: &Path) -> Result<(), StoreError> {
-    let problem = |error: &io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "the file's directory does not exist; make it",
-        io::ErrorKind::PermissionDenied => {
-            "may not make the file; let this account write to its directory"
-        }
-        _ => "cannot make the file",
-    };
     let refused = |problem: &str, error: io::Error| StoreError::Configuration {
         store: name.to_owned(),
         problem: problem.to_owned(),
         source: Some(error.into()),
     };
-    match create_durably(path) {
-        Ok(()) => Ok(()),
-        // Not opened: closing it would take the locks of other connections of this process away.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => named_file::check(path)
-            .map_err(|error| refused("cannot open the database, name another with --store", error)),
+    // Not opened if it is there: closing it would take the locks of other connections away.
+    let checked = named_file::check_database(path);
+    match checked.and_then(|()| create_durably(path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(refused(problem(&error), error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn problem(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // With a reason of ours.
+        _ if error.raw_os_error().is_none() => {
+            "cannot open the database, name another with --store"
+        }
+        io::ErrorKind::NotFound => "the file's directory does not exist; make it",
+        io::ErrorKind::PermissionDenied => {
+            "may not make the file; let this account write to its directory"
+        }
+        _ => "cannot make the file",
     }
 }
 
