@@ -31,10 +31,14 @@
 //!
 //! The number of watches is bounded: eight days per user (or in the storage directory), 256
 //! minutes per day, and a minute in which nothing happened for an hour and a half is given up.
+//!
+//! Who makes or changes directories without end waits: after 2,048 events of one owner (or in one
+//! tree) in ten seconds its directories are looked at again after pauses of 1 to 32 seconds.
 
 mod closed;
 mod engine;
 pub(crate) mod layout;
+mod pace;
 mod root;
 mod table;
 #[cfg(test)]
@@ -84,6 +88,9 @@ pub struct Options {
     pub files: Files,
     /// Walk the tree again after this time ([`Reason::Periodic`]), as a safety net.
     pub rescan_after: Option<Duration>,
+    /// User whose directories several sites use, besides root: it does not have to wait when one of
+    /// them changes directories without end.
+    pub trusted_owner: Option<u32>,
 }
 
 /// What has happened in the storage directory. Paths are relative to it.

@@ -78,7 +78,7 @@ Directory of the audit entries (SecAuditLogStorageDir); must not be a link [defa
 /var/log/httpd/modsec_audit, or below /var/log/apache2 where only that exists]";
 
 const LOG_FILE: &str = "\
-Log file, which names each directory corrected; \"-\": none [default: watch_dir.log beside the \
+Log file, which names each directory corrected (1000 of each owner in an hour); \"-\": none [default: watch_dir.log beside the \
 storage directory, none with --once and --dry-run]";
 
 /// The command line.

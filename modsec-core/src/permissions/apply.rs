@@ -95,8 +95,9 @@ pub(crate) fn apply(
     if wanted.mode != mode || wanted.mode & !0o777 != 0 {
         set_mode(wanted.mode)?;
     }
-    // Without CAP_FSETID the kernel drops the bit silently.
-    if wanted.mode & Mode::SGID.bits() != 0 && attributes(handle, path)?.mode != wanted.mode {
+    // Without CAP_FSETID the kernel drops the bit silently. Another mode is the owner's doing.
+    let set_group_id = wanted.mode & Mode::SGID.bits();
+    if set_group_id != 0 && attributes(handle, path)?.mode == wanted.mode & !set_group_id {
         return Err(ChangeError::SetGroupId {
             path: path.to_owned(),
             group: wanted.gid,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, NaiveDateTime, Timelike};
 use rustix::fs::{Stat, fstat};
@@ -18,7 +18,7 @@ use super::ahead::{self, Ahead, Outcome};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
 use super::policy::{Attributes, Policy};
-use super::told::Told;
+use super::told::{Named, Told};
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
 use crate::storage_dir::is_private;
@@ -28,6 +28,7 @@ use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, W
 const BATCH: u32 = 256;
 /// How often the clock is looked at. It may be set, and the machine may have slept.
 const TICK: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Called with every change.
 type Observer<'a> = &'a mut dyn FnMut(&Change);
@@ -41,6 +42,8 @@ pub struct Keeper {
     tally: Tally,
     refusals: Told,
     failures: Told,
+    named: Named,
+    overflow_told: Option<Instant>,
     advice: Advice,
     seen: Seen,
     planned: Option<NaiveDateTime>,
@@ -82,6 +85,7 @@ impl Keeper {
         let watched = watching::Options {
             directories: true,
             rescan_after: Some(options.check_every),
+            trusted_owner: Some(options.policy.owner),
             ..watching::Options::default()
         };
         if options.policy.is_world_writable() {
@@ -97,6 +101,8 @@ impl Keeper {
             tally: Tally::default(),
             refusals: Told::default(),
             failures: Told::default(),
+            named: Named::new(Instant::now()),
+            overflow_told: None,
             advice: Advice::default(),
             seen: Seen::default(),
             planned: None,
@@ -113,6 +119,7 @@ impl Keeper {
     /// changed is logged and counted ([`Tally::failed`]), and the others are still handled.
     pub fn once(mut self, mut each: impl FnMut(&Change)) -> Result<Tally, KeepError> {
         self.pass(Task::CorrectOnly, &mut each)?;
+        self.named.close();
         Ok(self.tally)
     }
 
@@ -170,7 +177,10 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
-                () = &mut stop => return Ok(self.tally),
+                () = &mut stop => {
+                    self.named.close();
+                    return Ok(self.tally);
+                }
                 _ = tick.tick() => self.look_at_clock(),
                 Ok(()) = policies.changed() => self.adopt(&policies.borrow_and_update()),
                 () = yield_now(), if busy => {}
@@ -247,7 +257,7 @@ impl Keeper {
         }
     }
 
-    fn log_rescan(&self, reason: Reason) {
+    fn log_rescan(&mut self, reason: Reason) {
         let (tally, watched) = (self.tally, self.watcher.watched());
         let Tally {
             directories,
@@ -259,7 +269,12 @@ impl Keeper {
             failed,
         } = tally;
         match reason {
+            // Who fills the queue again and again does not fill the log.
+            Reason::Overflow if self.overflow_told.is_some_and(|at| at.elapsed() < MINUTE) => {}
             Reason::Overflow | Reason::Limit => {
+                if reason == Reason::Overflow {
+                    self.overflow_told = Some(Instant::now());
+                }
                 warn!(%reason, directories, corrected, watched, "all directories checked");
             }
             _ => info!(
@@ -342,7 +357,7 @@ impl Keeper {
         }
         self.tally.corrected += 1;
         self.is_used(*place);
-        if self.effect == Effect::Real {
+        if self.effect == Effect::Real && self.named.is_next(from.uid) {
             info!(?path, %from, %to, "directory corrected");
         }
         each(&Change {
@@ -458,6 +473,7 @@ impl Keeper {
     }
 
     fn look_at_clock(&mut self) {
+        self.named.look(Instant::now());
         self.clock = Local::now();
         let minute = self
             .clock

@@ -1,13 +1,20 @@
 //! What has been said already, so that it is said once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
+use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Things remembered, so that each is logged once; later ones are only counted. A stranger may
 /// invent paths without end, and neither memory nor log shall follow.
 const REMEMBERED: usize = 4096;
+
+/// Corrected directories of one owner that are named in [`NAMED_AGAIN_AFTER`].
+const NAMED: u64 = 1000;
+const NAMED_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Owners counted one by one, the others together: a user namespace gives one user 65,536 numbers.
+const MAX_OWNERS: usize = 4096;
 
 /// What has been logged already.
 #[derive(Debug, Default)]
@@ -29,6 +36,58 @@ impl Told {
     }
 }
 
+/// How many corrected directories of each owner have been named.
+#[derive(Debug)]
+pub(crate) struct Named {
+    since: Instant,
+    /// By number of the user; `None` are all for whom there is no room.
+    owners: BTreeMap<Option<u32>, u64>,
+}
+
+impl Named {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            owners: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a directory of the user `uid`. Returns `true` if it is to be named.
+    pub(crate) fn is_next(&mut self, uid: u32) -> bool {
+        let is_known = self.owners.len() < MAX_OWNERS || self.owners.contains_key(&Some(uid));
+        let count = self.owners.entry(is_known.then_some(uid)).or_default();
+        *count += 1;
+        if *count == NAMED + 1 {
+            warn!(
+                uid,
+                named = NAMED,
+                "too many directories corrected to name: further ones are counted for an hour"
+            );
+        }
+        *count <= NAMED
+    }
+
+    /// Says once an hour how many were not named.
+    pub(crate) fn look(&mut self, now: Instant) {
+        if now.duration_since(self.since) >= NAMED_AGAIN_AFTER {
+            self.close();
+            self.since = now;
+        }
+    }
+
+    /// Says how many were not named, and begins to count anew.
+    pub(crate) fn close(&mut self) {
+        for (uid, count) in std::mem::take(&mut self.owners) {
+            let number = count.saturating_sub(NAMED);
+            match uid {
+                _ if number == 0 => {}
+                Some(uid) => info!(uid, number, "further directories corrected"),
+                None => info!(number, "further directories of many users corrected"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +102,24 @@ mod tests {
         }
         assert_eq!(told.0.len(), REMEMBERED);
         assert!(!told.is_new("b"));
+    }
+    #[test]
+    fn each_owner_has_its_own_number_of_lines_and_users_without_end_share_one() {
+        let now = Instant::now();
+        let mut named = Named::new(now);
+        let count =
+            |named: &mut Named, uid| (0..2 * NAMED).filter(|_| named.is_next(uid)).count() as u64;
+        assert_eq!(
+            [1001, 1001, 1002].map(|uid| count(&mut named, uid)),
+            [NAMED, 0, NAMED]
+        );
+        named.look(now + NAMED_AGAIN_AFTER / 2);
+        assert_eq!(count(&mut named, 1001), 0);
+        named.look(now + NAMED_AGAIN_AFTER);
+        assert_eq!(count(&mut named, 1001), NAMED);
+        for uid in 100_000..170_000 {
+            named.is_next(uid);
+        }
+        assert_eq!(named.owners.len(), MAX_OWNERS + 1);
     }
 }

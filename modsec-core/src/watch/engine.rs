@@ -13,9 +13,10 @@ use tracing::{debug, warn};
 
 use super::closed::Closed;
 use super::layout::Place;
+use super::pace::{Owner, Pace};
 use super::root::{Failure, Refusal, Root, RootError};
 use super::table::{IDLE_SECONDS, Now, Table};
-use super::walk::{Step, Walk};
+use super::walk::{Step, Walk, site_of};
 use super::{Directory, Event, Files, Options, Reason, WatchError};
 
 /// Room for some thousand events per read.
@@ -40,9 +41,11 @@ struct Raw {
     name: Option<OsString>,
 }
 
-/// Which of the two walks something was found by.
+/// How something was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
+    /// The kernel tells of it.
+    Event,
     /// In a directory that has just appeared: urgent.
     Fresh,
     /// In a walk over the whole tree.
@@ -68,6 +71,7 @@ pub(crate) struct Engine {
     sweep: Walk,
     fresh: Walk,
     table: Table,
+    pace: Pace,
     turn: u32,
     now: Now,
     look_at: Instant,
@@ -93,6 +97,7 @@ impl Engine {
             sweep: Walk::default(),
             fresh: Walk::default(),
             table: Table::default(),
+            pace: Pace::default(),
             turn: 0,
             now: Now::read(),
             look_at: start,
@@ -179,6 +184,9 @@ impl Engine {
             Some(root) if !root.is_in_place() => return self.lose_root(),
             Some(_) => {}
         }
+        for path in self.pace.due(now) {
+            self.found_directory(path, Source::Fresh);
+        }
         if now >= self.retire_at {
             self.retire_at = now + RETIRE_EVERY;
             for wd in self.table.idle(self.now) {
@@ -223,6 +231,7 @@ impl Engine {
         self.closed.clear();
         self.fresh.clear();
         self.sweep.clear();
+        self.pace.clear();
         (self.current_sweep, self.next_sweep, self.retry_at) = (None, None, None);
         self.out.push_back(Event::Lost(RootError::Gone {
             path: root.path().to_owned(),
@@ -239,26 +248,30 @@ impl Engine {
         let Some(node) = self.table.get(&wd) else {
             return;
         };
-        let place = node.place;
-        let path = name.map(|name| node.path.join(name));
+        let (place, uid, parent) = (node.place, node.uid, node.path.clone());
         if mask.intersects(EventMask::IGNORED | EventMask::UNMOUNT) {
             self.table.forget(&wd);
+        } else if matches!(place, Place::User | Place::UserDay)
+            && !self.is_answered(uid, &parent, place)
+        {
+            // Not watched until its owner is answered again: nothing fills the queue meanwhile.
+            return self.give_up(&parent);
         }
-        let Some(path) = path else {
-            let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
-            if place == Place::Root && mask.intersects(gone) {
-                self.lose_root();
-            }
-            return;
+        let Some(name) = name else {
+            return self.changed_itself(&parent, place, mask);
         };
+        let path = parent.join(name);
         self.table.touch(&wd, self.now);
         match (
             mask.contains(EventMask::ISDIR),
             mask.contains(EventMask::MOVED_FROM),
         ) {
             (true, true) => self.give_up(&path),
+            // What is watched itself tells of itself.
+            (true, false) if mask.contains(EventMask::ATTRIB) && self.table.at(&path).is_some() => {
+            }
             (true, false) if mask.contains(EventMask::ATTRIB) => self.attributes_changed(&path),
-            (true, false) => self.found_directory(path, Source::Fresh),
+            (true, false) => self.found_directory(path, Source::Event),
             (false, true) => {}
             (false, false) if place.is_minute() => {
                 if !self.closed.push(path) {
@@ -267,6 +280,33 @@ impl Engine {
             }
             (false, false) => self.found_other(path),
         }
+    }
+
+    /// Handles what the kernel tells of a watched directory itself.
+    fn changed_itself(&mut self, path: &Path, place: Place, mask: EventMask) {
+        let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
+        if place != Place::Root && mask.contains(EventMask::ATTRIB) {
+            self.attributes_changed(path);
+        } else if place == Place::Root && mask.intersects(gone) {
+            self.lose_root();
+        }
+    }
+
+    /// Counts an answer to the owner of the directory at `path`; `false` if it has to wait.
+    fn is_answered(&mut self, uid: u32, path: &Path, place: Place) -> bool {
+        let is_trusted =
+            !self.options.directories || uid == 0 || self.options.trusted_owner == Some(uid);
+        let owner = match place {
+            _ if !is_trusted => Owner::User(uid),
+            Place::User | Place::UserDay | Place::UserMinute => Owner::Site(site_of(path)),
+            Place::Root | Place::FlatDay | Place::FlatMinute => return true,
+        };
+        // With the day what was not heard of in it is found, and it tells of everything again.
+        let waits = match place {
+            Place::FlatMinute => path.parent().unwrap_or(path),
+            _ => path,
+        };
+        self.pace.answers(owner, waits, Instant::now())
     }
 
     /// Ends watching the directory at `path` and those below it.
@@ -286,13 +326,13 @@ impl Engine {
             self.sweep.add(PathBuf::new());
         }
         let walk = match source {
-            Source::Fresh => &mut self.fresh,
+            Source::Event | Source::Fresh => &mut self.fresh,
             Source::Sweep => &mut self.sweep,
         };
         match walk.step() {
             Step::Open(path) => self.open(path, source),
             Step::Entry { path, place, kind } => self.entry(path, place, kind, source),
-            Step::Done if source == Source::Fresh => return false,
+            Step::Done if source != Source::Sweep => return false,
             Step::Done => self
                 .out
                 .extend(self.current_sweep.take().map(Event::Rescan)),
@@ -308,11 +348,16 @@ impl Engine {
         let Some((handle, stat)) = self.opened(&path) else {
             return;
         };
+        let was_watched = self.table.at(&path).is_some();
         if self.is_worth_watching(&path, place, &stat, source) {
-            self.watch(&path, place, &handle, &stat);
+            self.watch(&path, place, &handle, &stat, self.mask(place));
+        }
+        if !was_watched && matches!(place, Place::User | Place::FlatDay) {
+            // Nothing has told of a change since it was reported.
+            self.report(&path, place, Source::Fresh);
         }
         match source {
-            Source::Fresh => self.fresh.list(path, place, handle),
+            Source::Event | Source::Fresh => self.fresh.list(path, place, handle),
             Source::Sweep => self.sweep.list(path, place, handle),
         }
     }
@@ -340,7 +385,7 @@ impl Engine {
                 .is_some_and(|day| self.table.at(day).is_some())
         };
         let recent = || {
-            source == Source::Fresh
+            source != Source::Sweep
                 || self.table.at(path).is_some()
                 || stat.st_mtime > self.now.unix - IDLE_SECONDS
                 || self.now.is_current(path, place)
@@ -348,8 +393,8 @@ impl Engine {
         !place.is_minute() || (of_watched_day() && recent())
     }
 
-    fn watch(&mut self, path: &Path, place: Place, handle: &OwnedFd, stat: &Stat) {
-        let mask = WatchMask::ONLYDIR | self.mask(place);
+    fn watch(&mut self, path: &Path, place: Place, handle: &OwnedFd, stat: &Stat, mask: WatchMask) {
+        let mask = WatchMask::ONLYDIR | mask;
         // By way of the held descriptor, so that it is this directory whatever is at its path now.
         let held = format!("/proc/self/fd/{}", handle.as_raw_fd());
         match self.inotify.watches().add(held, mask) {
@@ -358,7 +403,7 @@ impl Engine {
                     // Another directory has taken the place of one that was moved unseen.
                     self.give_up(path);
                 }
-                let excess = self.table.insert(&wd, path, place, stat.st_mtime, self.now);
+                let excess = self.table.insert(&wd, path, place, stat, self.now);
                 if let Some(path) = excess {
                     self.give_up(&path);
                 }
@@ -379,8 +424,9 @@ impl Engine {
             | WatchMask::MOVED_FROM
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF;
-        // Whoever looks after directories wants to know when somebody else changes one.
-        if self.options.directories {
+        // Whoever looks after directories wants to know when somebody else changes one. Those in the
+        // storage directory are watched themselves: it must not tell of one user's endless changes.
+        if self.options.directories && place != Place::Root {
             mask | WatchMask::ATTRIB
         } else {
             mask
@@ -409,7 +455,7 @@ impl Engine {
     }
 
     fn reports_found(&self, source: Source) -> bool {
-        source == Source::Fresh || self.options.files == Files::All
+        source != Source::Sweep || self.options.files == Files::All
     }
 
     fn found_directory(&mut self, path: PathBuf, source: Source) {
@@ -418,32 +464,60 @@ impl Engine {
         };
         // Reported first, watched and listed when the caller comes back: who waits for the
         // directory to become usable waits for the least possible time.
-        self.report(&path, place);
+        if !self.report(&path, place, source) {
+            return;
+        }
         if !place.is_minute() || self.options.files != Files::None {
             match source {
-                Source::Fresh => self.fresh.add(path),
+                Source::Event | Source::Fresh => self.fresh.add(path),
                 Source::Sweep => self.sweep.add(path),
             }
         }
     }
 
-    fn report(&mut self, path: &Path, place: Place) {
-        if self.options.directories
-            && let Some((handle, _)) = self.opened(path)
-        {
-            let path = path.to_owned();
-            self.out.push_back(Event::Directory(Directory {
-                path,
-                place,
-                handle,
-            }));
+    /// Reports a directory; `false` if that has to wait.
+    fn report(&mut self, path: &Path, place: Place, source: Source) -> bool {
+        if !self.options.directories {
+            return true;
         }
+        let Some((handle, stat)) = self.opened(path) else {
+            return true;
+        };
+        // In a directory of one user its owner has been asked already.
+        let is_beside_others = matches!(place, Place::User | Place::FlatDay | Place::FlatMinute);
+        if source == Source::Event
+            && is_beside_others
+            && !self.is_answered(stat.st_uid, path, place)
+        {
+            return false;
+        }
+        let path = path.to_owned();
+        self.out.push_back(Event::Directory(Directory {
+            path,
+            place,
+            handle,
+        }));
+        true
     }
 
     /// Looks again at a directory that is known, or about to be: its mode or owner has changed.
     fn attributes_changed(&mut self, path: &Path) {
-        if let Some(place) = Place::of(path) {
-            self.report(path, place);
+        if let Some(place) = Place::of(path)
+            && !self.report(path, place, Source::Event)
+            && let Some(day) = path.parent()
+            && place == Place::FlatMinute
+        {
+            self.hush(day);
+        }
+    }
+
+    /// Wants to hear no more of changed modes and owners in the shared day at `path` until it is
+    /// opened again.
+    fn hush(&mut self, path: &Path) {
+        if let Some((handle, stat)) = self.opened(path) {
+            let place = Place::FlatDay;
+            let mask = self.mask(place).difference(WatchMask::ATTRIB);
+            self.watch(path, place, &handle, &stat, mask);
         }
     }
 

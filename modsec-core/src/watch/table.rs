@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{Days, NaiveDateTime, TimeDelta};
 use inotify::WatchDescriptor;
+use rustix::fs::Stat;
 
 use super::layout::{self, Place};
 
@@ -26,6 +27,7 @@ const AHEAD: TimeDelta = TimeDelta::hours(2);
 pub(crate) struct Node {
     pub(crate) path: PathBuf,
     pub(crate) place: Place,
+    pub(crate) uid: u32,
     /// Last event, or last change of the directory, in seconds since 1970.
     active: i64,
 }
@@ -108,7 +110,7 @@ impl Table {
         wd: &WatchDescriptor,
         path: &Path,
         place: Place,
-        active: i64,
+        stat: &Stat,
         now: Now,
     ) -> Option<PathBuf> {
         self.forget(wd);
@@ -116,8 +118,9 @@ impl Table {
         let node = Node {
             path: path.to_owned(),
             place,
+            uid: stat.st_uid,
             // Only the owner can set a directory's time into the future; it shall not help.
-            active: active.min(now.unix),
+            active: stat.st_mtime.min(now.unix),
         };
         self.nodes.insert(wd.clone(), node);
         let limit = match place {

@@ -4,6 +4,7 @@
 //! namespace, in which other files take the place of `/etc/passwd` and `/etc/group`.
 
 mod apache;
+mod busy;
 mod capabilities;
 mod hostile;
 mod midnight;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ fn act() {
         "swap" => swap_links(&tree, &argument),
         "collect" => collect(&tree),
         "steal" => steal(&tree),
+        "flip" => flip(&tree, &argument),
         "move" => move_in(&tree, &argument),
         _ => panic!("unknown role {role}"),
     };
@@ -214,4 +215,19 @@ fn move_in(tree: &Path, argument: &str) -> Vec<u64> {
         fs::rename(pair[0], tree.join(pair[1])).unwrap();
     }
     vec![words.len() as u64 / 2]
+}
+
+/// Changes the modes of own directories as fast as it can. Reports how often.
+///
+/// `argument`: how often, and the directories.
+fn flip(tree: &Path, argument: &str) -> Vec<u64> {
+    let (count, paths) = argument.split_once(' ').unwrap();
+    let paths: Vec<_> = paths.split(' ').map(|path| tree.join(path)).collect();
+    let mut flips = 0;
+    for (number, path) in (0..count.parse().unwrap()).zip(paths.iter().cycle()) {
+        let mode = if number % 2 == 0 { 0o700 } else { 0o755 };
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        flips += 1;
+    }
+    vec![flips]
 }
