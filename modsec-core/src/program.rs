@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
-pub use self::paths::DefaultPaths;
+pub use self::paths::{DefaultPaths, STATE_DIR_MODE};
 pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::{Service, Watchdog};
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};

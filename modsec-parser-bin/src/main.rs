@@ -3,6 +3,9 @@
 mod args;
 mod report;
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,8 +37,10 @@ fn main() -> Exit {
 fn run(request: &Request) -> Result<Exit, Failure> {
     let log = program::log_to(&request.log)?;
     if let Some(dir) = &request.state_dir {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(program::STATE_DIR_MODE);
         // If this fails, opening the database says so, with the path.
-        let _ = std::fs::create_dir_all(dir);
+        let _ = builder.create(dir);
     }
     let signals = Signals::listen()?;
     let runtime = tokio::runtime::Builder::new_current_thread()

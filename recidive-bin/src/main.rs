@@ -4,7 +4,9 @@
 mod args;
 
 use std::error::Error;
+use std::fs::DirBuilder;
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use chrono::Utc;
@@ -54,9 +56,9 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
 /// Makes the directory of the state file; its own, and only the last component.
 fn make_directory(state_file: &Path) -> io::Result<()> {
     match state_file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
-            std::fs::create_dir(parent)
-        }
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => DirBuilder::new()
+            .mode(program::STATE_DIR_MODE)
+            .create(parent),
         _ => Ok(()),
     }
 }
