@@ -30,7 +30,9 @@
 //! A closed file is not always a complete one: see the documentation of the audit-log grammar.
 //!
 //! The number of watches is bounded: eight days per user (or in the storage directory), 256
-//! minutes per day, and a minute in which nothing happened for an hour and a half is given up.
+//! minutes per day, 1,024 directories in the trees of one user (unless it is root, the owner of the
+//! storage directory, or [`Options::trusted_owner`]), and a minute in which nothing happened for an
+//! hour and a half is given up. What is not watched is found when the tree is walked.
 //!
 //! Who makes or changes directories without end waits: after 2,048 events of one owner (or in one
 //! tree) in ten seconds its directories are looked at again after pauses of 1 to 32 seconds.
@@ -88,8 +90,8 @@ pub struct Options {
     pub files: Files,
     /// Walk the tree again after this time ([`Reason::Periodic`]), as a safety net.
     pub rescan_after: Option<Duration>,
-    /// User whose directories several sites use, besides root: it does not have to wait when one of
-    /// them changes directories without end.
+    /// User whose directories several sites use, besides root and the owner of the storage
+    /// directory: it has no bounds that one of them could use up.
     pub trusted_owner: Option<u32>,
 }
 

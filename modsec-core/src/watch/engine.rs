@@ -1,21 +1,22 @@
 //! The watcher without waiting: kernel events, walks, and the state of the storage directory.
 
-use std::collections::VecDeque;
+mod watches;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
+use inotify::{EventMask, Inotify, WatchDescriptor};
 use rustix::fs::{FileType, Stat};
-use tracing::{debug, warn};
 
 use super::closed::Closed;
 use super::layout::Place;
 use super::pace::{Owner, Pace};
 use super::root::{Failure, Refusal, Root, RootError};
-use super::table::{IDLE_SECONDS, Now, Table};
+use super::table::{Now, Table};
 use super::walk::{Step, Walk, site_of};
 use super::{Directory, Event, Files, Options, Reason, WatchError};
 
@@ -72,6 +73,8 @@ pub(crate) struct Engine {
     fresh: Walk,
     table: Table,
     pace: Pace,
+    /// Users who have been told that they have all the watches they get.
+    full: BTreeSet<u32>,
     turn: u32,
     now: Now,
     look_at: Instant,
@@ -98,6 +101,7 @@ impl Engine {
             fresh: Walk::default(),
             table: Table::default(),
             pace: Pace::default(),
+            full: BTreeSet::new(),
             turn: 0,
             now: Now::read(),
             look_at: start,
@@ -294,10 +298,8 @@ impl Engine {
 
     /// Counts an answer to the owner of the directory at `path`; `false` if it has to wait.
     fn is_answered(&mut self, uid: u32, path: &Path, place: Place) -> bool {
-        let is_trusted =
-            !self.options.directories || uid == 0 || self.options.trusted_owner == Some(uid);
         let owner = match place {
-            _ if !is_trusted => Owner::User(uid),
+            _ if self.options.directories && !self.is_trusted(uid) => Owner::User(uid),
             Place::User | Place::UserDay | Place::UserMinute => Owner::Site(site_of(path)),
             Place::Root | Place::FlatDay | Place::FlatMinute => return true,
         };
@@ -307,13 +309,6 @@ impl Engine {
             _ => path,
         };
         self.pace.answers(owner, waits, Instant::now())
-    }
-
-    /// Ends watching the directory at `path` and those below it.
-    fn give_up(&mut self, path: &Path) {
-        for wd in self.table.at_and_below(path) {
-            self.release(&wd);
-        }
     }
 
     /// Does one step of a walk; tells whether there was one to do.
@@ -349,10 +344,12 @@ impl Engine {
             return;
         };
         let was_watched = self.table.at(&path).is_some();
-        if self.is_worth_watching(&path, place, &stat, source) {
+        if self.is_worth_watching(&path, place, &stat, source) && self.has_room(&path, place, &stat)
+        {
             self.watch(&path, place, &handle, &stat, self.mask(place));
         }
-        if !was_watched && matches!(place, Place::User | Place::FlatDay) {
+        let is_new = !was_watched && self.table.at(&path).is_some();
+        if is_new && matches!(place, Place::User | Place::FlatDay) {
             // Nothing has told of a change since it was reported.
             self.report(&path, place, Source::Fresh);
         }
@@ -374,62 +371,6 @@ impl Engine {
                 self.limited();
                 None
             }
-        }
-    }
-
-    /// Old minutes met in a walk are not watched, because a day has 1440 of them, nor are those
-    /// of a day that was given up.
-    fn is_worth_watching(&self, path: &Path, place: Place, stat: &Stat, source: Source) -> bool {
-        let of_watched_day = || {
-            path.parent()
-                .is_some_and(|day| self.table.at(day).is_some())
-        };
-        let recent = || {
-            source != Source::Sweep
-                || self.table.at(path).is_some()
-                || stat.st_mtime > self.now.unix - IDLE_SECONDS
-                || self.now.is_current(path, place)
-        };
-        !place.is_minute() || (of_watched_day() && recent())
-    }
-
-    fn watch(&mut self, path: &Path, place: Place, handle: &OwnedFd, stat: &Stat, mask: WatchMask) {
-        let mask = WatchMask::ONLYDIR | mask;
-        // By way of the held descriptor, so that it is this directory whatever is at its path now.
-        let held = format!("/proc/self/fd/{}", handle.as_raw_fd());
-        match self.inotify.watches().add(held, mask) {
-            Ok(wd) => {
-                if self.table.at(path).is_some_and(|before| *before != wd) {
-                    // Another directory has taken the place of one that was moved unseen.
-                    self.give_up(path);
-                }
-                let excess = self.table.insert(&wd, path, place, stat, self.now);
-                if let Some(path) = excess {
-                    self.give_up(&path);
-                }
-            }
-            Err(error) => {
-                debug!(?path, %error, "directory not watched");
-                self.limited();
-            }
-        }
-    }
-
-    fn mask(&self, place: Place) -> WatchMask {
-        if place.is_minute() {
-            return WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO;
-        }
-        let mask = WatchMask::CREATE
-            | WatchMask::MOVED_TO
-            | WatchMask::MOVED_FROM
-            | WatchMask::DELETE_SELF
-            | WatchMask::MOVE_SELF;
-        // Whoever looks after directories wants to know when somebody else changes one. Those in the
-        // storage directory are watched themselves: it must not tell of one user's endless changes.
-        if self.options.directories && place != Place::Root {
-            mask | WatchMask::ATTRIB
-        } else {
-            mask
         }
     }
 
@@ -511,16 +452,6 @@ impl Engine {
         }
     }
 
-    /// Wants to hear no more of changed modes and owners in the shared day at `path` until it is
-    /// opened again.
-    fn hush(&mut self, path: &Path) {
-        if let Some((handle, stat)) = self.opened(path) {
-            let place = Place::FlatDay;
-            let mask = self.mask(place).difference(WatchMask::ATTRIB);
-            self.watch(path, place, &handle, &stat, mask);
-        }
-    }
-
     /// Looks at something created that is no directory: only links are worth a word.
     fn found_other(&mut self, path: PathBuf) {
         if !self.options.directories {
@@ -538,19 +469,6 @@ impl Engine {
         if self.options.directories {
             self.out.push_back(Event::Ignored { path, refusal });
         }
-    }
-
-    fn limited(&mut self) {
-        if self.retry_at.is_none() {
-            warn!(watches = self.table.len(), "{}", Reason::Limit);
-            self.retry_at = Some(Instant::now() + RETRY_EVERY);
-        }
-    }
-
-    fn release(&mut self, wd: &WatchDescriptor) {
-        self.table.forget(wd);
-        // Refused if the directory is gone already, and its watch with it.
-        let _ = self.inotify.watches().remove(wd.clone());
     }
 
     #[cfg(feature = "permissions")]

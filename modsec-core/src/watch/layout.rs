@@ -64,6 +64,11 @@ impl Place {
         matches!(self, Self::FlatMinute | Self::UserMinute)
     }
 
+    /// Returns `true` for `USER` and what is in it.
+    pub(crate) fn is_in_user_tree(self) -> bool {
+        matches!(self, Self::User | Self::UserDay | Self::UserMinute)
+    }
+
     /// Tells whether directories of this kind hold minutes.
     pub fn is_day(self) -> bool {
         matches!(self, Self::FlatDay | Self::UserDay)

@@ -99,6 +99,7 @@ pub(crate) struct Root {
     path: PathBuf,
     handle: OwnedFd,
     id: FileId,
+    owner: u32,
 }
 
 impl Root {
@@ -111,6 +112,7 @@ impl Root {
         let stat = fstat(&handle).map_err(|errno| explain(&path, errno))?;
         Ok(Self {
             id: FileId::of(&stat),
+            owner: stat.st_uid,
             path,
             handle,
         })
@@ -118,6 +120,11 @@ impl Root {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns who owned the storage directory when it was opened.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
     }
 
     /// Returns what looks at files below.

@@ -27,6 +27,7 @@ const AHEAD: TimeDelta = TimeDelta::hours(2);
 pub(crate) struct Node {
     pub(crate) path: PathBuf,
     pub(crate) place: Place,
+    /// Owner of the tree that it is in, or of itself in the flat layout.
     pub(crate) uid: u32,
     /// Last event, or last change of the directory, in seconds since 1970.
     active: i64,
@@ -79,6 +80,8 @@ pub(crate) struct Table {
     paths: BTreeMap<PathBuf, WatchDescriptor>,
     /// Days and minutes by the directory they are in; short lists.
     siblings: HashMap<PathBuf, Vec<WatchDescriptor>>,
+    /// How many each user has.
+    owners: HashMap<u32, usize>,
 }
 
 impl Table {
@@ -101,6 +104,21 @@ impl Table {
         self.paths.get(path)
     }
 
+    /// Returns how many directories of a user's trees are watched.
+    pub(crate) fn of_owner(&self, uid: u32) -> usize {
+        self.owners.get(&uid).copied().unwrap_or_default()
+    }
+
+    /// Returns who is charged for the directory at `path`: the owner of the tree that it is in.
+    pub(crate) fn charged(&self, path: &Path, place: Place, stat: &Stat) -> u32 {
+        let tree = match place {
+            Place::UserDay | Place::UserMinute => path.iter().next(),
+            Place::Root | Place::User | Place::FlatDay | Place::FlatMinute => None,
+        };
+        let node = tree.and_then(|tree| self.nodes.get(self.at(Path::new(tree))?));
+        node.map_or(stat.st_uid, |node| node.uid)
+    }
+
     /// Adds a directory, under its new path if it was known under another.
     ///
     /// Returns the directory to give up in exchange if there are too many beside it: the least
@@ -115,10 +133,14 @@ impl Table {
     ) -> Option<PathBuf> {
         self.forget(wd);
         self.paths.insert(path.to_owned(), wd.clone());
+        let uid = self.charged(path, place, stat);
+        if place.is_in_user_tree() {
+            *self.owners.entry(uid).or_default() += 1;
+        }
         let node = Node {
             path: path.to_owned(),
             place,
-            uid: stat.st_uid,
+            uid,
             // Only the owner can set a directory's time into the future; it shall not help.
             active: stat.st_mtime.min(now.unix),
         };
@@ -144,6 +166,14 @@ impl Table {
         let Some(node) = self.nodes.remove(wd) else {
             return;
         };
+        if node.place.is_in_user_tree()
+            && let Some(count) = self.owners.get_mut(&node.uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owners.remove(&node.uid);
+            }
+        }
         if self.paths.get(&node.path) == Some(wd) {
             self.paths.remove(&node.path);
         }

@@ -7,6 +7,7 @@ mod apache;
 mod busy;
 mod capabilities;
 mod hostile;
+mod many;
 mod midnight;
 mod moved;
 mod numbers;

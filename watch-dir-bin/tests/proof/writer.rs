@@ -26,6 +26,7 @@ fn act() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let numbers = match &role[..] {
         "log" => log_flat(&tree, &argument),
+        "trees" => make_trees(&tree, &argument),
         "make" => make_directories(&tree, &argument),
         "swap" => swap_links(&tree, &argument),
         "collect" => collect(&tree),
@@ -115,6 +116,15 @@ fn make_directories(tree: &Path, argument: &str) -> Vec<u64> {
         made += 1 + fs::read_dir(day.unwrap().path()).unwrap().count() as u64;
     }
     vec![made + 1]
+}
+
+/// Creates as many trees as `argument` says, with names that no user has. Reports how many.
+fn make_trees(tree: &Path, argument: &str) -> Vec<u64> {
+    let count = argument.parse().unwrap();
+    for number in 0..count {
+        fs::create_dir_all(tree.join(format!("x{number}/20260822"))).unwrap();
+    }
+    vec![count]
 }
 
 /// Swaps directories of its own tree for links to `argument`, as fast as it can, for the time that
