@@ -91,8 +91,9 @@ pub(crate) fn apply(
             source: errno.into(),
         })?;
     }
-    // A change of owner may have cost bits, depending on capabilities.
-    if wanted.mode != mode || wanted.mode & !0o777 != 0 {
+    // A change of owner may have cost bits, depending on capabilities; and until then the old owner
+    // may have changed the mode.
+    if wanted.uid != now.uid || wanted.mode != mode || wanted.mode & !0o777 != 0 {
         set_mode(wanted.mode)?;
     }
     // Without CAP_FSETID the kernel drops the bit silently. Another mode is the owner's doing.

@@ -403,6 +403,12 @@ impl Engine {
         let Some(place) = Place::of(&path) else {
             return self.refuse(path, Refusal::Name);
         };
+        // Others wait for a shared directory too, and corrected it is no longer its maker's.
+        let is_shared = matches!(place, Place::FlatDay | Place::FlatMinute);
+        let source = match source {
+            Source::Event if is_shared => Source::Fresh,
+            source => source,
+        };
         // Reported first, watched and listed when the caller comes back: who waits for the
         // directory to become usable waits for the least possible time.
         if !self.report(&path, place, source) {

@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
 use chrono::{Days, Local};
@@ -332,4 +332,34 @@ fn a_site_that_closes_thousands_of_files_does_not_make_another_wait() {
     let before = tree.until(is_other).len();
     // One after so many events, and those in the turns of walks.
     assert!(before < 100, "{before} events first");
+}
+
+#[test]
+fn a_shared_directory_is_reported_at_once_whoever_has_made_it() {
+    let uid = Some(64_001);
+    let (mut tree, _) = Tree::watch(directories(), |root| {
+        fs::create_dir_all(root.join("site1/20200101")).unwrap();
+    });
+    let outside = tree.dir.path().join("outside");
+    fs::create_dir_all(outside.join("20200102-0000")).unwrap();
+    fs::create_dir(tree.root().join("20200102")).unwrap();
+    let own = [outside.join("20200102-0000"), tree.root().join("site1")];
+    if own.iter().any(|path| chown(path, uid, uid).is_err()) {
+        eprintln!("skipped: only root gives directories away");
+        return;
+    }
+    // Watched anew, as its new owner's.
+    tree.watcher.rescan();
+    tree.until_rescan();
+    let moved = tree.root().join("20200102/20200102-0000");
+    for number in 0..10_000 {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700 + number % 2);
+        fs::set_permissions(tree.root().join("site1/20200101"), mode).unwrap();
+        while tree.watcher.try_next().unwrap().is_some() {}
+    }
+    fs::rename(&own[0], &moved).unwrap();
+    let events: Vec<_> = std::iter::from_fn(|| tree.watcher.try_next().unwrap()).collect();
+    let reported = reported(&events);
+    let want = "20200102/20200102-0000".to_owned();
+    assert!(reported.contains(&want), "{reported:?}");
 }
