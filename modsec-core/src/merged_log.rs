@@ -67,6 +67,7 @@ use self::journal::Record;
 pub use self::undo::Cut;
 use self::undo::{Left, Undo};
 use crate::crash_points;
+use crate::named_file::is_at;
 
 /// Why the merged log cannot be used, or a batch not be appended.
 #[derive(Debug, thiserror::Error)]
@@ -239,22 +240,7 @@ impl MergedLog {
         let path = path.as_ref().to_owned();
         let file = file::open_log(&path)?;
         let journal_path = journal_path(&path);
-        let failed = |source| MergedLogError::Journal {
-            path: journal_path.clone(),
-            source,
-        };
-        let journal = file::open_journal(&journal_path).map_err(failed)?;
-        if !journal::is_ours(&journal).map_err(failed)? {
-            return Err(failed(io::ErrorKind::PermissionDenied.into()));
-        }
-        match flock(&journal, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::AGAIN) => return Err(MergedLogError::Locked { path }),
-            Err(error) => return Err(failed(error.into())),
-        }
-        let pending = journal::pending(&journal).map_err(failed)?;
-        let machine = journal::machine();
-        let id = journal::id(&journal, machine.as_deref(), pending.is_some()).map_err(failed)?;
+        let (journal, id, pending) = take_journal(&path, &journal_path)?;
         Ok(MergedLog {
             path,
             file,
@@ -302,7 +288,8 @@ impl MergedLog {
         Ok(Some(recovered))
     }
 
-    /// Begins a batch. If the log was rotated by renaming, the new one is opened first.
+    /// Begins a batch. If the log was rotated by renaming, the new one is opened first, and a new
+    /// journal, with another name, if somebody has removed it.
     ///
     /// `batch` must be new, and be committed by the store together with the entries.
     ///
@@ -318,7 +305,13 @@ impl MergedLog {
         }
         let path = self.path.clone();
         let failed = |source| MergedLogError::of_write(&path, source);
-        if file::is_rotated(&self.path, &self.file).map_err(failed)? {
+        if self.check_journal().is_err() {
+            (self.journal, self.id, self.pending) = take_journal(&path, &self.journal_path)?;
+            if self.pending.is_some() {
+                return Err(MergedLogError::Unrecovered { path });
+            }
+        }
+        if !is_at(&path, &self.file).map_err(failed)? {
             self.reopen()?;
         }
         Ok(Batch::new(self, batch))
@@ -400,6 +393,18 @@ impl MergedLog {
         Ok(())
     }
 
+    /// Fails if the journal is not at its path any more: nobody could take a batch back then, and
+    /// the lock keeps nobody away.
+    fn check_journal(&self) -> Result<(), MergedLogError> {
+        match is_at(&self.journal_path, &self.journal) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.journal_error(io::Error::other(
+                "it was replaced or removed while it was open",
+            ))),
+            Err(source) => Err(self.journal_error(source)),
+        }
+    }
+
     fn journal_error(&self, source: io::Error) -> MergedLogError {
         MergedLogError::Journal {
             path: self.journal_path.clone(),
@@ -415,6 +420,31 @@ impl Drop for MergedLog {
         // Nothing to do about a failure; closing the file unlocks it, too.
         let _ = flock(&self.journal, FlockOperation::Unlock);
     }
+}
+
+/// Opens and locks the journal of a log; returns its name and the batch that was interrupted.
+fn take_journal(log: &Path, path: &Path) -> Result<(File, String, Option<Record>), MergedLogError> {
+    let failed = |source| MergedLogError::Journal {
+        path: path.to_owned(),
+        source,
+    };
+    let journal = file::open_journal(path).map_err(failed)?;
+    if !journal::is_ours(&journal).map_err(failed)? {
+        return Err(failed(io::ErrorKind::PermissionDenied.into()));
+    }
+    match flock(&journal, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::AGAIN) => {
+            return Err(MergedLogError::Locked {
+                path: log.to_owned(),
+            });
+        }
+        Err(error) => return Err(failed(error.into())),
+    }
+    let pending = journal::pending(&journal).map_err(failed)?;
+    let machine = journal::machine();
+    let id = journal::id(&journal, machine.as_deref(), pending.is_some()).map_err(failed)?;
+    Ok((journal, id, pending))
 }
 
 fn journal_path(log: &Path) -> PathBuf {

@@ -252,6 +252,21 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
+/// Returns `true` if `path` leads to an open file, and not through a link. What is written to a file
+/// that was renamed or removed is not found at its path.
+///
+/// # Errors
+///
+/// What the system says, except that nothing is there.
+pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found?,
+    };
+    let open = file.metadata()?;
+    Ok((there.dev(), there.ino()) == (open.dev(), open.ino()))
+}
+
 /// Returns the directory in which `path` lies.
 pub(crate) fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().unwrap_or(Path::new(""));

@@ -27,7 +27,7 @@ use crate::heart::Heart;
 use crate::merged_log::{MergedLog, MergedLogError};
 use crate::program::error_chain;
 use crate::storage_dir::ReadEntry;
-use crate::store::{self, Batch, Row, Store};
+use crate::store::{self, Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
@@ -444,7 +444,6 @@ impl Keeper {
         fresh: &mut Fresh,
     ) -> Result<Kept, IngestError> {
         let id = batch_id(&fresh.items);
-        let journal = self.merged_log.as_ref().map(|log| log.id().to_owned());
         let appended = match &mut self.merged_log {
             Some(log) => match append(log, id, &fresh.items, &self.heart)? {
                 Ok(appended) => Some(appended),
@@ -457,7 +456,7 @@ impl Keeper {
         };
         let batch = Batch {
             id,
-            journal,
+            journal: appended.as_ref().map(|log| log.journal().to_owned()),
             rows: std::mem::take(&mut fresh.rows),
         };
         crash_points::pass("before-insert");
@@ -467,7 +466,12 @@ impl Keeper {
             Ok(_) => {
                 if let Some(appended) = appended {
                     crash_points::pass("before-journal-closed");
+                    // Not knowing it counts as no: it is in there, as a rule.
+                    let is_lost = appended.is_lost().unwrap_or(false);
                     appended.commit()?;
+                    if is_lost {
+                        self.append_again(id, &fresh.items)?;
+                    }
                 }
                 crash_points::pass("before-removal");
                 Ok(Kept::All)
@@ -487,6 +491,29 @@ impl Keeper {
             // next run asks the store.
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Appends once more what the store has already: the log was removed or replaced meanwhile.
+    fn append_again(&mut self, id: BatchId, items: &[Item]) -> Result<(), IngestError> {
+        let Some(log) = &mut self.merged_log else {
+            return Ok(());
+        };
+        warn!(
+            "merged log was replaced or removed while it was open, appending the last entries again"
+        );
+        let appended = append(log, id, items, &self.heart).and_then(|appended| match appended {
+            Ok(appended) => appended.commit().map(|()| true),
+            Err(_changed) => Ok(false),
+        });
+        if !matches!(appended, Ok(true)) {
+            let entries = items.len();
+            error!(
+                entries,
+                "merged log lacks entries, only the database has them"
+            );
+        }
+        appended?;
+        Ok(())
     }
 
     /// Takes entries out of the batch; their files stay.

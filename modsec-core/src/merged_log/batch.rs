@@ -7,10 +7,11 @@ use std::os::unix::fs::MetadataExt as _;
 use blake3::Hasher;
 
 use super::extent::{Extent, PIECE};
-use super::file::{self, FINGERPRINT, hash_before, last_byte};
+use super::file::{FINGERPRINT, hash_before, last_byte, was_removed};
 use super::journal::{BatchId, Record, State};
 use super::{MergedLog, MergedLogError};
 use crate::crash_points;
+use crate::named_file::is_at;
 
 /// Bytes that are written with one call, up to the next multiple of it in the log: so what a kill
 /// leaves of a piece ends with a page.
@@ -124,8 +125,8 @@ impl<'a> Batch<'a> {
         if self.written > 0 {
             // Whoever compresses a renamed log may have read it before the batch was in there. A
             // log that is still in its place is not being compressed yet.
-            let rotated = file::is_rotated(&self.log.path, &self.log.file);
-            if rotated.or_else(|source| self.fail_write(source))? {
+            let in_place = is_at(&self.log.path, &self.log.file);
+            if !in_place.or_else(|source| self.fail_write(source))? {
                 return self.fail_rotated();
             }
             let synced = self.log.file.sync_data();
@@ -133,6 +134,9 @@ impl<'a> Batch<'a> {
             crash_points::pass("log-synced");
             if self.log_length()? < self.end() {
                 return self.fail_rotated();
+            }
+            if let Err(error) = self.log.check_journal() {
+                return self.fail(error);
             }
         }
         Ok(Appended {
@@ -176,7 +180,7 @@ impl<'a> Batch<'a> {
     fn note_first(&mut self, piece: &mut Vec<u8>) -> Result<(), MergedLogError> {
         let path = self.log.path.clone();
         let failed = |source| MergedLogError::of_write(&path, source);
-        if file::is_rotated(&path, &self.log.file).map_err(failed)? {
+        if !is_at(&path, &self.log.file).map_err(failed)? {
             self.log.reopen()?;
         }
         let meta = self.log.file.metadata().map_err(failed)?;
@@ -312,6 +316,22 @@ impl Appended<'_> {
     /// Returns how many bytes the log grew by.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Returns the name of the journal that has the batch, see [`MergedLog::id`].
+    pub fn journal(&self) -> &str {
+        self.log.id()
+    }
+
+    /// Returns `true` if the log was removed or replaced since, and the batch is lost with it: append
+    /// it again after [`Appended::commit`]. A log that was renamed first still has it, compressed
+    /// perhaps.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
+    pub fn is_lost(&self) -> io::Result<bool> {
+        was_removed(&self.log.path, &self.log.file)
     }
 
     /// Notes that the store has the batch.

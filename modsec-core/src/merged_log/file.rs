@@ -1,7 +1,8 @@
 //! Opening log and journal, and proving that a file is the one that was written.
 
-use std::fs::{File, FileType, Metadata};
+use std::fs::{self, File, FileType};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -106,14 +107,17 @@ pub(super) fn hash_before(file: &File, end: u64) -> io::Result<Hash> {
     Ok(blake3::hash(&bytes))
 }
 
-/// Tells whether `path` no longer leads to `file`: the log was renamed or deleted.
-pub(super) fn is_rotated(path: &Path, file: &File) -> io::Result<bool> {
-    let identity = |meta: &Metadata| (meta.dev(), meta.ino());
-    match path.symlink_metadata() {
-        Ok(meta) => Ok(identity(&meta) != identity(&file.metadata()?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
+/// Returns `true` if the log was removed or replaced at its path, and what is in it is lost. One that
+/// was renamed first, as by log rotation, was compressed, say.
+pub(super) fn was_removed(path: &Path, file: &File) -> io::Result<bool> {
+    if file.metadata()?.nlink() > 0 {
+        return Ok(false);
     }
+    // The kernel knows the last name.
+    let last = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let mut removed = path.file_name().unwrap_or_default().to_owned();
+    removed.push(" (deleted)");
+    Ok(last.file_name() == Some(&removed))
 }
 
 /// Returns the last byte, or none of an empty file.

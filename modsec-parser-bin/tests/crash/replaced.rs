@@ -5,6 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use modsec_core::merged_log::{MergedLog, MergedLogError};
 use rusqlite::Connection;
 
 use crate::site::{Database as _, LIMIT, Running, Site, until};
@@ -164,4 +165,72 @@ fn a_restored_database_is_not_mixed_with_the_journal_of_the_one_before() {
     let got = site.database.rows();
     assert!(got.values().all(|count| *count == 1));
     assert_eq!(got.into_keys().collect::<Vec<_>>(), want);
+}
+
+/// What becomes of the merged log while the store is at a batch; `copy` is an older copy of it.
+type LogDeed = fn(log: &Path, copy: &Path);
+
+fn rotate_and_compress(log: &Path, _: &Path) {
+    let rotated = beside(log, ".1");
+    fs::rename(log, &rotated).unwrap();
+    fs::copy(&rotated, beside(log, ".1.gz")).unwrap();
+    fs::remove_file(rotated).unwrap();
+}
+
+const LOG_DEEDS: [(&str, LogDeed); 3] = [
+    ("removed", |log, _| fs::remove_file(log).unwrap()),
+    ("restored", |log, copy| fs::rename(copy, log).unwrap()),
+    ("rotated and compressed", rotate_and_compress),
+];
+
+#[test]
+fn a_batch_is_in_the_merged_log_once_whatever_becomes_of_that() {
+    for (case, deed) in LOG_DEEDS {
+        let (mut site, db, _) = site(case);
+        let copy = site.dir.path().join("merged.copy");
+        fs::copy(&site.log, &copy).unwrap();
+        let before = fs::metadata(&site.log).unwrap().len();
+        site.put_all(30, 500);
+        let holder = Connection::open(&db).unwrap();
+        holder.execute_batch("begin immediate").unwrap();
+        let mut command = site.command();
+        let pass = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
+        until("the batch in the merged log", || {
+            fs::metadata(&site.log).unwrap().len() > before
+        });
+        deed(&site.log, &copy);
+        holder.execute_batch("rollback").unwrap();
+        let output = pass.unwrap().wait_with_output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{case}: {text}");
+        site.check(&[&site.log, &beside(&site.log, ".1.gz")], case);
+    }
+}
+
+#[test]
+fn a_journal_that_is_removed_or_replaced_is_made_and_locked_again() {
+    let (mut site, _, _) = site("");
+    let running = follow(&site);
+    let journal = beside(&site.log, ".journal");
+    for replace in [false, true] {
+        fs::remove_file(&journal).unwrap();
+        if replace {
+            fs::write(&journal, "").unwrap();
+        }
+        site.put_all(30, 500);
+        until("files removed", || site.left().is_empty());
+        // Nobody else may append meanwhile, and a batch that is interrupted can be taken back.
+        let second = MergedLog::open(&site.log);
+        assert!(
+            matches!(second, Err(MergedLogError::Locked { .. })),
+            "{second:?}"
+        );
+        assert!(
+            fs::read(&journal)
+                .unwrap()
+                .starts_with(b"modsec merged log")
+        );
+        site.check(&[&site.log], "journal");
+    }
+    running.stop();
 }
