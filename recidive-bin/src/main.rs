@@ -3,6 +3,7 @@
 
 mod args;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs::DirBuilder;
 use std::io::{self, Write as _};
@@ -35,7 +36,7 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
         command_line::exit(&Args::command().error(ErrorKind::ArgumentConflict, error));
     }
     // A rehearsal may run beside the real thing.
-    let _pid_file = (!run.dry_run)
+    let pid_file = (!run.dry_run)
         .then(|| PidFile::take(&run.pid_file))
         .transpose()?;
     let log = program::log_to(&run.log_options())?;
@@ -49,8 +50,19 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
             program::fail(&error);
         }
     };
-    recidive::run(&options, signals, &Service::from_env(), reopen).await?;
+    let service = Service::from_env();
+    tokio::select! {
+        done = recidive::run(&options, signals, &service, reopen) => done?,
+        never = keep(pid_file) => match never {},
+    };
     Ok(Exit::Done)
+}
+
+async fn keep(pid_file: Option<PidFile>) -> Infallible {
+    match pid_file {
+        Some(pid_file) => pid_file.keep().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Makes the directory of the state file; its own, and only the last component.

@@ -347,6 +347,31 @@ fn rotation_of_the_jail_file_is_followed_also_by_signal() {
 }
 
 #[test]
+fn files_that_are_removed_or_replaced_while_they_are_open_are_made_again() {
+    let mut place = Place::new();
+    let running = place.start(&["--threshold", "1", "--save-interval", "1"]);
+    let [jail, state] = ["jail.log", "state/recidive.dat"].map(|name| place.path(name));
+    place.write("site1", &entry("192.0.2.1", 0, "", "403"));
+    place.reported(1);
+    wait_for("the state", || {
+        fs::read_to_string(&state).is_ok_and(|text| text.contains("192.0.2.1 "))
+    });
+    fs::remove_file(&jail).unwrap();
+    fs::remove_file(&state).unwrap();
+    wait_for("the state without a change", || exists(&state));
+    let text = fs::read_to_string(&state).unwrap();
+    assert!(text.contains("192.0.2.1 "), "{text}");
+    place.write("site1", &entry("192.0.2.2", 0, "", "403"));
+    assert_eq!(place.reported(1), ["192.0.2.2"]);
+    // An older copy, put there by rename.
+    fs::write(place.path("copy"), "192.0.2.9 - 2026-08-22 10:15:00\n").unwrap();
+    fs::rename(place.path("copy"), &jail).unwrap();
+    place.write("site1", &entry("192.0.2.3", 0, "", "403"));
+    assert_eq!(place.reported(2), ["192.0.2.9", "192.0.2.3"]);
+    assert!(running.stop().success());
+}
+
+#[test]
 fn a_second_instance_is_refused() {
     let place = Place::new();
     let running = place.start(&[]);

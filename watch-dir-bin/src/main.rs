@@ -48,7 +48,7 @@ fn once(args: &Args) -> Result<Exit, Box<dyn Error>> {
 
 async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let policy = args.policy()?;
-    let _pid_file = PidFile::take(&args.pid_file)?;
+    let pid_file = PidFile::take(&args.pid_file)?;
     let log = program::log_to(&args.log_options())?;
     let Signals { mut stop, hangups } = Signals::listen()?;
     let service = Service::from_env();
@@ -60,6 +60,7 @@ async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let tally = tokio::select! {
         tally = keeper.run(stop.wait(), policies, || service.ready()) => tally?,
         never = look_after(args, &log, hangups, &sender, &service) => match never {},
+        never = pid_file.keep() => match never {},
     };
     service.stopping();
     summarise(&tally);

@@ -8,7 +8,7 @@
 //! Local time, because Fail2ban takes a time without a zone for local.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use crate::record::{network_text, parse_network};
 
 /// Owner may write, group may read: logs name people's addresses.
 const MODE: u32 = 0o640;
+/// How often a line is written again because another file has come to the path meanwhile.
+const ATTEMPTS: u32 = 5;
 /// How a time is written.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 /// Bytes that are read back at most: lines of one interval between two saves of the state.
@@ -195,14 +197,24 @@ impl JailLog {
         if self.is_written_before(network, at) {
             return Ok(());
         }
-        if self.was_rotated() {
-            self.reopen()?;
+        let line = jail_line(network, at);
+        for _ in 0..ATTEMPTS {
+            if !self.is_in_place()? {
+                self.reopen()?;
+            }
+            self.append(&line)?;
+            // Of a file that is no longer at its path Fail2ban reads nothing more. A client that
+            // is reported twice is banned once.
+            if self.is_in_place()? {
+                return Ok(());
+            }
         }
-        let mut line = String::new();
-        if self.torn {
-            line.push('\n');
-        }
-        line.push_str(&jail_line(network, at));
+        Err(self.failed(io::Error::other("it is replaced again and again")))
+    }
+
+    fn append(&mut self, line: &str) -> Result<(), JailLogError> {
+        let line_end = if self.torn { "\n" } else { "" };
+        let line = format!("{line_end}{line}");
         let failed = |source| JailLogError::Write {
             path: self.path.clone(),
             source,
@@ -235,11 +247,15 @@ impl JailLog {
         &self.path
     }
 
-    /// Tells whether the path leads elsewhere than to the open file.
-    fn was_rotated(&self) -> bool {
-        let id = |meta: Metadata| (meta.dev(), meta.ino());
-        let open = self.file.metadata().map(id).ok();
-        std::fs::symlink_metadata(&self.path).map(id).ok() != open
+    fn is_in_place(&self) -> Result<bool, JailLogError> {
+        named_file::is_at(&self.path, &self.file).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: io::Error) -> JailLogError {
+        JailLogError::Write {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

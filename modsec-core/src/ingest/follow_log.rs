@@ -393,7 +393,9 @@ impl Reading {
     /// Keeps the place behind the last entry that was handed out.
     fn save(&mut self, path: &Path) -> Result<(), FollowLogError> {
         let offset = self.splitter.position();
-        let Some(file) = self.tail.file().filter(|_| self.saved != Some(offset)) else {
+        // Somebody may have removed the file.
+        let is_saved = self.saved == Some(offset) && path.exists();
+        let Some(file) = self.tail.file().filter(|_| !is_saved) else {
             return Ok(());
         };
         let saved = Place::of(file, offset).and_then(|place| place.save(path));

@@ -4,7 +4,7 @@ mod visible;
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -196,16 +196,36 @@ impl<'a> MakeWriter<'a> for LogFile {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        LineWriter(self.locked())
+        LineWriter {
+            path: &self.0.path,
+            file: self.locked(),
+        }
     }
 }
 
 /// Holds the file for one line; the formatter hands over whole lines.
-struct LineWriter<'a>(MutexGuard<'a, File>);
+struct LineWriter<'a> {
+    path: &'a Path,
+    file: MutexGuard<'a, File>,
+}
+
+impl LineWriter<'_> {
+    /// Returns the file; a new one if the old one was deleted. One that was renamed gets lines
+    /// until the hangup, as log rotation expects.
+    fn file(&mut self) -> &mut File {
+        if self.file.metadata().is_ok_and(|meta| meta.nlink() == 0) {
+            // If it cannot be made, the lines are lost as before.
+            if let Ok(new) = append_to(self.path) {
+                *self.file = new;
+            }
+        }
+        &mut self.file
+    }
+}
 
 impl Write for LineWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.file().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -254,6 +274,18 @@ mod tests {
             "one\ntwo\n"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_log_file_that_was_deleted_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let log = LogFile::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.make_writer().write_all(b"seen\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "seen\n");
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        log.make_writer().write_all(b"lost\n").unwrap();
     }
 
     #[test]

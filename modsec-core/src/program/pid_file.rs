@@ -1,16 +1,23 @@
 //! One instance per PID file.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::time::{Duration, sleep};
+use tracing::warn;
 
+use crate::error_chain::error_chain;
 use crate::named_file::{self, Links};
 
 /// Starts that may remove the file between our opening and locking it before we give up.
 const ATTEMPTS: u32 = 16;
+
+/// How often to look whether the file is in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A file with the number of this process, locked while the process lives.
 ///
@@ -78,7 +85,7 @@ impl PidFile {
             }
             // The previous holder removes the file when it ends: the lock must be on the file
             // that is at the path now, or the next start would not see it.
-            if is_at(&file, path) {
+            if named_file::is_at(path, &file).map_err(failed)? {
                 let written = file
                     .set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -91,11 +98,41 @@ impl PidFile {
         }
         Err(failed(io::Error::other("it is replaced again and again")))
     }
+
+    /// Holds the file until this is dropped, and writes it again if somebody has removed or
+    /// replaced it: a second start would find nothing in its way.
+    pub async fn keep(mut self) -> Infallible {
+        let mut is_told = false;
+        loop {
+            sleep(LOOK_EVERY).await;
+            if self.is_in_place() {
+                continue;
+            }
+            match PidFile::take(&self.path) {
+                Ok(again) => {
+                    self = again;
+                    is_told = false;
+                }
+                Err(error) if !is_told => {
+                    warn!(
+                        error = error_chain(&error),
+                        "PID file is gone, trying again"
+                    );
+                    is_told = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn is_in_place(&self) -> bool {
+        named_file::is_at(&self.path, &self.file).is_ok_and(|is_at| is_at)
+    }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if is_at(&self.file, &self.path) {
+        if self.is_in_place() {
             // A file that stays is no obstacle to the next start.
             let _ = fs::remove_file(&self.path);
         }
@@ -106,13 +143,6 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).mode(0o644);
     named_file::open(path, &options, Links::Refuse)
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(held), Ok(there)) => (held.dev(), held.ino()) == (there.dev(), there.ino()),
-        _ => false,
-    }
 }
 
 fn holder(file: &mut File) -> String {
@@ -166,6 +196,30 @@ mod tests {
             );
             drop(held);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_was_removed_or_replaced_is_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pid");
+        let held = PidFile::take(&path).unwrap();
+        let mut keeping = Box::pin(held.keep());
+        for replace in [false, true] {
+            fs::remove_file(&path).unwrap();
+            if replace {
+                fs::write(&path, "1\n").unwrap();
+            }
+            tokio::select! {
+                never = &mut keeping => match never {},
+                () = sleep(LOOK_EVERY + Duration::from_secs(1)) => {}
+            }
+            let error = PidFile::take(&path).unwrap_err();
+            assert!(matches!(error, PidFileError::Held { .. }), "{error}");
+            let number = fs::read_to_string(&path).unwrap();
+            assert_eq!(number, format!("{}\n", std::process::id()));
+        }
+        drop(keeping);
+        assert!(!path.exists());
     }
 
     #[test]

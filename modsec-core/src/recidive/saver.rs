@@ -37,6 +37,11 @@ impl Saver {
         idle && Instant::now() >= self.next
     }
 
+    /// Returns `true` if there is no state file: somebody has removed it.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.path.exists()
+    }
+
     /// Saves what `bytes` returns, in the background.
     pub(super) async fn save(&mut self, bytes: impl FnOnce() -> Vec<u8>) {
         self.wait().await;

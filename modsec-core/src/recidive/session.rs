@@ -344,7 +344,7 @@ impl<'o> Session<'o> {
         let Some(saver) = &mut self.saver else {
             return;
         };
-        if saver.is_due() && self.saved != now {
+        if saver.is_due() && (self.saved != now || saver.is_gone()) {
             self.saved = now;
             let keep = KEEP.max(self.options.ledger.find_time.saturating_mul(2));
             self.counter.ledger.forget(keep, Utc::now());

@@ -342,6 +342,26 @@ fn wait_for_rows(site: &Site, want: i64) {
 }
 
 #[test]
+fn an_offset_file_that_is_removed_is_written_again() {
+    let site = Site::new();
+    append(&site, "serial.log", &entry(1));
+    let following = Following::start(&site);
+    let place = site.path("place");
+    wait_until("the offset", || place.exists());
+    fs::remove_file(&place).unwrap();
+    wait_until("the offset without a new entry", || place.exists());
+    following.stop();
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_serial_log_is_followed_over_rotation_and_restarts() {
     let site = Site::new();
     let serial = |number: usize| [&entry(number)[..], b"\n"].concat();
