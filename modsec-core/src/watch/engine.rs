@@ -449,12 +449,16 @@ impl Engine {
 
     /// Looks again at a directory that is known, or about to be: its mode or owner has changed.
     fn attributes_changed(&mut self, path: &Path) {
-        if let Some(place) = Place::of(path)
-            && !self.report(path, place, Source::Event)
-            && let Some(day) = path.parent()
-            && place == Place::FlatMinute
-        {
-            self.hush(day);
+        let Some(place) = Place::of(path) else {
+            return;
+        };
+        if self.report(path, place, Source::Event) {
+            return;
+        }
+        match place {
+            Place::FlatDay => self.hush(path),
+            Place::FlatMinute => self.hush(path.parent().unwrap_or(path)),
+            _ => {}
         }
     }
 
