@@ -94,6 +94,8 @@ pub mod ingest;
 pub mod json;
 #[cfg(any(feature = "ingest", feature = "recidive"))]
 mod log_reader;
+#[cfg(any(feature = "ingest", feature = "recidive"))]
+mod logfile;
 #[cfg(feature = "merged-log")]
 pub mod merged_log;
 #[cfg(any(
@@ -117,8 +119,6 @@ mod spool;
 pub mod storage_dir;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
-mod tail;
 mod text;
 #[cfg(feature = "watch")]
 pub mod watch;

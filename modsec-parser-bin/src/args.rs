@@ -1,13 +1,16 @@
 //! The command line, and what it means to the library.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, Parser};
+use modsec_core::EntryHash;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine};
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
@@ -425,16 +428,32 @@ impl Args {
     }
 }
 
-/// Names the place in a log like the log: `/var/log/x.log` becomes `var-log-x.log.offset`.
+/// Longest file name on Linux, in bytes.
+const NAME_MAX: usize = 255;
+
+/// Names the offset file of a log like `systemd-escape --path` does: `/var/log/x.log` becomes
+/// `var-log-x.log.offset`, and no other log's has that name.
 fn offset_name(log: &Path) -> PathBuf {
     let log = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
-    let mut name = std::ffi::OsString::new();
-    for part in log.components().skip(1) {
-        name.push(if name.is_empty() { "" } else { "-" });
-        name.push(part);
+    let mut name = String::new();
+    for byte in log.as_os_str().as_bytes().iter().skip(1) {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if !name.is_empty() => name.push('.'),
+            b'_' | b':' => name.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => name.push(char::from(*byte)),
+            byte => {
+                let _ = write!(name, "\\x{byte:02x}");
+            }
+        }
     }
-    name.push(".offset");
-    name.into()
+    let end = ".offset";
+    if name.len() + end.len() > NAME_MAX {
+        let hash = EntryHash::of(name.as_bytes()).to_string();
+        name.truncate(NAME_MAX - end.len() - 1 - hash.len());
+        name = format!("{name}-{hash}");
+    }
+    PathBuf::from(name + end)
 }
 
 /// More than any URL of a database.
@@ -509,5 +528,29 @@ mod tests {
     #[test]
     fn the_definition_of_the_arguments_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_log_has_an_offset_file_of_its_own() {
+        let long = format!("/{}", "a/-".repeat(200));
+        let longer = format!("{long}b");
+        let logs = [
+            "/var/log/modsec_audit.log",
+            "/x/a-b.log",
+            "/x/a/b.log",
+            "/x/a-/b.log",
+            "/x/a/-b.log",
+            "/x/a\\x2db.log",
+            "/.x",
+            &long,
+            &longer,
+        ];
+        let names: Vec<PathBuf> = logs.iter().map(|log| offset_name(Path::new(log))).collect();
+        let unique: std::collections::HashSet<&PathBuf> = names.iter().collect();
+        assert_eq!(unique.len(), names.len(), "{names:?}");
+        assert!(names.iter().all(|name| name.as_os_str().len() <= NAME_MAX));
+        assert!(names.iter().all(|name| name.components().count() == 1));
+        assert_eq!(names[0], Path::new("var-log-modsec_audit.log.offset"));
+        assert_eq!(names[1], Path::new("x-a\\x2db.log.offset"));
     }
 }

@@ -249,15 +249,26 @@ fn lines_from_before_the_first_run_accuse_nobody() {
 
 #[test]
 fn rotation_between_two_runs_loses_no_line() {
-    let mut site = Site::with_sqlite();
-    site.put_listed(100);
-    run(&site, &OLD);
-    site.put_listed(100);
-    fs::rename(site.index(), site.dir.path().join("index.log.1")).unwrap();
-    site.put_listed(100);
-    let want = "2 lines, 2 verified".to_owned();
-    assert_eq!(run(&site, &OLD), (Some(0), want));
-    site.check(&[&site.log], "rotated");
+    for (name, is_compressed) in [
+        ("index.log.1", false),
+        ("index.log-20261127", false),
+        ("index-20261127.log", true),
+    ] {
+        let mut site = Site::with_sqlite();
+        site.put_listed(100);
+        run(&site, &OLD);
+        site.put_listed(100);
+        let old = site.dir.path().join(name);
+        fs::rename(site.index(), &old).unwrap();
+        if is_compressed {
+            let gzip = Command::new("gzip").arg(&old).status();
+            assert!(gzip.unwrap().success());
+        }
+        site.put_listed(100);
+        let want = "2 lines, 2 verified".to_owned();
+        assert_eq!(run(&site, &OLD), (Some(0), want), "{name}");
+        site.check(&[&site.log], name);
+    }
 }
 
 #[test]

@@ -10,12 +10,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
+use crate::logfile::{self, Checkpoint, Segment};
 use crate::named_file::{self, Links};
 use crate::record::{network_text, parse_network};
 
@@ -26,7 +27,7 @@ const ATTEMPTS: u32 = 5;
 /// How a time is written.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 /// Bytes that are read back at most: lines of one interval between two saves of the state.
-const MAX_READ_BACK: u64 = 1 << 20;
+const MAX_READ_BACK: usize = 1 << 20;
 
 /// Why a line did not get into the jail file.
 #[derive(Debug, thiserror::Error)]
@@ -94,14 +95,7 @@ pub struct JailLog {
 
 /// A place in a jail file, to tell later what was written behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JailMark {
-    /// Device of the file.
-    pub device: u64,
-    /// Inode of the file.
-    pub inode: u64,
-    /// Bytes from the start.
-    pub len: u64,
-}
+pub struct JailMark(pub(crate) Checkpoint);
 
 impl JailLog {
     /// Opens the jail file, or makes it with mode 0640. Follows no link at the path itself.
@@ -124,32 +118,20 @@ impl JailLog {
     ///
     /// For a run that continues one that was killed: attacks it has counted since its state was
     /// saved are counted again, and lead to the same reports. Each such line answers for one
-    /// report of its client that is not later than it. If the file was renamed to `PATH.1` since,
-    /// the lines there behind the mark and all of the new file are meant.
+    /// report of its client that is not later than it. Lines behind the mark are found wherever
+    /// rotation has put them beside the file.
     ///
     /// # Errors
     /// [`JailLogError::Open`] if the file cannot be read.
-    pub fn skip_written_since(&mut self, mark: JailMark) -> Result<(), JailLogError> {
+    pub fn skip_written_since(&mut self, mark: &JailMark) -> Result<(), JailLogError> {
         let failed = |source| JailLogError::Open {
             path: self.path.clone(),
             source,
         };
-        let is_marked = |now: JailMark| (now.device, now.inode) == (mark.device, mark.inode);
         let mut lines = Vec::new();
-        if is_marked(self.end().map_err(failed)?) {
-            read_back(&self.file, mark.len, &mut lines).map_err(failed)?;
-        } else {
-            // Rotated since, as by logrotate: the old file's rest, and all of the new one.
-            let mut rotated = self.path.clone().into_os_string();
-            rotated.push(".1");
-            let Ok(old) = open_to_read(Path::new(&rotated)) else {
-                return Ok(());
-            };
-            if !is_marked(end_of(&old).map_err(failed)?) {
-                return Ok(());
-            }
-            read_back(&old, mark.len, &mut lines).map_err(failed)?;
-            read_back(&self.file, 0, &mut lines).map_err(failed)?;
+        let segments = logfile::unread(&self.path, &mark.0).map_err(failed)?;
+        for segment in segments.unwrap_or_default() {
+            read_back(segment, &mut lines).map_err(failed)?;
         }
         if lines.is_empty() {
             return Ok(());
@@ -157,7 +139,7 @@ impl JailLog {
         for (network, at) in lines {
             self.written_before.entry(network).or_default().push(at);
         }
-        self.known_until = Some(mark);
+        self.known_until = Some(*mark);
         Ok(())
     }
 
@@ -177,7 +159,7 @@ impl JailLog {
     }
 
     fn end(&self) -> io::Result<JailMark> {
-        end_of(&self.file)
+        Checkpoint::at_end(&self.file).map(JailMark)
     }
 
     /// Opens the file at the path anew, as after SIGHUP. On failure the old one stays in use.
@@ -259,30 +241,9 @@ impl JailLog {
     }
 }
 
-fn end_of(file: &File) -> io::Result<JailMark> {
-    let meta = file.metadata()?;
-    Ok(JailMark {
-        device: meta.dev(),
-        inode: meta.ino(),
-        len: meta.len(),
-    })
-}
-
-/// Opens a file that was rotated away; never waits, follows no link.
-fn open_to_read(path: &Path) -> io::Result<File> {
-    named_file::open(path, File::options().read(true), Links::Refuse)
-}
-
-/// Reads the lines behind `from`, of the last [`MAX_READ_BACK`] bytes.
-fn read_back(
-    mut file: &File,
-    from: u64,
-    lines: &mut Vec<(IpNet, NaiveDateTime)>,
-) -> io::Result<()> {
-    let len = file.metadata()?.len();
-    let mut text = Vec::new();
-    file.seek(SeekFrom::Start(from.max(len.saturating_sub(MAX_READ_BACK))))?;
-    file.take(MAX_READ_BACK).read_to_end(&mut text)?;
+/// Reads the last [`MAX_READ_BACK`] bytes of what was not read, into lines.
+fn read_back(mut segment: Segment, lines: &mut Vec<(IpNet, NaiveDateTime)>) -> io::Result<()> {
+    let text = segment.last_bytes(MAX_READ_BACK)?;
     lines.extend(String::from_utf8_lossy(&text).lines().filter_map(read_line));
     Ok(())
 }
@@ -438,7 +399,7 @@ mod tests {
         jail.report(net("2001:db8::/64"), at("2026-08-22T10:15:01Z"))
             .unwrap();
         let mut jail = JailLog::open(&path).unwrap();
-        jail.skip_written_since(mark).unwrap();
+        jail.skip_written_since(&mark).unwrap();
         for (client, time, want) in [
             ("192.0.2.1", "2026-08-22T10:15:00Z", 4),
             ("192.0.2.2", "2026-08-22T10:15:01.999Z", 4),
@@ -472,7 +433,7 @@ mod tests {
         fs::rename(&path, dir.path().join("jail.log.1")).unwrap();
         jail.report(net("192.0.2.3"), time).unwrap();
         let mut jail = JailLog::open(&path).unwrap();
-        jail.skip_written_since(mark).unwrap();
+        jail.skip_written_since(&mark).unwrap();
         for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
             jail.report(net(client), time).unwrap();
         }

@@ -18,16 +18,16 @@ use tracing::{info, warn};
 
 use super::feed::{Budget, Skipped};
 use super::keeper::Keeper;
+use super::offset_file;
 use super::outage::Outage;
-use super::place::Place;
 use super::read::{self, CutEntries, Extent, IN_MEMORY};
 use super::rows::Rows;
 use super::{IngestError, Options, Report, Tally};
 use crate::heart::Heart;
+use crate::logfile::{Growth, Stuck, Tail};
 use crate::program::{Service, Signals};
 use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::store::Origin;
-use crate::tail::{Growth, Tail};
 
 /// How often the log is looked at while it is quiet.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -68,7 +68,8 @@ pub enum FollowLogError {
 /// finishes the batch at hand and returns the counts.
 ///
 /// `offset_file` keeps how far the log was stored, over restarts. Rotation is followed, by renaming
-/// and by copying, also over a restart if the old log is `LOG.1`. An entry that stays without its
+/// and by copying, also over a restart: what was not read is looked for beside the log,
+/// whatever its name, and compressed by gzip too. An entry that stays without its
 /// end for `options.stale_after` is taken as it is. While the store is away or a disk is full, this
 /// goes on and tries again after 1 to 60 seconds. A hangup reopens the merged log and calls
 /// `on_hangup`.
@@ -151,8 +152,7 @@ struct Reading {
     /// The large entry at hand, and where it is put aside.
     spool: Option<File>,
     spool_dir: PathBuf,
-    /// Where an entry stands open, and since when.
-    open_since: Option<(u64, Instant)>,
+    stuck: Stuck,
     saved: Option<u64>,
 }
 
@@ -196,12 +196,16 @@ impl Follower<'_> {
         let budget = Budget::new();
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            none => none.insert(Reading::open(self.log, self.offset_file)?),
+            none => none.insert(Reading::open(
+                self.log,
+                self.offset_file,
+                self.options.stale_after,
+            )?),
         };
         let started = Instant::now();
         let is_done = loop {
             let growth = reading.read(self.log)?;
-            let outlook = reading.outlook(growth, self.options.stale_after);
+            let outlook = reading.outlook(growth);
             let origin = reading.origin(&self.rows, self.log);
             while let Some(taken) = reading.next(outlook)? {
                 let rows = &self.rows;
@@ -265,36 +269,40 @@ enum Next {
 }
 
 impl Reading {
-    fn open(log: &Path, offset_file: &Path) -> Result<Reading, FollowLogError> {
-        let place = Place::load(offset_file).map_err(|source| FollowLogError::Place {
-            path: offset_file.to_owned(),
+    fn open(
+        log: &Path,
+        offset_path: &Path,
+        stale_after: Duration,
+    ) -> Result<Reading, FollowLogError> {
+        let mark = offset_file::load(offset_path).map_err(|source| FollowLogError::Place {
+            path: offset_path.to_owned(),
             source,
         })?;
-        let bookmark = place.and_then(|place| place.in_log(log));
-        if place.is_some() && bookmark.is_none() {
-            warn!(
-                path = ?log,
-                "not the log that was read before, starting at its beginning; if more than one \
-                 rotation was missed, give the rotated logs as INPUT to another run, which stores \
-                 what is missing"
-            );
-        }
-        let tail = Tail::new(log.to_owned(), bookmark).map_err(|source| FollowLogError::Read {
+        let tail = Tail::new(log.to_owned(), mark.as_ref());
+        let tail = tail.map_err(|source| FollowLogError::Read {
             path: log.to_owned(),
             source,
         })?;
+        if mark.is_some() && !tail.is_continued() {
+            warn!(
+                path = ?log,
+                "neither the log that was read before, nor beside it: starting at its beginning; \
+                 give logs that were moved elsewhere as INPUT to another run, which stores what \
+                 is missing"
+            );
+        }
         let tail = tail.with_patience(ROTATION);
         Ok(Reading {
             splitter: Splitter::new(tail.offset(), held()),
             saved: None,
             tail,
             spool: None,
-            spool_dir: offset_file
+            spool_dir: offset_path
                 .parent()
                 .filter(|dir| !dir.as_os_str().is_empty())
                 .unwrap_or(Path::new("."))
                 .to_owned(),
-            open_since: None,
+            stuck: Stuck::after(stale_after),
         })
     }
 
@@ -309,24 +317,12 @@ impl Reading {
 
     /// Says what is to be expected. The end of an entry that has been missing for long will not
     /// come any more.
-    fn outlook(&mut self, growth: Growth, patience: Duration) -> Outlook {
+    fn outlook(&mut self, growth: Growth) -> Outlook {
         match growth {
-            Growth::Grown => return Outlook::More,
-            Growth::Restarted => return Outlook::End,
-            Growth::End => {}
-        }
-        // That the log goes on behind the entry does not count: its end is written with it.
-        let at = self.splitter.position();
-        if !self.splitter.is_open() || self.open_since.is_none_or(|(open, _)| open != at) {
-            self.open_since = self.splitter.is_open().then(|| (at, Instant::now()));
-            return Outlook::Quiet;
-        }
-        match self.open_since {
-            Some((_, since)) if since.elapsed() >= patience => {
-                self.open_since = None;
-                Outlook::End
-            }
-            _ => Outlook::Quiet,
+            Growth::Grown => Outlook::More,
+            Growth::Restarted => Outlook::End,
+            Growth::End if self.stuck.is_given_up(&self.splitter, growth) => Outlook::End,
+            Growth::End => Outlook::Quiet,
         }
     }
 
@@ -386,7 +382,6 @@ impl Reading {
     fn restart(&mut self) {
         self.splitter = Splitter::new(self.tail.offset(), held());
         self.spool = None;
-        self.open_since = None;
         self.saved = None;
     }
 
@@ -394,21 +389,21 @@ impl Reading {
     fn save(&mut self, path: &Path) -> Result<(), FollowLogError> {
         let offset = self.splitter.position();
         // Somebody may have removed the file.
-        let is_saved = self.saved == Some(offset) && path.exists();
-        let Some(file) = self.tail.file().filter(|_| !is_saved) else {
+        if self.saved == Some(offset) && path.exists() {
             return Ok(());
-        };
-        let saved = Place::of(file, offset).and_then(|place| place.save(path));
-        match saved {
-            Ok(()) => self.saved = Some(offset),
+        }
+        let unread = self.tail.offset().saturating_sub(offset);
+        let saved = self.tail.checkpoint(unread).and_then(|mark| match mark {
+            Some(mark) => offset_file::save(path, &mark).map(|()| true),
             // The log was emptied a moment ago; the next look will tell.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            Err(source) => {
-                return Err(FollowLogError::Place {
-                    path: path.to_owned(),
-                    source,
-                });
-            }
+            None => Ok(false),
+        });
+        let is_saved = saved.map_err(|source| FollowLogError::Place {
+            path: path.to_owned(),
+            source,
+        })?;
+        if is_saved {
+            self.saved = Some(offset);
         }
         Ok(())
     }

@@ -1,17 +1,15 @@
 //! A log on its way into the counter.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 
 use super::counter::Counter;
 use super::{LogSource, Offender};
+use crate::logfile::{Checkpoint, Growth, Line, Lines, Stuck, Tail};
 use crate::serial_log::{Outlook, Piece, Splitter};
-use crate::tail::{Bookmark, Growth, Tail};
 
-/// Longest index line (`ModSecurity` cuts at 3980 bytes), with room.
-const MAX_LINE: usize = 64 * 1024;
 /// Bytes of one entry that are kept; a larger one counts by its own file only.
 pub(super) const HELD: usize = 64 << 20;
 /// How long the old log must be quiet after a rotation: a batch may be under way.
@@ -25,8 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Follow {
     tail: Tail,
     shape: Shape,
-    /// Where an entry stands open, and since when.
-    open_since: Option<(u64, Instant)>,
+    stuck: Stuck,
     /// The last error, so that it is reported once.
     failed: bool,
 }
@@ -34,31 +31,38 @@ pub(super) struct Follow {
 #[derive(Debug)]
 enum Shape {
     Entries(Box<Splitter>),
-    Lines(Vec<u8>),
+    Lines(Lines),
 }
 
 impl Follow {
-    pub(super) fn new(source: &LogSource, bookmark: Option<Bookmark>) -> io::Result<Follow> {
+    pub(super) fn new(source: &LogSource, mark: Option<&Checkpoint>) -> io::Result<Follow> {
         let (LogSource::Merged(path) | LogSource::Index(path)) = source;
-        let tail = Tail::new(path.clone(), bookmark)?.with_patience(ROTATION);
+        let tail = Tail::new(path.clone(), mark)?.with_patience(ROTATION);
+        if mark.is_some() && !tail.is_continued() {
+            warn!(
+                ?path,
+                "neither the log that was read before, nor beside it: starting at its beginning"
+            );
+        }
         let shape = match source {
             LogSource::Merged(_) => Shape::Entries(Box::new(Splitter::new(tail.offset(), HELD))),
-            LogSource::Index(_) => Shape::Lines(Vec::new()),
+            LogSource::Index(_) => Shape::Lines(Lines::default()),
         };
         Ok(Follow {
             tail,
             shape,
-            open_since: None,
+            stuck: Stuck::after(PATIENCE),
             failed: false,
         })
     }
 
     /// Returns where to go on after a restart.
-    pub(super) fn bookmark(&self) -> Option<Bookmark> {
-        self.tail.bookmark(match &self.shape {
-            Shape::Entries(splitter) => usize::try_from(splitter.unread()).unwrap_or(usize::MAX),
-            Shape::Lines(buffer) => buffer.len(),
-        })
+    pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
+        let unread = match &self.shape {
+            Shape::Entries(splitter) => splitter.unread(),
+            Shape::Lines(lines) => lines.unread() as u64,
+        };
+        self.tail.checkpoint(unread).ok()?
     }
 
     /// Reads a piece of the log and counts what is in it; tells whether there may be more.
@@ -69,7 +73,7 @@ impl Follow {
     ) -> bool {
         let buffer = match &mut self.shape {
             Shape::Entries(splitter) => splitter.buffer(),
-            Shape::Lines(buffer) => buffer,
+            Shape::Lines(lines) => lines.buffer(),
         };
         let growth = match self.tail.read(buffer) {
             Ok(growth) => growth,
@@ -97,11 +101,11 @@ impl Follow {
                     return true;
                 }
             }
-            Shape::Lines(buffer) => {
+            Shape::Lines(lines) => {
                 if growth == Growth::Restarted {
-                    buffer.clear();
+                    lines.clear();
                 }
-                count_lines(buffer, counter, report);
+                count_lines(lines, counter, report);
             }
         }
         self.give_up_if_stuck(growth, counter, report);
@@ -118,21 +122,11 @@ impl Follow {
         let Shape::Entries(splitter) = &mut self.shape else {
             return;
         };
-        // That the log goes on behind the entry does not count: its end is written with it.
-        let at = splitter.position();
-        if !splitter.is_open() || self.open_since.is_none_or(|(open, _)| open != at) {
-            self.open_since = splitter.is_open().then(|| (at, Instant::now()));
-            return;
-        }
-        let stuck = self
-            .open_since
-            .is_some_and(|(_, since)| since.elapsed() > PATIENCE);
-        if stuck && growth == Growth::End {
+        if self.stuck.is_given_up(splitter, growth) {
             warn!(path = ?self.tail.path(), "entry without end in the log, taken as it is");
             if let Some(offset) = count_entries(splitter, Outlook::End, counter, report) {
                 self.tail.seek(offset);
             }
-            self.open_since = None;
         }
     }
 }
@@ -166,16 +160,12 @@ fn count_entries(
     None
 }
 
-fn count_lines(buffer: &mut Vec<u8>, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
-    let mut used = 0;
-    while let Some(end) = memchr::memchr(b'\n', &buffer[used..]) {
-        let offender = counter.index_line(&buffer[used..used + end]);
+fn count_lines(lines: &mut Lines, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
+    while let Some(line) = lines.next() {
+        let offender = match line {
+            Line::Whole(line) => counter.index_line(line),
+            Line::TooLong => counter.defect(),
+        };
         offender.into_iter().for_each(&mut *report);
-        used += end + 1;
-    }
-    buffer.drain(..used);
-    if buffer.len() > MAX_LINE {
-        buffer.clear();
-        counter.defect();
     }
 }

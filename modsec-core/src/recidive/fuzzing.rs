@@ -14,7 +14,7 @@ pub fn read_state(bytes: &[u8]) -> Loaded {
 /// Writes what `loaded` says beside its clients, and the clients of `ledger`.
 pub fn write_state(loaded: &Loaded, ledger: &Ledger) -> Vec<u8> {
     let marks = Marks {
-        bookmark: loaded.state.bookmark(),
+        log: loaded.state.log(),
         jail: loaded.state.jail(),
     };
     state::to_bytes(ledger, &loaded.state.seen(), marks)

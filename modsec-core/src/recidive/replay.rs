@@ -25,6 +25,7 @@ use crate::format;
 use crate::heart::Heart;
 use crate::index_line::IndexLine;
 use crate::log_reader::{LogReader, Taken};
+use crate::logfile::{Line, Lines};
 use crate::named_file;
 use crate::record::{Flag, Record, TrustedProxies};
 
@@ -239,7 +240,7 @@ impl Replay<'_> {
             let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
             let line = IndexLine::parse(&buffer[..line_end]);
             if line.is_some_and(|line| line.transaction().is_some()) {
-                return self.index(file, buffer);
+                return self.index(file, &buffer);
             }
             (&file).rewind()?;
         }
@@ -257,26 +258,32 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn index(&mut self, mut file: File, mut buffer: Vec<u8>) -> io::Result<()> {
+    fn index(&mut self, mut file: File, first: &[u8]) -> io::Result<()> {
+        let mut lines = Lines::default();
+        lines.buffer().extend_from_slice(first);
+        let mut is_over = false;
         loop {
-            let at_end = file.by_ref().take(CHUNK).read_to_end(&mut buffer)? == 0;
-            let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |end| end + 1);
-            let used = if at_end { buffer.len() } else { whole };
-            for line in buffer[..used].split(|&byte| byte == b'\n') {
-                if !line.is_empty() {
-                    self.index_line(line);
-                }
+            while let Some(line) = lines.next() {
+                self.index_line(&line);
             }
-            buffer.drain(..used);
-            if at_end {
-                return Ok(());
+            if is_over {
+                break;
             }
+            is_over = file.by_ref().take(CHUNK).read_to_end(lines.buffer())? == 0;
         }
+        if let Some(line) = lines.rest() {
+            self.index_line(&line);
+        }
+        Ok(())
     }
 
-    fn index_line(&mut self, line: &[u8]) {
+    fn index_line(&mut self, line: &Line<'_>) {
+        let line = match line {
+            Line::Whole([]) => return,
+            Line::Whole(line) => IndexLine::parse(line),
+            Line::TooLong => None,
+        };
         self.report.entries += 1;
-        let line = IndexLine::parse(line);
         let Some(line) = line.and_then(|line| line.transaction()) else {
             self.report.defects += 1;
             return;

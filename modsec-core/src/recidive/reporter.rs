@@ -32,7 +32,7 @@ impl Reporter {
     ) -> Result<Reporter, JailLogError> {
         let mut jail = path.map(JailLog::open).transpose()?;
         if let Some((jail, mark)) = jail.as_mut().zip(mark) {
-            jail.skip_written_since(mark)?;
+            jail.skip_written_since(&mark)?;
         }
         Ok(Reporter {
             jail,

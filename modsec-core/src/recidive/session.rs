@@ -91,7 +91,7 @@ impl<'o> Session<'o> {
             .iter()
             .for_each(|sighting| ledger.restore(sighting));
         let follow = options.log.as_ref().map(|log| {
-            Follow::new(log, state.bookmark()).map_err(|source| RunError::Log {
+            Follow::new(log, state.log().as_ref()).map_err(|source| RunError::Log {
                 path: match log {
                     LogSource::Merged(path) | LogSource::Index(path) => path.clone(),
                 },
@@ -353,9 +353,9 @@ impl<'o> Session<'o> {
         }
     }
 
-    fn marks(&self) -> Marks {
+    fn marks(&mut self) -> Marks {
         Marks {
-            bookmark: self.follow.as_ref().and_then(Follow::bookmark),
+            log: self.follow.as_mut().and_then(Follow::checkpoint),
             jail: self.reporter.mark(),
         }
     }

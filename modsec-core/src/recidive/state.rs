@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
+use crate::logfile::Checkpoint;
 use crate::named_file::{open_own, replace};
 use crate::record::{network_text, parse_network};
-use crate::tail::Bookmark;
 
 /// First words of a state file.
 const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
@@ -69,7 +69,7 @@ pub enum StateError {
 #[derive(Debug, Default)]
 pub struct State {
     sightings: Vec<Sighting>,
-    bookmark: Option<Bookmark>,
+    log: Option<Checkpoint>,
     jail: Option<JailMark>,
     counted: Vec<(EntryKey, i64)>,
     forgotten_until: i64,
@@ -134,8 +134,8 @@ impl State {
         self.sightings.push(sighting);
     }
 
-    pub(super) fn bookmark(&self) -> Option<Bookmark> {
-        self.bookmark
+    pub(super) fn log(&self) -> Option<Checkpoint> {
+        self.log
     }
 
     pub(super) fn jail(&self) -> Option<JailMark> {
@@ -182,18 +182,8 @@ impl State {
     fn add_comment(&mut self, comment: &str) -> Option<()> {
         let (keyword, rest) = comment.split_once(' ')?;
         match keyword {
-            "read" => {
-                let [device, inode, offset] = three_numbers(rest)?;
-                self.bookmark = Some(Bookmark {
-                    device,
-                    inode,
-                    offset,
-                });
-            }
-            "reported" => {
-                let [device, inode, len] = three_numbers(rest)?;
-                self.jail = Some(JailMark { device, inode, len });
-            }
+            "log" => self.log = Some(rest.parse().ok()?),
+            "jail" => self.jail = Some(JailMark(rest.parse().ok()?)),
             "forgotten" => self.forgotten_until = rest.parse().ok()?,
             "counted" => {
                 for word in rest.split(' ') {
@@ -207,11 +197,6 @@ impl State {
         }
         Some(())
     }
-}
-
-fn three_numbers(text: &str) -> Option<[u64; 3]> {
-    let mut numbers = text.split(' ').map(|number| number.parse().ok());
-    Some([numbers.next()??, numbers.next()??, numbers.next()??])
 }
 
 fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighting> {
@@ -257,7 +242,7 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// How far the log has been read.
-    pub(super) bookmark: Option<Bookmark>,
+    pub(super) log: Option<Checkpoint>,
     /// How far the jail file has been written.
     pub(super) jail: Option<JailMark>,
 }
@@ -266,16 +251,11 @@ pub(super) struct Marks {
 pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, marks: Marks) -> Vec<u8> {
     let mut text = format!("{HEADER}\n");
     // Writing to a string cannot fail.
-    if let Some(Bookmark {
-        device,
-        inode,
-        offset,
-    }) = marks.bookmark
-    {
-        let _ = writeln!(text, "# read {device} {inode} {offset}");
+    if let Some(log) = marks.log {
+        let _ = writeln!(text, "# log {log}");
     }
-    if let Some(JailMark { device, inode, len }) = marks.jail {
-        let _ = writeln!(text, "# reported {device} {inode} {len}");
+    if let Some(JailMark(jail)) = marks.jail {
+        let _ = writeln!(text, "# jail {jail}");
     }
     if seen.forgotten_until() != 0 {
         let _ = writeln!(text, "# forgotten {}", seen.forgotten_until());
@@ -361,17 +341,13 @@ mod tests {
         for n in 0u32..40 {
             assert!(seen.insert(EntryKey(n.into()), n.into()));
         }
-        let bookmark = Some(Bookmark {
-            device: 1,
-            inode: 2,
-            offset: 3,
-        });
-        let jail = Some(JailMark {
-            device: 4,
-            inode: 5,
-            len: 6,
-        });
-        let bytes = to_bytes(&ledger, &seen, Marks { bookmark, jail });
+        let mark = |offset: u64| {
+            let text = format!("1 2 {offset} {:032x} {:032x}", offset + 1, offset + 2);
+            text.parse::<Checkpoint>().unwrap()
+        };
+        let log = Some(mark(3));
+        let jail = Some(JailMark(mark(6)));
+        let bytes = to_bytes(&ledger, &seen, Marks { log, jail });
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(
             text.contains("\n192.0.2.1 4 1787393700 reported=1 "),
@@ -395,7 +371,7 @@ mod tests {
             );
         }
         assert_eq!(loaded.state.sightings.len(), want.len());
-        assert_eq!(loaded.state.bookmark, bookmark);
+        assert_eq!(loaded.state.log, log);
         assert_eq!(loaded.state.jail, jail);
         assert_eq!(loaded.state.counted, seen.iter().collect::<Vec<_>>());
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -398,6 +398,48 @@ fn a_serial_log_is_followed_over_rotation_and_restarts() {
     following.stop();
     let entries: Vec<Vec<u8>> = (1..=9).map(entry).collect();
     site.assert_kept(&entries);
+}
+
+/// Gives the log another name, and compresses it if that name says so.
+fn rotate(site: &Site, name: &str, new: &str, age: u64) {
+    let plain = new.strip_suffix(".gz").unwrap_or(new);
+    // Long ago, so that nobody waits for a last line.
+    let at = SystemTime::now() - Duration::from_secs(age);
+    let log = fs::File::options().write(true).open(site.path(name));
+    log.unwrap().set_modified(at).unwrap();
+    fs::rename(site.path(name), site.path(plain)).unwrap();
+    if plain != new {
+        let gzip = Command::new("gzip").arg(site.path(plain)).status();
+        assert!(gzip.unwrap().success());
+    }
+}
+
+#[test]
+fn whatever_rotation_calls_the_logs_none_is_lost_while_nobody_follows() {
+    let serial = |number: usize| [&entry(number)[..], b"\n"].concat();
+    for names in [
+        ["serial.log-20261126", "serial.log-20261127"],
+        ["serial.log-20261126.gz", "serial.log-20261127"],
+        ["serial.log.2.gz", "serial.log.1.gz"],
+        ["serial-20261126.log", "serial-20261127.log.gz"],
+    ] {
+        let site = Site::new();
+        append(&site, "serial.log", &serial(1));
+        let following = Following::start(&site);
+        wait_for_rows(&site, 1);
+        following.stop();
+        append(&site, "serial.log", &serial(2));
+        rotate(&site, "serial.log", names[0], 2000);
+        append(&site, "serial.log", &serial(3));
+        rotate(&site, "serial.log", names[1], 1000);
+        append(&site, "serial.log", &serial(4));
+        let following = Following::start(&site);
+        wait_for_rows(&site, 4);
+        following.stop();
+        site.assert_kept(&(1..=4).map(entry).collect::<Vec<_>>());
+        let said = fs::read_to_string(site.path("said")).unwrap();
+        assert!(!said.contains("starting at its beginning"), "{said}");
+    }
 }
 
 #[test]

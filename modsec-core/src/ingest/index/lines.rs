@@ -15,11 +15,9 @@ use super::IndexError;
 use super::ledger::{Announced, Digest};
 use crate::format;
 use crate::index_line::{IndexEngine, IndexLine};
+use crate::logfile::{Checkpoint, Growth, Line as Cut, Lines as Cutter, Tail};
 use crate::named_file::open_to_read;
-use crate::tail::{Bookmark, Growth, Tail};
 
-/// Longest line (`ModSecurity` 2 cuts at 3980 bytes), with room. What is longer is no line.
-const MAX_LINE: usize = 64 * 1024;
 /// Lines that may wait in memory while their entries cannot be stored.
 const MAX_WAITING: usize = 16_384;
 /// Bytes read from the pipe at a time: as many as it holds.
@@ -50,56 +48,6 @@ fn parse(line: &[u8], before: bool) -> Option<Line> {
         announced,
         storage_dir: location.storage_dir.map(Path::to_owned),
     })
-}
-
-/// Bytes on their way to becoming lines.
-#[derive(Debug, Default)]
-struct Cutter {
-    bytes: Vec<u8>,
-    used: usize,
-    /// In the middle of a line that is too long.
-    skipping: bool,
-}
-
-/// A whole line without its end, or one that is too long.
-enum Cut<'b> {
-    Line(&'b [u8]),
-    TooLong,
-}
-
-impl Cutter {
-    fn next(&mut self) -> Option<Cut<'_>> {
-        loop {
-            let rest = self.bytes.get(self.used..).unwrap_or_default();
-            let Some(len) = memchr::memchr(b'\n', rest) else {
-                let too_long = rest.len() > MAX_LINE;
-                if too_long || self.skipping {
-                    self.used = self.bytes.len();
-                }
-                self.bytes.drain(..self.used);
-                self.used = 0;
-                let first = too_long && !std::mem::replace(&mut self.skipping, true);
-                return first.then_some(Cut::TooLong);
-            };
-            let start = self.used;
-            self.used += len + 1;
-            if std::mem::take(&mut self.skipping) {
-                continue;
-            }
-            if len > MAX_LINE {
-                return Some(Cut::TooLong);
-            }
-            return self.bytes.get(start..start + len).map(Cut::Line);
-        }
-    }
-
-    fn unread(&self) -> usize {
-        self.bytes.len() - self.used
-    }
-
-    fn clear(&mut self) {
-        *self = Cutter::default();
-    }
 }
 
 /// Where lines come from.
@@ -138,9 +86,12 @@ impl Lines {
     }
 
     /// Returns up to where the file was read, and the end of what was there at first.
-    pub(super) fn place(&self) -> Option<(Bookmark, u64)> {
+    pub(super) fn place(&mut self) -> Option<(Checkpoint, u64)> {
         match self {
-            Lines::File(file) => Some((file.tail.bookmark(file.cutter.unread())?, file.before)),
+            Lines::File(file) => {
+                let mark = file.tail.checkpoint(file.cutter.unread() as u64);
+                Some((mark.ok()??, file.before))
+            }
             Lines::Pipe(_) => None,
         }
     }
@@ -160,18 +111,18 @@ impl FileLines {
     /// run.
     pub(super) fn open(
         path: &Path,
-        place: Option<(Bookmark, u64)>,
+        place: Option<(Checkpoint, u64)>,
         merged_log: Option<&Path>,
     ) -> Result<FileLines, IndexError> {
         let failed = |source| IndexError::Read {
             path: path.to_owned(),
             source,
         };
-        let tail = Tail::new(path.to_owned(), place.map(|(bookmark, _)| bookmark));
+        let tail = Tail::new(path.to_owned(), place.as_ref().map(|(mark, _)| mark));
         let tail = tail.map_err(failed)?;
         let size = check(path, merged_log)?;
         let before = match place {
-            Some((bookmark, before)) if tail.bookmark(0) == Some(bookmark) => before,
+            Some((_, before)) if tail.is_continued() => before,
             Some(_) => 0,
             None => size,
         };
@@ -184,12 +135,12 @@ impl FileLines {
 
     fn next(&mut self) -> io::Result<Next> {
         loop {
-            let start = self.tail.bookmark(self.cutter.unread());
-            let before = start.is_some_and(|start| start.offset < self.before);
+            let start = self.tail.offset() - self.cutter.unread() as u64;
+            let before = start < self.before;
             if let Some(cut) = self.cutter.next() {
                 return Ok(Next::of(&cut, before));
             }
-            match self.tail.read(&mut self.cutter.bytes)? {
+            match self.tail.read(self.cutter.buffer())? {
                 Growth::Grown => {}
                 Growth::Restarted => {
                     self.cutter.clear();
@@ -204,7 +155,7 @@ impl FileLines {
 impl Next {
     fn of(cut: &Cut<'_>, before: bool) -> Next {
         match cut {
-            Cut::Line(line) => parse(line, before).map_or(Next::Foreign(1), Next::Line),
+            Cut::Whole(line) => parse(line, before).map_or(Next::Foreign(1), Next::Line),
             Cut::TooLong => Next::Foreign(1),
         }
     }
@@ -322,7 +273,7 @@ fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) 
             Ok(0) => return,
             Ok(read) => {
                 let new = chunk.get(..read).unwrap_or_default();
-                cutter.bytes.extend_from_slice(new);
+                cutter.buffer().extend_from_slice(new);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -380,8 +331,12 @@ mod tests {
             assert_eq!(drain(&mut lines), ["d"]);
         }
         // Of another file nothing is from before.
-        fs::rename(&path, dir.path().join("old")).unwrap();
+        let old = dir.path().join("old");
+        fs::rename(&path, &old).unwrap();
         fs::write(&path, line("e")).unwrap();
+        let mut lines = Lines::File(FileLines::open(&path, place, None).unwrap());
+        assert_eq!(drain(&mut lines), ["d", "e"]);
+        fs::remove_file(&old).unwrap();
         let mut lines = Lines::File(FileLines::open(&path, place, None).unwrap());
         assert_eq!(drain(&mut lines), ["e"]);
     }
@@ -394,22 +349,6 @@ mod tests {
         let place = Lines::File(FileLines::open(&path, None, None).unwrap()).place();
         let mut lines = Lines::File(FileLines::open(&path, place, None).unwrap());
         assert_eq!(drain(&mut lines), ["a before"]);
-    }
-
-    #[test]
-    fn long_lines_are_left_out_in_bounded_memory() {
-        let endless = "x".repeat(5 * MAX_LINE);
-        let text = format!("{}{endless}\n{}{endless}", line("a"), line("b"));
-        let mut cutter = Cutter::default();
-        let mut got = Vec::new();
-        for chunk in text.as_bytes().chunks(1000) {
-            cutter.bytes.extend_from_slice(chunk);
-            while let Some(cut) = cutter.next() {
-                got.push(matches!(cut, Cut::Line(_)));
-            }
-            assert!(cutter.bytes.len() <= MAX_LINE + 1000);
-        }
-        assert_eq!(got, [true, false, true, false]);
     }
 
     #[test]

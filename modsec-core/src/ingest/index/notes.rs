@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # modsec-parser index 1
-//! read DEVICE INODE OFFSET BEFORE
+//! read BEFORE CHECKPOINT
 //! taken SIZE MD5
 //! open SIZE MD5 FLAGS PATH
 //! ```
@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::ledger::{Announced, Digest};
-use crate::tail::Bookmark;
+use crate::logfile::Checkpoint;
 
 /// First line.
 const HEADER: &str = "# modsec-parser index 1";
@@ -26,26 +26,21 @@ pub(super) const MAX_OPEN: usize = 4096;
 /// How far the index was read, and which lines are open; those that share their name are marked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
-    pub(super) place: Option<(Bookmark, u64)>,
+    pub(super) place: Option<(Checkpoint, u64)>,
     pub(super) unlisted: Vec<Digest>,
     pub(super) open: Vec<(Announced, bool)>,
 }
 
 /// Writes notes.
 pub(super) fn write<'a>(
-    place: Option<(Bookmark, u64)>,
+    place: Option<(Checkpoint, u64)>,
     unlisted: impl Iterator<Item = &'a Digest>,
     open: impl Iterator<Item = (&'a Announced, bool)>,
 ) -> Vec<u8> {
     // Writing to a string cannot fail.
     let mut text = format!("{HEADER}\n");
-    if let Some((bookmark, before)) = place {
-        let Bookmark {
-            device,
-            inode,
-            offset,
-        } = bookmark;
-        let _ = writeln!(text, "read {device} {inode} {offset} {before}");
+    if let Some((mark, before)) = place {
+        let _ = writeln!(text, "read {before} {mark}");
     }
     for digest in unlisted {
         let md5 = u128::from_be_bytes(digest.md5);
@@ -84,14 +79,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Notes> {
     Some(notes)
 }
 
-fn read_place(text: &str) -> Option<(Bookmark, u64)> {
-    let mut numbers = text.split(' ').map(|number| number.parse().ok());
-    let bookmark = Bookmark {
-        device: numbers.next()??,
-        inode: numbers.next()??,
-        offset: numbers.next()??,
-    };
-    Some((bookmark, numbers.next()??))
+fn read_place(text: &str) -> Option<(Checkpoint, u64)> {
+    let (before, mark) = text.split_once(' ')?;
+    Some((mark.parse().ok()?, before.parse().ok()?))
 }
 
 fn read_digest<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Digest> {
@@ -128,14 +118,16 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_noted_is_read_back(
-            place in any::<Option<[u64; 4]>>(),
+            place in any::<Option<(u64, [u64; 3], u128, Option<u128>)>>(),
             open in prop::collection::vec(
                 (prop::collection::vec(any::<u8>(), 1..40), any::<(u64, [u8; 16])>(), any::<[bool; 3]>()),
                 0..5,
             ),
         ) {
-            let place = place.map(|[device, inode, offset, before]| {
-                (Bookmark { device, inode, offset }, before)
+            let place = place.map(|(before, [device, inode, offset], head, hash)| {
+                let hash = hash.map_or("-".to_owned(), |hash| format!("{hash:032x}"));
+                let mark = format!("{device} {inode} {offset} {head:032x} {hash}");
+                (mark.parse().unwrap(), before)
             });
             let open: Vec<_> = open
                 .into_iter()

@@ -1,0 +1,125 @@
+//! The bytes of a log, which may have been compressed after rotation.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::named_file::{self, Links};
+
+/// What a gzip file starts with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// An open log.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(super) file: File,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    compressed: Option<Box<Compressed>>,
+}
+
+/// Compressed bytes can be read in their order only.
+#[derive(Debug)]
+struct Compressed {
+    decoder: MultiGzDecoder<File>,
+    /// Bytes that came out so far.
+    at: u64,
+}
+
+impl Source {
+    /// Opens a plain file; `None` if there is none. Never waits.
+    pub(super) fn open(path: &Path, links: Links) -> io::Result<Option<Source>> {
+        match named_file::open(path, File::options().read(true), links) {
+            Ok(file) => Source::of(file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn of(file: File) -> io::Result<Source> {
+        let meta = file.metadata()?;
+        let mut magic = [0; 2];
+        let is_compressed = file.read_at(&mut magic, 0)? == 2 && magic == GZIP;
+        Ok(Source {
+            device: meta.dev(),
+            inode: meta.ino(),
+            compressed: is_compressed
+                .then(|| Compressed::open(&file).map(Box::new))
+                .transpose()?,
+            file,
+        })
+    }
+
+    pub(super) fn is_same_file(&self, other: &Source) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// Reads some bytes from `offset` of the log on; 0 at its end.
+    pub(crate) fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            let read = match &mut self.compressed {
+                None => self.file.read_at(buffer, offset),
+                Some(compressed) => {
+                    if compressed.at > offset {
+                        **compressed = Compressed::open(&self.file)?;
+                    }
+                    compressed.read_at(buffer, offset)
+                }
+            };
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// Reads the bytes from `start` to `end`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::UnexpectedEof`] if there are not so many.
+    pub(super) fn window(&mut self, start: u64, end: u64) -> io::Result<Vec<u8>> {
+        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(rest, start + filled as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Compressed {
+    fn open(file: &File) -> io::Result<Compressed> {
+        let mut file = file.try_clone()?;
+        io::Seek::rewind(&mut file)?;
+        let decoder = MultiGzDecoder::new(file);
+        Ok(Compressed { decoder, at: 0 })
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        while self.at < offset {
+            let passed = io::copy(
+                &mut self.decoder.by_ref().take(offset - self.at),
+                &mut io::sink(),
+            )?;
+            if passed == 0 {
+                return Ok(0);
+            }
+            self.at += passed;
+        }
+        let read = self.decoder.read(buffer)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

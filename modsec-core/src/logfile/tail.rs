@@ -1,0 +1,503 @@
+//! Reading on in a file that grows and is rotated.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::info;
+
+use super::checkpoint::{COMPARED, Checkpoint};
+use super::rotated::{self, Segment};
+use super::source::Source;
+use crate::named_file::Links;
+
+/// Bytes asked for at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// A file that somebody appends to.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    path: PathBuf,
+    open: Option<Open>,
+    /// What is read after the open file: rotated logs, and the one at the path.
+    queue: VecDeque<Segment>,
+    /// How long the old file must be quiet after a rotation.
+    patience: Duration,
+    /// Since when another file is at the path and the old one is quiet.
+    replaced: Option<Instant>,
+    is_continued: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    source: Source,
+    offset: u64,
+    /// The first bytes, and the last ones that were read.
+    head: Vec<u8>,
+    last: Vec<u8>,
+}
+
+/// What one look at the file gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Bytes were added to the buffer; there may be more.
+    Grown,
+    /// There is no more for now.
+    End,
+    /// What follows is not the continuation of what came before: another file is at the path, or
+    /// the file was emptied, or an interrupted append was taken back.
+    Restarted,
+}
+
+impl Tail {
+    /// Follows the file at `path`, which need not exist yet, from `mark` on, wherever rotation has
+    /// put what was not read. Begins at the file's start if the place is not found any more.
+    pub(crate) fn new(path: PathBuf, mark: Option<&Checkpoint>) -> io::Result<Tail> {
+        let found = match mark {
+            Some(mark) => rotated::unread(&path, mark)?,
+            None => None,
+        };
+        let is_continued = found.is_some();
+        let mut queue = VecDeque::from(found.unwrap_or_default());
+        let open = match queue.pop_front() {
+            Some(segment) => Some(Open::from(segment)),
+            None => Source::open(&path, Links::Follow)?.map(Open::new),
+        };
+        Ok(Tail {
+            path,
+            open,
+            queue,
+            patience: Duration::ZERO,
+            replaced: None,
+            is_continued,
+        })
+    }
+
+    /// Lets writers finish with the old file after a rotation: it is left when it has been quiet
+    /// for so long.
+    pub(crate) fn with_patience(self, patience: Duration) -> Tail {
+        Tail { patience, ..self }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns `true` if the place to go on was found.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.is_continued
+    }
+
+    /// Returns the place behind which nothing was consumed, `unread` being the number of bytes
+    /// that were handed out but not made use of. `None` without a file, or if it was emptied a
+    /// moment ago.
+    pub(crate) fn checkpoint(&mut self, unread: u64) -> io::Result<Option<Checkpoint>> {
+        let Some(open) = &mut self.open else {
+            return Ok(None);
+        };
+        match Checkpoint::of(&mut open.source, open.offset.saturating_sub(unread)) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns how far the file was read, 0 without one.
+    pub(crate) fn offset(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.offset)
+    }
+
+    /// Goes on reading at `offset` of the same file.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        if let Some(open) = &mut self.open {
+            open.offset = offset;
+            open.last.clear();
+        }
+    }
+
+    /// Returns the file that is being read.
+    #[cfg(feature = "ingest")]
+    pub(crate) fn file(&self) -> Option<&std::fs::File> {
+        self.open.as_ref().map(|open| &open.source.file)
+    }
+
+    /// Appends what is new to `buffer`, a bounded piece at a time.
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
+        let Some(open) = &mut self.open else {
+            self.open = Source::open(&self.path, Links::Follow)?.map(Open::new);
+            return Ok(match self.open {
+                Some(_) => Growth::Restarted,
+                None => Growth::End,
+            });
+        };
+        match open.was_cut()? {
+            Cut::No => {}
+            // The rest may be in the copy that was made before the file was emptied.
+            Cut::Emptied(mark) if self.find_copy(&mark)? => {}
+            Cut::Emptied(_) | Cut::Shortened => return Ok(Growth::Restarted),
+        }
+        if self.read_open(buffer)? {
+            return Ok(Growth::Grown);
+        }
+        if self.queue.is_empty() && !self.find_newer()? {
+            return Ok(Growth::End);
+        }
+        // A writer may have added to the old file between the two looks.
+        if self.read_open(buffer)? {
+            return Ok(Growth::Grown);
+        }
+        let since = *self.replaced.get_or_insert_with(Instant::now);
+        if self.is_recent() && since.elapsed() < self.patience {
+            return Ok(Growth::End);
+        }
+        self.replaced = None;
+        self.open = self.queue.pop_front().map(|next| {
+            if next.path != self.path {
+                info!(path = ?next.path, "reading a log that was rotated meanwhile");
+            }
+            Open::from(next)
+        });
+        Ok(Growth::Restarted)
+    }
+
+    fn read_open(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        let has_grown = match &mut self.open {
+            Some(open) => open.read(buffer)? > 0,
+            None => false,
+        };
+        if has_grown {
+            self.replaced = None;
+        }
+        Ok(has_grown)
+    }
+
+    /// Looks whether another file is at the path, and which ones came between.
+    fn find_newer(&mut self) -> io::Result<bool> {
+        let (Some(open), Some(current)) =
+            (&mut self.open, Source::open(&self.path, Links::Follow)?)
+        else {
+            return Ok(false);
+        };
+        if current.is_same_file(&open.source) {
+            return Ok(false);
+        }
+        self.queue
+            .extend(rotated::newer(&self.path, &mut open.source)?);
+        self.queue.push_back(Segment {
+            path: self.path.clone(),
+            source: current,
+            offset: 0,
+        });
+        Ok(true)
+    }
+
+    /// Goes on in a copy of the open file, which was emptied since; what is in that now comes
+    /// afterwards.
+    fn find_copy(&mut self, mark: &Checkpoint) -> io::Result<bool> {
+        let Some(mut copy) = rotated::find(&self.path, mark)? else {
+            return Ok(false);
+        };
+        self.queue
+            .extend(rotated::newer(&self.path, &mut copy.source)?);
+        if let Some(source) = Source::open(&self.path, Links::Follow)? {
+            self.queue.push_back(Segment {
+                path: self.path.clone(),
+                source,
+                offset: 0,
+            });
+        }
+        self.open = Some(Open::from(copy));
+        Ok(true)
+    }
+
+    /// Returns `true` if the open file was changed a short time ago, so that its writer may not
+    /// have done with it.
+    fn is_recent(&self) -> bool {
+        let open = self
+            .open
+            .as_ref()
+            .filter(|open| !open.source.is_compressed());
+        let changed = open.and_then(|open| open.source.file.metadata().ok()?.modified().ok());
+        // A clock that was set back says nothing.
+        changed.is_some_and(|at| at.elapsed().map_or(true, |age| age < self.patience))
+    }
+}
+
+/// Whether bytes that were read are gone.
+enum Cut {
+    No,
+    /// The beginning is still the same: what was appended last was taken back.
+    Shortened,
+    /// Other bytes are at the beginning, or none: this is where reading had come to.
+    Emptied(Checkpoint),
+}
+
+impl From<Segment> for Open {
+    fn from(segment: Segment) -> Open {
+        Open {
+            offset: segment.offset,
+            ..Open::new(segment.source)
+        }
+    }
+}
+
+impl Open {
+    fn new(source: Source) -> Open {
+        Open {
+            source,
+            offset: 0,
+            head: Vec::new(),
+            last: Vec::new(),
+        }
+    }
+
+    /// Finds out whether the file became shorter than what was read, and goes to the place to go
+    /// on: its end if the beginning is still the same, else its start.
+    fn was_cut(&mut self) -> io::Result<Cut> {
+        if self.source.is_compressed() {
+            return Ok(Cut::No);
+        }
+        let len = self.source.file.metadata()?.len();
+        let known = self.head.len() as u64;
+        let is_same = match self.source.window(0, known.min(len)) {
+            Ok(head) => self.head.starts_with(&head) && (known == 0 || !head.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(error) => return Err(error),
+        };
+        if is_same && len >= self.offset {
+            self.head = self.source.window(0, len.min(COMPARED)).unwrap_or_default();
+            return Ok(Cut::No);
+        }
+        if is_same {
+            self.offset = len;
+            self.last.clear();
+            return Ok(Cut::Shortened);
+        }
+        let last = Some(&*self.last).filter(|last| last.len() as u64 == self.offset.min(COMPARED));
+        let read = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        let head = self
+            .head
+            .get(..read.min(self.head.len()))
+            .unwrap_or_default();
+        let mark = Checkpoint::from_bytes(&self.source, self.offset, head, last);
+        self.offset = 0;
+        self.head.clear();
+        self.last.clear();
+        Ok(Cut::Emptied(mark))
+    }
+
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let before = buffer.len();
+        buffer.resize(before + CHUNK, 0);
+        let new = buffer.get_mut(before..).unwrap_or_default();
+        let read = self.source.read_at(new, self.offset);
+        buffer.truncate(before + *read.as_ref().unwrap_or(&0));
+        let read = read?;
+        let new = buffer.get(before..).unwrap_or_default();
+        let kept = usize::try_from(COMPARED).unwrap_or(0);
+        self.last
+            .extend_from_slice(new.get(read.saturating_sub(kept)..).unwrap_or_default());
+        let too_many = self.last.len().saturating_sub(kept);
+        self.last.drain(..too_many);
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads until there is no more; `|` marks a restart.
+    fn drain(tail: &mut Tail) -> String {
+        let mut text = Vec::new();
+        loop {
+            match tail.read(&mut text).unwrap() {
+                Growth::Grown => {}
+                Growth::Restarted => text.push(b'|'),
+                Growth::End => return String::from_utf8(text).unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn growth_and_rotation_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut tail = Tail::new(path.clone(), None).unwrap();
+        assert_eq!(drain(&mut tail), "", "not there yet");
+        append(&path, "one\n");
+        assert_eq!(drain(&mut tail), "|one\n");
+        append(&path, "two\n");
+        assert_eq!(drain(&mut tail), "two\n");
+        // By rename, with a last line to the old file.
+        fs::rename(&path, dir.path().join("log.1")).unwrap();
+        append(&dir.path().join("log.1"), "three\n");
+        assert_eq!(drain(&mut tail), "three\n");
+        append(&path, "four\n");
+        assert_eq!(drain(&mut tail), "|four\n");
+        // By copying and emptying; the new text may already be longer than the old.
+        fs::write(&path, "five and more\n").unwrap();
+        assert_eq!(drain(&mut tail), "|five and more\n");
+    }
+
+    #[test]
+    fn an_append_that_is_taken_back_is_not_read_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append(&path, "one\ntwo\n");
+        let mut tail = Tail::new(path.clone(), None).unwrap();
+        assert_eq!(drain(&mut tail), "one\ntwo\n");
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(4)
+            .unwrap();
+        assert_eq!(drain(&mut tail), "|");
+        append(&path, "three\n");
+        assert_eq!(drain(&mut tail), "three\n");
+    }
+
+    /// Compresses a file as logrotate does: the time of the last change stays.
+    fn compress(path: &Path) {
+        let status = std::process::Command::new("gzip").arg(path).status();
+        assert!(status.unwrap().success());
+    }
+
+    fn drain_from(path: &Path, mark: &Checkpoint) -> String {
+        drain(&mut Tail::new(path.to_owned(), Some(mark)).unwrap())
+    }
+
+    #[test]
+    fn a_checkpoint_continues_whatever_rotation_made_of_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let beside = |name: &str| dir.path().join(name);
+        append(&path, "one\ntw");
+        let mut tail = Tail::new(path.clone(), None).unwrap();
+        drain(&mut tail);
+        let mark = tail.checkpoint(2).unwrap().unwrap();
+        append(&path, "o\n");
+        assert_eq!(drain_from(&path, &mark), "two\n");
+        fs::rename(&path, beside("audit.log.1")).unwrap();
+        assert_eq!(drain_from(&path, &mark), "two\n");
+        append(&path, "three\n");
+        for (name, new) in [
+            ("audit.log.1", "audit.log-20261127"),
+            ("audit.log-20261127", "audit-20261127.log"),
+            ("audit-20261127.log", "whatever"),
+        ] {
+            assert_eq!(drain_from(&path, &mark), "two\n|three\n", "{name}");
+            fs::rename(beside(name), beside(new)).unwrap();
+        }
+        // A copy has another inode, and so has what gzip makes of it.
+        fs::copy(beside("whatever"), beside("audit.log.1")).unwrap();
+        fs::remove_file(beside("whatever")).unwrap();
+        assert_eq!(drain_from(&path, &mark), "two\n|three\n");
+        compress(&beside("audit.log.1"));
+        assert_eq!(drain_from(&path, &mark), "two\n|three\n");
+        fs::remove_file(beside("audit.log.1.gz")).unwrap();
+        let mut tail = Tail::new(path, Some(&mark)).unwrap();
+        assert!(!tail.is_continued());
+        assert_eq!(drain(&mut tail), "three\n");
+    }
+
+    #[test]
+    fn several_rotations_are_read_in_their_order() {
+        for names in [
+            ["audit.log.3", "audit.log.2", "audit.log.1"],
+            [
+                "audit.log-20261125",
+                "audit.log-20261126",
+                "audit.log-20261127",
+            ],
+            ["audit-3.log", "audit-10.log", "audit-2.log"],
+        ] {
+            for compressed in 0..=3 {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("audit.log");
+                append(&path, "one\n");
+                let mut tail = Tail::new(path.clone(), None).unwrap();
+                let mut follower = Tail::new(path.clone(), None).unwrap();
+                assert_eq!(drain(&mut tail), "one\n");
+                assert_eq!(drain(&mut follower), "one\n");
+                let mark = tail.checkpoint(0).unwrap().unwrap();
+                for (number, name) in names.iter().enumerate() {
+                    append(&path, &format!("{number}\n"));
+                    let at =
+                        std::time::UNIX_EPOCH + Duration::from_secs(1000 * (number as u64 + 1));
+                    File::options()
+                        .write(true)
+                        .open(&path)
+                        .unwrap()
+                        .set_modified(at)
+                        .unwrap();
+                    fs::rename(&path, dir.path().join(name)).unwrap();
+                }
+                append(&path, "last\n");
+                append(&dir.path().join("audit.log.bak"), "other\n");
+                append(&dir.path().join("audit.log-20261201"), "");
+                for name in &names[..compressed] {
+                    compress(&dir.path().join(name));
+                }
+                let want = "0\n|1\n|2\n|last\n";
+                assert_eq!(drain_from(&path, &mark), want, "{names:?} {compressed}");
+                assert_eq!(drain(&mut follower), want, "{names:?} {compressed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_compressed_log_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        append(&path, &"line\n".repeat(200));
+        let mark = Tail::new(path.clone(), None).unwrap().checkpoint(0);
+        let mut tail = Tail::new(path.clone(), None).unwrap();
+        drain(&mut tail);
+        append(&path, "more\nlast\n");
+        let half = tail.checkpoint(0).unwrap().unwrap();
+        fs::rename(&path, dir.path().join("audit.log.1")).unwrap();
+        compress(&dir.path().join("audit.log.1"));
+        let mut tail = Tail::new(path.clone(), Some(&half)).unwrap();
+        assert_eq!(drain(&mut tail), "more\nlast\n");
+        let mark_in_compressed = tail.checkpoint(5).unwrap().unwrap();
+        let text = mark_in_compressed.to_string();
+        assert!(text.ends_with(" -"), "{text}");
+        assert_eq!(drain_from(&path, &text.parse().unwrap()), "last\n");
+        assert_eq!(mark.unwrap().unwrap().offset(), 0);
+    }
+
+    #[test]
+    fn what_was_copied_before_the_log_was_emptied_is_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        append(&path, "one\n");
+        let mut tail = Tail::new(path.clone(), None).unwrap();
+        assert_eq!(drain(&mut tail), "one\n");
+        append(&path, "two\n");
+        fs::copy(&path, dir.path().join("audit.log-20261127")).unwrap();
+        fs::write(&path, "three\n").unwrap();
+        assert_eq!(drain(&mut tail), "two\n|three\n");
+    }
+
+    #[test]
+    fn a_directory_is_no_log() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Tail::new(dir.path().to_owned(), None).is_err());
+    }
+}
