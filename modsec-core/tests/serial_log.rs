@@ -190,6 +190,30 @@ fn forged_entries_in_a_body_stay_in_it() {
 }
 
 #[test]
+fn a_length_is_known_however_large_the_headers_before_it_are() {
+    let forged = entry("22222222", "forged");
+    let body = format!("x\n--11111111-Z--\n\n{forged}\n--11111111-A--\n{A}\n");
+    let one = |headers: usize| {
+        let headers = "X: 0123456789abcdef\n".repeat(headers / 20);
+        format!(
+            "--11111111-A--\n{A}\n--11111111-B--\nPOST / HTTP/1.1\n{headers}Content-Length: {}\n\n\
+             --11111111-C--\n{body}\n--11111111-F--\nHTTP/1.1 403\n\n--11111111-Z--\n",
+            body.len()
+        )
+    };
+    for headers in [0, 200, 100_000, 900_000] {
+        let (first, next) = (one(headers), entry("33333333", "next"));
+        let log = format!("{first}\n{next}");
+        for (step, held) in [(1000, 100), (100_000, 5000), (100_000, HELD)] {
+            let cut = cut(log.as_bytes(), step, held);
+            assert_eq!(cut.entries.len(), 2, "{headers} {held}");
+            assert!(texts(&cut)[0] == first, "{headers} {held}");
+            assert_eq!(flags(&cut), ["", ""], "{headers} {held}");
+        }
+    }
+}
+
+#[test]
 fn a_body_shorter_than_announced_swallows_no_entries_of_others() {
     // Under MPM-ITK they have the same boundary, and with a length that was chosen well one of
     // their lines stands where the body should end.

@@ -17,6 +17,10 @@ use crate::record::{Flag, Flags};
 /// one, to end it there: the largest body that `ModSecurity` accepts (`SecRequestBodyLimit`).
 const MAX_BODY: u64 = 1 << 30;
 
+/// Headers up to this size are held until the body begins, whose length may be in them: more than
+/// Apache takes by default (`LimitRequestFields` times `LimitRequestFieldSize`, 819,000 bytes).
+const MAX_HEADERS: u64 = 1 << 20;
+
 /// Response bodies of one entry whose announced lengths are tried.
 const MAX_RESPONSES: u8 = 8;
 
@@ -153,9 +157,20 @@ impl Entry {
         // Each stretch of the log is read ahead once.
         let has_waited = is_large && self.start < self.read_to;
         let verdict = self.look(view, lines, is_large, has_waited);
-        match self.fallback() {
-            Some(end) if has_waited && matches!(verdict, Verdict::Wait(_)) => self.give_up(end),
-            _ => verdict,
+        match (verdict, self.fallback()) {
+            (Verdict::Wait(_), Some(end)) if has_waited => self.give_up(end),
+            (Verdict::Wait(done), _) => Verdict::Wait(self.keep_headers(view, done)),
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Returns up to where bytes may be let go of those before `done`.
+    fn keep_headers(&self, view: &View<'_>, done: u64) -> u64 {
+        let may_describe = matches!(self.part.letter, b'B' | b'F');
+        if may_describe && view.end().saturating_sub(self.content) <= MAX_HEADERS {
+            done.min(self.content)
+        } else {
+            done
         }
     }
 
