@@ -51,6 +51,8 @@ struct MysqlStore {
     /// Not there while a call is under way: a call that is dropped takes its connection along,
     /// and the server rolls its transaction back.
     session: Option<Session>,
+    /// The tables are to be made: at first, and when they or the database were dropped.
+    lacks_tables: bool,
 }
 
 /// A transaction whose commit was sent and not answered.
@@ -68,18 +70,28 @@ pub(super) async fn open(
         target: Target::new(options)?,
         heart,
         session: None,
+        lacks_tables: true,
     };
-    let mut patience = Patience::new();
-    loop {
-        match store.prepare().await {
-            Ok(()) => return Ok(Box::new(store)),
-            Err(Failed::Store(error)) => return Err(error),
-            Err(Failed::Driver(error)) => store.wait(&mut patience, "cannot open", error).await?,
-        }
-    }
+    store.make_tables().await?;
+    Ok(Box::new(store))
 }
 
 impl MysqlStore {
+    /// Makes the tables, or brings them up to date, if that is to be done.
+    async fn make_tables(&mut self) -> Result<(), StoreError> {
+        let mut patience = Patience::new();
+        while self.lacks_tables {
+            match self.prepare().await {
+                Ok(()) => self.lacks_tables = false,
+                Err(Failed::Store(error)) => return Err(error),
+                Err(Failed::Driver(error)) => {
+                    self.wait(&mut patience, "cannot open", error).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Connects, and makes or upgrades the tables.
     async fn prepare(&mut self) -> Result<(), Failed> {
         let connect = Session::connect(&self.target.opts);
@@ -138,7 +150,7 @@ impl MysqlStore {
 
     /// Pauses before a repetition, or gives the error up to the caller.
     async fn wait(
-        &self,
+        &mut self,
         patience: &mut Patience,
         what: &str,
         error: Error,
@@ -155,7 +167,11 @@ impl MysqlStore {
                 self.heart.wait_for(sleep(pause)).await;
                 Ok(())
             }
-            _ => Err(failure::store_error(&self.target.name, what, error)),
+            _ => {
+                // Said first: what was stored in them is gone.
+                self.lacks_tables |= failure::is_table_missing(&error);
+                Err(failure::store_error(&self.target.name, what, error))
+            }
         }
     }
 
@@ -255,6 +271,7 @@ impl MysqlStore {
     }
 
     async fn insert_batch(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
+        self.make_tables().await?;
         let mut patience = Patience::new();
         let mut lost = None;
         loop {
@@ -281,6 +298,7 @@ impl MysqlStore {
 impl Store for MysqlStore {
     fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
         Box::pin(async move {
+            self.make_tables().await?;
             let mut patience = Patience::new();
             loop {
                 match self.find_known(hashes).await {
@@ -297,6 +315,7 @@ impl Store for MysqlStore {
 
     fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>> {
         Box::pin(async move {
+            self.make_tables().await?;
             let mut patience = Patience::new();
             loop {
                 match self.find_last_batch(journal).await {

@@ -50,6 +50,64 @@ fn killed_server_loses_nothing_and_is_waited_for() {
 }
 
 #[test]
+fn tables_that_were_dropped_are_an_error_first_and_then_made_anew() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        store.insert(&batch(0..3, "j")).await.unwrap();
+        let name = &db.name;
+        for (number, statements) in (10..).zip([
+            vec![
+                format!("drop database {name}"),
+                format!("create database {name}"),
+            ],
+            vec!["drop table rule_matches".to_owned()],
+            vec!["drop table modsec_batches".to_owned()],
+            vec!["drop table rule_matches, logs, modsec_batches, modsec_migrations".to_owned()],
+        ]) {
+            let mut conn = db.connect().await;
+            for statement in &statements {
+                conn.query_drop(statement).await.unwrap();
+            }
+            let new = batch([number], "j");
+            let error = store.insert(&new).await.expect_err("said first");
+            assert!(
+                error.to_string().contains("database") || error.to_string().contains("missing"),
+                "{error}"
+            );
+            assert_ne!(store.last_batch("j").await.unwrap(), Some(new.id));
+            let inserted = store.insert(&new).await.unwrap();
+            assert_eq!(inserted.stored, 1, "{statements:?}");
+            assert_eq!(store.last_batch("j").await.unwrap(), Some(new.id));
+        }
+    });
+}
+
+#[test]
+fn alerts_whose_transactions_were_put_aside_are_not_mixed_with_new_ones() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        store.insert(&batch(0..3, "j")).await.unwrap();
+        db.run("rename table logs to logs_of_last_year").await;
+        let new = batch([10], "j");
+        store.insert(&new).await.expect_err("no table");
+        let error = store.insert(&new).await.expect_err("alerts are there");
+        assert!(
+            error.to_string().contains("drop rule_matches too"),
+            "{error}"
+        );
+        db.run("drop table rule_matches").await;
+        assert_eq!(store.insert(&new).await.unwrap().stored, 1);
+        assert_eq!(db.dump().await.len(), 1);
+    });
+}
+
+#[test]
 fn server_that_stays_away_is_something_to_try_again() {
     run(async {
         let Some(mut server) = Server::start(&[]).await else {

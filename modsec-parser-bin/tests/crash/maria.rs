@@ -33,6 +33,12 @@ impl Maria {
         maria
     }
 
+    /// Drops the database and makes an empty one of the same name.
+    pub(crate) fn make_anew(&self) {
+        self.execute("mysql", &format!("drop database {}", self.name));
+        self.execute("mysql", &format!("create database {}", self.name));
+    }
+
     pub(crate) fn execute(&self, database: &str, statement: &str) {
         let opts = Opts::from_url(&format!("{}/{database}", self.server)).unwrap();
         runtime().block_on(async {

@@ -8,7 +8,8 @@ use std::process::Stdio;
 use modsec_core::merged_log::{MergedLog, MergedLogError};
 use rusqlite::Connection;
 
-use crate::site::{Database as _, LIMIT, Running, Site, until};
+use crate::maria::Maria;
+use crate::site::{Database, LIMIT, Running, Site, until};
 
 /// What an administrator does to a database: `copy` is an older copy of it.
 type Deed = fn(db: &Path, copy: &Path);
@@ -102,7 +103,7 @@ fn a_pass_whose_database_is_replaced_fails_and_the_next_one_stores_everything() 
 }
 
 /// Starts following, and waits until the database is open.
-fn follow(site: &Site<crate::site::Sqlite>) -> Running {
+fn follow<D: Database>(site: &Site<D>) -> Running {
     let path = site.dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(LIMIT)).unwrap();
@@ -233,4 +234,25 @@ fn a_journal_that_is_removed_or_replaced_is_made_and_locked_again() {
         site.check(&[&site.log], "journal");
     }
     running.stop();
+}
+
+#[test]
+fn a_service_whose_mariadb_database_is_made_anew_stores_what_comes_then() {
+    let Some(maria) = Maria::shared() else {
+        return;
+    };
+    let mut site = Site::new(maria);
+    let running = follow(&site);
+    site.database.make_anew();
+    site.put_all(30, 500);
+    until("the end", || {
+        running.log().contains("entries are kept again")
+    });
+    until("files removed", || site.left().is_empty());
+    let log = running.stop();
+    assert!(
+        log.contains("there is no such database") || log.contains("a table is missing"),
+        "{log}"
+    );
+    site.check(&[&site.log], "made anew");
 }

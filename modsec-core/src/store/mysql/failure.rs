@@ -37,6 +37,11 @@ pub(super) fn code(error: &Error) -> Option<u16> {
     }
 }
 
+/// Returns `true` if the database or a table is not there.
+pub(super) fn is_table_missing(error: &Error) -> bool {
+    matches!(code(error), Some(1046 | 1049 | 1146))
+}
+
 /// Tells what the error asks for.
 pub(super) fn remedy(error: &Error) -> Remedy {
     match error {
@@ -164,15 +169,16 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
             }),
             _,
         ) => "user or password are not those of an account for this host",
-        (Error::Server(ServerError { code: 1049, .. }), _) => {
-            "there is no such database; make it with `create database`"
-        }
         (
             Error::Server(ServerError {
-                code: 1054 | 1146, ..
+                code: 1046 | 1049, ..
             }),
             _,
-        ) => "a table or column is missing; put it back",
+        ) => "there is no such database; make it with `create database`",
+        (Error::Server(ServerError { code: 1054, .. }), _) => "a column is missing; put it back",
+        (Error::Server(ServerError { code: 1146, .. }), _) => {
+            "a table is missing; put it back, or the next try makes it anew"
+        }
         (_, Remedy::Permission) => {
             "the account needs select, insert, update and delete on the database"
         }

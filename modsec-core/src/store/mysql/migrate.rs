@@ -16,6 +16,9 @@ use crate::store::StoreError;
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
 
+/// The tables that rows go to.
+const TABLES: [&str; 3] = ["logs", "rule_matches", "modsec_batches"];
+
 const RECORD: &str = "create table if not exists modsec_migrations (
     version int not null primary key,
     applied_at timestamp not null default current_timestamp
@@ -44,7 +47,8 @@ impl From<Error> for Failed {
 /// Brings the tables of the current database to this program's version.
 pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> {
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found = version(conn).await?;
+    let existing = Existing::read(conn).await?;
+    let found = version(conn, &existing).await?;
     if found > newest {
         let store = store.to_owned();
         return Err(Failed::Store(StoreError::SchemaTooNew {
@@ -53,7 +57,8 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
             known: newest,
         }));
     }
-    transactional(store, conn).await?;
+    transactional(store, &existing)?;
+    belonging_together(store, &existing)?;
     for (version, source) in (1i64..).zip(MIGRATIONS) {
         if version > found {
             // Spares those who start at the same time the repetition; nothing depends on it, and
@@ -72,9 +77,10 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
     Ok(())
 }
 
-async fn version(conn: &mut Conn) -> Result<i64, Error> {
-    let tables = Existing::read(conn).await?.tables;
-    if !tables.contains_key("modsec_migrations") {
+async fn version(conn: &mut Conn, existing: &Existing) -> Result<i64, Error> {
+    let has = |table: &&str| existing.tables.contains_key(*table);
+    // What is recorded says nothing about tables that were dropped since.
+    if !has(&"modsec_migrations") || !TABLES.iter().all(has) {
         return Ok(0);
     }
     let version: Option<i64> = conn
@@ -136,9 +142,8 @@ fn for_administrator(database: &str, statements: &[String]) -> String {
 }
 
 /// Refuses tables of an engine that cannot roll back: half a batch could stay in them.
-async fn transactional(store: &str, conn: &mut Conn) -> Result<(), Failed> {
-    let existing = Existing::read(conn).await?;
-    for table in ["logs", "rule_matches", "modsec_batches"] {
+fn transactional(store: &str, existing: &Existing) -> Result<(), Failed> {
+    for table in TABLES {
         let engine = existing
             .tables
             .get(table)
@@ -154,6 +159,21 @@ async fn transactional(store: &str, conn: &mut Conn) -> Result<(), Failed> {
                 source: None,
             }));
         }
+    }
+    Ok(())
+}
+
+/// Refuses alerts without their transactions: those of new rows would get the same numbers.
+fn belonging_together(store: &str, existing: &Existing) -> Result<(), Failed> {
+    let has = |table: &str| existing.tables.contains_key(table);
+    if has("rule_matches") && !has("logs") {
+        return Err(Failed::Store(StoreError::Configuration {
+            store: store.to_owned(),
+            problem: "the table logs is gone, and rule_matches still has the alerts of its rows; \
+                      put logs back, or drop rule_matches too or move it to another database"
+                .to_owned(),
+            source: None,
+        }));
     }
     Ok(())
 }
