@@ -7,8 +7,8 @@
 //!
 //! | what | function | besides plain files |
 //! | --- | --- | --- |
-//! | logs, tables, places | [`open`] | nothing |
-//! | the program's own log | [`open_or_null`] | `/dev/null` |
+//! | logs, tables, places | [`open`], [`open_own`] | nothing |
+//! | the program's own log | [`open_own_or_null`] | `/dev/null` |
 //! | settings and secrets | [`read`] | `/dev/null`, and a pipe without a name: `<(…)`, `/dev/stdin` |
 //!
 //! A pipe with a name is never meant: nobody need be at its other end, and it gives its text only
@@ -43,7 +43,7 @@ const PIPES: FsWord = 0x5049_5045;
 pub enum Links {
     /// For what is read: the administrator's own links are his business.
     Follow,
-    /// For what is written. Files that somebody else may have put there are refused, too.
+    /// For what is written, or found beside a log.
     Refuse,
 }
 
@@ -56,18 +56,27 @@ pub fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File
     open_if(path, options, links, Metadata::is_file)
 }
 
+/// Opens a plain file of the program as `options` say; no link.
+///
+/// # Errors
+///
+/// As for [`open`], and why the file is not to be trusted.
+pub fn open_own(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    open_own_if(path, options, Metadata::is_file)
+}
+
 /// Opens a plain file to write as `options` say, or makes it with their mode; the new name is on
 /// disk when this returns.
 ///
 /// # Errors
 ///
-/// As for [`open`].
+/// As for [`open_own`].
 pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
-    match open(path, options, Links::Refuse) {
+    match open_own(path, options) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let file = open(path, options.clone().create(true), Links::Refuse)?;
+    let file = open_own(path, options.clone().create(true))?;
     File::open(parent(path))?.sync_all()?;
     Ok(file)
 }
@@ -102,13 +111,13 @@ pub fn check_database(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a plain file, or `/dev/null`, as `options` say.
+/// Opens a plain file of the program, or `/dev/null`, as `options` say; no link.
 ///
 /// # Errors
 ///
-/// As for [`open`].
-pub fn open_or_null(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
-    open_if(path, options, links, |meta| meta.is_file() || is_null(meta))
+/// As for [`open_own`].
+pub fn open_own_or_null(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    open_own_if(path, options, is_file_or_null)
 }
 
 /// Opens a plain file to read, through links.
@@ -120,12 +129,12 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, File::options().read(true), Links::Follow)
 }
 
-/// Opens a plain file to read that a program of ours wrote, through links.
+/// Opens a plain file to read that the program wrote, through links.
 ///
 /// # Errors
 ///
-/// As for [`open`], and why the file is not to be trusted.
-pub fn open_own(path: &Path) -> io::Result<File> {
+/// As for [`open_own`].
+pub fn open_own_to_read(path: &Path) -> io::Result<File> {
     // Also if nothing is there yet.
     let way = Way::to(path, Links::Follow)?;
     let file = open_to_read(path)?;
@@ -190,7 +199,8 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
 ///
 /// As for [`read`].
 pub fn read_plain(path: &Path, limit: u64) -> io::Result<Contents> {
-    let file = open_or_null(path, File::options().read(true), Links::Follow)?;
+    let options = File::options().read(true).to_owned();
+    let file = open_if(path, &options, Links::Follow, is_file_or_null)?;
     let meta = file.metadata()?;
     contents(path, file, &meta, limit)
 }
@@ -301,18 +311,23 @@ fn open_if(
     links: Links,
     is_meant: impl Fn(&Metadata) -> bool,
 ) -> io::Result<File> {
-    let way = match links {
-        Links::Follow => None,
-        Links::Refuse => Some(Way::to(path, links)?),
-    };
     let file = open_any(path, options, links)?;
     let meta = file.metadata()?;
-    if !is_meant(&meta) {
-        return Err(wrong_kind(meta.file_type()));
+    if is_meant(&meta) {
+        Ok(file)
+    } else {
+        Err(wrong_kind(meta.file_type()))
     }
-    if let Some(way) = way {
-        way.admit(&meta)?;
-    }
+}
+
+fn open_own_if(
+    path: &Path,
+    options: &OpenOptions,
+    is_meant: impl Fn(&Metadata) -> bool,
+) -> io::Result<File> {
+    let way = Way::to(path, Links::Refuse)?;
+    let file = open_if(path, options, Links::Refuse, is_meant)?;
+    way.admit(&file.metadata()?)?;
     Ok(file)
 }
 
@@ -345,6 +360,10 @@ fn explain(path: &Path, links: Links, error: io::Error) -> io::Error {
         }
         _ => error,
     }
+}
+
+fn is_file_or_null(meta: &Metadata) -> bool {
+    meta.is_file() || is_null(meta)
 }
 
 fn is_null(meta: &Metadata) -> bool {
@@ -398,7 +417,7 @@ mod tests {
             }
         }
         assert!(read(Path::new("/dev/null"), 99).unwrap().bytes.is_empty());
-        let log = open_or_null(Path::new("/dev/null"), &append, Links::Refuse);
+        let log = open_own_or_null(Path::new("/dev/null"), &append);
         assert!(log.is_ok() && open_to_read(Path::new("/dev/null")).is_err());
     }
 

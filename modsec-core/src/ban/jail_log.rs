@@ -17,7 +17,7 @@ use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
 use ipnet::IpNet;
 
 use crate::logfile::{self, Checkpoint, Segment};
-use crate::named_file::{self, Links};
+use crate::named_file;
 use crate::record::{network_text, parse_network};
 
 /// Owner may write, group may read: logs name people's addresses.
@@ -262,7 +262,7 @@ fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
     };
     let mut options = File::options();
     options.read(true).append(true).create(true).mode(MODE);
-    let opened = named_file::open(path, &options, Links::Refuse);
+    let opened = named_file::open_own(path, &options);
     let mut file = opened.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput => JailLogError::NotAFile {
             path: path.to_owned(),

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::logfile::Checkpoint;
-use crate::named_file::{open_own, replace};
+use crate::named_file::{open_own_to_read, replace};
 
 /// More than its line can have.
 const MAX_BYTES: u64 = 512;
@@ -13,7 +13,7 @@ const MODE: u32 = 0o600;
 
 /// Reads what [`save`] wrote; `None` if there is nothing, or nothing that makes sense.
 pub(super) fn load(path: &Path) -> io::Result<Option<Checkpoint>> {
-    let file = match open_own(path) {
+    let file = match open_own_to_read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

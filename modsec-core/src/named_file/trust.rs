@@ -195,7 +195,7 @@ mod tests {
     use std::fs::{File, Permissions};
     use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 
-    use super::super::{check_database, open, open_own, read, replace};
+    use super::super::{check_database, open_own, open_own_to_read, read, replace};
     use super::*;
 
     fn chmod(path: &Path, mode: u32) {
@@ -204,7 +204,7 @@ mod tests {
 
     fn make(path: &Path) -> io::Result<File> {
         let mut options = File::options();
-        open(path, options.append(true).create(true), Links::Refuse)
+        open_own(path, options.append(true).create(true))
     }
 
     /// Gives something to another account; `false`, with a message, for who is not root.
@@ -256,11 +256,11 @@ mod tests {
         refused(make(&path), reason);
         refused(replace(&path, b"", 0o640), reason);
         refused(read(&link, 9), reason);
-        refused(open_own(&link), reason);
+        refused(open_own_to_read(&link), reason);
         refused(check_database(&link), reason);
         chmod(&path, 0o660);
         make(&path).unwrap();
-        open_own(&link).unwrap();
+        open_own_to_read(&link).unwrap();
         check_database(&link).unwrap();
         fs::write(&wal, "").unwrap();
         chmod(&wal, 0o666);

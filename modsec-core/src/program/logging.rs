@@ -17,7 +17,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use self::visible::Visible;
 use super::ProgramError;
-use crate::named_file::{Links, open_or_null};
+use crate::named_file::open_own_or_null;
 
 /// Crates whose events follow the chosen level; others are heard from `warn` upwards.
 const OURS: [&str; 4] = ["modsec_core", "modsec_parser", "recidive", "watch_dir"];
@@ -186,7 +186,7 @@ impl LogFile {
 fn append_to(path: &Path) -> Result<File, ProgramError> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o640);
-    open_or_null(path, &options, Links::Refuse).map_err(|source| ProgramError::LogFile {
+    open_own_or_null(path, &options).map_err(|source| ProgramError::LogFile {
         path: path.to_owned(),
         source,
     })

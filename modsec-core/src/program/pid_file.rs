@@ -11,7 +11,7 @@ use tokio::time::{Duration, sleep};
 use tracing::warn;
 
 use crate::error_chain::error_chain;
-use crate::named_file::{self, Links};
+use crate::named_file;
 
 /// Starts that may remove the file between our opening and locking it before we give up.
 const ATTEMPTS: u32 = 16;
@@ -142,7 +142,7 @@ impl Drop for PidFile {
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).mode(0o644);
-    named_file::open(path, &options, Links::Refuse)
+    named_file::open_own(path, &options)
 }
 
 fn holder(file: &mut File) -> String {

@@ -20,7 +20,7 @@ use super::seen::{EntryKey, Seen};
 use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
 use crate::logfile::Checkpoint;
-use crate::named_file::{open_own, replace};
+use crate::named_file::{open_own_to_read, replace};
 use crate::record::{network_text, parse_network};
 
 /// First words of a state file.
@@ -97,7 +97,7 @@ impl State {
             path: path.to_owned(),
             source,
         };
-        match open_own(path) {
+        match open_own_to_read(path) {
             Ok(file) => parse(BufReader::with_capacity(1 << 16, file)).map_err(failed),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
             Err(error) => Err(failed(error)),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -339,6 +340,24 @@ fn wait_for_rows(site: &Site, want: i64) {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_rotated_log_is_read_to_its_end_also_if_everybody_may_write_to_it() {
+    let site = Site::new();
+    let serial = |number: usize| [&entry(number)[..], b"\n"].concat();
+    append(&site, "serial.log", &serial(1));
+    let following = Following::start(&site);
+    wait_for_rows(&site, 1);
+    wait_until("the offset", || site.path("place").exists());
+    following.stop();
+    append(&site, "serial.log", &serial(2));
+    fs::set_permissions(site.path("serial.log"), fs::Permissions::from_mode(0o666)).unwrap();
+    fs::rename(site.path("serial.log"), site.path("serial.log.1")).unwrap();
+    append(&site, "serial.log", &serial(3));
+    let following = Following::start(&site);
+    wait_for_rows(&site, 3);
+    following.stop();
 }
 
 #[test]
