@@ -68,6 +68,10 @@ pub(crate) use self::root::Root;
 pub(crate) use self::root::{Failure, classify};
 pub use self::root::{Refusal, RootError};
 
+/// After that long a service that watches says that it works, though its first look at the tree is
+/// not over: a tree of millions of directories takes longer than a service manager waits.
+pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Which files a [`Watcher`] reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Files {

@@ -47,7 +47,7 @@ const UNFINISHED: Duration = Duration::from_secs(5);
 /// How often the index is read. Events are quicker; this is for what they do not show.
 const LINES_EVERY: Duration = Duration::from_secs(1);
 /// How long lines may still come once a stop is requested.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_millis(800);
 /// How long to wait for another program once a stop is requested.
 const LAST_WAIT: Duration = Duration::from_secs(10);
 /// How often the entries of the last lines are looked for.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Local, NaiveDateTime, Timelike};
 use rustix::fs::{Stat, fstat};
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::advice::Advice;
@@ -151,7 +151,8 @@ impl Keeper {
     /// Corrects what is there and what appears until `stop` is ready, and returns the counts.
     ///
     /// `ready` is called once, when all that was there has been handled, or when the storage
-    /// directory turns out to be absent and is waited for. A policy that arrives by `policies`
+    /// directory turns out to be absent and is waited for; in a large tree after five seconds. A
+    /// policy that arrives by `policies`
     /// takes the place of the one in the options; without a sender the first remains.
     ///
     /// # Errors
@@ -166,6 +167,7 @@ impl Keeper {
     ) -> Result<Tally, KeepError> {
         let mut stop = pin!(stop);
         let mut ready = Some(ready);
+        let mut is_due = pin!(sleep(watching::READY_WITHIN));
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let quiet = &mut |_: &Change| {};
@@ -181,6 +183,7 @@ impl Keeper {
                     self.named.close();
                     return Ok(self.tally);
                 }
+                () = &mut is_due, if ready.is_some() => ready.take().into_iter().for_each(|ready| ready()),
                 _ = tick.tick() => self.look_at_clock(),
                 Ok(()) = policies.changed() => self.adopt(&policies.borrow_and_update()),
                 () = yield_now(), if busy => {}

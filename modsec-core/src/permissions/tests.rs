@@ -70,6 +70,37 @@ fn what_is_right_already_is_not_changed() {
     assert_eq!((run().corrected, run().corrected), (2, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_large_tree_does_not_keep_the_service_from_becoming_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut made = Vec::new();
+    for number in 0..5000 {
+        let day = dir.path().join(format!("site{}/20260822", number % 20));
+        made.push(day.join(format!(
+            "20260822-{:02}{:02}",
+            number / 60 % 24,
+            number % 60
+        )));
+        fs::create_dir_all(made.last().unwrap()).unwrap();
+    }
+    let is_wrong = |path: &std::path::PathBuf| mode(path) != 0o2750;
+    let keeper = Keeper::new(Options::new(dir.path().to_owned(), policy())).unwrap();
+    let (_policies, receiver) = tokio::sync::watch::channel(policy());
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let ready = || {
+        ready
+            .send(made.iter().filter(|path| is_wrong(path)).count())
+            .unwrap()
+    };
+    let wrong = std::cell::Cell::new(0);
+    let stop = async {
+        tokio::time::advance(crate::watch::READY_WITHIN).await;
+        wrong.set(is_ready.await.unwrap());
+    };
+    keeper.run(stop, receiver, ready).await.unwrap();
+    assert!(wrong.get() > 0, "it was ready before all was done");
+}
+
 #[tokio::test]
 async fn the_loop_ends_when_told_and_reports_what_it_did() {
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,7 +13,7 @@ use super::session::{SLICE, Session, TICK, ready};
 use super::{LedgerCounts, Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
 use crate::program::{Service, Signals};
-use crate::watch::{Event, Files, WatchError, Watcher};
+use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
 
 /// How often the tree is walked although no event was lost.
 const WALK_EVERY: Duration = Duration::from_secs(900);
@@ -102,12 +103,18 @@ pub async fn run(
     let _watchdog = service
         .watch(vec![session.heart.clone()])
         .map_err(RunError::Thread)?;
+    let mut is_due = pin!(sleep(READY_WITHIN));
+    let mut may_be_late = watcher.is_some();
     loop {
         session.heart.beat();
         let busy = session.work().await;
         tokio::select! {
             biased;
             () = stop.wait() => break,
+            () = &mut is_due, if may_be_late => {
+                may_be_late = false;
+                ready(service);
+            }
             () = hangups.next() => {
                 on_hangup();
                 session.reporter.reopen();
