@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use modsec_core::ingest::{self, AccountNames, Directories, Options, Silent};
+use modsec_core::ingest::{self, Options, Silent};
 use modsec_core::program::Stop;
-use modsec_core::record::TrustedProxies;
 use modsec_core::store::StoreOptions;
 use tempfile::TempDir;
 
@@ -50,24 +49,17 @@ fn tree(sample: &[String]) -> TempDir {
 }
 
 fn options(root: &Path) -> Options {
-    Options {
-        storage_dir: Some(root.join("audit")),
-        inputs: Vec::new(),
-        store: Some(StoreOptions {
-            url: format!("sqlite:{}", root.join("logs.db").display()),
-            ..StoreOptions::default()
-        }),
-        merged_log: Some(root.join("merged.log")),
-        index: None,
-        directories: Directories::Prune,
-        min_age: Duration::ZERO,
-        stale_after: Duration::from_secs(600),
-        sensor: None,
-        proxies: TrustedProxies::default(),
-        accounts: AccountNames::default(),
-        json_lines: false,
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-    }
+    let store = StoreOptions {
+        url: format!("sqlite:{}", root.join("logs.db").display()),
+        ..StoreOptions::default()
+    };
+    let mut options = Options::default();
+    options.storage_dir = Some(root.join("audit"));
+    options.store = Some(store.into());
+    options.merged_log = Some(root.join("merged.log"));
+    options.min_age = Duration::ZERO;
+    options.threads = std::thread::available_parallelism().map_or(1, usize::from);
+    options
 }
 
 fn one_pass(root: &TempDir) {

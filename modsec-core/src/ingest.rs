@@ -55,37 +55,54 @@ use crate::record::TrustedProxies;
 pub use crate::storage_dir::AccountNames;
 use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
-use crate::store::{StoreError, StoreOptions};
+use crate::store::{StoreError, StoreOpener};
 use crate::watch::WatchError;
 
 /// What to read, and where to keep it.
+///
+/// By default nothing, and nowhere:
+///
+/// ```
+/// use modsec_core::ingest::Options;
+/// use modsec_core::store::StoreOptions;
+///
+/// let mut options = Options::default();
+/// options.storage_dir = Some("/var/log/apache2/modsec_audit".into());
+/// let store = StoreOptions {
+///     url: "sqlite:/var/lib/modsec.db".to_owned(),
+///     ..StoreOptions::default()
+/// };
+/// options.store = Some(store.into());
+/// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// `SecAuditLogStorageDir`, whose entries are stored and removed.
     pub storage_dir: Option<PathBuf>,
     /// Files and directories that are read and left alone.
     pub inputs: Vec<PathBuf>,
     /// Where rows go. Without a store nothing is kept, and nothing is removed.
-    pub store: Option<StoreOptions>,
+    pub store: Option<StoreOpener>,
     /// Where whole entries go.
     pub merged_log: Option<PathBuf>,
     /// Where the server says which entries are complete. Not used without a store.
     pub index: Option<IndexSource>,
     /// Whether directories that became empty stay.
     pub directories: Directories,
-    /// How old a file must be before it is taken.
+    /// How old a file must be before it is taken; two seconds by default.
     pub min_age: Duration,
-    /// How long an incomplete entry must not have changed before it is taken as it is.
+    /// How long an incomplete entry must not have changed before it is taken as it is; ten minutes
+    /// by default.
     pub stale_after: Duration,
     /// Name of this host in the rows.
     pub sensor: Option<String>,
-    /// Whose word is taken for a client's address.
+    /// Whose word is taken for a client's address; that of loopback addresses by default.
     pub proxies: TrustedProxies,
-    /// Names of accounts by user id.
+    /// Names of accounts by user id; numbers by default.
     pub accounts: AccountNames,
     /// Whether each transaction is also reported as a line of JSON.
     pub json_lines: bool,
-    /// Threads that read and decode.
+    /// Threads that read and decode; one by default.
     pub threads: usize,
 }
 
@@ -97,6 +114,26 @@ pub enum Directories {
     Prune,
     /// They stay.
     Keep,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            storage_dir: None,
+            inputs: Vec::new(),
+            store: None,
+            merged_log: None,
+            index: None,
+            directories: Directories::default(),
+            min_age: Duration::from_secs(2),
+            stale_after: Duration::from_secs(600),
+            sensor: None,
+            proxies: TrustedProxies::default(),
+            accounts: AccountNames::default(),
+            json_lines: false,
+            threads: 1,
+        }
+    }
 }
 
 impl Options {

@@ -45,6 +45,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
@@ -175,6 +176,62 @@ impl StoreOptions {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if plain { scheme } else { "" }
+    }
+}
+
+/// How a store is opened, as often as that is needed: again after a failure.
+///
+/// [`StoreOptions`] open one of the backends here by its URL. For any other store, say how:
+///
+/// ```
+/// use modsec_core::store::{MemoryStore, StoreOpener};
+///
+/// let store = MemoryStore::new();
+/// let opener = StoreOpener::new(move || {
+///     let store = store.clone();
+///     async move { Ok(store) }
+/// });
+/// ```
+#[derive(Clone)]
+pub struct StoreOpener(Arc<dyn Fn(Heart) -> StoreFuture<'static, Box<dyn Store>> + Send + Sync>);
+
+impl StoreOpener {
+    /// Returns an opener that calls `open`.
+    ///
+    /// An error with [`StoreError::is_unavailable`] is one that passes by itself.
+    pub fn new<S, F>(open: impl Fn() -> F + Send + Sync + 'static) -> StoreOpener
+    where
+        S: Store + 'static,
+        F: Future<Output = Result<S, StoreError>> + Send + 'static,
+    {
+        StoreOpener(Arc::new(move |_| {
+            let store = open();
+            Box::pin(async move { Ok(Box::new(store.await?) as Box<dyn Store>) })
+        }))
+    }
+
+    /// Opens the store. It lets `heart` beat with each step it gets on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`], or of the function.
+    pub async fn open_watched(&self, heart: Heart) -> Result<Box<dyn Store>, StoreError> {
+        (self.0)(heart).await
+    }
+}
+
+impl fmt::Debug for StoreOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreOpener")
+    }
+}
+
+impl From<StoreOptions> for StoreOpener {
+    fn from(options: StoreOptions) -> StoreOpener {
+        StoreOpener(Arc::new(move |heart| {
+            let options = options.clone();
+            Box::pin(async move { open_watched(&options, heart).await })
+        }))
     }
 }
 

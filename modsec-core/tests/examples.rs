@@ -63,6 +63,23 @@ fn print_records_prints_a_line_for_each_entry() {
 }
 
 #[test]
+fn own_store_takes_what_a_pass_finds_and_knows_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store");
+    let tree = dir.path().join("audit");
+    for want in ["150 stored, 150 removed\n", "0 stored, 150 removed\n"] {
+        for path in sample() {
+            let audit = path.ancestors().find(|dir| dir.ends_with("audit")).unwrap();
+            let copy = tree.join(path.strip_prefix(audit).unwrap());
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(&path, copy).unwrap();
+        }
+        let out = run("own_store", &[file.clone(), tree.clone()]);
+        assert_eq!(out, want);
+    }
+}
+
+#[test]
 fn read_any_log_reads_logs_of_every_dialect() {
     let serial = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/serial");
     let mut logs: Vec<_> = fs::read_dir(serial)

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::Local;
-use modsec_core::ingest::{self, AccountNames, Directories, Silent};
+use modsec_core::ingest::{self, Silent};
 use modsec_core::program::{Hangups, Service, Signals, Stop};
 use modsec_core::recidive::{self, Attacks, LedgerOptions, LogSource};
 use modsec_core::record::TrustedProxies;
@@ -63,24 +63,16 @@ fn recidive_options(dir: &Path) -> recidive::Options {
 }
 
 fn ingest_options(dir: &Path) -> ingest::Options {
-    ingest::Options {
-        storage_dir: Some(dir.join("audit")),
-        inputs: Vec::new(),
-        store: Some(StoreOptions {
-            url: format!("sqlite:{}", dir.join("modsec.db").display()),
-            defaults_file: None,
-        }),
-        merged_log: Some(dir.join("merged.log")),
-        index: None,
-        directories: Directories::Prune,
-        min_age: Duration::ZERO,
-        stale_after: Duration::from_secs(600),
-        sensor: None,
-        proxies: TrustedProxies::default(),
-        accounts: AccountNames::default(),
-        json_lines: false,
-        threads: 1,
-    }
+    let store = StoreOptions {
+        url: format!("sqlite:{}", dir.join("modsec.db").display()),
+        defaults_file: None,
+    };
+    let mut options = ingest::Options::default();
+    options.storage_dir = Some(dir.join("audit"));
+    options.store = Some(store.into());
+    options.merged_log = Some(dir.join("merged.log"));
+    options.min_age = Duration::ZERO;
+    options
 }
 
 fn clients(jail: &Path) -> Vec<String> {

@@ -7,9 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use modsec_core::format::native::{Excerpts, Outline};
-use modsec_core::ingest::{self, AccountNames, Directories, Options, Silent};
+use modsec_core::ingest::{self, Options, Silent};
 use modsec_core::program::Stop;
-use modsec_core::record::TrustedProxies;
 use modsec_core::store::StoreOptions;
 
 /// More than the memory that readers may reserve.
@@ -28,24 +27,14 @@ fn many_entries_too_large_for_memory_are_stored() {
         );
         fs::write(inputs.join(format!("{n:03}")), entry).unwrap();
     }
-    let options = Options {
-        storage_dir: None,
-        inputs: vec![inputs],
-        store: Some(StoreOptions {
-            url: format!("sqlite:{}", dir.path().join("store.db").display()),
-            ..StoreOptions::default()
-        }),
-        merged_log: None,
-        index: None,
-        directories: Directories::Keep,
-        min_age: Duration::ZERO,
-        stale_after: Duration::ZERO,
-        sensor: None,
-        proxies: TrustedProxies::default(),
-        accounts: AccountNames::default(),
-        json_lines: false,
-        threads: 2,
+    let store = StoreOptions {
+        url: format!("sqlite:{}", dir.path().join("store.db").display()),
+        ..StoreOptions::default()
     };
+    let mut options = Options::default();
+    options.inputs = vec![inputs];
+    options.store = Some(store.into());
+    options.threads = 2;
     let (sender, done) = mpsc::channel();
     thread::spawn(move || {
         let (_handle, stop) = Stop::new();

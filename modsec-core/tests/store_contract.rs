@@ -42,6 +42,10 @@ macro_rules! whole_contract {
     };
 }
 
+/// The store of the example.
+#[path = "../../examples/own_store/lines.rs"]
+mod lines;
+
 #[cfg(test)]
 #[cfg(feature = "mysql")]
 mod mariadb;
@@ -52,6 +56,68 @@ fn run(test: impl Future<Output = ()>) {
         .build()
         .expect("a runtime")
         .block_on(test);
+}
+
+mod own {
+    use std::fs;
+
+    use serde_json::Value as Json;
+    use tempfile::TempDir;
+
+    use super::lines::Lines;
+    use super::*;
+
+    struct Own(TempDir);
+
+    impl Own {
+        fn new() -> Own {
+            Own(tempfile::tempdir().expect("a directory"))
+        }
+
+        fn store(&self) -> Lines {
+            Lines(self.0.path().join("store"))
+        }
+    }
+
+    /// Returns a list of columns.
+    fn texts(columns: &Json) -> Vec<Option<String>> {
+        let columns = columns.as_array().expect("a list").iter();
+        columns
+            .map(|text| text.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    impl Fixture for Own {
+        fn open(&self) -> FixtureFuture<'_, Box<dyn Store>> {
+            Box::pin(async { Box::new(self.store()) as Box<dyn Store> })
+        }
+
+        fn dump(&self) -> FixtureFuture<'_, Vec<Dumped>> {
+            Box::pin(async {
+                let text = fs::read_to_string(self.store().0).unwrap_or_default();
+                let mut rows = Vec::new();
+                for line in text.lines() {
+                    let batch: Json = serde_json::from_str(line).expect("a line of JSON");
+                    for row in batch["rows"].as_array().expect("a list of rows") {
+                        let rules = row["rules"].as_array().expect("a list of rules");
+                        rows.push(Dumped {
+                            columns: texts(&row["columns"]),
+                            rule_matches: rules.iter().map(texts).collect(),
+                        });
+                    }
+                }
+                rows
+            })
+        }
+
+        fn refuse<'a>(&'a self, unique_id: &'a str) -> FixtureFuture<'a, ()> {
+            let unwanted = self.store().0.with_extension("unwanted");
+            fs::write(unwanted, unique_id).expect("a file that is written");
+            Box::pin(async {})
+        }
+    }
+
+    whole_contract!(run, Some(Own::new()));
 }
 
 mod memory {

@@ -17,7 +17,7 @@ use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options}
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
-use modsec_core::store::StoreOptions;
+use modsec_core::store::{StoreOpener, StoreOptions};
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
 ///
@@ -208,7 +208,8 @@ SEE ALSO
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) options: Options,
-    is_default_store: bool,
+    /// URL of the database, if the user left the choice to the program.
+    default_store: Option<String>,
     /// Directory for what the program keeps by default, to be made if need be.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) log: LogOptions,
@@ -267,7 +268,7 @@ impl Request {
         let path = |path: &PathBuf| path.display().to_string();
         let given = [
             ("storage-dir", options.storage_dir.as_ref().map(path)),
-            ("store", self.default_store()),
+            ("store", self.default_store.clone()),
             ("merged-log", options.merged_log.as_ref().map(path)),
             ("sensor", options.sensor.clone()),
             ("trusted-proxy", Some(ProxyWord::DEFAULT.to_owned())),
@@ -277,13 +278,6 @@ impl Request {
         given
             .filter_map(|(key, value)| Some((key, value?)))
             .collect()
-    }
-
-    fn default_store(&self) -> Option<String> {
-        let store = self.options.store.as_ref();
-        store
-            .filter(|_| self.is_default_store)
-            .map(|store| store.url.clone())
     }
 }
 
@@ -387,25 +381,27 @@ impl Args {
             name if name == "-" => IndexSource::Stdin,
             _ => IndexSource::File(path),
         });
-        let options = Options {
-            storage_dir,
-            index,
-            inputs: self.inputs,
-            store,
-            merged_log,
-            directories: if self.keep_dirs {
-                Directories::Keep
-            } else {
-                Directories::Prune
-            },
-            min_age: Duration::from_secs(self.min_age),
-            stale_after: Duration::from_secs(self.stale_after),
-            sensor: self.sensor.or_else(host_name),
-            proxies: TrustedProxies::named(&self.trusted_proxy, self.client_header),
-            accounts: accounts(),
-            json_lines: self.jsonl,
-            threads: self.threads.map_or_else(default_threads, NonZeroUsize::get),
+        let default_store = store_dir
+            .as_ref()
+            .and_then(|_| Some(store.as_ref()?.url.clone()));
+        let mut options = Options::default();
+        options.storage_dir = storage_dir;
+        options.index = index;
+        options.inputs = self.inputs;
+        options.store = store.map(StoreOpener::from);
+        options.merged_log = merged_log;
+        options.directories = if self.keep_dirs {
+            Directories::Keep
+        } else {
+            Directories::Prune
         };
+        options.min_age = Duration::from_secs(self.min_age);
+        options.stale_after = Duration::from_secs(self.stale_after);
+        options.sensor = self.sensor.or_else(host_name);
+        options.proxies = TrustedProxies::named(&self.trusted_proxy, self.client_header);
+        options.accounts = accounts();
+        options.json_lines = self.jsonl;
+        options.threads = self.threads.map_or_else(default_threads, NonZeroUsize::get);
         let log = LogOptions {
             verbose: self.verbose,
             quiet: self.quiet,
@@ -419,7 +415,7 @@ impl Args {
         };
         Ok(Request {
             options,
-            is_default_store: store_dir.is_some(),
+            default_store,
             state_dir: store_dir.or(offset_dir),
             log,
             output,

@@ -565,24 +565,14 @@ mod tests {
     use chrono::Utc;
 
     use super::*;
-    use crate::ingest::{AccountNames, Directories};
-    use crate::record::TrustedProxies;
+    use crate::ingest::Directories;
 
     fn options() -> Options {
         Options {
-            storage_dir: None,
-            inputs: Vec::new(),
-            store: None,
-            merged_log: None,
-            index: None,
             directories: Directories::Keep,
             min_age: Duration::ZERO,
             stale_after: Duration::ZERO,
-            sensor: None,
-            proxies: TrustedProxies::default(),
-            accounts: AccountNames::default(),
-            json_lines: false,
-            threads: 1,
+            ..Options::default()
         }
     }
 

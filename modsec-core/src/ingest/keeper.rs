@@ -27,7 +27,7 @@ use crate::heart::Heart;
 use crate::merged_log::{MergedLog, MergedLogError};
 use crate::program::error_chain;
 use crate::storage_dir::ReadEntry;
-use crate::store::{self, Batch, BatchId, Row, Store};
+use crate::store::{Batch, BatchId, Row, Store};
 
 /// Entries of one batch at the most: one transaction and two syncs for all of them.
 const BATCH_ENTRIES: usize = 1000;
@@ -110,7 +110,7 @@ impl Keeper {
         heart: Heart,
     ) -> Result<Keeper, IngestError> {
         let mut store = match &options.store {
-            Some(options) => Some(store::open_watched(options, heart.clone()).await?),
+            Some(opener) => Some(opener.open_watched(heart.clone()).await?),
             None => None,
         };
         let merged_log = match (&options.merged_log, &mut store) {

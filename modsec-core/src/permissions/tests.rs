@@ -90,7 +90,7 @@ async fn a_large_tree_does_not_keep_the_service_from_becoming_ready() {
     let ready = || {
         ready
             .send(made.iter().filter(|path| is_wrong(path)).count())
-            .unwrap()
+            .unwrap();
     };
     let wrong = std::cell::Cell::new(0);
     let stop = async {
