@@ -22,13 +22,15 @@ DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILESDIR = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 ETC = $(DESTDIR)$(SYSCONFDIR)
-MANDIR = $(DESTDIR)$(PREFIX)/share/man/man8
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
 BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/$(ZSHFUNCTIONS)
 FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 ZSHFUNCTIONS ?= site-functions
 
 PROGRAMS = modsec-parser watch-dir recidive
+PAGES = $(wildcard modsec-core/man/*.5)
+GUIDES = $(shell find examples/server -type f) benches/README.md
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
 .PHONY: all test check bench fuzz fail2ban-test soak man install uninstall deb deb-test clean
@@ -65,10 +67,12 @@ man:
 	mkdir -p target/man
 	for program in $(PROGRAMS); do \
 		$(RELEASE)/$$program --generate man > target/man/$$program.8 || exit 1; \
+		cat $$program-bin/man/sections.roff >> target/man/$$program.8 || exit 1; \
 		$(RELEASE)/$$program --generate complete-bash > target/man/$$program.bash || exit 1; \
 		$(RELEASE)/$$program --generate complete-zsh > target/man/_$$program || exit 1; \
 		$(RELEASE)/$$program --generate complete-fish > target/man/$$program.fish || exit 1; \
 	done
+	cp $(PAGES) target/man
 
 fail2ban-test:
 	recidive-bin/tests/kernel_bans/releases
@@ -86,10 +90,12 @@ install:
 		[ -x $(RELEASE)/$$program ] || $(CARGO) build --release || exit 1; \
 		install -D -m 755 $(RELEASE)/$$program $(BINDIR)/$$program || exit 1; \
 	done
-	mkdir -p $(MANDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	mkdir -p $(MANDIR)/man5 $(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	install -m 644 $(PAGES) $(MANDIR)/man5
 	for program in $(PROGRAMS); do \
 		write="$(RELEASE)/$$program --generate"; \
-		$$write man > $(MANDIR)/$$program.8 || exit 1; \
+		$$write man > $(MANDIR)/man8/$$program.8 || exit 1; \
+		cat $$program-bin/man/sections.roff >> $(MANDIR)/man8/$$program.8 || exit 1; \
 		$$write complete-bash > $(BASHDIR)/$$program || exit 1; \
 		$$write complete-zsh > $(ZSHDIR)/_$$program || exit 1; \
 		$$write complete-fish > $(FISHDIR)/$$program.fish || exit 1; \
@@ -109,13 +115,15 @@ install:
 	done
 	install -D -m 644 README.md $(DOCDIR)/README.md
 	install -m 644 README.ru.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DOCDIR)
+	for file in $(GUIDES); do install -D -m 644 $$file $(DOCDIR)/$$file || exit 1; done
 
 # A configuration that somebody has changed stays.
 uninstall:
 	for program in $(PROGRAMS); do \
-		rm -f $(BINDIR)/$$program $(MANDIR)/$$program.8 $(BASHDIR)/$$program \
+		rm -f $(BINDIR)/$$program $(MANDIR)/man8/$$program.8 $(BASHDIR)/$$program \
 			$(ZSHDIR)/_$$program $(FISHDIR)/$$program.fish; \
 	done
+	for page in $(PAGES); do rm -f $(MANDIR)/man5/$$(basename $$page); done
 	for unit in $(UNITS); do rm -f $(UNITDIR)/$$(basename $$unit); done
 	rm -f $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
 	! cmp -s modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml || \

@@ -3,6 +3,54 @@
 //! The grammar works on bytes, allocates little, and cannot fail on what an attacker put into an
 //! entry: whatever cannot be told for certain is absent from the record, and a flag says so.
 //! [`Defect`] is left for input that is no audit log at all.
+//!
+//! # Dialects
+//!
+//! [`detect`] needs only the first bytes, and nothing has to be configured.
+//!
+//! | | `ModSecurity` 2 | libmodsecurity 3 | Coraza |
+//! | --- | --- | --- | --- |
+//! | native, recognised by line 1 | `--3fa0c41b-A--` | `---Qx7Lm2Rt---A--` | `--QxaLmbRtcd-A--` (`-B--` with default parts) |
+//! | JSON | yes | yes | yes, also `JsonLegacy` |
+//! | index (`SecAuditLog` in concurrent mode) | yes | yes | no: it has neither size nor MD5 |
+//!
+//! What one dialect lacks of another was found by sending the same requests to servers that log in
+//! each. The test `dialects` fails if a line on `ModSecurity` or libmodsecurity is no longer true.
+//!
+//! | dialect | lacks | has instead |
+//! | --- | --- | --- |
+//! | JSON, `ModSecurity` 2 | reason phrase of the status line | protocol and number |
+//! | | start and length of the transaction (`Stopwatch`) | time spent by phase |
+//! | | number of an upload among the parts of the body | position in the list |
+//! | | body behind its first NUL | |
+//! | JSON, libmodsecurity 3 | whether and in which phase the engine intercepted | the status; `is_interrupted` since 2026 |
+//! | | which rule intercepted | rule fields are those of the first alert |
+//! | | offset of its time from UTC | computed from the transaction id if that is the engine's own; else this machine's zone |
+//! | | request line, status line | method, URI, version and number on their own |
+//! | | body and `data` behind their first NUL | |
+//! | native, libmodsecurity 3 | engine mode, producer, uploads, matched rules (part K) | |
+//! | | reason phrase of the status line; `SQLi`, `XSS` (summaries of phase 5 are not logged) | the number; the total score |
+//! | | response body as sent | bytes that are not printable ASCII as `\xhh` |
+//! | | `data` behind 200 bytes | length of what was omitted |
+//! | native, Coraza | offset of its time from UTC | this machine's zone |
+//! | | engine mode, `Stopwatch`, producer; client, server and id without part A | |
+//! | | alerts and status before 3.4 | flag `no_part_h` |
+//! | | `SQLi`, `XSS` since 3.7 | the total score |
+//! | JSON, Coraza, without part K | rule id, severity, tags | message, action and phase |
+//!
+//! - libmodsecurity and Coraza write `0` (Coraza before 3.7 `emergency`) for a rule without
+//!   severity, maturity or accuracy. The field is `None` then.
+//! - libmodsecurity appends to a file that exists; such a file holds several records.
+//! - Coraza without parts A and Z: nothing shows that an entry is complete.
+//! - A time without a zone is in [`Record::local_time`]; [`Record::instant`] reads it in the zone
+//!   that you name. The programs take that of this machine (`TZ`).
+//! - JSON is read even if it is not quite JSON: bytes that are not UTF-8, repeated headers,
+//!   `"http_version":,`, a document that was cut off (flag
+//!   [`Truncated`](crate::record::Flag::Truncated)). libmodsecurity built without YAJL writes
+//!   `{"error":…}`: [`Defect::BuiltWithoutJson`].
+//!
+//! What a client can forge in which dialect is a matter of what the server logs: see
+//! `modsec-parser(8)`, and [`serial_log`](crate::serial_log) for where an entry ends in a log of many.
 
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 

@@ -199,10 +199,7 @@ EXAMPLES
   modsec-parser --check-config               what is in force, and where it comes from
 
 COLOURS
-  Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.
-
-SEE ALSO
-  watch-dir(8), recidive(8), logrotate(8), systemctl(1)";
+  Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
 
 /// What the user asked for besides the pass itself.
 #[derive(Debug)]

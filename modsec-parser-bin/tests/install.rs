@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 28] = [
     "etc/logrotate.d/modsec-tools",
     "etc/modsec-tools/config.toml",
     "opt/waf/bin/modsec-parser",
@@ -23,9 +23,16 @@ const FILES: [&str; 21] = [
     "opt/waf/share/doc/modsec-tools/LICENSE-APACHE",
     "opt/waf/share/doc/modsec-tools/LICENSE-MIT",
     "opt/waf/share/doc/modsec-tools/README.md",
+    "opt/waf/share/doc/modsec-tools/README.ru.md",
+    "opt/waf/share/doc/modsec-tools/benches/README.md",
+    "opt/waf/share/doc/modsec-tools/examples/server/README.md",
+    "opt/waf/share/doc/modsec-tools/examples/server/apache/mpm_itk.conf",
+    "opt/waf/share/doc/modsec-tools/examples/server/troubleshooting.md",
     "opt/waf/share/doc/modsec-tools/fail2ban/action.d/modsec-recidive-nftables.conf",
     "opt/waf/share/doc/modsec-tools/fail2ban/filter.d/modsec-recidive.conf",
     "opt/waf/share/fish/vendor_completions.d/watch-dir.fish",
+    "opt/waf/share/man/man5/modsec-logs.5",
+    "opt/waf/share/man/man5/modsec-tools.toml.5",
     "opt/waf/share/man/man8/modsec-parser.8",
     "opt/waf/share/zsh/site-functions/_watch-dir",
 ];
@@ -87,6 +94,11 @@ fn everything_is_installed_below_the_prefix_and_can_be_removed() {
             "{}",
             unit.display()
         );
+    }
+    for program in ["modsec-parser", "recidive", "watch-dir"] {
+        let page = root.join(format!("opt/waf/share/man/man8/{program}.8"));
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("\n.SH \"SEE ALSO\"\n"), "{program}");
     }
     make("uninstall", &root, &release);
     let mut left = Vec::new();

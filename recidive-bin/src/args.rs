@@ -57,10 +57,7 @@ EXAMPLES
   recidive replay --threshold 5 --find-time 300 /var/log/httpd/modsec_audit.log
   recidive --trusted-proxy 192.0.2.10 --ignore 198.51.100.0/24
   recidive --source index=/var/log/httpd/modsec_index.log
-  recidive status
-
-SEE ALSO
-  modsec-parser(8), watch-dir(8), fail2ban-client(1), jail.conf(5)";
+  recidive status";
 
 /// A list of a million networks.
 const MAX_IGNORE_FILE: u64 = 32 * 1024 * 1024;

@@ -68,10 +68,7 @@ PRIVILEGES
 EXAMPLES
   watch-dir --owner www-data --group weblogs --site-user site1 --site-user site2
   watch-dir --storage-dir /srv/audit --dry-run
-  WATCH_DIR=/srv/audit watch-dir --once -q
-
-SEE ALSO
-  modsec-parser(8), recidive(8), inotify(7); sysctl fs.inotify.max_user_watches, fs.inotify.max_queued_events";
+  WATCH_DIR=/srv/audit watch-dir --once -q";
 
 const STORAGE_DIR: &str = "\
 Directory of the audit entries (SecAuditLogStorageDir); must not be a link [default: \
