@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 
-use modsec_core::format;
 use modsec_core::serial_log::{self, Item};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -15,8 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in env::args_os().skip(1) {
         for item in serial_log::read(File::open(path)?) {
             match item? {
-                Item::Entry { bytes, .. } => {
-                    for alert in format::decode(&bytes)?.alerts {
+                Item::Entry(entry) => {
+                    for alert in entry.decode()?.alerts {
                         let rule = alert.rule_id.map(|id| id.to_string());
                         *rules.entry(rule.unwrap_or_default()).or_insert(0) += 1;
                     }

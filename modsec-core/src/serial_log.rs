@@ -52,7 +52,7 @@ use std::ops::Range;
 use self::document::Document;
 use self::entry::Entry;
 use self::lines::Lines;
-pub use self::read::{Item, Items, LARGEST, read};
+pub use self::read::{Item, Items, LARGEST, LogEntry, read};
 use self::view::{Opening, View, opening};
 use crate::format::FirstBytes;
 use crate::format::native::{Boundary, Dialect};

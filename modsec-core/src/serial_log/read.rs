@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use super::{Outlook, Piece, Splitter};
-use crate::format::FirstBytes;
-use crate::record::Flags;
+use crate::format::{self, Defect, FirstBytes};
+use crate::record::{Flag, Flags, Record};
 
 /// Entries up to this size are handed out by [`read`], in bytes.
 pub const LARGEST: usize = 64 << 20;
@@ -15,15 +15,8 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Item {
-    /// An entry, for [`decode`](crate::format::decode).
-    Entry {
-        /// Its own bytes, as they would stand in a file of their own.
-        bytes: Vec<u8>,
-        /// [`Interleaved`](crate::record::Flag::Interleaved) or none.
-        flags: Flags,
-        /// Offset of its first byte in the log.
-        at: u64,
-    },
+    /// An entry.
+    Entry(LogEntry),
     /// A stretch that starts with an entry of more than [`LARGEST`] bytes and was passed over. If
     /// the entry's end was in doubt, others behind it are in the stretch too; a [`Splitter`] that
     /// may read the log again, from any place, loses none of them.
@@ -44,6 +37,40 @@ pub enum Item {
     },
 }
 
+/// An entry of a log, with what the log knows about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    bytes: Vec<u8>,
+    flags: Flags,
+    at: u64,
+}
+
+impl LogEntry {
+    /// Decodes the entry. If its lines and those of others stand between each other, the record is
+    /// flagged ([`Flag::Interleaved`]) and its alerts are not verified.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](crate::format::decode).
+    pub fn decode(&self) -> Result<Record<'_>, Defect> {
+        let mut record = format::decode(&self.bytes)?;
+        if self.flags.contains(Flag::Interleaved) {
+            record.mark_interleaved();
+        }
+        Ok(record)
+    }
+
+    /// Returns its bytes, as they would stand in a file of their own.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the offset of its first byte in the log.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+}
+
 /// Returns the entries of a log, whatever its dialect, in the order of the log.
 ///
 /// It takes the memory of the largest entry, and of [`LARGEST`] bytes at the most. Compressed logs
@@ -55,17 +82,16 @@ pub enum Item {
 /// entry perhaps cut off; then the log is at its end.
 ///
 /// ```
-/// use modsec_core::format;
 /// use modsec_core::serial_log::{self, Item};
 ///
 /// let log: &[u8] = b"--3fa0c41b-A--\n[03/Feb/2024:10:11:12 +0100] Zb4k 192.0.2.10 40112 \
 ///     198.51.100.4 80\n--3fa0c41b-Z--\n\nwhat somebody wrote\n";
 /// let mut found = serial_log::read(log);
-/// let Some(Ok(Item::Entry { bytes, .. })) = found.next() else { unreachable!() };
-/// assert_eq!(format::decode(&bytes)?.unique_id.unwrap(), "Zb4k");
+/// let Some(Ok(Item::Entry(entry))) = found.next() else { unreachable!() };
+/// assert_eq!(entry.decode()?.unique_id.unwrap(), "Zb4k");
 /// assert!(matches!(found.next(), Some(Ok(Item::Foreign { at: 98, .. }))));
 /// assert!(found.next().is_none());
-/// # Ok::<(), format::Defect>(())
+/// # Ok::<(), modsec_core::format::Defect>(())
 /// ```
 pub fn read<R: Read>(reader: R) -> Items<R> {
     Items::new(reader, LARGEST)
@@ -124,11 +150,11 @@ impl<R: Read> Iterator for Items<R> {
                 continue;
             };
             return Some(Ok(match piece {
-                Piece::Entry { bytes, flags, at } => Item::Entry {
+                Piece::Entry { bytes, flags, at } => Item::Entry(LogEntry {
                     bytes: bytes.to_vec(),
                     flags,
                     at,
-                },
+                }),
                 Piece::Part(bytes) => {
                     self.passed += bytes.len() as u64;
                     continue;
@@ -146,7 +172,6 @@ impl<R: Read> Iterator for Items<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format;
 
     const LOGS: [(&str, &[u8], usize); 4] = [
         (
@@ -197,17 +222,42 @@ mod tests {
             let whole = all(read(log));
             assert_eq!(whole.len(), count, "{name}");
             for item in &whole {
-                let Item::Entry { bytes, at, .. } = item else {
+                let Item::Entry(entry) = item else {
                     panic!("{name}: {item:?}");
                 };
-                assert!(format::decode(bytes).is_ok(), "{name}: {at}");
-                assert!(log[usize::try_from(*at).unwrap()..].starts_with(bytes));
+                let at = usize::try_from(entry.at()).unwrap();
+                assert!(entry.decode().is_ok(), "{name}: {at}");
+                assert!(log[at..].starts_with(entry.bytes()));
             }
             let slow = Slow {
                 bytes: log,
                 fails: false,
             };
             assert!(all(read(slow)) == whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_another_was_written_into_is_decoded_with_its_flag() {
+        let entry = |id: &str, between: &str| {
+            format!(
+                "--{id}-A--\n[03/Feb/2024:10:11:12 +0100] a 192.0.2.1 1 192.0.2.2 80\n--{id}-H--\n\
+                 Message: Warning. [id \"1\"]\n{between}\n--{id}-Z--\n\n"
+            )
+        };
+        let log = entry("0000000a", &entry("0000000b", ""));
+        for item in all(read(log.as_bytes())) {
+            let Item::Entry(entry) = item else {
+                panic!("{item:?}");
+            };
+            let record = entry.decode().unwrap();
+            assert!(record.flags.contains(Flag::Interleaved), "{record:?}");
+            assert!(
+                record
+                    .alerts
+                    .iter()
+                    .all(|alert| alert.verified != Some(true))
+            );
         }
     }
 
@@ -228,7 +278,7 @@ mod tests {
         let kinds: Vec<_> = found
             .iter()
             .map(|item| match item {
-                Item::Entry { at, .. } => ("entry", *at),
+                Item::Entry(entry) => ("entry", entry.at()),
                 Item::TooLarge { at, .. } => ("too large", *at),
                 Item::Foreign { at, .. } => ("foreign", *at),
             })
