@@ -256,3 +256,27 @@ fn a_service_whose_mariadb_database_is_made_anew_stores_what_comes_then() {
     );
     site.check(&[&site.log], "made anew");
 }
+
+#[test]
+fn a_service_whose_tables_are_dropped_makes_them_anew() {
+    let (mut site, db, _) = site("");
+    let running = follow(&site);
+    let tables = ["rule_matches", "logs", "modsec_batches"];
+    let drop = tables.map(|table| format!("drop table {table};")).concat();
+    Connection::open(&db).unwrap().execute_batch(&drop).unwrap();
+    site.put_all(30, 500);
+    until("the end", || {
+        running.log().contains("entries are kept again")
+    });
+    until("files removed", || site.left().is_empty());
+    let log = running.stop();
+    assert!(log.contains("no such table"), "{log}");
+    site.check(&[&site.log], "dropped");
+    let db = Connection::open(&db).unwrap();
+    db.execute_batch("drop table logs").unwrap();
+    site.put_all(1, 500);
+    let (status, text) = site.run();
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("drop or rename rule_matches too"), "{text}");
+    assert_eq!(site.left().len(), 1);
+}

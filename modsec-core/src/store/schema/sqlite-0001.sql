@@ -1,6 +1,6 @@
 -- One transaction (audit-log entry) a row. The names of the first columns are those that
 -- mod_sec_log_parser.py used, so that queries written for it go on working.
-create table logs (
+create table if not exists logs (
     id integer primary key,
     REQUEST_METHOD text,
     REQUEST_URI text,
@@ -30,13 +30,13 @@ create table logs (
     flags text                  -- ambiguous, truncated, unverified, …, with commas between them
 );
 
-create index logs_created_at on logs (created_at);
-create index logs_remote_addr on logs (REMOTE_ADDR);
-create index logs_rule_id on logs (ruleId);
-create index logs_host on logs (Host);
+create index if not exists logs_created_at on logs (created_at);
+create index if not exists logs_remote_addr on logs (REMOTE_ADDR);
+create index if not exists logs_rule_id on logs (ruleId);
+create index if not exists logs_host on logs (Host);
 
 -- One alert a row.
-create table rule_matches (
+create table if not exists rule_matches (
     log_id integer not null references logs (id) on delete cascade,
     position integer not null,  -- from 0, in the order of the log
     ruleId text,
@@ -56,16 +56,16 @@ create table rule_matches (
     primary key (log_id, position)
 ) without rowid;
 
-create index rule_matches_rule_id on rule_matches (ruleId);
+create index if not exists rule_matches_rule_id on rule_matches (ruleId);
 
 -- Foreign keys work in SQLite only for connections that ask for it; this works for all. Without
 -- it a new entry could get the id of a deleted one, and that one's matches.
-create trigger logs_delete after delete on logs begin
+create trigger if not exists logs_delete after delete on logs begin
     delete from rule_matches where log_id = old.id;
 end;
 
 -- The last batch committed under each journal of a merged log.
-create table modsec_batches (
+create table if not exists modsec_batches (
     journal text primary key,
     batch blob not null,
     committed_at text not null

@@ -30,6 +30,9 @@ const BEAT_EVERY: i32 = 10_000;
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
 
+/// The tables that rows go to.
+const TABLES: [&str; 3] = ["logs", "modsec_batches", "rule_matches"];
+
 /// `synchronous`: a commit is on the disk. `wal_autocheckpoint` in pages of 4 KiB: copying the
 /// log back less often is a third of the work under load. `cache_size` in KiB.
 const SETTINGS: &str = "
@@ -200,17 +203,7 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     let failed = |error| store_error(name, "cannot make the tables", error);
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     // Without a transaction first: in the normal case opening writes nothing and waits for nobody.
-    let mut found = version(connection).map_err(failed)?;
-    if found < newest {
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(failed)?;
-        // Another process may have been faster.
-        found = version(&transaction).map_err(failed)?;
-        apply(&transaction, found).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        return Ok(());
-    }
+    let found = version(connection).map_err(failed)?;
     if found > newest {
         return Err(StoreError::SchemaTooNew {
             store: name.to_owned(),
@@ -218,7 +211,40 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
             known: newest,
         });
     }
-    Ok(())
+    if found == newest && tables(connection).map_err(failed)? == TABLES {
+        return Ok(());
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    // Another process may have been faster.
+    let found = version(&transaction).map_err(failed)?;
+    let tables = tables(&transaction).map_err(failed)?;
+    if tables.contains(&"rule_matches".to_owned()) && !tables.contains(&"logs".to_owned()) {
+        // The alerts of new rows would get the same numbers.
+        return Err(StoreError::Configuration {
+            store: name.to_owned(),
+            problem: "the table logs is gone, and rule_matches still has the alerts of its rows; \
+                      put logs back, or drop or rename rule_matches too"
+                .to_owned(),
+            source: None,
+        });
+    }
+    // What is recorded says nothing about tables that were dropped since.
+    let found = if tables == TABLES { found } else { 0 };
+    apply(&transaction, found).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Returns which of [`TABLES`] there are.
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut found = connection.prepare(
+        "select name from sqlite_schema
+         where type = 'table' and name in ('logs', 'modsec_batches', 'rule_matches')
+         order by name",
+    )?;
+    let names = found.query_map([], |row| row.get(0))?;
+    names.collect()
 }
 
 fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
@@ -232,7 +258,7 @@ fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
         if version > found {
             connection.execute_batch(statements)?;
             connection.execute(
-                "insert into modsec_migrations (version, applied_at) values (?, datetime('now'))",
+                "insert or ignore into modsec_migrations (version, applied_at) values (?, datetime('now'))",
                 [version],
             )?;
         }

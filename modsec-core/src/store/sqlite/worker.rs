@@ -44,7 +44,10 @@ impl Worker {
         let done = work(&mut database);
         // Also after an error, which may be due to this.
         database.files.check(&self.name)?;
-        self.database = Some(database);
+        // Opening it looks whether there are tables, among other things.
+        if !matches!(done, Err(StoreError::Configuration { .. })) {
+            self.database = Some(database);
+        }
         done
     }
 }
