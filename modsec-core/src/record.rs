@@ -7,6 +7,7 @@ mod address;
 mod client;
 mod flags;
 mod networks;
+mod owned;
 mod severity;
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};

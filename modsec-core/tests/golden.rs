@@ -21,6 +21,8 @@ fn every_entry_decodes_to_its_snapshot() {
         for dialect in dialects {
             for entry in entries::read(&entries::data(family, dialect)) {
                 let record = format::decode(&entry.bytes).unwrap();
+                let owned: Record<'static> = record.clone().into_owned();
+                assert_eq!(owned, record);
                 let snapshot = if entry.place.ends_with(&entry.case) {
                     entry.case
                 } else {
