@@ -87,7 +87,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`AccountError::Unreadable`] names the file. Lines that make no sense are skipped.
+    /// [`AccountError::Unreadable`] names the file. Lines that make no sense are skipped, and users
+    /// whose name is not UTF-8: their number works.
     pub fn below(root: &Path) -> Result<Self, AccountError> {
         let read = |name: &str| {
             let path = root.join("etc").join(name);
@@ -175,7 +176,7 @@ impl Accounts {
 }
 
 /// Reads an id. The highest number means "do not change" to the system and is refused.
-fn id(text: &str) -> Option<u32> {
+pub(crate) fn id(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
@@ -184,6 +185,10 @@ fn user_line(line: &str) -> Option<Account> {
     // apache:x:48:48:Apache:/usr/share/httpd:/sbin/nologin
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
+    // Another name than the user's, after which no directory of the user is called.
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        return None;
+    }
     let uid = id(fields.nth(1)?)?;
     let gid = id(fields.next()?)?;
     Some(Account {
@@ -216,7 +221,8 @@ mod tests {
         fs::write(
             root.path().join("etc/passwd"),
             b"root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nwww-data:x:33:33::/:/\n\
-             site1:x:1001:1001::/:/\nsite2:x:1002:700::/:/\n\xf0\nodd:x:-1:0::/:/\n",
+             site1:x:1001:1001::/:/\nsite2:x:1002:700::/:/\n\xf0\nodd:x:-1:0::/:/\n\
+             d\xf6m:x:1003:700::/:/\n",
         )
         .unwrap();
         fs::write(

@@ -28,7 +28,7 @@ use chrono::{DateTime, FixedOffset};
 
 use crate::format::timestamp;
 use crate::record::parse_ip;
-use crate::storage_dir::{is_entry_path, is_user};
+use crate::spool::names::is_entry;
 
 /// What an index line says of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,21 +96,15 @@ impl<'a> IndexLine<'a> {
         };
         let size = number(size)?;
         let line = line.strip_suffix(b" 0")?;
-        let (left, path) = match engine {
-            IndexEngine::V2 => last_word(line)?,
-            // The name ends with the transaction id, in which the connector may have put spaces,
-            // but no slash: with one there would be no file and no line.
-            IndexEngine::V3 => {
-                let space = memchr::memmem::rfind(line, b" /")?;
-                (line.get(..space)?, line.get(space + 1..)?)
-            }
-        };
-        path.starts_with(b"/").then_some(IndexLine {
+        // The name of the user may hold spaces, and the transaction id what a connector has put
+        // there, but neither a slash: with one there would be no file and no line.
+        let space = memchr::memmem::rfind(line, b" /")?;
+        Some(IndexLine {
             engine,
-            path,
+            path: line.get(space + 1..)?,
             size,
             md5,
-            left,
+            left: line.get(..space)?,
         })
     }
 
@@ -141,36 +135,28 @@ impl<'a> IndexLine<'a> {
     /// The storage directory is as the line has it; whether it is the right one is the caller's to
     /// check. Nothing is opened.
     pub fn location(&self) -> Option<Location<'a>> {
-        let mut components = self.path.rsplitn(4, |&byte| byte == b'/');
-        let (name, minute) = (components.next()?, components.next()?);
-        let (day, before) = (components.next()?, components.next()?);
-        if !is_entry_path(day, minute, name) {
+        let before = match self.engine {
+            IndexEngine::V2 => 0,
+            // Day, minute and name.
+            IndexEngine::V3 => memchr::memrchr_iter(b'/', self.path).nth(2)?,
+        };
+        let root = self.path.get(..before)?;
+        let file = to_path(self.path.get(before..)?.strip_prefix(b"/")?);
+        if !is_entry(file) {
             return None;
         }
-        let below = |before: &[u8]| self.path.get(before.len() + 1..).map(to_path);
-        match self.engine {
-            IndexEngine::V2 => {
-                let user = before.strip_prefix(b"/");
-                let fits = before.is_empty()
-                    || user.is_some_and(|user| is_user(user) && !user.contains(&b'/'));
-                let file = self.path.get(1..).map(to_path)?;
-                fits.then_some(Location {
-                    storage_dir: None,
-                    file,
-                })
-            }
+        let storage_dir = match self.engine {
+            IndexEngine::V2 => None,
             IndexEngine::V3 => {
                 // The directive may end with a slash, and the engine adds one.
-                let end = before.iter().rposition(|&byte| byte != b'/')? + 1;
-                let root = before.get(..end)?;
+                let end = root.iter().rposition(|&byte| byte != b'/')? + 1;
+                let root = root.get(..end)?;
                 let mut names = root.strip_prefix(b"/")?.split(|&byte| byte == b'/');
                 let strange = names.any(|name| matches!(name, b"" | b"." | b".."));
-                Some(Location {
-                    storage_dir: (!strange).then(|| Some(to_path(root)))?,
-                    file: below(before)?,
-                })
+                (!strange).then(|| Some(to_path(root)))?
             }
-        }
+        };
+        Some(Location { storage_dir, file })
     }
 }
 
@@ -259,6 +245,18 @@ mod tests {
         assert_eq!(line.md5[..3], [0xf4, 0x37, 0x9e]);
     }
 
+    #[test]
+    fn the_name_of_a_user_may_hold_spaces_and_quotes() {
+        let text = line("h 192.0.2.7 - -", "GET / HTTP/1.1");
+        for user in ["john smith", "a \"b\" c", "-\" x"] {
+            let text = text.replace("/site2/", &format!("/{user}/"));
+            let line = IndexLine::parse(text.as_bytes()).unwrap();
+            assert!(line.path.starts_with(format!("/{user}/2026").as_bytes()));
+            assert!(line.location().is_some());
+            assert_eq!(client_and_status(&text), Some(("192.0.2.7".into(), 403)));
+        }
+    }
+
     fn location(path: &str, engine: IndexEngine) -> Option<(Option<String>, String)> {
         let line = IndexLine {
             engine,
@@ -284,7 +282,13 @@ mod tests {
                 format!("/site2/{flat}"),
                 v2(&format!("site2/{flat}")),
             ),
+            (
+                IndexEngine::V2,
+                format!("/john smith/{flat}"),
+                v2(&format!("john smith/{flat}")),
+            ),
             (IndexEngine::V2, flat.to_owned(), None),
+            (IndexEngine::V2, format!("x{flat}"), None),
             (IndexEngine::V2, format!("//{flat}"), None),
             (IndexEngine::V2, format!("/../{flat}"), None),
             (IndexEngine::V2, format!("/./{flat}"), None),

@@ -8,6 +8,8 @@
 //! know it, a name is held by `O_PATH`, which neither waits nor mounts anything, and compared
 //! with its directory before it is opened by way of that descriptor.
 
+pub(crate) mod names;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};

@@ -45,7 +45,6 @@ mod entry;
 pub(crate) mod holes;
 #[cfg(any(feature = "ingest", feature = "recidive"))]
 pub(crate) mod look;
-mod name;
 #[cfg(feature = "ingest")]
 mod note;
 mod private;
@@ -69,8 +68,6 @@ use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 #[cfg(feature = "ingest")]
 pub(crate) use self::look::Look;
-pub use self::name::{EntryName, MinuteDir, NamedAt, day_name, parse_day};
-pub(crate) use self::name::{is_entry_path, is_user};
 pub use self::private::Holder;
 #[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
@@ -82,6 +79,7 @@ pub use self::refusal::{LeftAlone, Reason, Refusal};
 #[cfg(feature = "ingest")]
 pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, Files, Walk};
+pub use crate::spool::names::{EntryName, MinuteDir, NamedAt, Place, day_name, parse_day};
 
 /// Tells whether `path` is a file that this library keeps in a storage directory: no entry.
 #[cfg(feature = "ingest")]

@@ -39,7 +39,6 @@
 
 mod closed;
 mod engine;
-pub(crate) mod layout;
 mod pace;
 mod root;
 mod table;
@@ -61,12 +60,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use self::engine::Engine;
-pub use self::layout::{Place, day_name, minute_name};
 #[cfg(feature = "recidive")]
 pub(crate) use self::root::Root;
 #[cfg(any(feature = "permissions", feature = "recidive"))]
 pub(crate) use self::root::{Failure, classify};
 pub use self::root::{Refusal, RootError};
+pub use crate::spool::names::Place;
 
 /// After that long a service that watches says that it works, though its first look at the tree is
 /// not over: a tree of millions of directories takes longer than a service manager waits.

@@ -296,6 +296,7 @@ fn pruning_keeps_the_newest_the_future_the_full_and_the_private() {
         ));
     }
     tree.dir("empty-user");
+    tree.dir("lost+found");
     let storage = tree.locked();
     let pruned = storage.prune(&rules("2030-01-01T00:00:00+00:00"));
     assert_eq!((pruned.minutes, pruned.days, pruned.users), (6, 2, 0));
@@ -314,6 +315,7 @@ fn pruning_keeps_the_newest_the_future_the_full_and_the_private() {
         ..rules("2030-01-01T00:00:00+00:00")
     };
     assert_eq!(storage.prune(&users).users, 1);
+    assert!(tree.path("lost+found").exists());
 }
 
 #[test]

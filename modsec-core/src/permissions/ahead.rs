@@ -19,6 +19,7 @@ use super::apply::apply;
 use super::calendar::coming;
 use super::policy::{Attributes, SiteUser};
 use crate::spool;
+use crate::spool::names::day_name;
 use crate::watch::{Failure, Place, Refusal, Watcher, classify};
 
 /// Beginning of the names of directories being made. Fits no template, so nobody else looks.
@@ -60,8 +61,8 @@ pub(crate) fn plan<Tz: TimeZone>(
         coming(now, ahead)
     };
     for minute in minutes {
-        let day = tree.join(minute.day);
-        let minute = day.join(minute.minute);
+        let day = tree.join(day_name(minute.date));
+        let minute = day.join(minute.to_string());
         list.extend([day, minute]);
     }
     list.dedup();

@@ -1,11 +1,11 @@
 //! Which directories the writer needs next, and which it needs no more, by the clock on the wall.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 
-use crate::watch::layout;
-use crate::watch::{Place, day_name, minute_name};
+use crate::spool::names::{MinuteDir, Place, begins, parse_day};
 
 /// How long after its end a directory of the per-user layout is surely past: `ModSecurity` 2 opens
 /// the file right after it has taken the time.
@@ -14,33 +14,14 @@ const PER_USER_GRACE: TimeDelta = TimeDelta::minutes(10);
 /// after the beginning of a request that may last. As `modsec-parser` has it.
 const FLAT_GRACE: TimeDelta = TimeDelta::hours(24);
 
-/// Length of the name of a day; that of a minute is longer.
-const DAY_NAME: usize = 8;
-
-/// The directory of one minute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Minute {
-    pub(crate) day: String,
-    pub(crate) minute: String,
-}
-
-impl Minute {
-    fn of(local: NaiveDateTime) -> Self {
-        Self {
-            day: day_name(local),
-            minute: minute_name(local),
-        }
-    }
-}
-
 /// Returns the minute of `now` and the next `ahead` ones, by the local time of each.
 ///
 /// Steps are taken in real time, so the hour that daylight saving skips is skipped, and the one
 /// that it repeats comes twice.
-pub(crate) fn coming<Tz: TimeZone>(now: &DateTime<Tz>, ahead: u16) -> Vec<Minute> {
+pub(crate) fn coming<Tz: TimeZone>(now: &DateTime<Tz>, ahead: u16) -> Vec<MinuteDir> {
     (0..=i64::from(ahead))
         .filter_map(|step| now.clone().checked_add_signed(TimeDelta::minutes(step)))
-        .map(|time| Minute::of(time.naive_local()))
+        .map(|time| MinuteDir::at(time.naive_local()))
         .collect()
 }
 
@@ -57,11 +38,11 @@ pub(crate) fn grace(place: Place) -> TimeDelta {
 /// A name that stands for two minutes, because daylight saving ended between them, is past when
 /// the second is.
 pub(crate) fn is_past<Tz: TimeZone>(now: &DateTime<Tz>, name: &OsStr, place: Place) -> bool {
-    let Some(begin) = layout::begins(name) else {
+    let Some(begin) = begins(name) else {
         return false;
     };
     // A day with a repeated hour is longer than the calendar says.
-    let longest = if name.len() == DAY_NAME {
+    let longest = if parse_day(name.as_bytes()).is_some() {
         TimeDelta::hours(26)
     } else {
         TimeDelta::minutes(1)
@@ -92,6 +73,7 @@ mod tests {
     use chrono::{FixedOffset, NaiveDate, Offset, Utc};
 
     use super::*;
+    use crate::spool::names::day_name;
 
     /// Central European time of 2026, with both changes.
     #[derive(Debug, Clone, Copy)]
@@ -149,7 +131,7 @@ mod tests {
     fn minutes(time: NaiveDateTime, ahead: u16) -> Vec<String> {
         coming(&at(time), ahead)
             .into_iter()
-            .map(|minute| minute.minute)
+            .map(|minute| minute.to_string())
             .collect()
     }
 
@@ -181,7 +163,7 @@ mod tests {
             assert_eq!(minutes(time, 2), want, "at {time} UTC");
         }
         let midnight = coming(&at(utc(8, 22, 21, 59)), 1);
-        assert_eq!(midnight[1].day, "20260823");
+        assert_eq!(day_name(midnight[1].date), "20260823");
         assert_eq!(minutes(utc(8, 22, 21, 59), 0), ["20260822-2359"]);
     }
 
@@ -243,11 +225,9 @@ mod tests {
                 let now = at(utc(month, day, quarter / 4, quarter % 4 * 15));
                 for place in [Place::FlatMinute, Place::UserMinute] {
                     for minute in coming(&now, 60) {
-                        assert!(
-                            !is_past(&now, OsStr::new(&minute.minute), place),
-                            "{minute:?}"
-                        );
-                        assert!(!is_past(&now, OsStr::new(&minute.day), place), "{minute:?}");
+                        for name in [minute.to_string(), day_name(minute.date)] {
+                            assert!(!is_past(&now, OsStr::new(&name), place), "{name}");
+                        }
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use rustix::fs::{Mode, Stat};
 
-use crate::accounts::{Account, AccountError, Accounts};
+use crate::accounts::{Account, AccountError, Accounts, id};
 use crate::watch::Place;
 
 /// Names and numbers as an administrator gives them.
@@ -164,7 +164,7 @@ impl Policy {
         site_user
             .map(|user| user.uid)
             .or_else(|| self.users.get(name).copied())
-            .or_else(|| name.parse().ok())
+            .or_else(|| id(name))
     }
 
     /// Returns `true` if a directory that is `now` belongs to the tree called `user`.

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use self::make::Made;
 use super::StorageDirError;
 use super::dir::Dir;
+use crate::spool::names::NAME_MAX;
 
 /// Name of the private directory.
 pub(crate) const PRIVATE: &str = ".modsec-parser";
@@ -31,8 +32,6 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const NOTE: &str = ".index";
 /// Name of a note that is being written.
 pub(super) const NEW_NOTE: &str = ".index.new";
-/// Longest file name on Linux, in bytes.
-const NAME_MAX: usize = 255;
 
 /// The private directory, opened for moving files in, with the lock held.
 #[derive(Debug)]

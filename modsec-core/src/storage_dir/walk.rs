@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec;
@@ -13,9 +13,11 @@ use chrono::NaiveDate;
 use super::Tree;
 use super::dir::{Dir, Found, Listing};
 use super::entry::EntryFile;
-use super::name::{EntryName, MinuteDir, day_name, is_user, minute_in_day, parse_day};
 use super::private::{self, PRIVATE};
 use super::refusal::{LeftAlone, Reason, Refusal};
+use crate::spool::names::{
+    EntryName, LOST_AND_FOUND, MinuteDir, Place, day_name, is_user, parse_day,
+};
 
 /// What was left alone, counted from several threads.
 #[derive(Debug, Clone, Default)]
@@ -170,21 +172,12 @@ pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile
 /// Finds one minute directory by its path below the root.
 pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryDir, Refusal> {
     let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
-    let mut names = Vec::with_capacity(3);
-    for component in relative.components() {
-        match component {
-            Component::Normal(name) => names.push(name),
-            _ => return Err(refused()),
-        }
-    }
-    let (day, minute) = match names.as_slice() {
-        [day, minute] => (day, minute),
-        [user, day, minute] if is_user(user.as_bytes()) => (day, minute),
-        _ => return Err(refused()),
-    };
-    let minute = minute_in_day(day.as_bytes(), minute.as_bytes()).ok_or_else(refused)?;
+    let is_minute = Place::of(relative).is_some_and(Place::is_minute);
+    let name = relative.file_name().filter(|_| is_minute);
+    let minute = name.and_then(|name| MinuteDir::parse(name.as_bytes()));
+    let minute = minute.ok_or_else(refused)?;
     let mut dir = Arc::clone(&storage.root);
-    for name in names {
+    for name in relative {
         dir = dir.open(name)?;
     }
     Ok(EntryDir {
@@ -197,8 +190,8 @@ pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<Entry
     })
 }
 
-/// Opens `found`, an entry of the root, if it may be a user's tree. Day directories and the
-/// private directory are no trees and no mistakes.
+/// Opens `found`, an entry of the root, if it may be a user's tree. Day directories, the private
+/// directory and that of the file system are no trees and no mistakes.
 pub(super) fn open_user(root: &Arc<Dir>, found: &Found) -> Result<Option<Arc<Dir>>, Refusal> {
     let name = found.name.as_bytes();
     if parse_day(name).is_some() || name == PRIVATE.as_bytes() {
@@ -208,7 +201,8 @@ pub(super) fn open_user(root: &Arc<Dir>, found: &Found) -> Result<Option<Arc<Dir
         // The index and other logs may lie beside the trees.
         Some(Reason::File) => Err(root.refusal(&found.name, Reason::Name)),
         Some(reason) => Err(root.refusal(&found.name, reason)),
-        None if name.starts_with(b".") => Err(root.refusal(&found.name, Reason::Name)),
+        None if name == LOST_AND_FOUND.as_bytes() => Ok(None),
+        None if !is_user(name) => Err(root.refusal(&found.name, Reason::Name)),
         None => root.open(&found.name).map(Some),
     }
 }
@@ -394,9 +388,7 @@ impl EntryDir {
     ///
     /// [`Reason::Name`] if it is no name of an entry.
     pub fn file_named(&self, name: &OsStr) -> Result<EntryFile, Refusal> {
-        let fits = self.minute.is_some()
-            && EntryName::parse(name.as_bytes()).is_some()
-            && !name.as_bytes().contains(&b'/');
+        let fits = self.minute.is_some() && EntryName::parse(name.as_bytes()).is_some();
         if !fits {
             return Err(self.dir.refusal(name, Reason::Name));
         }

@@ -13,12 +13,11 @@ use inotify::{EventMask, Inotify, WatchDescriptor};
 use rustix::fs::{FileType, Stat};
 
 use super::closed::Closed;
-use super::layout::Place;
 use super::pace::{Owner, Pace};
 use super::root::{Failure, Refusal, Root, RootError};
 use super::table::{Now, Table};
 use super::walk::{Step, Walk, site_of};
-use super::{Directory, Event, Files, Options, Reason, WatchError};
+use super::{Directory, Event, Files, Options, Place, Reason, WatchError};
 
 /// Room for some thousand events per read.
 const BUFFER: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDateTime, TimeDelta};
 use inotify::WatchDescriptor;
 use rustix::fs::Stat;
 
-use super::layout::{self, Place};
+use crate::spool::names::{Place, begins};
 
 /// Days watched in one directory at a time.
 const MAX_DAYS: usize = 8;
@@ -53,7 +53,7 @@ impl Now {
 
     /// Tells whether the writer may use the directory called by the end of `path` about now.
     pub(crate) fn is_current(self, path: &Path, place: Place) -> bool {
-        let Some(begin) = path.file_name().and_then(layout::begins) else {
+        let Some(begin) = path.file_name().and_then(begins) else {
             return true;
         };
         let past = if place.is_day() {

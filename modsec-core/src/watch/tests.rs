@@ -7,6 +7,7 @@ use chrono::{Days, Local};
 use tempfile::TempDir;
 
 use super::*;
+use crate::spool::names::{MinuteDir, day_name};
 
 /// Longer than any of these tests takes on a busy machine; nothing waits for it to pass.
 const LONG: Duration = Duration::from_secs(60);
@@ -84,7 +85,7 @@ fn reported(events: &[Event]) -> Vec<String> {
 
 fn today() -> (String, String) {
     let now = Local::now().naive_local();
-    (layout::day_name(now), layout::minute_name(now))
+    (day_name(now.date()), MinuteDir::at(now).to_string())
 }
 
 #[test]
@@ -265,7 +266,7 @@ fn the_number_of_watches_is_bounded_and_todays_are_kept() {
         fs::create_dir_all(root.join(&day).join(&minute)).unwrap();
         let start = Local::now().date_naive();
         for back in 5..200 {
-            let name = layout::day_name((start - Days::new(back)).into());
+            let name = day_name(start - Days::new(back));
             fs::create_dir_all(root.join(&name).join(format!("{name}-0000"))).unwrap();
         }
     });

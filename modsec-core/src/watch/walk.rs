@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, FileType};
 
-use super::layout::Place;
+use super::Place;
 
 /// Entries of one site before the next site.
 const TURN: u32 = 64;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{Local, NaiveDateTime, TimeDelta};
-use modsec_core::watch::{day_name, minute_name};
+use modsec_core::storage_dir::{MinuteDir, day_name};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 pub(crate) const ROLE: &str = "WATCH_DIR_TEST_ROLE";
@@ -54,7 +54,9 @@ fn log_flat(tree: &Path, argument: &str) -> Vec<u64> {
         let due = Duration::from_millis(number * pause);
         thread::sleep(due.saturating_sub(start.elapsed()));
         let now = Local::now().naive_local();
-        let minute = tree.join(day_name(now)).join(minute_name(now));
+        let minute = tree
+            .join(day_name(now.date()))
+            .join(MinuteDir::at(now).to_string());
         if let Err(error) = log_one(
             &minute,
             &now.format("%Y%m%d-%H%M%S").to_string(),
@@ -108,7 +110,10 @@ fn make_directories(tree: &Path, argument: &str) -> Vec<u64> {
     let start = NaiveDateTime::default() + TimeDelta::days(20_000);
     for number in 0..count {
         let time = start + TimeDelta::minutes(number * 7);
-        let minute = tree.join(user).join(day_name(time)).join(minute_name(time));
+        let minute = tree
+            .join(user)
+            .join(day_name(time.date()))
+            .join(MinuteDir::at(time).to_string());
         builder.create(minute).unwrap();
     }
     let mut made = 0;

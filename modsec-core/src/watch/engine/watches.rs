@@ -9,10 +9,9 @@ use rustix::fs::Stat;
 use tracing::{debug, warn};
 
 use super::{Engine, RETRY_EVERY, Source};
-use crate::watch::Reason;
-use crate::watch::layout::Place;
 use crate::watch::root::Root;
 use crate::watch::table::IDLE_SECONDS;
+use crate::watch::{Place, Reason};
 
 /// Watches for the trees of one user. A busy site needs about a hundred; root has a few thousand
 /// to hundred thousands, for all programs of the machine.
