@@ -1,13 +1,13 @@
 //! Strikes per second in the offender ledger.
 //!
-//! `cargo bench -p modsec-core --features recidive --bench ledger`
+//! `cargo bench -p modsec-core --bench ledger`
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv6Addr};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use modsec_core::recidive::{Ledger, LedgerOptions};
+use modsec_core::ledger::{Ledger, LedgerOptions};
 
 const STRIKES: u32 = 100_000;
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::process::ExitCode;
 
 use chrono::{DateTime, TimeDelta};
-use modsec_core::recidive::{Ledger, LedgerOptions};
+use modsec_core::ledger::{Ledger, LedgerOptions};
 
 const MILLION: u32 = 1_000_000;
 

@@ -1,5 +1,5 @@
 //! Counts attacks per client in the given entries and prints who would have been reported:
-//! `cargo run -p modsec-core --example count_offenders --features recidive -- FILE...`
+//! `cargo run -p modsec-core --example count_offenders -- FILE...`
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use modsec_core::format;
-use modsec_core::recidive::{Ledger, LedgerOptions};
+use modsec_core::ledger::{Ledger, LedgerOptions};
 use modsec_core::record::TrustedProxies;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -92,6 +92,7 @@ pub mod index_line;
 pub mod ingest;
 #[cfg(feature = "json-lines")]
 pub mod json;
+pub mod ledger;
 #[cfg(any(feature = "ingest", feature = "recidive"))]
 mod log_reader;
 #[cfg(any(feature = "ingest", feature = "recidive"))]

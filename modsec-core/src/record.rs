@@ -12,7 +12,6 @@ mod severity;
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};
 
-#[cfg(feature = "recidive")]
 pub(crate) use self::address::one_client;
 pub use self::address::{Endpoint, parse_ip};
 pub use self::client::{ClientHeader, ParseClientHeaderError, ProxyWord, TrustedProxies};

@@ -135,3 +135,20 @@ fn keep_permissions_says_what_it_changed() {
         0o770
     );
 }
+
+#[test]
+fn the_ledger_needs_few_crates_and_no_runtime() {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["tree", "-p", "modsec-core", "--no-default-features"])
+        .args(["--edges", "normal", "--prefix", "none", "--offline"]);
+    let output = tree.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let crates: std::collections::BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| *name != "modsec-core")
+        .collect();
+    assert!(crates.len() <= 25, "{crates:?}");
+    assert!(!crates.contains("tokio"), "{crates:?}");
+}

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use modsec_core::format::decode;
 use modsec_core::index_line::IndexLine;
-use modsec_core::recidive::{Attacks, LedgerOptions, ReplayOptions, ReplayReport, replay};
+use modsec_core::ledger::{Attacks, LedgerOptions};
+use modsec_core::recidive::{ReplayOptions, ReplayReport, replay};
 use modsec_core::record::{TrustedProxies, parse_ip};
 use serde_json::Value;
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use chrono::Local;
 use modsec_core::ingest::{self, Silent};
+use modsec_core::ledger::{Attacks, LedgerOptions};
 use modsec_core::program::{Hangups, Service, Signals, Stop};
-use modsec_core::recidive::{self, Attacks, LedgerOptions, LogSource};
+use modsec_core::recidive::{self, LogSource};
 use modsec_core::record::TrustedProxies;
 use modsec_core::store::StoreOptions;
 

@@ -14,9 +14,10 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{CommandLine, refuse};
+use modsec_core::ledger::{Attacks, Count, LedgerOptions};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
-use modsec_core::recidive::{Attacks, Count, LedgerOptions, LogSource, Options, ReplayOptions};
+use modsec_core::recidive::{LogSource, Options, ReplayOptions};
 use modsec_core::record::{ClientHeader, Networks, ProxyWord, TrustedProxies, parse_network};
 
 const ABOUT: &str = "\

@@ -4,7 +4,8 @@
 use chrono::DateTime;
 use libfuzzer_sys::fuzz_target;
 use modsec_core::recidive::fuzzing::{read_state, write_state};
-use modsec_core::recidive::{Ledger, LedgerOptions, Loaded, Sighting};
+use modsec_core::ledger::{Ledger, LedgerOptions, Sighting};
+use modsec_core::recidive::Loaded;
 
 fn ledger(loaded: &Loaded) -> Ledger {
     let mut ledger = Ledger::new(LedgerOptions {

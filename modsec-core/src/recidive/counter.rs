@@ -4,9 +4,9 @@ use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
 
 use super::seen::{EntryKey, Seen};
-use super::{Attacks, Ledger, Offender};
 use crate::format;
 use crate::index_line::IndexLine;
+use crate::ledger::{Attacks, Ledger, Offender};
 use crate::record::{Record, TrustedProxies};
 
 /// What came in and what became of it.
@@ -137,7 +137,7 @@ mod tests {
 
     use super::testing::entry;
     use super::*;
-    use crate::recidive::LedgerOptions;
+    use crate::ledger::LedgerOptions;
 
     static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
         let line = r"\A[0-9a-f:.]+(/[0-9]+)? - \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n\z";

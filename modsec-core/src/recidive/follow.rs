@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::LogSource;
 use super::counter::Counter;
-use super::{LogSource, Offender};
+use crate::ledger::Offender;
 use crate::logfile::{Checkpoint, Growth, Line, Lines, Stuck, Tail};
 use crate::serial_log::{Outlook, Piece, Splitter};
 

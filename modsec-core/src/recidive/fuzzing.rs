@@ -2,8 +2,9 @@
 //!
 //! Only there with `--cfg fuzzing`, and no part of the interface.
 
+use super::Loaded;
 use super::state::{self, Marks};
-use super::{Ledger, Loaded};
+use crate::ledger::Ledger;
 
 /// Reads the bytes of a state file.
 pub fn read_state(bytes: &[u8]) -> Loaded {

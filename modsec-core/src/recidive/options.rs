@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Attacks, LedgerError, LedgerOptions};
+use crate::ledger::{Attacks, LedgerError, LedgerOptions};
 use crate::record::TrustedProxies;
 
 /// A log that is followed beside or instead of the storage directory.

@@ -16,14 +16,14 @@ use rustix::fs::{Dir, FileType};
 use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
-use super::attack::Attacks;
 use super::follow::HELD;
 use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, OneOf, Tree, Which};
-use super::{Ledger, LedgerError, LedgerOptions};
 use crate::format;
 use crate::heart::Heart;
 use crate::index_line::IndexLine;
+use crate::ledger::Attacks;
+use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::log_reader::{LogReader, Taken};
 use crate::logfile::{Line, Lines};
 use crate::named_file;

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
-use super::Offender;
 use crate::ban::{JailLog, JailLogError, JailMark, jail_line};
+use crate::ledger::Offender;
 
 /// Lines kept while the jail file cannot be written, 40 bytes each.
 const MAX_UNSENT: usize = 1 << 16;

@@ -10,8 +10,9 @@ use tracing::info;
 
 use super::claims::Claims;
 use super::session::{SLICE, Session, TICK, ready};
-use super::{LedgerCounts, Options, OptionsError, StateError, Tally};
+use super::{Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
+use crate::ledger::LedgerCounts;
 use crate::program::{Service, Signals};
 use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
 

@@ -17,8 +17,9 @@ use super::saver::Saver;
 use super::state::{Marks, State, to_bytes};
 use super::tree::{Contents, Look, OneOf, Tree, Which};
 use super::unfinished::Unfinished;
-use super::{Ledger, LogSource, Offender, Options, OptionsError, StateError, Tally};
+use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::heart::Heart;
+use crate::ledger::{Ledger, Offender};
 use crate::program::Service;
 use crate::watch::Event;
 
@@ -429,9 +430,9 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::ledger::{Attacks, LedgerOptions};
     use crate::recidive::counter::testing::entry;
     use crate::recidive::unfinished::MAX_UNFINISHED;
-    use crate::recidive::{Attacks, LedgerOptions};
     use crate::record::TrustedProxies;
 
     const MINUTE: &str = "audit/site1/20260822/20260822-1015";

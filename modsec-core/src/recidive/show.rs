@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::replay::{ReplayReport, ReplayedOffender, Tallied};
 use super::state::State;
+use crate::ledger::Sighting;
 use crate::record::network_text;
 
 /// The ledger as it was saved, those with most attacks first.
@@ -37,7 +38,7 @@ pub struct StatusRow {
 impl Status {
     /// Reads the table out of a saved state, as of `now`.
     pub fn new(state: &State, find_time: Duration, now: DateTime<Utc>) -> Status {
-        let row = |sighting: &super::Sighting| StatusRow {
+        let row = |sighting: &Sighting| StatusRow {
             client: network_text(sighting.network),
             in_window: sighting.in_window_at(now, find_time),
             unreported: sighting.unreported_ms.len(),
@@ -131,7 +132,6 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, items: &[Tallied]) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recidive::Sighting;
 
     #[test]
     fn the_table_has_a_row_for_each_client() {

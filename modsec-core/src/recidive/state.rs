@@ -17,8 +17,8 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::seen::{EntryKey, Seen};
-use super::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::ban::JailMark;
+use crate::ledger::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::logfile::Checkpoint;
 use crate::named_file::{open_own_to_read, replace};
 use crate::record::{network_text, parse_network};
@@ -310,7 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::recidive::LedgerOptions;
+    use crate::ledger::LedgerOptions;
 
     fn ledger() -> Ledger {
         Ledger::new(LedgerOptions {

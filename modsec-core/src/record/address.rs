@@ -17,7 +17,6 @@ pub struct Endpoint<'a> {
 
 /// IPv6 prefixes whose addresses are given to clients one by one, or in networks of another size
 /// than elsewhere: first bits, their number, and how many bits at least make one client.
-#[cfg(feature = "recidive")]
 const SHARED: [(Ipv6Addr, u8, u8); 7] = [
     // Loopback, unspecified, IPv4-compatible and IPv4-translated addresses (RFC 4291, RFC 2765), and
     // all of IPv4 behind a NAT64 translator: 64:ff9b::/96 (RFC 6052), 64:ff9b:1::/48 (RFC 8215).
@@ -38,7 +37,6 @@ const SHARED: [(Ipv6Addr, u8, u8); 7] = [
 
 /// Returns how many bits a network around `address` must have at least: as many as make one client
 /// there, and enough to leave out the prefixes of [`SHARED`] that `address` is not in.
-#[cfg(feature = "recidive")]
 pub(crate) fn one_client(address: Ipv6Addr) -> u8 {
     let least = |(prefix, bits, least): &(Ipv6Addr, u8, u8)| {
         let differ = prefix.to_bits() ^ address.to_bits();
