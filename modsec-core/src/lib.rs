@@ -136,3 +136,8 @@ pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, 
 pub use self::text::Text;
 #[cfg(any(feature = "permissions", feature = "program"))]
 pub use self::text::visible;
+
+// The program in README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

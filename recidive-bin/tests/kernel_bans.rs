@@ -168,7 +168,7 @@ fn bans_come_back_after_the_ruleset_was_flushed() {
     let network = "2001:db8:1:2::/64";
     place.append("jail.log", &ban(network, 60));
     hosts.wait_for_set(TABLE, "ip6_net64", &[network]);
-    // All at once, as README says.
+    // All at once, as recidive(8) says.
     hosts.nft("flush ruleset");
     assert!(fail2ban.client(&["reload", "--restart", "modsec-recidive"]));
     hosts.wait_for_set(TABLE, "ip6_net64", &[network]);
