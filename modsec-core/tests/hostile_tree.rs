@@ -18,7 +18,8 @@ use std::thread;
 
 use chrono::TimeDelta;
 use modsec_core::storage_dir::{LeftAlone, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, RenameFlags, mkfifoat, renameat_with};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 const MINUTE: &str = "20200822/20200822-1015";
 const NAME: &str = "20200822-101500-a";
@@ -163,13 +164,7 @@ fn what_is_no_plain_file_is_refused_without_waiting() {
     let scene = Scene::new();
     let minute = scene.dir(MINUTE);
     let at = |txid: &str| minute.join(format!("20200822-101500-{txid}"));
-    assert!(
-        Command::new("mkfifo")
-            .arg(at("pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    mkfifoat(CWD, at("pipe"), Mode::RUSR).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     fs::create_dir(at("directory")).unwrap();
     fs::hard_link(scene.outside("minute").join(NAME), at("hard")).unwrap();
@@ -200,7 +195,7 @@ fn what_is_opened_by_name_is_looked_at_again() {
             symlink(scene.outside("minute").join(NAME), path).unwrap();
         }),
         ("named pipe", |_, path| {
-            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+            mkfifoat(CWD, path, Mode::RUSR).unwrap();
         }),
         ("socket", |_, path| {
             drop(std::os::unix::net::UnixListener::bind(path).unwrap());
@@ -260,11 +255,7 @@ fn names_are_bytes_and_depth_is_not_followed() {
 fn a_mounted_file_system_is_not_entered() {
     let scene = Scene::new();
     let minute = scene.dir(MINUTE);
-    let mount = Command::new("mount")
-        .args(["-t", "tmpfs", "tmpfs"])
-        .arg(&minute)
-        .output();
-    if !mount.is_ok_and(|output| output.status.success()) {
+    if mount("tmpfs", &minute, "tmpfs", MountFlags::empty(), None).is_err() {
         let _ = writeln!(
             std::io::stderr(),
             "skipped: only root may mount the file system this needs"
@@ -274,13 +265,7 @@ fn a_mounted_file_system_is_not_entered() {
     fs::write(minute.join(NAME), "elsewhere").unwrap();
     let (read, left) = drain(&scene.locked());
     let there = minute.join(NAME).exists();
-    assert!(
-        Command::new("umount")
-            .arg(&minute)
-            .status()
-            .unwrap()
-            .success()
-    );
+    unmount(&minute, UnmountFlags::empty()).unwrap();
     assert!(there && read.is_empty());
     assert_eq!(left.count("other file system"), 1, "{left:?}");
 }

@@ -8,9 +8,10 @@ use std::io::Write as _;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use modsec_core::merged_log::{Batch, MergedLog, MergedLogError, Recovered, Stored};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 fn entry(id: u32, padding: usize) -> Vec<u8> {
     let body = "x".repeat(padding);
@@ -88,13 +89,7 @@ fn what_is_not_a_plain_file_is_refused_and_named() {
     fs::write(at("file"), "").unwrap();
     fs::hard_link(at("file"), at("hard")).unwrap();
     std::os::unix::fs::symlink("elsewhere", at("link")).unwrap();
-    assert!(
-        Command::new("mkfifo")
-            .arg(at("pipe"))
-            .status()
-            .unwrap()
-            .success()
-    );
+    mkfifoat(CWD, at("pipe"), Mode::RUSR).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     let cases = [
         ("directory", "is a directory"),
@@ -192,18 +187,14 @@ struct Small(PathBuf);
 
 impl Small {
     fn mount(at: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(at);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| Small(at.to_owned()))
+        let mounted = mount("tmpfs", at, "tmpfs", MountFlags::empty(), c"size=1m");
+        mounted.is_ok().then(|| Small(at.to_owned()))
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 

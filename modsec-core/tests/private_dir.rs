@@ -10,22 +10,15 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use modsec_core::storage_dir::{StorageDir, StorageDirError};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
 const PRIVATE: &str = ".modsec-parser";
 /// User and group id of an account that is on every system and owns nothing.
 const NOBODY: u32 = 65534;
-
-/// A process that is being started holds the locks of this one until it has become its program. So
-/// none is started by one test while another gives a lock back and takes it again.
-static STARTS: Mutex<()> = Mutex::new(());
-
-fn no_starts() -> MutexGuard<'static, ()> {
-    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Puts something at a path.
 type Put = fn(&Path);
@@ -50,8 +43,7 @@ fn give_away(path: &Path) {
 }
 
 fn make_pipe(path: &Path) {
-    let _turn = no_starts();
-    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
 }
 
 /// Checks that `storage` has the private directory at its place, entered by nobody else.
@@ -166,19 +158,15 @@ fn whoever_locks_the_storage_directory_itself_is_in_nobodys_way() {
 
 #[test]
 fn something_mounted_on_it_is_said() {
-    let _turn = no_starts();
     let root = root();
     let private = root.path().join(PRIVATE);
     fs::create_dir(&private).unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "tmpfs"]).arg(&private);
-    if !mount.output().is_ok_and(|output| output.status.success()) {
+    if mount("tmpfs", &private, "tmpfs", MountFlags::empty(), None).is_err() {
         let _ = writeln!(std::io::stderr(), "skipped: only root may mount");
         return;
     }
     let error = StorageDir::open(root.path()).unwrap().lock();
-    let umount = Command::new("umount").arg(&private).status();
-    assert!(umount.unwrap().success());
+    unmount(&private, UnmountFlags::empty()).unwrap();
     assert!(
         matches!(error, Err(StorageDirError::PrivateMounted { .. })),
         "{error:?}"
@@ -191,6 +179,8 @@ fn something_mounted_on_it_is_said() {
 struct Attacker(Child);
 
 impl Attacker {
+    /// Returns once Python runs. Until then the new process holds copies of this one's locks, so
+    /// nothing else in this file starts one: a test that takes a lock again would find it held.
     fn start(script: &str, dir: &Path) -> Attacker {
         let mut python = Command::new("/usr/bin/python3");
         python
@@ -240,7 +230,6 @@ fn somebody_who_makes_it_again_at_once_keeps_no_parser_from_starting() {
     if !is_root("start a process of another user") {
         return;
     }
-    let _turn = no_starts();
     let root = root();
     let attacker = Attacker::start(ATTACK, root.path());
     let has_begun = || root.path().join("begun").exists();

@@ -469,6 +469,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
     use crate::recidive::counter::testing::entry;
 
@@ -514,10 +516,7 @@ mod tests {
         fs::hard_link(fixture.path("twice"), fixture.path("twice2")).unwrap();
         symlink(fixture.path("whole"), fixture.path("link")).unwrap();
         fs::create_dir(fixture.path("dir")).unwrap();
-        let pipe = std::process::Command::new("mkfifo")
-            .arg(fixture.path("pipe"))
-            .status();
-        assert!(pipe.unwrap().success());
+        mkfifoat(CWD, fixture.path("pipe"), Mode::RUSR).unwrap();
         File::create(fixture.path("huge"))
             .unwrap()
             .set_len(MAX_ENTRY_BYTES + 1)
