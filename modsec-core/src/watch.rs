@@ -39,6 +39,9 @@
 
 mod closed;
 mod engine;
+#[cfg(test)]
+#[path = "../tests/machine/inotify.rs"]
+pub(crate) mod inotify_instances;
 mod pace;
 mod root;
 mod table;

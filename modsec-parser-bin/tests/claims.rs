@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 #[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use self::inotify::can_follow;
 use self::site::{Running, Site, Sqlite, until};
 
 const ATTACKS: u32 = 600;
@@ -34,13 +37,16 @@ struct Scene {
 }
 
 impl Scene {
-    /// `None` if this account cannot be two users.
+    /// `None` if this account cannot be two users, or nothing can be followed.
     fn new() -> Option<Scene> {
         if !rustix::process::geteuid().is_root() {
             let _ = writeln!(
                 std::io::stderr(),
                 "skipped: only root may give a directory away"
             );
+            return None;
+        }
+        if !can_follow() {
             return None;
         }
         let site = Site::with_sqlite();

@@ -6,6 +6,8 @@
 mod bad_input;
 #[path = "cli/crashes.rs"]
 mod crashes;
+#[path = "../../modsec-core/tests/machine/executable.rs"]
+mod executable;
 #[path = "cli/first_runs.rs"]
 mod first_runs;
 #[path = "cli/logs.rs"]

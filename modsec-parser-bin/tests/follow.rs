@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 mod junk;
 mod site;
 
@@ -14,6 +16,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use self::inotify::can_follow;
 use self::site::{Database as _, LIMIT, Running, Site, Sqlite, entries_of, entry, until};
 
 /// So that nothing is found by walking.
@@ -35,6 +38,9 @@ fn until_done(site: &Site<Sqlite>) {
 
 #[test]
 fn what_is_written_while_following_is_stored_and_removed() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     site.put_all(300, 500);
     let running = site.follow(&NO_WALKS);
@@ -46,6 +52,9 @@ fn what_is_written_while_following_is_stored_and_removed() {
 
 #[test]
 fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &["--rescan-every", "1", "--keep-dirs"]);
     let (half, bytes) = site.announce(2000);
@@ -69,6 +78,9 @@ fn an_incomplete_entry_is_left_alone_until_it_is_complete() {
 
 #[test]
 fn an_entry_that_nobody_finishes_is_stored_and_flagged() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let arguments = ["--rescan-every", "1", "--stale-after", "2", "--keep-dirs"];
     let running = following(&mut site, &arguments);
@@ -84,6 +96,9 @@ fn an_entry_that_nobody_finishes_is_stored_and_flagged() {
 #[test]
 fn a_name_that_is_used_again_and_again_never_yields_a_mixture() {
     const VERSIONS: usize = 2000;
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &[&NO_WALKS[..], &["--keep-dirs"]].concat());
     let minute = site.tree().join("site1/20260304/20260304-0507");
@@ -111,6 +126,9 @@ fn a_name_that_is_used_again_and_again_never_yields_a_mixture() {
 
 #[test]
 fn after_rotation_and_a_hangup_both_logs_are_written_anew() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let own = site.dir.path().join("own.log");
     let arguments = [&NO_WALKS[..], &["--log-file", own.to_str().unwrap()]].concat();
@@ -138,6 +156,9 @@ fn after_rotation_and_a_hangup_both_logs_are_written_anew() {
 
 #[test]
 fn rotation_by_renaming_at_any_moment_loses_and_doubles_nothing() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &NO_WALKS);
     let mut logs = vec![site.log.clone()];
@@ -160,6 +181,9 @@ fn rotation_by_renaming_at_any_moment_loses_and_doubles_nothing() {
 
 #[test]
 fn rotation_by_copying_loses_nothing_of_the_store() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &NO_WALKS);
     let truncated = fs::File::options().write(true).open(&site.log).unwrap();
@@ -176,6 +200,9 @@ fn rotation_by_copying_loses_nothing_of_the_store() {
 
 #[test]
 fn a_storage_directory_that_is_replaced_is_followed() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &NO_WALKS);
     until_done(&site);
@@ -194,6 +221,9 @@ fn a_storage_directory_that_is_replaced_is_followed() {
 
 #[test]
 fn the_service_manager_hears_that_it_is_ready_alive_and_ending() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     site.put(100);
     let path = site.dir.path().join("notify");
@@ -241,6 +271,9 @@ fn what_contradicts_following_is_refused() {
 
 #[test]
 fn one_pass_beside_a_program_that_follows_is_refused() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &NO_WALKS);
     let (status, text) = site.run();
@@ -253,6 +286,9 @@ fn one_pass_beside_a_program_that_follows_is_refused() {
 
 #[test]
 fn what_is_wrong_at_the_start_ends_it_with_the_reason() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let fails = |site: &Site<Sqlite>| {
         let output = site.command().arg("--follow").output().unwrap();
@@ -275,6 +311,9 @@ fn what_is_wrong_at_the_start_ends_it_with_the_reason() {
 #[test]
 fn without_enough_watches_the_tree_is_walked_and_the_setting_named() {
     const LIMITED: &str = "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    if !can_follow() {
+        return;
+    }
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "sh", "-c", LIMITED, "sh"]);
     let mut probe = Command::new("unshare");
@@ -301,6 +340,9 @@ fn without_enough_watches_the_tree_is_walked_and_the_setting_named() {
 
 #[test]
 fn what_stays_is_named_once_and_again_when_it_changes() {
+    if !can_follow() {
+        return;
+    }
     let mut site = Site::with_sqlite();
     let running = following(&mut site, &["--rescan-every", "1", "--keep-dirs"]);
     let minute = site.tree().join("site1/20260304/20260304-0507");
@@ -322,4 +364,24 @@ fn what_stays_is_named_once_and_again_when_it_changes() {
     plant("20260304-050708-two");
     until("the second message", || named() == 2);
     running.stop();
+}
+
+#[test]
+fn where_other_programs_use_all_of_inotify_a_test_says_so_and_ends() {
+    const NONE: &str = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let without = |words: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "sh", "-c", NONE, "sh"]);
+        unshare.args(words).output()
+    };
+    if !without(&["true"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: user namespaces are not permitted here");
+        return;
+    }
+    let tests = std::env::current_exe().unwrap();
+    let one = "what_is_written_while_following_is_stored_and_removed";
+    let ran = without(&[tests.to_str().unwrap(), "--exact", one]).unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(said.contains("fs.inotify.max_user_instances"), "{said}");
 }

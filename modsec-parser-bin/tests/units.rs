@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 #[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
@@ -15,6 +17,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use self::inotify::can_follow;
 use self::site::{Site, Sqlite, until};
 
 /// A site's user and group.
@@ -166,6 +169,9 @@ fn can_be_two_users() -> bool {
 
 #[test]
 fn the_parser_needs_each_of_its_capabilities_and_no_other() {
+    if !can_follow() {
+        return;
+    }
     if !can_be_two_users() {
         return;
     }

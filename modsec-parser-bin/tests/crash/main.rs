@@ -7,7 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod disk_full;
+#[path = "../../../modsec-core/tests/machine/executable.rs"]
+mod executable;
 mod index;
+#[path = "../../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 #[path = "../site/index.rs"]
 mod lines;
 mod maria;

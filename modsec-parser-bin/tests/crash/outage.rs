@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::inotify::can_follow;
 use crate::maria::Maria;
 use crate::runtime;
 use crate::server::Server;
@@ -9,6 +10,9 @@ use crate::site::{Site, until};
 
 #[test]
 fn a_database_that_is_away_for_a_while_costs_nothing() {
+    if !can_follow() {
+        return;
+    }
     let Some(mut server) = runtime().block_on(Server::start(&[])) else {
         return;
     };
@@ -41,6 +45,9 @@ fn a_database_that_is_away_for_a_while_costs_nothing() {
 
 #[test]
 fn a_database_that_comes_after_the_program_is_waited_for() {
+    if !can_follow() {
+        return;
+    }
     let Some(mut server) = runtime().block_on(Server::start(&[])) else {
         return;
     };
@@ -63,6 +70,9 @@ fn a_database_that_comes_after_the_program_is_waited_for() {
 
 #[test]
 fn a_database_that_dies_again_and_again_and_a_program_that_dies_with_it_lose_nothing() {
+    if !can_follow() {
+        return;
+    }
     let Some(mut server) = runtime().block_on(Server::start(&[])) else {
         return;
     };

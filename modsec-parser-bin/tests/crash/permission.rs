@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
+use crate::executable::Executable;
 use crate::site::{Database as _, Site, Sqlite};
 
 /// An account without rights.
@@ -31,7 +32,10 @@ fn site() -> Site<Sqlite> {
 }
 
 fn run_as_nobody(site: &Site<Sqlite>) -> (Option<i32>, String) {
-    let output = site.command().uid(NOBODY).gid(NOBODY).output().unwrap();
+    let command = site.command();
+    let program = Executable::copy_of(command.get_program());
+    let mut copy = program.instead_of(&command);
+    let output = copy.uid(NOBODY).gid(NOBODY).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), text)
 }

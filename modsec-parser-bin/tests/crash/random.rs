@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
+use crate::inotify::can_follow;
 use crate::maria::Maria;
 use crate::site::{Database, Site};
 
@@ -45,11 +46,17 @@ fn killed_again_and_again<D: Database>(mut site: Site<D>, rounds: u32) {
 
 #[test]
 fn two_hundred_deaths_lose_and_double_nothing_in_sqlite() {
+    if !can_follow() {
+        return;
+    }
     killed_again_and_again(Site::with_sqlite(), 200);
 }
 
 #[test]
 fn a_hundred_deaths_lose_and_double_nothing_in_mariadb() {
+    if !can_follow() {
+        return;
+    }
     if let Some(database) = Maria::shared() {
         killed_again_and_again(Site::new(database), 100);
     }

@@ -12,6 +12,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::server::{Apache, attack};
+use crate::inotify::can_follow;
 use crate::site::{Database as _, LIMIT, Site, Sqlite, until};
 
 /// Accounts that every system has.
@@ -103,6 +104,9 @@ fn piped(site: &Site<Sqlite>) -> String {
 
 #[test]
 fn a_pipe_from_a_real_apache_stores_every_request_and_ends_with_it() {
+    if !can_follow() {
+        return;
+    }
     let site = Site::with_sqlite();
     let Some(mut apache) = start(&site, &piped(&site)) else {
         return;
@@ -139,6 +143,9 @@ fn a_pipe_from_a_real_apache_stores_every_request_and_ends_with_it() {
 
 #[test]
 fn of_a_burst_under_mpm_itk_what_is_stored_and_what_is_lost_makes_all_requests() {
+    if !can_follow() {
+        return;
+    }
     let site = Site::with_sqlite();
     let index = site.dir.path().join("index.log");
     let Some(apache) = start(&site, index.to_str().unwrap()) else {

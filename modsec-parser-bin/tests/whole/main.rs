@@ -4,8 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../../modsec-core/tests/machine/accounts.rs"]
+mod accounts;
 mod calm;
 mod database;
+#[path = "../../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 mod migration;
 mod programs;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]

@@ -4,13 +4,15 @@
 //! port, sites their users, and when the test ends, in whatever way, the kernel ends all that it
 //! has started.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+
+use crate::accounts::Accounts;
+use crate::inotify::can_follow;
 
 /// Unix users with a site each.
 pub(crate) const SITES: [&str; 3] = ["mswsite1", "mswsite2", "mswsite3"];
@@ -92,6 +94,9 @@ pub(crate) fn alone(test: &str, body: impl FnOnce(&World)) {
         let _ = writeln!(std::io::stderr(), "{test}: skipped, {why}");
         return;
     }
+    if !can_follow() {
+        return;
+    }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -121,16 +126,13 @@ pub(crate) fn alone(test: &str, body: impl FnOnce(&World)) {
 }
 
 fn add_accounts(dir: &Path) {
-    let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
-    let mut group = fs::read_to_string("/etc/group").unwrap();
-    for (id, name) in (OWNER_ID..).zip([OWNER].into_iter().chain(SITES)) {
-        writeln!(passwd, "{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin").unwrap();
-        writeln!(group, "{name}:x:{id}:").unwrap();
+    let mut accounts = Accounts::of_this_machine();
+    let users = [&[OWNER], &SITES[..]].concat();
+    for (id, name) in (OWNER_ID..).zip(&users) {
+        accounts.add_user(name, id);
     }
-    let members = [&[OWNER], &SITES[..]].concat().join(",");
-    writeln!(group, "{GROUP}:x:{GROUP_ID}:{members}").unwrap();
-    fs::write(dir.join("passwd"), passwd).unwrap();
-    fs::write(dir.join("group"), group).unwrap();
+    accounts.add_group(GROUP, GROUP_ID, &users);
+    accounts.write(dir);
 }
 
 fn impossible() -> Option<String> {

@@ -6,6 +6,9 @@
     reason = "each test binary uses another part of this module"
 )]
 
+#[path = "../../../modsec-core/tests/machine/inotify.rs"]
+pub(crate) mod inotify;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::OpenOptionsExt as _;

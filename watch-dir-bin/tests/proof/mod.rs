@@ -15,14 +15,14 @@ mod sticky;
 mod users;
 mod writer;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use super::accounts::Accounts;
 use super::daemon::{Place, is_installed, is_root};
+use super::executable::Executable;
+use super::inotify::can_follow;
 
 pub(crate) const OWNER: u32 = 64000;
 pub(crate) const GROUP: u32 = 64100;
@@ -38,13 +38,14 @@ pub(crate) const COLLECTOR: u32 = 64004;
 /// A place with users of its own.
 pub(crate) struct Stage {
     pub(crate) place: Place,
-    program: PathBuf,
+    writer: Executable,
 }
 
 impl Stage {
     /// Prepares the users; `None`, with a message, where the test cannot run.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        let possible = is_root(test)
+        let possible = can_follow()
+            && is_root(test)
             && is_installed("setpriv", "util-linux")
             && is_installed("unshare", "util-linux");
         if !possible {
@@ -63,21 +64,15 @@ impl Stage {
             return None;
         }
         let place = Place::new();
-        let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
-        let mut group = fs::read_to_string("/etc/group").unwrap();
+        let mut accounts = Accounts::of_this_machine();
         let all = [("mswowner", OWNER), ("mswcollect", COLLECTOR)];
         for (name, id) in all.into_iter().chain(USERS) {
-            writeln!(passwd, "{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin").unwrap();
-            writeln!(group, "{name}:x:{id}:").unwrap();
+            accounts.add_user(name, id);
         }
-        writeln!(group, "mswlogs:x:{GROUP}:mswcollect,mswsite1,mswsite2").unwrap();
-        fs::write(place.path("passwd"), passwd).unwrap();
-        fs::write(place.path("group"), group).unwrap();
-        // The users must be able to execute it wherever it was built.
-        let program = place.path("writer");
-        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        Some(Self { place, program })
+        accounts.add_group("mswlogs", GROUP, &["mswcollect", "mswsite1", "mswsite2"]);
+        accounts.write(&place.path(""));
+        let writer = Executable::copy_of(std::env::current_exe().unwrap());
+        Some(Self { place, writer })
     }
 
     /// Makes a command see the stage's users.
@@ -141,7 +136,7 @@ impl Stage {
             .args([format!("--reuid={uid}"), format!("--regid={uid}")])
             .arg(format!("--groups={}", groups.join(",")))
             .args(["--inh-caps=-all", "--"])
-            .arg(&self.program)
+            .arg(self.writer.path())
             .args(["--exact", "proof::writer::act", "--nocapture"])
             .env(writer::ROLE, role)
             .env(writer::ARGUMENT, argument)
