@@ -1,5 +1,9 @@
 # make            release build of all programs
 # make test       everything that can be tested here; installs missing Debian packages if it may
+# make check      lints, each package and feature alone, rust-version, fuzz corpora, public face
+# make accept-public-face  takes the library's public face as it is now into its snapshot
+# make judge      proofs that need the whole stack for long: soak, fail2ban-test, deb-test
+# make release    what must hold before a release (cargo-deny, cargo-semver-checks, the packages)
 # make bench      criterion benchmarks (figures are ratios within one run)
 # make fuzz       a short run of each fuzz target (needs cargo-fuzz)
 # make soak       the whole on a real stack for SOAK_SECONDS at SOAK_RATE requests/s, as root
@@ -33,7 +37,8 @@ PAGES = $(wildcard modsec-core/man/*.5)
 GUIDES = $(shell find examples/server -type f) benches/README.md
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
-.PHONY: all test check bench fuzz fail2ban-test soak man install uninstall deb deb-test clean
+.PHONY: all test check lint public-face accept-public-face bench fuzz fail2ban-test soak judge \
+	release man install uninstall deb deb-test clean
 
 all:
 	$(CARGO) build --release
@@ -43,11 +48,23 @@ test:
 	$(CARGO) test --workspace --all-features
 
 # What continuous integration asks for besides the tests.
-check:
+check: lint public-face
+	CARGO="$(CARGO)" ./.ci/alone
+	CARGO="$(CARGO)" ./.ci/rust-version
+	CARGO="$(CARGO)" ./.ci/corpora
+
+lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy -p modsec-core --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
+
+# The snapshot is modsec-core/tests/snapshots/public_face__*.snap.
+public-face:
+	$(CARGO) test --workspace --all-features --test public_face -- --ignored
+
+accept-public-face:
+	INSTA_UPDATE=always $(MAKE) public-face
 
 # `python3 benches/mariadb.py` is one more, with a private MariaDB; it takes some minutes.
 bench:
@@ -83,6 +100,13 @@ soak:
 	$(CARGO) build --release --workspace
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_RATE=$(SOAK_RATE) $(CARGO) test --release \
 		-p modsec-parser-bin --test whole -- --ignored --nocapture soak
+
+# To be run once for each change of what they judge; figures go into the note of that change.
+judge: soak fail2ban-test deb-test
+
+# BASELINE is the commit with which the public face is compared.
+release:
+	CARGO="$(CARGO)" ./.ci/release
 
 # Builds only if the programs are missing, so that `sudo make install` need not have cargo.
 install:

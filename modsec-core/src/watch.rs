@@ -72,6 +72,7 @@ pub use crate::spool::names::Place;
 
 /// After that long a service that watches says that it works, though its first look at the tree is
 /// not over: a tree of millions of directories takes longer than a service manager waits.
+#[cfg(any(feature = "permissions", feature = "recidive"))]
 pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Which files a [`Watcher`] reports.
