@@ -8,7 +8,9 @@
 //! know it, a name is held by `O_PATH`, which neither waits nor mounts anything, and compared
 //! with its directory before it is opened by way of that descriptor.
 
+mod listing;
 pub(crate) mod names;
+mod refusal;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,10 +20,13 @@ use std::path::{Component, Path};
 use std::sync::OnceLock;
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, makedev, openat, openat2,
-    statx,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, makedev, openat,
+    openat2, statx,
 };
 use rustix::io::Errno;
+
+pub(crate) use self::listing::{Found, Listing};
+pub use self::refusal::{LeftAlone, Reason, Refusal};
 
 /// How a directory is opened: never through a link, never waiting for anybody.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
@@ -77,6 +82,43 @@ pub(crate) fn open_dir(parent: impl AsFd, path: &Path) -> Result<OwnedFd, Errno>
     }
     let held = held.as_ref().map_or(parent.as_fd(), AsFd::as_fd);
     openat(held, c".", DIRECTORY, Mode::empty())
+}
+
+/// Opens the directory at `path` as [`open_dir`] does, and says what it is.
+///
+/// # Errors
+///
+/// What is there instead of a directory in the file system that has the number `device`.
+pub(crate) fn enter(
+    parent: impl AsFd,
+    path: &Path,
+    device: u64,
+) -> Result<(OwnedFd, Stat), Reason> {
+    let opened = open_dir(&parent, path);
+    let handle = opened.map_err(|errno| why_not(parent.as_fd(), path, errno))?;
+    let stat = fstat(&handle)?;
+    // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
+    if stat.st_dev == device {
+        Ok((handle, stat))
+    } else {
+        Err(Reason::OtherFileSystem)
+    }
+}
+
+/// Returns why the directory at `path` cannot be opened.
+fn why_not(parent: BorrowedFd<'_>, path: &Path, errno: Errno) -> Reason {
+    match (errno, path.parent().zip(path.file_name())) {
+        (Errno::INVAL, _) => Reason::Name,
+        // For a link as well: what it is, or what is on the way to it.
+        (Errno::NOTDIR | Errno::LOOP, Some((above, name))) => {
+            let seen = open_dir(parent, above).and_then(|directory| look(directory, name));
+            match seen {
+                Ok(stat) => Reason::of(FileType::from_raw_mode(stat.st_mode)),
+                Err(errno) => why_not(parent, above, errno),
+            }
+        }
+        (errno, _) => errno.into(),
+    }
 }
 
 /// Opens the file `name` in `parent` to read, whatever kind of file it is. Never waits.

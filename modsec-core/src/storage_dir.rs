@@ -49,7 +49,6 @@ pub(crate) mod look;
 mod note;
 mod private;
 mod prune;
-mod refusal;
 #[cfg(feature = "ingest")]
 pub(crate) mod renew;
 #[cfg(any(feature = "ingest", feature = "recidive"))]
@@ -75,11 +74,11 @@ use self::private::Private;
 #[cfg(feature = "permissions")]
 pub(crate) use self::private::is_private;
 pub use self::prune::{AccountNames, PruneRules, Pruned};
-pub use self::refusal::{LeftAlone, Reason, Refusal};
 #[cfg(feature = "ingest")]
 pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, Files, Walk};
 pub use crate::spool::names::{EntryName, MinuteDir, NamedAt, Place, day_name, parse_day};
+pub use crate::spool::{LeftAlone, Reason, Refusal};
 
 /// Tells whether `path` is a file that this library keeps in a storage directory: no entry.
 #[cfg(feature = "ingest")]

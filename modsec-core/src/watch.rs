@@ -65,9 +65,8 @@ use tokio::time::timeout;
 use self::engine::Engine;
 #[cfg(feature = "recidive")]
 pub(crate) use self::root::Root;
-#[cfg(any(feature = "permissions", feature = "recidive"))]
-pub(crate) use self::root::{Failure, classify};
-pub use self::root::{Refusal, RootError};
+pub use self::root::RootError;
+use crate::spool::Reason;
 pub use crate::spool::names::Place;
 
 /// After that long a service that watches says that it works, though its first look at the tree is
@@ -95,7 +94,7 @@ pub struct Options {
     pub directories: bool,
     /// Report files ([`Event::File`]).
     pub files: Files,
-    /// Walk the tree again after this time ([`Reason::Periodic`]), as a safety net.
+    /// Walk the tree again after this time ([`RescanReason::Periodic`]), as a safety net.
     pub rescan_after: Option<Duration>,
     /// User whose directories several sites use, besides root and the owner of the storage
     /// directory: it has no bounds that one of them could use up.
@@ -117,15 +116,15 @@ pub enum Event {
         /// Where it is.
         path: PathBuf,
         /// Why.
-        refusal: Refusal,
+        reason: Reason,
     },
     /// Everything that existed when this is reported should be looked at, for the reason given.
     ///
     /// It comes after the tree has been walked: every directory is watched again, and reported if
     /// asked for. It is the first event that tells a caller that watching has begun.
-    Rescan(Reason),
+    Rescan(RescanReason),
     /// The storage directory cannot be used. The watcher waits for it, and reports
-    /// [`Event::Rescan`] with [`Reason::Returned`] once it is there (again). Reported once for
+    /// [`Event::Rescan`] with [`RescanReason::Returned`] once it is there (again). Reported once for
     /// each cause.
     Lost(RootError),
 }
@@ -145,7 +144,7 @@ pub struct Directory {
 /// Why a caller should look at the whole tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RescanReason {
     /// Watching has begun.
     Started,
     /// The storage directory is there (again).
@@ -161,7 +160,7 @@ pub enum Reason {
     Asked,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RescanReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Started => "watching has begun",
@@ -281,9 +280,9 @@ impl Watcher {
         self.engine.patience()
     }
 
-    /// Walks the tree again, as if the kernel had dropped events; ends with [`Reason::Asked`].
+    /// Walks the tree again, as if the kernel had dropped events; ends with [`RescanReason::Asked`].
     pub fn rescan(&mut self) {
-        self.engine.rescan(Reason::Asked);
+        self.engine.rescan(RescanReason::Asked);
     }
 
     /// Returns how many directories are watched.
@@ -299,7 +298,7 @@ impl Watcher {
 
     /// Opens the directory at `relative` as [`Directory::handle`] is opened.
     #[cfg(feature = "permissions")]
-    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         self.engine.open_below(relative)
     }
 

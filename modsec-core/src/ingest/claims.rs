@@ -21,7 +21,7 @@ use crate::format;
 use crate::format::large::{self, Large};
 use crate::heart::Heart;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
-use crate::watch::{Event, Files, Options, Reason as WalkReason, Watcher};
+use crate::watch::{Event, Files, Options, RescanReason, Watcher};
 
 /// How soon the thread notices that nobody listens any more.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -134,7 +134,7 @@ impl Claimer {
                 Err(refusal) => debug!(error = %refusal, "file not claimed"),
             },
             Event::Rescan(reason) => {
-                if reason == WalkReason::Overflow {
+                if reason == RescanReason::Overflow {
                     warn!(%reason, "walking the storage directory");
                 } else {
                     debug!(%reason, "walking the storage directory");

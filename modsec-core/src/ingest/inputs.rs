@@ -1,17 +1,16 @@
 //! Files and directories that are read and left as they are.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::{named_file, spool, storage_dir};
+use crate::spool::{self, Listing};
+use crate::{named_file, storage_dir};
 
 /// Names of one directory that are sorted at a time: enough for every directory a person looks
 /// at, and a bound for the others.
@@ -62,7 +61,7 @@ fn descend(
         let error = io::Error::new(io::ErrorKind::InvalidInput, "directories nest too deeply");
         return take(path.to_owned(), Err(error));
     }
-    let mut listing = match Dir::read_from(dir) {
+    let mut listing = match Listing::of(dir) {
         Ok(listing) => listing,
         Err(error) => return take(path.to_owned(), Err(error.into())),
     };
@@ -70,8 +69,7 @@ fn descend(
         let mut names: Vec<_> = listing
             .by_ref()
             .map_while(Result::ok)
-            .map(|entry| entry.file_name().to_owned())
-            .filter(|name| !matches!(name.to_bytes(), b"." | b".."))
+            .map(|found| found.name)
             .take(SORTED)
             .collect();
         if names.is_empty() {
@@ -79,12 +77,11 @@ fn descend(
         }
         names.sort_unstable();
         for name in names {
-            let path = path.join(OsStr::from_bytes(name.to_bytes()));
+            let path = path.join(&name);
             if storage_dir::is_own_file(&path) {
                 continue;
             }
-            let name = OsStr::from_bytes(name.to_bytes());
-            let kind = match spool::look(dir, name) {
+            let kind = match spool::look(dir, &name) {
                 Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                 Err(Errno::XDEV) => FileType::Unknown,
                 Err(Errno::NOENT) => continue, // gone since
@@ -96,12 +93,12 @@ fn descend(
                 }
             };
             let go_on = match kind {
-                FileType::Directory => match spool::open_dir(dir, Path::new(name)) {
+                FileType::Directory => match spool::open_dir(dir, Path::new(&name)) {
                     Ok(dir) => descend(&File::from(dir), &path, depth - 1, take),
                     Err(errno) => take(path, Err(errno.into())),
                 },
                 FileType::RegularFile => {
-                    let file = spool::open_file(dir, name).map_err(io::Error::from);
+                    let file = spool::open_file(dir, &name).map_err(io::Error::from);
                     take(path, file)
                 }
                 kind => take(path, Err(not_a_file(kind))),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, renameat_with, unlinkat,
+    AtFlags, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -18,9 +18,9 @@ use super::ChangeError;
 use super::apply::apply;
 use super::calendar::coming;
 use super::policy::{Attributes, SiteUser};
-use crate::spool;
 use crate::spool::names::day_name;
-use crate::watch::{Failure, Place, Refusal, Watcher, classify};
+use crate::spool::{self, Listing, Reason};
+use crate::watch::{Place, Watcher};
 
 /// Beginning of the names of directories being made. Fits no template, so nobody else looks.
 const TEMPORARY: &str = ".watch-dir-";
@@ -86,16 +86,17 @@ pub(crate) enum Outcome {
     /// The directory is in use and stays.
     InUse,
     /// Something else is in the way and is left alone.
-    Refused(Refusal),
+    Refused(Reason),
     /// The system did not permit it.
     Failed(ChangeError),
 }
 
-impl From<Failure> for Outcome {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(refusal) => Self::Refused(refusal),
-            Failure::Gone | Failure::Exhausted => Self::Nothing,
+impl From<Reason> for Outcome {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Vanished => Self::Nothing,
+            reason if reason.is_exhausted() => Self::Nothing,
+            reason => Self::Refused(reason),
         }
     }
 }
@@ -115,14 +116,14 @@ pub(crate) fn is_missing(
     let (parent, name) = split(path)?;
     let handle = match open_parent(watcher, parent, may_hold) {
         // Without its parent it cannot be there.
-        Err(Failure::Gone) => return Ok(true),
+        Err(Reason::Vanished) => return Ok(true),
         opened => opened?,
     };
-    match spool::look(&handle, name).map_err(classify) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(false),
-        Ok(_) => Err(Outcome::Refused(Refusal::NotADirectory)),
-        Err(Failure::Gone) => Ok(true),
-        Err(failure) => Err(failure.into()),
+    match spool::look(&handle, name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Directory) => Ok(false),
+        Ok(kind) => Err(Outcome::Refused(Reason::of(kind))),
+        Err(Errno::NOENT) => Ok(true),
+        Err(errno) => Err(Reason::from(errno).into()),
     }
 }
 
@@ -131,12 +132,12 @@ fn open_parent(
     watcher: &Watcher,
     parent: &Path,
     may_hold: impl Fn(u32) -> bool,
-) -> Result<OwnedFd, Failure> {
+) -> Result<OwnedFd, Reason> {
     let (handle, stat) = watcher.open_below(parent)?;
     if parent == Path::new("") || may_hold(stat.st_uid) {
         Ok(handle)
     } else {
-        Err(Failure::Refused(Refusal::OtherUser))
+        Err(Reason::OtherUser)
     }
 }
 
@@ -175,7 +176,7 @@ fn try_create(
         put(root.as_fd(), &temporary, parent.as_fd(), name).map_err(|errno| match errno {
             // The writer was faster; what it made is looked at like any other.
             Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
-            Errno::NOTDIR => Outcome::Refused(Refusal::NotADirectory),
+            Errno::NOTDIR => Outcome::Refused(Reason::File),
             errno => failed(errno),
         })
     });
@@ -189,7 +190,7 @@ fn try_create(
 fn split(path: &Path) -> Result<(&Path, &OsStr), Outcome> {
     path.parent()
         .zip(path.file_name())
-        .ok_or(Outcome::Refused(Refusal::Name))
+        .ok_or(Outcome::Refused(Reason::Name))
 }
 
 /// Makes a directory with a name nobody can foresee, for this process alone.
@@ -251,7 +252,7 @@ pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
         Ok(()) => Outcome::Done,
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Outcome::InUse,
         Err(Errno::NOENT) => Outcome::Nothing,
-        Err(Errno::NOTDIR) => Outcome::Refused(Refusal::NotADirectory),
+        Err(Errno::NOTDIR) => Outcome::Refused(Reason::File),
         Err(errno) => {
             let source = errno.into();
             Outcome::Failed(ChangeError::Other {
@@ -277,11 +278,7 @@ pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
 
 /// Tells whether the directory behind `handle` has no entries.
 pub(crate) fn is_empty(handle: BorrowedFd<'_>) -> bool {
-    Dir::read_from(handle).is_ok_and(|mut entries| {
-        entries.all(|entry| {
-            entry.is_ok_and(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
-        })
-    })
+    Listing::of(handle).is_ok_and(|mut names| names.next().is_none())
 }
 
 #[cfg(test)]

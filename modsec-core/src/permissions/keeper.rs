@@ -21,8 +21,10 @@ use super::policy::{Attributes, Policy};
 use super::told::{Named, Told};
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
+use crate::spool::Reason;
+use crate::spool::names::LOST_AND_FOUND;
 use crate::storage_dir::is_private;
-use crate::watch::{self as watching, Directory, Event, Place, Reason, Refusal, Watcher};
+use crate::watch::{self as watching, Directory, Event, Place, RescanReason, Watcher};
 
 /// Events handled in a row before the loop looks at anything else.
 const BATCH: u32 = 256;
@@ -233,7 +235,7 @@ impl Keeper {
     ) {
         match event {
             Event::Directory(directory) => self.directory(&directory, task, each),
-            Event::Ignored { path, refusal } => self.ignored(&path, refusal),
+            Event::Ignored { path, reason } => self.ignored(&path, &reason),
             Event::Rescan(reason) => {
                 self.log_rescan(reason);
                 self.look_at_storage();
@@ -260,7 +262,7 @@ impl Keeper {
         }
     }
 
-    fn log_rescan(&mut self, reason: Reason) {
+    fn log_rescan(&mut self, reason: RescanReason) {
         let (tally, watched) = (self.tally, self.watcher.watched());
         let Tally {
             directories,
@@ -273,9 +275,10 @@ impl Keeper {
         } = tally;
         match reason {
             // Who fills the queue again and again does not fill the log.
-            Reason::Overflow if self.overflow_told.is_some_and(|at| at.elapsed() < MINUTE) => {}
-            Reason::Overflow | Reason::Limit => {
-                if reason == Reason::Overflow {
+            RescanReason::Overflow
+                if self.overflow_told.is_some_and(|at| at.elapsed() < MINUTE) => {}
+            RescanReason::Overflow | RescanReason::Limit => {
+                if reason == RescanReason::Overflow {
                     self.overflow_told = Some(Instant::now());
                 }
                 warn!(%reason, directories, corrected, watched, "all directories checked");
@@ -306,10 +309,10 @@ impl Keeper {
         };
         let now = Attributes::from(&stat);
         if !self.options.policy.allows_owner(now.uid) {
-            return self.ignored(path, Refusal::Owner);
+            return self.ignored(path, &Reason::Owner);
         }
         if self.is_foreign(path, *place, now) {
-            return self.ignored(path, Refusal::OtherUser);
+            return self.ignored(path, &Reason::OtherUser);
         }
         let wanted = self.options.policy.wanted(*place, now);
         if wanted != now {
@@ -434,29 +437,29 @@ impl Keeper {
         match outcome {
             Outcome::Done => return true,
             Outcome::Nothing | Outcome::InUse => {}
-            Outcome::Refused(refusal) => self.ignored(path, refusal),
+            Outcome::Refused(reason) => self.ignored(path, &reason),
             Outcome::Failed(error) => self.failed(&error),
         }
         false
     }
 
-    fn ignored(&mut self, path: &Path, refusal: Refusal) {
+    fn ignored(&mut self, path: &Path, reason: &Reason) {
         if ahead::is_temporary(path) {
             if self.effect == Effect::Real {
                 ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
             }
             return;
         }
-        // modsec-parser looks after its directory itself, and nothing is wrong with it.
-        if is_private(path) {
+        // modsec-parser looks after its directory itself, and the file system after its own.
+        if is_private(path) || path == Path::new(LOST_AND_FOUND) {
             return;
         }
-        match refusal {
-            Refusal::Name => self.tally.unknown += 1,
+        match reason {
+            Reason::Name => self.tally.unknown += 1,
             _ => self.tally.refused += 1,
         }
         if self.refusals.is_new(path) {
-            warn!(?path, reason = %refusal, "left alone");
+            warn!(?path, reason = %error_chain(reason), "left alone");
         }
     }
 

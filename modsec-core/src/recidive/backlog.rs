@@ -4,13 +4,12 @@
 //! gone through one after the other, but minute by minute across all of them.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Dir;
-
 use super::tree::{Glance, Look, Tree, Which};
+use crate::spool::Listing;
 use crate::storage_dir::turns::{self, Turn, Turns};
 use crate::storage_dir::{EntryName, MinuteDir, StorageDir, StorageDirError};
 
@@ -18,7 +17,7 @@ use crate::storage_dir::{EntryName, MinuteDir, StorageDir, StorageDirError};
 #[derive(Debug)]
 pub(super) struct Backlog {
     minutes: VecDeque<(MinuteDir, PathBuf)>,
-    listing: Option<(PathBuf, Dir)>,
+    listing: Option<(PathBuf, Listing)>,
     /// Files of the listing that come next, the last one first.
     names: Vec<OsString>,
     /// What need not be looked at: files that have not changed since, in nanoseconds.
@@ -121,8 +120,7 @@ impl Backlog {
             return;
         };
         if self.turns.directory(Some(stat.st_uid)) == Turn::His {
-            let listing = Dir::read_from(handle).ok();
-            self.listing = listing.map(|listing| (path, listing));
+            self.listing = Some((path, Listing::new(handle)));
         }
     }
 
@@ -161,10 +159,10 @@ fn minutes(tree: &Tree) -> Result<VecDeque<(MinuteDir, PathBuf)>, StorageDirErro
 }
 
 /// Reads some names of entries, in reverse: a name begins with its time.
-fn names(listing: &mut Dir) -> Vec<OsString> {
+fn names(listing: &mut Listing) -> Vec<OsString> {
     let mut names: Vec<OsString> = listing
         .flatten()
-        .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+        .map(|found| found.name)
         .filter(|name| EntryName::parse(name.as_bytes()).is_some())
         .take(SORTED)
         .collect();

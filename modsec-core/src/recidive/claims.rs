@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
-use rustix::fs::{Dir, Stat};
+use rustix::fs::Stat;
 use rustix::process::geteuid;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
 use super::tree::Tree;
-use crate::spool::FileId;
+use crate::spool::{FileId, Found, Listing, Reason};
 use crate::storage_dir::PRIVATE;
-use crate::watch::{Failure, Refusal, register};
+use crate::watch::register;
 
 /// Bytes of events read at a time.
 const EVENTS: usize = 64 * 1024;
@@ -61,7 +61,7 @@ impl Claimed {
 pub(super) struct Claims {
     events: Option<Events>,
     directories: Vec<Directory>,
-    listings: VecDeque<Listing>,
+    listings: VecDeque<Listed>,
     said: Vec<Trouble>,
     retry_at: Instant,
     /// When the directories that cannot be watched were last looked at, until that is done,
@@ -94,20 +94,15 @@ struct Directory {
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
     Unwatched(io::ErrorKind),
-    Unusable(Refusal),
+    Unusable(String),
     Foreign(u32),
 }
 
 /// The names of one directory, read as they are needed.
-struct Listing {
+#[derive(Debug)]
+struct Listed {
     directory: Arc<OwnedFd>,
-    names: Dir,
-}
-
-impl std::fmt::Debug for Listing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listing").finish_non_exhaustive()
-    }
+    names: Listing,
 }
 
 impl Events {
@@ -178,11 +173,11 @@ impl Claims {
                 continue;
             }
             one.is_to_be_listed = false;
-            let Ok(names) = Dir::read_from(&one.handle) else {
+            let Ok(names) = Listing::of(&one.handle) else {
                 continue;
             };
             let directory = Arc::clone(&one.handle);
-            let listing = Listing { directory, names };
+            let listing = Listed { directory, names };
             if one.is_trusted {
                 self.listings.push_front(listing);
             } else {
@@ -239,16 +234,15 @@ impl Claims {
     pub(super) fn listed(&mut self) -> Option<Claimed> {
         loop {
             let listing = self.listings.front_mut()?;
-            let Some(Ok(entry)) = listing.names.next() else {
+            let Some(Ok(Found { name, .. })) = listing.names.next() else {
                 self.listings.pop_front();
                 self.list();
                 continue;
             };
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if is_entry(name) {
+            if is_entry(&name) {
                 return Some(Claimed {
                     directory: Arc::clone(&listing.directory),
-                    name: name.to_owned(),
+                    name,
                 });
             }
         }
@@ -299,8 +293,9 @@ impl Claims {
         match tree.root().open_below(Path::new(PRIVATE)) {
             Ok((handle, stat)) if self.is_held(&stat) => drop(handle),
             Ok((handle, stat)) => self.add(tree, handle, &stat),
-            Err(Failure::Gone | Failure::Exhausted) => {}
-            Err(Failure::Refused(refusal)) => self.say(tree, Trouble::Unusable(refusal)),
+            Err(Reason::Vanished) => {}
+            Err(reason) if reason.is_exhausted() => {}
+            Err(reason) => self.say(tree, Trouble::Unusable(reason.to_string())),
         }
     }
 
@@ -349,16 +344,16 @@ impl Claims {
             return;
         }
         let path = tree.root().path().join(PRIVATE);
-        match trouble {
+        match &trouble {
             Trouble::Unwatched(error) => warn!(
                 ?path,
                 %error,
                 "cannot be watched: raise fs.inotify.max_user_instances or max_user_watches; looked \
                  at ten times a second, and what modsec-parser removes in between is not counted"
             ),
-            Trouble::Unusable(refusal) => warn!(
+            Trouble::Unusable(reason) => warn!(
                 ?path,
-                reason = %refusal,
+                %reason,
                 "not modsec-parser's directory, which it puts there when it starts: look who has \
                  made this"
             ),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, Utc};
 use ipnet::IpNet;
-use rustix::fs::{Dir, FileType};
+use rustix::fs::FileType;
 use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
@@ -28,6 +28,7 @@ use crate::log_reader::{LogReader, Taken};
 use crate::logfile::{Line, Lines};
 use crate::named_file;
 use crate::record::{Flag, Record, TrustedProxies};
+use crate::spool::Listing;
 
 /// Attacks that are put into the order of their times before they count. History that is not
 /// further out of order than that is replayed exactly; about 300 bytes each.
@@ -411,19 +412,11 @@ impl Replay<'_> {
 }
 
 fn list(tree: &Tree, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
-    use std::os::unix::ffi::OsStrExt as _;
     let opened = tree.root().open_below(relative);
     let (handle, _) = opened.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
-    let mut entries = Vec::new();
-    for entry in Dir::read_from(handle)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            let path = relative.join(std::ffi::OsStr::from_bytes(name));
-            entries.push((path, entry.file_type()));
-        }
-    }
-    Ok(entries)
+    Listing::new(handle)
+        .map(|found| found.map(|found| (relative.join(found.name), found.kind)))
+        .collect()
 }
 
 #[cfg(test)]

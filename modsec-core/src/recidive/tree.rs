@@ -16,10 +16,10 @@ use crate::format::large::{self, Excerpts, Large};
 use crate::heart::Heart;
 use crate::record::Flag;
 use crate::serial_log::appended;
-use crate::spool;
+use crate::spool::{self, Reason};
 use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
-use crate::watch::{Failure, Root, RootError, classify};
+use crate::watch::{Root, RootError};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
 const WHOLE: u64 = 1 << 20;
@@ -172,11 +172,11 @@ impl Tree {
     /// Looks at the file at `relative` without opening it.
     pub(super) fn glance(&mut self, relative: &Path, which: Which) -> Glance {
         let seen = self.in_directory(relative, |directory, name, looker| {
-            looker.look(directory, name).map_err(classify)
+            looker.look(directory, name).map_err(Reason::from)
         });
         let (look, refused) = match seen {
             Ok(seen) => seen,
-            Err(failure) => return Glance::Done(failed(failure), None),
+            Err(reason) => return Glance::Done(failed(&reason), None),
         };
         let owner = Some(look.uid);
         if refused.is_some() {
@@ -222,7 +222,7 @@ impl Tree {
         }
         let (file, meta) = match self.open_file(relative) {
             Ok(opened) => opened,
-            Err(failure) => return failed(failure),
+            Err(reason) => return failed(&reason),
         };
         // A file without a name was removed after it was opened: it is whole.
         if !meta.is_file() || meta.nlink() > 1 || meta.len() > MAX_ENTRY_BYTES {
@@ -272,10 +272,10 @@ impl Tree {
         }
     }
 
-    fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Failure> {
+    fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Reason> {
         self.in_directory(relative, |directory, name, _| {
-            let file = spool::open_file(directory, name).map_err(classify)?;
-            let meta = file.metadata().map_err(|_| Failure::Gone)?;
+            let file = spool::open_file(directory, name)?;
+            let meta = file.metadata()?;
             Ok((file, meta))
         })
     }
@@ -284,14 +284,14 @@ impl Tree {
     fn in_directory<T>(
         &mut self,
         relative: &Path,
-        work: impl Fn(&OwnedFd, &OsStr, Looker) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let name = relative.file_name().ok_or(Failure::Gone)?;
+        work: impl Fn(&OwnedFd, &OsStr, Looker) -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
+        let name = relative.file_name().ok_or(Reason::Vanished)?;
         let parent = relative.parent().unwrap_or(Path::new(""));
         if let Some((_, directory)) = self.directory.as_ref().filter(|(path, _)| path == parent) {
             match work(directory, name, self.looker) {
                 // The directory may have been removed and made again.
-                Err(Failure::Gone) => {}
+                Err(Reason::Vanished) => {}
                 other => return other,
             }
         }
@@ -302,15 +302,15 @@ impl Tree {
     }
 }
 
-fn failed(failure: Failure) -> Look<'static> {
-    match failure {
-        Failure::Gone => Look::Gone,
+fn failed(reason: &Reason) -> Look<'static> {
+    match reason {
+        Reason::Vanished => Look::Gone,
         // Worth another attempt later.
-        Failure::Exhausted => Look::Unfinished {
+        reason if reason.is_exhausted() => Look::Unfinished {
             owner: None,
             is_empty: false,
         },
-        Failure::Refused(_) => Look::Refused,
+        _ => Look::Refused,
     }
 }
 

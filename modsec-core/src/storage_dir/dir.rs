@@ -3,22 +3,16 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use rustix::fs::{FileType, RawDir};
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::refusal::{Reason, Refusal};
-use crate::spool;
-
-/// Bytes asked of the kernel at a time when a directory is read: about a thousand names. Memory
-/// does not grow with the directory.
-const CHUNK: usize = 64 * 1024;
+use crate::spool::{self, Listing, Reason, Refusal};
 
 /// A directory below (or at) the root, known by its descriptor and not by its path.
 #[derive(Debug)]
@@ -50,37 +44,25 @@ impl Dir {
 
     /// Opens the directory `name` in `self`; follows no link and leaves no file system.
     pub(super) fn open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Refusal> {
-        self.try_open(name)
-            .map_err(|reason| self.refusal(name, reason))
-    }
-
-    fn try_open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Reason> {
-        let file = match spool::open_dir(&self.file, Path::new(name)) {
-            Ok(fd) => File::from(fd),
-            // The kernel answers ENOTDIR for a link as well; ask what it is for the report.
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                return Err(Reason::of(self.peek(name)?.file_type()));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.child(name, file)
-    }
-
-    /// Makes a directory of `file`, which was opened as `name` in `self`.
-    pub(super) fn child(self: &Arc<Self>, name: &OsStr, file: File) -> Result<Arc<Dir>, Reason> {
-        let meta = file.metadata()?;
-        // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
-        if meta.dev() != self.device {
-            return Err(Reason::OtherFileSystem);
+        match spool::enter(&self.file, Path::new(name), self.device) {
+            Ok((handle, stat)) => Ok(self.child(name, handle, &stat)),
+            Err(reason) => Err(self.refusal(name, reason)),
         }
-        Ok(Arc::new(Dir {
-            file,
+    }
+
+    /// Makes a directory of `handle`, which was opened as `name` in `self` and is `stat`.
+    pub(super) fn child(self: &Arc<Self>, name: &OsStr, handle: OwnedFd, stat: &Stat) -> Arc<Dir> {
+        Arc::new(Dir {
+            file: handle.into(),
             name: name.to_owned(),
             parent: Some(Arc::clone(self)),
             device: self.device,
-            modified: modified(&meta),
+            modified: clamp(
+                stat.st_mtime,
+                i64::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+            ),
             token: Arc::clone(&self.token),
-        }))
+        })
     }
 
     /// Opens the file `name` to read. Waits for nobody: a FIFO opens at once and is then refused.
@@ -89,7 +71,7 @@ impl Dir {
             Ok(file) => file,
             Err(Errno::LOOP) => return Err(Reason::Symlink),
             // A socket cannot be opened.
-            Err(Errno::NXIO) => return Err(Reason::of(self.peek(name)?.file_type())),
+            Err(Errno::NXIO) => return Err(Reason::of(kind(&self.peek(name)?))),
             Err(error) => return Err(error.into()),
         };
         let meta = file.metadata()?;
@@ -100,7 +82,7 @@ impl Dir {
     /// Checks that `meta` is of a plain file that can be nowhere else than in this file system.
     pub(super) fn check_file(&self, meta: &Metadata) -> Result<(), Reason> {
         match meta {
-            meta if !meta.is_file() => Err(Reason::of(meta.file_type())),
+            meta if !meta.is_file() => Err(Reason::of(kind(meta))),
             meta if meta.dev() != self.device => Err(Reason::OtherFileSystem),
             meta if meta.nlink() > 1 => Err(Reason::HardLink {
                 links: meta.nlink(),
@@ -117,13 +99,7 @@ impl Dir {
 
     /// Starts reading the directory from its beginning, independently of other readers.
     pub(super) fn list(&self) -> io::Result<Listing> {
-        let file = File::from(spool::open_dir(&self.file, Path::new(""))?);
-        Ok(Listing {
-            file,
-            buffer: Vec::with_capacity(CHUNK),
-            chunk: Vec::new(),
-            failed: false,
-        })
+        Ok(Listing::of(&self.file)?)
     }
 
     #[cfg(feature = "ingest")]
@@ -177,6 +153,10 @@ impl Dir {
     }
 }
 
+fn kind(meta: &Metadata) -> FileType {
+    FileType::from_raw_mode(meta.mode())
+}
+
 /// Returns the time of the last change of contents. Users can set it to anything.
 pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
     clamp(meta.mtime(), meta.mtime_nsec())
@@ -194,88 +174,4 @@ pub(super) fn clamp(seconds: i64, nanos: i64) -> DateTime<Utc> {
     } else {
         DateTime::<Utc>::MAX_UTC
     })
-}
-
-/// The names in a directory, in the file system's order, a bounded number at a time.
-#[derive(Debug)]
-pub(super) struct Listing {
-    file: File,
-    buffer: Vec<u8>,
-    chunk: Vec<Found>,
-    failed: bool,
-}
-
-/// One name, and what the directory says it is.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) name: OsString,
-    kind: FileType,
-}
-
-impl Found {
-    /// Returns why this cannot be a directory, by what the listing says.
-    pub(super) fn not_a_directory(&self) -> Option<Reason> {
-        match self.kind {
-            FileType::Directory | FileType::Unknown => None,
-            FileType::RegularFile => Some(Reason::File),
-            _ => self.special(),
-        }
-    }
-
-    /// Returns why this cannot be a file, by what the listing says.
-    pub(super) fn not_a_file(&self) -> Option<Reason> {
-        match self.kind {
-            FileType::RegularFile | FileType::Unknown => None,
-            FileType::Directory => Some(Reason::Directory),
-            _ => self.special(),
-        }
-    }
-
-    fn special(&self) -> Option<Reason> {
-        match self.kind {
-            FileType::RegularFile | FileType::Directory | FileType::Unknown => None,
-            FileType::Symlink => Some(Reason::Symlink),
-            FileType::Fifo => Some(Reason::Fifo),
-            FileType::Socket => Some(Reason::Socket),
-            FileType::CharacterDevice | FileType::BlockDevice => Some(Reason::Device),
-        }
-    }
-}
-
-impl Listing {
-    fn fill(&mut self) -> io::Result<()> {
-        let mut entries = RawDir::new(&self.file, self.buffer.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                self.chunk.push(Found {
-                    name: OsString::from_vec(name.to_vec()),
-                    kind: entry.file_type(),
-                });
-            }
-            // The rest stays in the kernel until these have been handed out.
-            if entries.is_buffer_empty() && !self.chunk.is_empty() {
-                break;
-            }
-        }
-        self.chunk.reverse();
-        Ok(())
-    }
-}
-
-impl Iterator for Listing {
-    type Item = io::Result<Found>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.chunk.is_empty()
-            && !self.failed
-            && let Err(error) = self.fill()
-        {
-            self.failed = true;
-            // A directory that was removed while it was being read has nothing more to give.
-            return (error.kind() != io::ErrorKind::NotFound).then_some(Err(error));
-        }
-        self.chunk.pop().map(Ok)
-    }
 }

@@ -15,9 +15,9 @@ use super::Tree;
 use super::dir::{self, Dir};
 use super::holes;
 use super::private::{self, Private};
-use super::refusal::{Reason, Refusal};
 use crate::crash_points;
 use crate::spool::names::EntryName;
+use crate::spool::{Reason, Refusal};
 
 /// Default limit on the size of one entry, in bytes: twice the largest `SecRequestBodyLimit`.
 pub const MAX_ENTRY_BYTES: u64 = 2 << 30;

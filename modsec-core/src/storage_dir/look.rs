@@ -17,7 +17,7 @@ use super::dir;
 #[cfg(feature = "ingest")]
 use super::entry::EntryFile;
 use super::entry::{Identity, MAX_ENTRY_BYTES};
-use super::refusal::Reason;
+use crate::spool::Reason;
 
 /// File systems whose attributes are always those of the moment (`f_type` of statfs(2)): ext4,
 /// XFS, Btrfs, tmpfs, ZFS, overlayfs, F2FS.
@@ -119,13 +119,7 @@ impl Looker {
                 limit: MAX_ENTRY_BYTES,
             }),
             FileType::RegularFile => None,
-            FileType::Symlink => Some(Reason::Symlink),
-            FileType::Fifo => Some(Reason::Fifo),
-            FileType::Socket => Some(Reason::Socket),
-            FileType::Directory => Some(Reason::Directory),
-            FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
-                Some(Reason::Device)
-            }
+            kind => Some(Reason::of(kind)),
         }
     }
 }

@@ -22,10 +22,10 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{self, Dir};
-use super::refusal::Refusal;
 use super::walk::{
     Depth, EntryDir, Left, Newest, day_dir_name, days, minutes, newest_minute, open_user,
 };
+use crate::spool::Refusal;
 use crate::spool::names::{MinuteDir, NamedAt};
 
 /// When an empty directory may go.

@@ -9,7 +9,7 @@ use rustix::fs::fchown;
 
 use super::dir;
 use super::entry::EntryFile;
-use super::refusal::{Reason, Refusal};
+use crate::spool::{Reason, Refusal};
 
 /// What a clock may be ahead without anybody having set it back: that of a file server, by some
 /// seconds. It passes by itself.

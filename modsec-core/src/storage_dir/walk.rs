@@ -11,13 +11,13 @@ use std::vec;
 use chrono::NaiveDate;
 
 use super::Tree;
-use super::dir::{Dir, Found, Listing};
+use super::dir::Dir;
 use super::entry::EntryFile;
 use super::private::{self, PRIVATE};
-use super::refusal::{LeftAlone, Reason, Refusal};
 use crate::spool::names::{
     EntryName, LOST_AND_FOUND, MinuteDir, Place, day_name, is_user, parse_day,
 };
+use crate::spool::{Found, LeftAlone, Listing, Reason, Refusal};
 
 /// What was left alone, counted from several threads.
 #[derive(Debug, Clone, Default)]

@@ -14,10 +14,11 @@ use rustix::fs::{FileType, Stat};
 
 use super::closed::Closed;
 use super::pace::{Owner, Pace};
-use super::root::{Failure, Refusal, Root, RootError};
+use super::root::{Root, RootError};
 use super::table::{Now, Table};
 use super::walk::{Step, Walk, site_of};
-use super::{Directory, Event, Files, Options, Place, Reason, WatchError};
+use super::{Directory, Event, Files, Options, Place, RescanReason, WatchError};
+use crate::spool::Reason;
 
 /// Room for some thousand events per read.
 const BUFFER: usize = 64 * 1024;
@@ -66,8 +67,8 @@ pub(crate) struct Engine {
     /// Text of the last reported reason for not having a root, so that it is reported once.
     complaint: Option<String>,
     /// What the next walk over the whole tree is for, after the current one.
-    next_sweep: Option<Reason>,
-    current_sweep: Option<Reason>,
+    next_sweep: Option<RescanReason>,
+    current_sweep: Option<RescanReason>,
     sweep: Walk,
     fresh: Walk,
     table: Table,
@@ -109,7 +110,7 @@ impl Engine {
             periodic_at: options.rescan_after.map(|after| start + after),
             options,
         };
-        engine.look_for_root(Reason::Started);
+        engine.look_for_root(RescanReason::Started);
         Ok(engine)
     }
 
@@ -121,7 +122,7 @@ impl Engine {
         self.table.len()
     }
 
-    pub(crate) fn rescan(&mut self, reason: Reason) {
+    pub(crate) fn rescan(&mut self, reason: RescanReason) {
         if self.root.is_some() {
             self.next_sweep = Some(reason);
         }
@@ -183,7 +184,7 @@ impl Engine {
         self.now = Now::read();
         self.look_at = now + LOOK_EVERY;
         match &self.root {
-            None => return self.look_for_root(Reason::Returned),
+            None => return self.look_for_root(RescanReason::Returned),
             Some(root) if !root.is_in_place() => return self.lose_root(),
             Some(_) => {}
         }
@@ -198,15 +199,15 @@ impl Engine {
         }
         if self.retry_at.is_some_and(|at| now >= at) && self.sweep.is_done() {
             self.retry_at = None;
-            self.next_sweep = Some(Reason::Limit);
+            self.next_sweep = Some(RescanReason::Limit);
         }
         if self.periodic_at.is_some_and(|at| now >= at) && self.sweep.is_done() {
             self.periodic_at = self.options.rescan_after.map(|after| now + after);
-            self.next_sweep = self.next_sweep.or(Some(Reason::Periodic));
+            self.next_sweep = self.next_sweep.or(Some(RescanReason::Periodic));
         }
     }
 
-    fn look_for_root(&mut self, reason: Reason) {
+    fn look_for_root(&mut self, reason: RescanReason) {
         match Root::open(&self.path) {
             Ok(root) => {
                 self.root = Some(root);
@@ -239,13 +240,13 @@ impl Engine {
         self.out.push_back(Event::Lost(RootError::Gone {
             path: root.path().to_owned(),
         }));
-        self.look_for_root(Reason::Returned);
+        self.look_for_root(RescanReason::Returned);
     }
 
     fn take(&mut self, raw: Raw) {
         let Raw { wd, mask, name } = raw;
         if mask.contains(EventMask::Q_OVERFLOW) {
-            self.next_sweep = Some(Reason::Overflow);
+            self.next_sweep = Some(RescanReason::Overflow);
             return;
         }
         let Some(node) = self.table.get(&wd) else {
@@ -278,7 +279,7 @@ impl Engine {
             (false, true) => {}
             (false, false) if place.is_minute() => {
                 if !self.closed.push(path) {
-                    self.next_sweep = Some(Reason::Overflow);
+                    self.next_sweep = Some(RescanReason::Overflow);
                 }
             }
             (false, false) => self.found_other(path),
@@ -361,13 +362,12 @@ impl Engine {
     fn opened(&mut self, path: &Path) -> Option<(OwnedFd, Stat)> {
         match self.root.as_ref()?.open_below(path) {
             Ok(opened) => Some(opened),
-            Err(Failure::Gone) => None,
-            Err(Failure::Refused(refusal)) => {
-                self.refuse(path.to_owned(), refusal);
-                None
-            }
-            Err(Failure::Exhausted) => {
-                self.limited();
+            Err(reason) => {
+                match reason {
+                    Reason::Vanished => {}
+                    reason if reason.is_exhausted() => self.limited(),
+                    reason => self.refuse(path.to_owned(), reason),
+                }
                 None
             }
         }
@@ -389,7 +389,7 @@ impl Engine {
                 self.out.push_back(Event::File(path));
             }
             _ if place.is_minute() => {}
-            FileType::Symlink => self.refuse(path, Refusal::NotADirectory),
+            FileType::Symlink => self.refuse(path, Reason::Symlink),
             _ => {}
         }
     }
@@ -400,7 +400,7 @@ impl Engine {
 
     fn found_directory(&mut self, path: PathBuf, source: Source) {
         let Some(place) = Place::of(&path) else {
-            return self.refuse(path, Refusal::Name);
+            return self.refuse(path, Reason::Name);
         };
         // Others wait for a shared directory too, and corrected it is no longer its maker's.
         let is_shared = matches!(place, Place::FlatDay | Place::FlatMinute);
@@ -470,13 +470,13 @@ impl Engine {
         if let Some(Ok(stat)) = seen
             && FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
         {
-            self.refuse(path, Refusal::NotADirectory);
+            self.refuse(path, Reason::Symlink);
         }
     }
 
-    fn refuse(&mut self, path: PathBuf, refusal: Refusal) {
+    fn refuse(&mut self, path: PathBuf, reason: Reason) {
         if self.options.directories {
-            self.out.push_back(Event::Ignored { path, refusal });
+            self.out.push_back(Event::Ignored { path, reason });
         }
     }
 
@@ -486,10 +486,10 @@ impl Engine {
     }
 
     #[cfg(feature = "permissions")]
-    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         self.root
             .as_ref()
-            .ok_or(Failure::Gone)?
+            .ok_or(Reason::Vanished)?
             .open_below(relative)
     }
 
@@ -502,7 +502,7 @@ impl Engine {
             }
             self.raw.clear();
         }
-        self.next_sweep = Some(Reason::Overflow);
+        self.next_sweep = Some(RescanReason::Overflow);
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use crate::spool::{self, DIRECTORY, FileId};
+use crate::spool::{self, DIRECTORY, FileId, Reason};
 #[cfg(feature = "recidive")]
 use crate::storage_dir::look::Looker;
 
@@ -56,41 +56,6 @@ pub enum RootError {
         /// The storage directory.
         path: PathBuf,
     },
-}
-
-/// Why something in the tree is left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Its name fits no template.
-    #[error("the name fits no template")]
-    Name,
-    /// It is a symbolic link, or became something else than a directory.
-    #[error("it is a link or not a directory")]
-    NotADirectory,
-    /// It is on another file system than the storage directory.
-    #[error("it is on another file system")]
-    OtherFileSystem,
-    /// Its owner is not one of those whose directories may be touched.
-    #[error("its owner is not allowed")]
-    Owner,
-    /// It is in the tree of a user, or named after one, and belongs to another.
-    #[error("it does not belong to the user of this tree")]
-    OtherUser,
-    /// It cannot be opened.
-    #[error("it cannot be opened")]
-    Unreadable,
-}
-
-/// How opening below the root failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It is gone, or was never there: nothing to say.
-    Gone,
-    /// It must be left alone.
-    Refused(Refusal),
-    /// The system has no more of something; worth another attempt.
-    Exhausted,
 }
 
 /// A held storage directory.
@@ -141,35 +106,16 @@ impl Root {
 
     /// Opens the directory at `relative`, one component at a time, none of them a link, all on
     /// the storage directory's own file system.
-    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Failure> {
-        let handle = spool::open_dir(&self.handle, relative).map_err(classify)?;
-        let stat = fstat(&handle).map_err(classify)?;
-        // A subvolume of Btrfs is no mount, but files cannot be moved out of it.
-        if stat.st_dev != self.id.device {
-            return Err(Failure::Refused(Refusal::OtherFileSystem));
-        }
-        Ok((handle, stat))
+    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
+        spool::enter(&self.handle, relative, self.id.device)
     }
 
     /// Looks at the last component of `relative` without following it.
-    pub(crate) fn look_at(&self, relative: &Path) -> Result<Stat, Failure> {
-        let name = relative
-            .file_name()
-            .ok_or(Failure::Refused(Refusal::Name))?;
+    pub(crate) fn look_at(&self, relative: &Path) -> Result<Stat, Reason> {
+        let name = relative.file_name().ok_or(Reason::Name)?;
         let parent = relative.parent().unwrap_or(Path::new(""));
         let (handle, _) = self.open_below(parent)?;
-        spool::look(&handle, name).map_err(classify)
-    }
-}
-
-pub(crate) fn classify(errno: Errno) -> Failure {
-    match errno {
-        Errno::NOENT | Errno::STALE => Failure::Gone,
-        Errno::INVAL => Failure::Refused(Refusal::Name),
-        Errno::LOOP | Errno::NOTDIR => Failure::Refused(Refusal::NotADirectory),
-        Errno::XDEV => Failure::Refused(Refusal::OtherFileSystem),
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => Failure::Exhausted,
-        _ => Failure::Refused(Refusal::Unreadable),
+        Ok(spool::look(&handle, name)?)
     }
 }
 
@@ -223,22 +169,20 @@ mod tests {
         let root = Root::open(&tree).unwrap();
         assert!(root.open_below(Path::new("a/b")).is_ok());
         assert!(root.open_below(Path::new("")).is_ok());
-        let not_a_directory = Failure::Refused(Refusal::NotADirectory);
         let cases = [
-            ("link", not_a_directory),
-            ("link/b", not_a_directory),
-            ("a/link/b", not_a_directory),
-            ("file", not_a_directory),
-            ("a/..", Failure::Refused(Refusal::Name)),
-            ("/etc", Failure::Refused(Refusal::Name)),
-            ("absent", Failure::Gone),
+            ("link", Reason::Symlink),
+            ("link/b", Reason::Symlink),
+            ("a/link/b", Reason::Symlink),
+            ("file", Reason::File),
+            ("file/b", Reason::File),
+            ("a/..", Reason::Name),
+            ("/etc", Reason::Name),
+            ("absent", Reason::Vanished),
+            ("absent/b", Reason::Vanished),
         ];
         for (path, want) in cases {
-            assert_eq!(
-                root.open_below(Path::new(path)).unwrap_err(),
-                want,
-                "{path}"
-            );
+            let reason = root.open_below(Path::new(path)).unwrap_err();
+            assert_eq!(reason.label(), want.label(), "{path}");
         }
     }
 

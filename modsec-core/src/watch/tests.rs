@@ -75,7 +75,9 @@ fn reported(events: &[Event]) -> Vec<String> {
         .filter_map(|event| match event {
             Event::Directory(directory) => Some(directory.path.display().to_string()),
             Event::File(path) => Some(path.display().to_string()),
-            Event::Ignored { path, refusal } => Some(format!("{}: {refusal}", path.display())),
+            Event::Ignored { path, reason } => {
+                Some(format!("{}: {}", path.display(), reason.label()))
+            }
             _ => None,
         })
         .collect();
@@ -106,15 +108,15 @@ fn what_is_there_at_start_is_reported_before_the_first_rescan() {
         [
             "20200101",
             "20200101/20200101-0000",
-            "lost+found: the name fits no template",
+            "lost+found: foreign name",
             "site1",
             "site1/20200101",
             "site1/20200101/20200101-0000",
-            "site2: it is a link or not a directory",
+            "site2: symbolic link",
         ]
     );
     assert!(
-        matches!(events.last(), Some(Event::Rescan(Reason::Started))),
+        matches!(events.last(), Some(Event::Rescan(RescanReason::Started))),
         "{events:?}"
     );
 }
@@ -208,7 +210,7 @@ fn after_an_overflow_everything_is_reported_again() {
     assert_eq!(reported(&events), ["site1", "site1/20200101"]);
     assert!(matches!(
         events.last(),
-        Some(Event::Rescan(Reason::Overflow))
+        Some(Event::Rescan(RescanReason::Overflow))
     ));
     fs::create_dir(tree.root().join("site1/20200101/20200101-0000")).unwrap();
     tree.until(|event| matches!(event, Event::Directory(d) if d.place == Place::UserMinute));
@@ -233,7 +235,7 @@ fn the_tree_may_vanish_and_come_back() {
     assert_eq!(reported(&events), ["site2"]);
     assert!(matches!(
         events.last(),
-        Some(Event::Rescan(Reason::Returned))
+        Some(Event::Rescan(RescanReason::Returned))
     ));
     fs::create_dir(tree.root().join("site3")).unwrap();
     assert_eq!(reported(&[tree.next()]), ["site3"]);
@@ -344,7 +346,7 @@ async fn events_can_be_awaited() {
     let mut watcher = Watcher::new(dir.path(), directories()).unwrap();
     assert!(matches!(
         watcher.next().await.unwrap(),
-        Event::Rescan(Reason::Started)
+        Event::Rescan(RescanReason::Started)
     ));
     let path = dir.path().join("site1");
     let (event, ()) = tokio::join!(watcher.next(), async {

@@ -5,15 +5,14 @@
 //! its own.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::FileType;
 
 use super::Place;
+use crate::spool::{Found, Listing};
 
 /// Entries of one site before the next site.
 const TURN: u32 = 64;
@@ -41,14 +40,15 @@ pub(crate) struct Walk {
 struct Site {
     pending: Vec<PathBuf>,
     known: HashSet<PathBuf>,
-    open: Option<Listing>,
+    open: Option<Listed>,
 }
 
 /// A directory being listed.
-pub(crate) struct Listing {
-    pub(crate) path: PathBuf,
-    pub(crate) place: Place,
-    entries: Dir,
+#[derive(Debug)]
+struct Listed {
+    path: PathBuf,
+    place: Place,
+    names: Listing,
 }
 
 /// What is next in a walk.
@@ -88,14 +88,11 @@ impl Walk {
 
     /// Goes on with the entries of `handle`, which is at `path`.
     pub(crate) fn list(&mut self, path: PathBuf, place: Place, handle: OwnedFd) {
-        let Ok(entries) = Dir::new(handle) else {
-            return;
-        };
         let site = self.site(site_of(&path));
-        let before = site.open.replace(Listing {
+        let before = site.open.replace(Listed {
             path,
             place,
-            entries,
+            names: Listing::new(handle),
         });
         self.listings += usize::from(before.is_none());
     }
@@ -159,34 +156,21 @@ pub(crate) fn site_of(path: &Path) -> OsString {
     path.iter().next().unwrap_or_default().to_owned()
 }
 
-impl Listing {
+impl Listed {
     /// Returns the next entry. A directory removed while it is listed simply ends.
     fn next(&mut self) -> Option<Step> {
-        loop {
-            let entry = self.entries.read()?.ok()?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                let path = self.path.join(OsString::from(OsStr::from_bytes(name)));
-                return Some(Step::Entry {
-                    path,
-                    place: self.place,
-                    kind: entry.file_type(),
-                });
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Listing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listing")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        let Found { name, kind } = self.names.next()?.ok()?;
+        Some(Step::Entry {
+            path: self.path.join(name),
+            place: self.place,
+            kind,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs::{self, File};
 
     use super::*;

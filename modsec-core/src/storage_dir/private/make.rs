@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,17 +16,16 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, fstat, mkdirat,
-    openat, renameat, renameat_with, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat,
+    mkdirat, openat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{LOCK, PRIVATE, holder, rename_in, unsupported};
-use crate::spool::{self, FileId};
+use crate::spool::{self, FileId, Reason, Refusal};
 use crate::storage_dir::StorageDirError;
 use crate::storage_dir::dir::Dir;
-use crate::storage_dir::refusal::{Reason, Refusal};
 
 /// Beginning of the name under which the directory is made.
 pub(super) const FRESH: &str = ".modsec-parser.";
@@ -169,7 +168,7 @@ fn lock_found(root: &Dir, dir: Arc<Dir>) -> Result<Attempt, StorageDirError> {
     }
 }
 
-fn open_lock(dir: &File) -> Result<File, Errno> {
+fn open_lock(dir: impl AsFd) -> Result<File, Errno> {
     let flags = OFlags::RDWR
         | OFlags::CREATE
         | OFlags::NOFOLLOW
@@ -197,7 +196,7 @@ fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt
     }
     // At once: whoever moves it away later does so with one that is held open and locked.
     let is_in_place = spool::look(root.file(), OsStr::new(PRIVATE))
-        .is_ok_and(|stat| FileId::of(&stat) == fresh.id);
+        .is_ok_and(|stat| FileId::of(&stat) == FileId::of(&fresh.stat));
     if is_occupied {
         // Another parser that starts at this moment may have been faster: its directory stays.
         if matches!(find(root, OsStr::new(&fresh.name)), Ok(Found::Ours(_))) {
@@ -274,8 +273,8 @@ fn set_aside(root: &Dir, name: &str) -> PathBuf {
 /// A directory that is ours, under a name of its own.
 struct Fresh {
     name: String,
-    id: FileId,
-    dir: File,
+    dir: OwnedFd,
+    stat: Stat,
     lock: File,
 }
 
@@ -283,7 +282,7 @@ impl Fresh {
     fn make(root: &Dir) -> Result<Fresh, Errno> {
         let name = spool::random_name(FRESH);
         mkdirat(root.file(), &name, Mode::RWXU)?;
-        let dir = File::from(spool::open_dir(root.file(), Path::new(&name))?);
+        let dir = spool::open_dir(root.file(), Path::new(&name))?;
         let stat = fstat(&dir)?;
         // Whoever may write to the root could have exchanged it.
         if stat.st_uid != geteuid().as_raw() {
@@ -294,25 +293,19 @@ impl Fresh {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Fresh {
             name,
-            id: FileId::of(&stat),
             dir,
+            stat,
             lock,
         })
     }
 
     /// Ends the attempt: the directory is in its place.
     fn done(self, root: &Arc<Dir>) -> Attempt {
-        match root.child(OsStr::new(PRIVATE), self.dir) {
-            Ok(dir) => Attempt::Done(Made {
-                dir,
-                lock: self.lock,
-                aside: Vec::new(),
-            }),
-            Err(reason) => Attempt::Failed(StorageDirError::Private {
-                path: root.path().join(PRIVATE),
-                source: io::Error::other(reason),
-            }),
-        }
+        Attempt::Done(Made {
+            dir: root.child(OsStr::new(PRIVATE), self.dir, &self.stat),
+            lock: self.lock,
+            aside: Vec::new(),
+        })
     }
 
     /// Removes what was made in vain.

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::{Engine, RETRY_EVERY, Source};
 use crate::watch::root::Root;
 use crate::watch::table::IDLE_SECONDS;
-use crate::watch::{Place, Reason};
+use crate::watch::{Place, RescanReason};
 
 /// Watches for the trees of one user. A busy site needs about a hundred; root has a few thousand
 /// to hundred thousands, for all programs of the machine.
@@ -137,7 +137,7 @@ impl Engine {
 
     pub(super) fn limited(&mut self) {
         if self.retry_at.is_none() {
-            warn!(watches = self.table.len(), "{}", Reason::Limit);
+            warn!(watches = self.table.len(), "{}", RescanReason::Limit);
             self.retry_at = Some(Instant::now() + RETRY_EVERY);
         }
     }

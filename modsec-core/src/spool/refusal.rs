@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::fs::FileType;
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
+
+use rustix::fs::FileType;
 
 /// One thing that was left where it is, and why.
 ///
@@ -97,6 +97,12 @@ pub enum Reason {
     /// The name leads to something else than what was read, or that was written to since.
     #[error("changed since it was read; it is read again in the next pass")]
     Changed,
+    /// Its owner is not one of those whose directories may be touched.
+    #[error("is not touched: its owner is not allowed")]
+    Owner,
+    /// It is in the tree of a user, or named after one, and belongs to another.
+    #[error("does not belong to the user of this tree")]
+    OtherUser,
     /// The program does not hold the lock on the storage directory.
     #[error("may be moved or removed only by the program that locked the storage directory")]
     NotLocked,
@@ -123,21 +129,34 @@ impl Reason {
             Reason::Permission(_) => "permission denied",
             Reason::Vanished => "vanished",
             Reason::Changed => "changed",
+            Reason::Owner => "owner not allowed",
+            Reason::OtherUser => "another user's",
             Reason::NotLocked => "not locked",
             Reason::Io(_) => "input/output error",
         }
     }
 
     /// Returns the reason to refuse what `kind` is. Callers ask only about a kind they do not want.
-    pub(super) fn of(kind: FileType) -> Self {
+    pub(crate) fn of(kind: FileType) -> Self {
         match kind {
-            kind if kind.is_symlink() => Reason::Symlink,
-            kind if kind.is_fifo() => Reason::Fifo,
-            kind if kind.is_socket() => Reason::Socket,
-            kind if kind.is_dir() => Reason::Directory,
-            kind if kind.is_file() => Reason::File,
-            _ => Reason::Device,
+            FileType::Symlink => Reason::Symlink,
+            FileType::Fifo => Reason::Fifo,
+            FileType::Socket => Reason::Socket,
+            FileType::Directory => Reason::Directory,
+            FileType::RegularFile => Reason::File,
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => Reason::Device,
         }
+    }
+
+    /// Returns `true` if the system has no more of something: worth another attempt, here or there.
+    #[cfg(feature = "watch")]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        use rustix::io::Errno;
+        let Reason::Io(error) = self else {
+            return false;
+        };
+        let scarce = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC];
+        Errno::from_io_error(error).is_some_and(|errno| scarce.contains(&errno))
     }
 }
 
@@ -145,7 +164,7 @@ impl From<io::Error> for Reason {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::CrossesDevices => Reason::OtherFileSystem,
-            io::ErrorKind::NotFound => Reason::Vanished,
+            io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle => Reason::Vanished,
             io::ErrorKind::PermissionDenied => Reason::Permission(error),
             _ => Reason::Io(error),
         }
