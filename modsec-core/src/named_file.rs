@@ -262,6 +262,19 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
+/// Returns `true` for an `SQLite` database that is in use, and for what is kept beside one. Whoever
+/// looks for a file of unknown name must not open these: closing it again would take away the locks
+/// that this process has on its own database, and another process would remove the write-ahead log.
+pub fn is_of_sqlite(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let is_beside = ["-wal", "-shm", "-journal"]
+        .iter()
+        .any(|end| name.as_encoded_bytes().ends_with(end.as_bytes()));
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    is_beside || fs::symlink_metadata(log).is_ok()
+}
+
 /// Returns `true` if `path` leads to an open file, and not through a link. What is written to a file
 /// that was renamed or removed is not found at its path.
 ///

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 
 use super::checkpoint::{COMPARED, Checkpoint};
 use super::source::Source;
-use crate::named_file::{Links, parent};
+use crate::named_file::{Links, is_of_sqlite, parent};
 
 /// A file, and from where on it was not read.
 #[derive(Debug)]
@@ -136,7 +136,8 @@ fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(Path
         let entry = entry?;
         let path = entry.path();
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || path.file_name() == log.file_name() || !is_wanted(&path) {
+        let is_log = path.file_name() == log.file_name();
+        if !is_file || is_log || is_of_sqlite(&path) || !is_wanted(&path) {
             continue;
         }
         // An error means: gone meanwhile, or not ours to read.

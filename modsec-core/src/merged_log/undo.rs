@@ -25,7 +25,7 @@ use std::time::SystemTime;
 use super::extent::Extent;
 use super::file::{hash_before, open_existing};
 use super::journal::Record;
-use crate::named_file::parent;
+use crate::named_file::{is_of_sqlite, parent};
 
 /// One file that was shortened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Undo<'_> {
     /// Opens `path` if it is a copy of the log as it was when the batch began, or later.
     fn open_copy(&self, path: &Path) -> io::Result<Option<File>> {
         let meta = path.symlink_metadata()?;
-        let other = self.is_related(path) && !self.is_original(&meta);
+        let other = self.is_related(path) && !is_of_sqlite(path) && !self.is_original(&meta);
         if !other || !self.is_ours(&meta) || !self.may_hold(&meta) {
             return Ok(None);
         }
