@@ -5,7 +5,7 @@
 //! and nobody's record may hide behind another one. `ModSecurity` 2 and Coraza truncate the file
 //! first, so there a second record is a forgery, and the file is one entry.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
@@ -16,6 +16,8 @@ use crate::format::{self, Format};
 /// Records of one file at the most. More than that cannot be written within a second; such a file
 /// is one ambiguous entry.
 const MAX_RECORDS: usize = 16 * 1024;
+/// Boundaries that are told apart, 40 bytes each. A file with more of them is one ambiguous entry.
+const MAX_BOUNDARIES: usize = 4 * MAX_RECORDS;
 /// Bytes that tell the dialect.
 const HEAD: u64 = 512;
 /// Bytes read at a time, and held of one record.
@@ -27,10 +29,11 @@ const TAIL: u64 = Boundary::MAX_LINE as u64 + 3;
 /// if it is one entry, however it looks.
 ///
 /// Native records are several only if nothing stands between them, each ends with its own part Z,
-/// and no boundary comes twice. A client who knows the boundary of his own entry can end it in his
-/// body, and write others behind it. But the engine writes the genuine end of his entry behind all
-/// that, with the boundary that the file begins with, and it cannot close anything else: either it
-/// is left over, or what it closes has a boundary that was there before.
+/// and each boundary in the file, wherever a line of it stands, has all its lines within one record.
+/// A client who knows the boundary of his own entry can end it in his body and write others behind
+/// it, also together with a second entry of his. But the engine writes the genuine first and last
+/// line of each entry around all that, with one boundary. If both lie within one record, so does
+/// what is between them; so each record begins and ends where the engine began and ended one.
 ///
 /// # Errors
 ///
@@ -59,10 +62,9 @@ pub(crate) fn records(
             return Ok(None);
         }
     }
-    if found.len() < 2 || (is_native && !are_distinct_and_closed(&found, read)?) {
-        return Ok(None);
-    }
-    Ok(Some(found))
+    let are_several = found.len() > 1
+        && (!is_native || (are_closed(&found, &mut read)? && are_apart(&found, read)?));
+    Ok(are_several.then_some(found))
 }
 
 /// Takes the records at hand; false if there is anything else.
@@ -88,19 +90,48 @@ fn take(splitter: &mut Splitter, outlook: Outlook, found: &mut Vec<Range<u64>>) 
     true
 }
 
-fn are_distinct_and_closed(
+/// Returns `true` if each record ends with its own part Z.
+fn are_closed(
     records: &[Range<u64>],
     mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
 ) -> io::Result<bool> {
-    let mut boundaries = HashSet::new();
     for record in records {
         let head = read(record.start..record.end.min(record.start + TAIL))?;
         let tail = read(record.start.max(record.end.saturating_sub(TAIL))..record.end)?;
-        let Some((boundary, _)) = Boundary::open(&head) else {
+        if !Boundary::open(&head).is_some_and(|(boundary, _)| boundary.closes(&tail)) {
             return Ok(false);
-        };
-        if !boundary.closes(&tail) || !boundaries.insert(boundary) {
-            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns `true` if no boundary has lines in two records.
+fn are_apart(
+    records: &[Range<u64>],
+    mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
+) -> io::Result<bool> {
+    let mut homes = HashMap::new();
+    for (home, record) in records.iter().enumerate() {
+        let mut at = record.start;
+        while at < record.end {
+            // So far into the next chunk as a line that starts in this one may reach.
+            let end = record.end.min(at + CHUNK);
+            let bytes = read(at..record.end.min(end + Boundary::MAX_LINE as u64))?;
+            let here = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let line_ends = memchr::memchr_iter(b'\n', bytes.get(..here).unwrap_or(&bytes));
+            let starts = line_ends.map(|line_end| line_end + 1);
+            let first = (at == record.start).then_some(0);
+            for start in first.into_iter().chain(starts) {
+                let line = bytes.get(start..).unwrap_or_default();
+                let Some((boundary, _)) = Boundary::open(line) else {
+                    continue;
+                };
+                let is_full = homes.len() >= MAX_BOUNDARIES && !homes.contains_key(&boundary);
+                if is_full || *homes.entry(boundary).or_insert(home) != home {
+                    return Ok(false);
+                }
+            }
+            at = end;
         }
     }
     Ok(true)
@@ -179,6 +210,38 @@ mod tests {
     }
 
     #[test]
+    fn two_bodies_make_no_records_together() {
+        let forged: String = (0..10)
+            .map(|n| record(&format!("forged{n:02}"), "198.51.100.1", "x"))
+            .collect();
+        let end = |boundary: &str| {
+            format!(
+                "\n\n---{boundary}---F--\nHTTP/1.1 200\n\n---{boundary}---H--\n\n---{boundary}---Z--\n\n"
+            )
+        };
+        let open = |boundary: &str| {
+            let record = record(boundary, "198.51.100.1", "x");
+            record[..record.find("x\n\n---").unwrap()].to_owned()
+        };
+        for far in ["", "y\n", &"y\n".repeat(200_000)] {
+            // The first ends its entry and leaves another open, the second closes that one and
+            // begins its own again.
+            let first = format!("a{}{forged}{}{far}", end("genuine0"), open("opened00"));
+            let second = format!("b{}{}", end("opened00"), open("genuine1"));
+            let file =
+                record("genuine0", "192.0.2.1", &first) + &record("genuine1", "192.0.2.1", &second);
+            assert_eq!(count(&file), 1);
+            // With a third, whose boundary was foreseen.
+            let first = "a".to_owned();
+            let second = format!("b{}{forged}{}{far}", end("genuine0"), open("genuine2"));
+            let file = record("genuine0", "192.0.2.1", &first)
+                + &record("genuine1", "192.0.2.1", &second)
+                + &record("genuine2", "192.0.2.1", "c");
+            assert_eq!(count(&file), 1);
+        }
+    }
+
+    #[test]
     fn entries_in_a_body_stay_in_it() {
         let forged = record("forged00", "198.51.100.1", "x").repeat(3);
         let one = record("genuine0", "192.0.2.1", &forged);
@@ -198,6 +261,14 @@ mod tests {
             Just("\n---other000---C--\n".to_owned()),
             Just("\n---other000---Z--\n".to_owned()),
             Just("\n---genuine1---Z--\n\n".to_owned()),
+            Just("\n\n---other000---F--\nHTTP/1.1 200\n\n---other000---H--\n\n---other000---Z--\n\n".to_owned()),
+            (0..4).prop_map(move |n| format!(
+                "\n\n---genuine{n}---F--\nHTTP/1.1 200\n\n---genuine{n}---H--\n\n---genuine{n}---Z--\n\n"
+            )),
+            (0..4).prop_map(move |n| format!(
+                "---genuine{n}---A--\n{part_a}---genuine{n}---B--\nGET / HTTP/1.1\n\n---genuine{n}---C--\n"
+            )),
+            Just(format!("---other000---A--\n{part_a}---other000---B--\nGET / HTTP/1.1\n\n---other000---C--\n")),
             (0..9).prop_map(|n| record(&format!("forged{n:02}"), "198.51.100.1", "x")),
             Just(record("genuine0", "198.51.100.1", "x")),
             Just("y\n".repeat(LOOKAHEAD)),
