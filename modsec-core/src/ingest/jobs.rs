@@ -520,7 +520,7 @@ enum Begun {
 }
 
 /// Tells a log from an entry's own file. In that, by its name, whatever a body in it looks like is
-/// no second entry.
+/// no second entry; what an engine has appended to it is.
 fn begin(path: &Path, file: File, stop: &Stop) -> io::Result<Begun> {
     let name = path.file_name().unwrap_or_default();
     let meta = file.metadata()?;
@@ -528,7 +528,9 @@ fn begin(path: &Path, file: File, stop: &Stop) -> io::Result<Begun> {
         let mut head = vec![0; Boundary::MAX_LINE + 1];
         let got = file.read_at(&mut head, 0)?;
         head.truncate(got);
-        if format::detect(&head) == Some(Format::NativeV2) {
+        if let Some(Format::NativeV2 | Format::NativeV3 | Format::NativeCoraza) =
+            format::detect(&head)
+        {
             return Ok(Begun::Entry(file));
         }
     }

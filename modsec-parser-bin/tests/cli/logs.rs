@@ -202,6 +202,12 @@ fn a_client_who_knows_the_boundary_makes_no_rows_of_others() {
             record("genuine0", "192.0.2.1", &body).as_bytes(),
         );
     }
+    // Looked at where it lies, too.
+    let mut history = site.program();
+    history.args(["--jsonl", "audit"]);
+    let seen = run(history);
+    assert_eq!(seen.stdout.lines().count(), 2, "{}", seen.stdout);
+    assert!(!seen.stdout.contains("203.0.113.7\""), "{}", seen.stdout);
     site.collect().expect(0, &["2 entries, 2 stored"]);
     let forged = "select count(*) from logs where REMOTE_ADDR <> '192.0.2.1'";
     assert_eq!(site.query::<i64>(forged), 0);
