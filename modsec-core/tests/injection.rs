@@ -118,6 +118,45 @@ fn delimiters_in_a_body_change_nothing_but_the_flag() {
 }
 
 #[test]
+fn a_line_that_the_genuine_delimiter_closes_hides_nothing() {
+    for letter in "BCDEFGHIJKZ".chars() {
+        let end = format!("\n--6ce10769-{letter}--");
+        // At the end of the request's body, with and without its length.
+        let body = format!("{FORGED}{end}");
+        for (headers, status) in [
+            (honest(&body), Some(403)),
+            ("Transfer-Encoding: chunked\n".to_owned(), None),
+        ] {
+            let entry = Entry {
+                headers,
+                body: Some(body.clone()),
+                response: None,
+                parts_behind: "FEHKZ",
+            };
+            let bytes = entry.bytes();
+            let record = format::decode(&bytes).unwrap();
+            assert_genuine(&record, &letter.to_string());
+            assert_eq!(record.response.status, status, "{letter}");
+            assert!(record.flags.contains(Flag::Ambiguous), "{letter}");
+        }
+        // At the end of a response that reflects it, before H and before Z.
+        for parts_behind in ["FEHKZ", "FEHZ"] {
+            let entry = Entry {
+                headers: String::new(),
+                body: None,
+                response: Some(body.clone()),
+                parts_behind,
+            };
+            let bytes = entry.bytes();
+            let record = format::decode(&bytes).unwrap();
+            assert_genuine(&record, &letter.to_string());
+            assert_eq!(record.response.status, Some(403), "{letter}");
+            assert!(record.flags.contains(Flag::Ambiguous), "{letter}");
+        }
+    }
+}
+
+#[test]
 fn delimiters_of_another_boundary_do_not_even_set_the_flag() {
     let body = FORGED.replace("6ce10769", "00000000");
     let entry = Entry {

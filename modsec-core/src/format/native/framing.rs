@@ -2,8 +2,9 @@
 //!
 //! What the rules rest on:
 //!
-//! 1. A delimiter brings its own LF: one that directly follows another delimiter line is content.
-//!    (A request line may be exactly `--BND-Z--`.)
+//! 1. A delimiter brings its own LF: of two that directly follow each other, one is content. Behind
+//!    B it is the second: a request line may be exactly `--BND-Z--`. Behind raw content it may be
+//!    the first, if the content ends with such a line and the LF of the genuine one closes that.
 //! 2. If every letter occurs once and in the engine's order, up to Z at the end, the split is final.
 //! 3. Otherwise: nothing the client controls precedes B, whose lines cannot be delimiters, so A and
 //!    B are the first ones. The engine alone writes behind H, so H, J, K are the last ones, with
@@ -77,7 +78,7 @@ struct Framing<'o, F> {
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     fn strict(&self) -> Layout {
-        let found = self.candidates();
+        let found = self.but_request_line();
         let complete = self.is_complete(&found);
         let clean = found.len() == self.outline.delimiters.len()
             && !self.outline.gap
@@ -116,7 +117,24 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last))
     }
 
-    /// All delimiters but those that directly follow another delimiter line.
+    /// All delimiters but one that stands in the place of the request line.
+    fn but_request_line(&self) -> Vec<Delimiter> {
+        let mut found = self.outline.delimiters.clone();
+        let b = found
+            .iter()
+            .position(|part| matches!(part.letter, b'B' | b'C' | b'E' | b'H'));
+        if let Some(b) = b
+            && let (Some(part), Some(next)) = (found.get(b), found.get(b + 1))
+            && part.letter == b'B'
+            && next.start == part.end
+        {
+            found.remove(b + 1);
+        }
+        found
+    }
+
+    /// All delimiters but those that directly follow another delimiter line: libmodsecurity writes
+    /// empty lines behind raw content, so these are content.
     fn candidates(&self) -> Vec<Delimiter> {
         let mut candidates: Vec<Delimiter> = Vec::with_capacity(self.outline.delimiters.len());
         for delimiter in &self.outline.delimiters {

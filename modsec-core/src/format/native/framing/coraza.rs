@@ -15,7 +15,7 @@ use super::{Delimiter, Flag, Flags, Framing, Layout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     pub(super) fn coraza(&self) -> Layout {
-        let mut found = self.candidates();
+        let mut found = self.but_request_line();
         let complete = self.is_complete(&found);
         let whole = complete || (!is(&found, 0, b'A') && self.ends_like_a_part(&found));
         let mut flags = Flags::none();
