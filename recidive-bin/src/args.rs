@@ -30,8 +30,10 @@ Fail2ban jail reads. Only addresses that were parsed as such are ever written.";
 const DETAILS: &str = "\
 SOURCES
   storage-dir   the directory with one file per transaction, by inotify
-  merged-log    the log into which modsec-parser merges entries; together with storage-dir nothing
-                is missed that modsec-parser takes away first, and nothing counts twice
+  merged-log    the log into which modsec-parser merges entries; together with storage-dir what it
+                took away while this program was not running counts too, and nothing counts twice.
+                Only if SecAuditLogParts has neither C nor E: a client can write whole entries
+                into those, with addresses of others
   index=FILE    the index (SecAuditLog), which has a line for every record, also for those whose
                 files were overwritten; knows address and status only, and stands alone
 
