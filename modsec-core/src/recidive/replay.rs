@@ -37,6 +37,8 @@ const MAX_WAITING: usize = 1 << 18;
 const MAX_DETAILS: usize = 1 << 16;
 /// Directories in directories that are entered.
 const MAX_DEPTH: usize = 8;
+/// Lines by which an index is told from entries.
+const FIRST_LINES: usize = 100;
 /// Bytes of a log read at a time.
 const CHUNK: u64 = 1 << 20;
 
@@ -233,14 +235,12 @@ impl Replay<'_> {
         }
     }
 
-    /// Reads a log: an index if the first line is one of an index, else entries.
+    /// Reads a log: an index, or entries.
     fn log(&mut self, file: File) -> io::Result<()> {
         if file.metadata()?.is_file() {
             let mut buffer = Vec::new();
             (&file).take(CHUNK).read_to_end(&mut buffer)?;
-            let line_end = memchr::memchr(b'\n', &buffer).unwrap_or(buffer.len());
-            let line = IndexLine::parse(&buffer[..line_end]);
-            if line.is_some_and(|line| line.transaction().is_some()) {
+            if is_index(&buffer) {
                 return self.index(file, &buffer);
             }
             (&file).rewind()?;
@@ -419,6 +419,16 @@ fn list(tree: &Tree, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
         .collect()
 }
 
+/// Returns `true` if one of the first lines is one of an index, and none begins an entry. A single
+/// line proves nothing: a client can write into it what makes its address doubtful.
+fn is_index(first: &[u8]) -> bool {
+    let lines = || first.split(|byte| *byte == b'\n').take(FIRST_LINES);
+    let is_of_index =
+        |line| IndexLine::parse(line).is_some_and(|line| line.transaction().is_some());
+    let is_of_entry = |line| format::detect(line).is_some();
+    lines().any(is_of_index) && !lines().any(is_of_entry)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -496,6 +506,20 @@ mod tests {
         fs::write(&path, format!("{line}\n{line}\nbad\n")).unwrap();
         let report = replay(&options(2), &[path]).unwrap();
         assert_eq!((report.entries, report.defects, report.reports), (3, 1, 1));
+    }
+
+    #[test]
+    fn no_client_makes_an_index_look_like_another_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.log");
+        let line = |user: &str| {
+            format!(
+                r#"www 192.0.2.7 - {user} [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /a 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#
+            )
+        };
+        fs::write(&path, format!("{}\n{}\n", line("1.1.1.1"), line("-"))).unwrap();
+        let report = replay(&options(1), &[path]).unwrap();
+        assert_eq!((report.entries, report.defects, report.reports), (2, 1, 1));
     }
 
     #[test]
