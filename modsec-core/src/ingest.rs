@@ -30,6 +30,7 @@ mod rows;
 mod several;
 mod spoken;
 mod tally;
+mod turn;
 mod unopened;
 
 use std::io;
@@ -40,7 +41,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use tracing::{debug, warn};
 
-use self::feed::{Feed, Found, From};
+use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
@@ -297,7 +298,7 @@ async fn walk(
         // Its lines are from before the walk, which looks for the entries everywhere.
         follow_index(storage, options, stop, keeper, report).await?;
         let begun = Instant::now();
-        let removed = keeper.tally.removed;
+        let before = (keeper.tally.removed, keeper.got_on());
         let cursor = Box::new(Cursor::new(storage, Turns::new(limit)));
         let walked = round(
             cursor,
@@ -312,7 +313,7 @@ async fn walk(
             break;
         }
         // Where nothing can be removed, another walk would meet the same files.
-        let is_stuck = walked.old > 0 && keeper.tally.removed == removed;
+        let is_stuck = walked.old > 0 && (keeper.tally.removed, keeper.got_on()) == before;
         if walked.turns_over {
             limit = if is_stuck {
                 u64::MAX
@@ -424,8 +425,9 @@ async fn pass(
     keeper: &mut Keeper,
     report: &mut dyn Report,
 ) -> Result<Passed, IngestError> {
-    let mut feed = Feed::start(from, options, keeper.memory(), stop, keeper.heart())
-        .map_err(IngestError::Thread)?;
+    let known = (keeper.memory(), keeper.left_off());
+    let mut feed =
+        Feed::start(from, options, known, stop, keeper.heart()).map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();
@@ -447,10 +449,10 @@ async fn take_all(
 ) -> Result<u64, IngestError> {
     let mut old = 0;
     while let Some(outcome) = feed.next().await? {
+        let is_old = outcome.result.as_ref().is_ok_and(|found| found.is_old);
         // What stays because of another entry in it is no reason for another walk.
-        let goes = |found: &Found| found.is_old && found.read.defect.is_none();
-        old += u64::from(outcome.result.as_ref().is_ok_and(goes));
-        keeper.take(outcome, &feed.budget, report).await?;
+        let goes = keeper.take(outcome, &feed.budget, report).await?;
+        old += u64::from(is_old && goes);
     }
     keeper.flush(&feed.budget, report).await?;
     Ok(old)

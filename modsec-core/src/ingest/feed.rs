@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -24,8 +24,10 @@ use tokio::sync::mpsc;
 use super::index::{Digest, Fate, Wanted};
 pub(super) use super::jobs::{From, OpenDir};
 use super::jobs::{Job, Jobs, Rest, Source, Uid};
-use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow, ReadRow};
+use super::read::{self, CutEntries, Extent, IN_MEMORY, NoRow};
 use super::rows::Rows;
+use super::several::LeftOff;
+use super::turn::{GiveWay, OwnersTurn};
 use super::unopened::{Memory, Met};
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
@@ -71,10 +73,12 @@ pub(super) struct Found {
     pub(super) file: Option<ReadEntry>,
     /// Whether it was there before the pass began.
     pub(super) is_old: bool,
-    /// Sizes and MD5 of the file and of what is in it, if there is an index to compare them with.
+    /// Size and MD5 of the file, if there is an index to compare them with.
     pub(super) digests: Vec<Digest>,
     /// The path by which the index led to it.
     pub(super) indexed: Option<Arc<Path>>,
+    /// Whose turn it is; `None` in a log.
+    pub(super) turn: Option<OwnersTurn>,
 }
 
 /// No entry.
@@ -162,10 +166,11 @@ impl Feed {
     pub(super) fn start(
         from: From,
         options: &Options,
-        memory: &Memory,
+        (memory, left_off): (&Memory, &LeftOff),
         stop: &Stop,
         heart: &Heart,
     ) -> io::Result<Feed> {
+        let way = GiveWay::new(&from, stop);
         let now = Utc::now();
         let rules = options.prune_rules(now);
         let ages = Ages {
@@ -193,6 +198,8 @@ impl Feed {
                 digests: options.index.is_some(),
                 heart: heart.clone(),
                 ages,
+                left_off: left_off.clone(),
+                way: way.clone(),
             };
             let thread = thread::Builder::new().name(format!("read-{n}"));
             feed.readers.push(thread.spawn(move || reader.run())?);
@@ -269,6 +276,8 @@ struct Reader {
     digests: bool,
     heart: Heart,
     ages: Ages,
+    left_off: LeftOff,
+    way: GiveWay,
 }
 
 impl Drop for Reader {
@@ -289,6 +298,7 @@ struct Ready {
     entry: Option<ReadEntry>,
     is_old: bool,
     wanted: Option<Wanted>,
+    uid: Uid,
 }
 
 /// What is left to do without the other readers.
@@ -403,6 +413,7 @@ impl Reader {
             entry,
             is_old,
             wanted: None,
+            uid,
         })
     }
 
@@ -442,12 +453,14 @@ impl Reader {
             entry: Some(OpenEntry::close(open)),
             is_old: true,
             wanted: Some(wanted),
+            uid,
         })
     }
 
     fn input(&self, path: &std::path::Path, file: File) -> io::Result<Ready> {
         let meta = file.metadata()?;
-        let origin = self.rows.origin(meta.uid(), path.to_owned());
+        let uid = meta.uid();
+        let origin = self.rows.origin(uid, path.to_owned());
         let if_cut = CutEntries::Take;
         Ok(Ready {
             file,
@@ -457,6 +470,7 @@ impl Reader {
             entry: None,
             is_old: true,
             wanted: None,
+            uid,
         })
     }
 
@@ -485,6 +499,7 @@ impl Reader {
             is_old: true,
             digests: Vec::new(),
             indexed: None,
+            turn: None,
         })
     }
 
@@ -497,34 +512,45 @@ impl Reader {
             entry,
             is_old,
             wanted,
+            uid,
         } = ready;
         crash_points::pass("before-reading");
+        let (turn, begun) = (self.way.of(uid), Instant::now());
+        let identity = entry.as_ref().map(ReadEntry::identity);
+        let left_off = identity.and_then(|identity| self.left_off.recall(uid, identity));
         let whole = match &wanted {
             Some(wanted) => Some(self.expect(&file, size, wanted)?),
             // What cannot be read is told by what follows.
-            None if self.digests => digest::of_file(&file, size, &self.heart).ok(),
+            None if self.digests && left_off.is_none() => {
+                digest::of_file(&file, size, &self.heart).ok()
+            }
             None => None,
         };
-        let mut of_many = Vec::new();
-        let seen = |row: &ReadRow| {
-            if self.digests {
-                of_many.extend(digest::of_one_of_many(row));
-            }
-        };
-        let read = read::read(file, size, origin, if_cut, &self.rows, &self.heart, seen);
+        let read = read::read(
+            file,
+            size,
+            origin,
+            if_cut,
+            &self.rows,
+            &self.heart,
+            left_off,
+        );
+        turn.add_time(begun.elapsed());
         let read = match (read, wanted.as_ref().zip(whole)) {
             (Ok(read), _) => read,
             (Err(_), Some((wanted, whole))) => return Err(unlike(wanted, Fate::Unusable(whole))),
             (Err(reason), None) => return Err(Skipped::NoRow(reason)),
         };
-        let mut digests: Vec<Digest> = whole.into_iter().collect();
-        digests.append(&mut of_many);
+        if read.are_several() {
+            turn.count_records(size);
+        }
         Ok(Found {
             read,
             file: entry,
             is_old,
-            digests,
+            digests: whole.into_iter().collect(),
             indexed: wanted.map(|wanted| wanted.file),
+            turn: Some(turn),
         })
     }
 

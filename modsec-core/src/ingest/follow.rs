@@ -225,7 +225,7 @@ impl Tree {
     pub(super) fn pause(&self) -> Pause {
         let (news, handled) = (self.claims.listener(), self.handled.claimed);
         let (left, until) = (self.turns_over, std::time::Instant::now() + LINGER);
-        Pause(Box::new(move || {
+        Pause(Arc::new(move || {
             let due = left || news.borrow().claimed != handled;
             due && std::time::Instant::now() >= until
         }))
@@ -492,7 +492,9 @@ impl<'o> Follower<'o> {
         let (_handle, go_on) = Stop::new();
         keeper.settle().await?;
         follow_index(&tree.storage, self.options, &go_on, keeper, report).await?;
-        let claimed = From::Claimed(Arc::clone(&tree.storage), None, Turns::new(u64::MAX));
+        // What is more than that stays in the private directory, for the next start.
+        let turns = Turns::new(*turns::CLAIMED.end());
+        let claimed = From::Claimed(Arc::clone(&tree.storage), None, turns);
         pass(claimed, self.options, &go_on, keeper, report).await?;
         self.told.add(keeper.take_tally(), Due::Lines);
         Ok(keeper.index.as_ref().is_none_or(Index::is_settled))

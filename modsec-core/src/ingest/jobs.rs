@@ -62,10 +62,15 @@ impl Cursor {
             pruned: Arc::default(),
         }
     }
+
+    pub(super) fn turns(&self) -> Turns {
+        self.turns.clone()
+    }
 }
 
 /// Says whether something else goes first.
-pub(super) struct Pause(pub(super) Box<dyn Fn() -> bool + Send>);
+#[derive(Clone)]
+pub(super) struct Pause(pub(super) Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl fmt::Debug for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -414,7 +419,7 @@ enum Step {
 
 impl Looker<'_> {
     /// Goes on to the next name in the directory at hand. At its end the listing itself is done.
-    fn step(&mut self, open: &mut Option<(Arc<OpenDir>, Files)>, turns: &mut Turns) -> Step {
+    fn step(&mut self, open: &mut Option<(Arc<OpenDir>, Files)>, turns: &Turns) -> Step {
         let Some((dir, files)) = open else {
             return Step::End;
         };
@@ -431,7 +436,7 @@ impl Looker<'_> {
         step
     }
 
-    fn file(&mut self, file: EntryFile, dir: &Arc<OpenDir>, turns: &mut Turns) -> Step {
+    fn file(&mut self, file: EntryFile, dir: &Arc<OpenDir>, turns: &Turns) -> Step {
         let met = match self.unopened.look(&file, self.ages, self.memory) {
             Glance::Gone => return Step::On,
             Glance::Left(uid) => return on(turns.look(Some(uid))),
@@ -603,8 +608,8 @@ mod tests {
         let options = options();
         let (mut found, mut pauses) = (Vec::new(), 0);
         while let Some(at) = cursor {
-            let asked = std::cell::Cell::new(0);
-            let pause = Pause(Box::new(move || asked.replace(asked.get() + 1) >= 3));
+            let asked = AtomicU64::new(0);
+            let pause = Pause(Arc::new(move || asked.fetch_add(1, Ordering::Relaxed) >= 3));
             let known = (ages, Memory::default());
             let from = From::Tree(at, Some(pause));
             let mut jobs = Jobs::new(from, &options, None, known, &stop, Heart::default()).unwrap();

@@ -2,6 +2,7 @@
 
 mod append;
 mod left;
+mod rows;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -13,12 +14,14 @@ use tracing::{error, warn};
 
 use self::append::{append, batch_id, recover};
 use self::left::remember;
-use super::feed::{Budget, Found, OpenDir, Outcome, Skipped, unless_it_panics};
+use super::feed::{Budget, OpenDir, Outcome};
 use super::index::Index;
-use super::read::{Bytes, NoRow, ReadRow};
+use super::read::{Bytes, ReadRow};
 use super::refused::Verdict;
 use super::remover::{Removed, Remover};
+use super::several::{LeftOff, Progress};
 use super::spoken::Spoken;
+use super::turn::OwnersTurn;
 use super::unopened::{ByOwner, Memory, Met};
 use super::{AccountNames, DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
@@ -56,17 +59,29 @@ struct Item {
 struct EntrySource {
     file: Option<ReadEntry>,
     dir: Option<Arc<OpenDir>>,
-    stays: AtomicBool,
-    /// What to remember it by, if it stays because of another entry in it,
-    no_entry: Option<Met>,
-    /// and not also because of one that is to be tried again.
-    again: AtomicBool,
+    /// What to remember it by, if it stays for good because of another entry in it.
+    met: Option<Met>,
+    progress: Arc<Progress>,
+    /// Whether it was left in the middle.
+    is_left: AtomicBool,
+    turn: Option<OwnersTurn>,
 }
 
 impl EntrySource {
-    fn stays_for_another_try(&self) {
-        self.stays.store(true, Ordering::Relaxed);
-        self.again.store(true, Ordering::Relaxed);
+    /// Of an entry of a log.
+    fn none() -> EntrySource {
+        EntrySource {
+            file: None,
+            dir: None,
+            met: None,
+            progress: Arc::default(),
+            is_left: AtomicBool::new(false),
+            turn: None,
+        }
+    }
+
+    fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
     }
 }
 
@@ -89,6 +104,9 @@ pub(super) struct Keeper {
     no_entries: ByOwner,
     accounts: AccountNames,
     memory: Memory,
+    left_off: LeftOff,
+    /// Entries of files that were left in the middle, counted when they were left.
+    got_on: usize,
     /// As the administrator wrote them.
     inputs: Vec<PathBuf>,
     /// Whether what stays in place was named by an earlier walk.
@@ -131,6 +149,8 @@ impl Keeper {
             no_entries: ByOwner::default(),
             accounts: options.accounts.clone(),
             memory: Memory::default(),
+            left_off: LeftOff::default(),
+            got_on: 0,
             inputs: options.inputs.clone(),
             is_again: false,
             started,
@@ -150,6 +170,11 @@ impl Keeper {
     /// Returns what is remembered of files that stay where they are.
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Returns where files were left in the middle.
+    pub(super) fn left_off(&self) -> &LeftOff {
+        &self.left_off
     }
 
     /// Settles a batch of which it is not known whether the store has it: the answer was lost, or
@@ -191,83 +216,30 @@ impl Keeper {
         self.spoken.speak_again();
     }
 
-    /// Takes what became of one file.
+    /// Takes what became of one file. Returns `true` if the file may go.
     pub(super) async fn take(
         &mut self,
         outcome: Outcome,
         budget: &Budget,
         report: &mut dyn Report,
-    ) -> Result<(), IngestError> {
+    ) -> Result<bool, IngestError> {
         self.heart.beat();
-        match outcome.result {
+        let goes = match outcome.result {
             Ok(found) => {
                 let from = (outcome.path, outcome.dir, outcome.met);
                 let reserved = outcome.reserved;
                 self.take_rows(found, from, reserved, budget, report)
-                    .await?;
+                    .await?
             }
             Err(skipped) => {
                 budget.free(outcome.reserved);
                 self.skip(&outcome.path, outcome.met, skipped);
                 self.done(outcome.dir.as_deref());
+                false
             }
-        }
-        self.flush_if_full(budget, report).await
-    }
-
-    /// Takes the rows of one file. Those of several entries come one at a time, and the batch is
-    /// flushed between them; the file goes with the last of them.
-    async fn take_rows(
-        &mut self,
-        found: Found,
-        (path, dir, met): (PathBuf, Option<Arc<OpenDir>>, Option<Met>),
-        mut reserved: usize,
-        budget: &Budget,
-        report: &mut dyn Report,
-    ) -> Result<(), IngestError> {
-        let mut rows = found.read;
-        let source = Arc::new(EntrySource {
-            file: found.file,
-            dir,
-            stays: AtomicBool::new(rows.defect.is_some()),
-            no_entry: met.filter(|_| rows.defect.is_some()),
-            again: AtomicBool::new(false),
-        });
-        if let Some(defect) = rows.defect {
-            self.name_defect(&path, met, &defect);
-        }
-        loop {
-            let next = || rows.next().transpose().map_err(Skipped::NoRow);
-            match unless_it_panics(next) {
-                Ok(None) => break,
-                Ok(Some(read)) => {
-                    // Before it is added, so that the last one always waits for a flush.
-                    self.flush_if_full(budget, report).await?;
-                    // What is reserved for the file itself is free once all are taken.
-                    let own = reserved.min(read.size());
-                    reserved -= own;
-                    self.add(read, &source, own, report)?;
-                }
-                Err(skipped) => {
-                    source.stays.store(true, Ordering::Relaxed);
-                    // What is no entry was told of above, or came into the file since.
-                    if !matches!(skipped, Skipped::NoRow(NoRow::Defect(_))) {
-                        source.stays_for_another_try();
-                        self.skip(&path, None, skipped);
-                    }
-                }
-            }
-        }
-        if let Some(index) = &mut self.index {
-            index.found(&found.digests, found.indexed.as_deref());
-        }
-        drop(rows);
-        budget.free(reserved);
-        // Without a row, nothing waits for a flush.
-        if let Some(source) = Arc::into_inner(source) {
-            self.done(source.dir.as_deref());
-        }
-        Ok(())
+        };
+        self.flush_if_full(budget, report).await?;
+        Ok(goes)
     }
 
     /// Takes an entry of a log.
@@ -278,13 +250,7 @@ impl Keeper {
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
         self.heart.beat();
-        let source = Arc::new(EntrySource {
-            file: None,
-            dir: None,
-            stays: AtomicBool::new(false),
-            no_entry: None,
-            again: AtomicBool::new(false),
-        });
+        let source = Arc::new(EntrySource::none());
         self.add(read, &source, 0, report)?;
         self.flush_if_full(budget, report).await
     }
@@ -374,8 +340,10 @@ impl Keeper {
         (self.held, self.open) = (Held::default(), 0);
         let reserved = batch.iter().map(|(_, item)| item.reserved).sum();
         if let Some(mut store) = self.store.take() {
+            let (shares, begun) = (rows::shares(&batch), Instant::now());
             let kept = self.keep(store.as_mut(), batch).await;
             self.store = Some(store);
+            rows::share(&shares, begun.elapsed());
             let kept = kept?;
             // All entries that were read up to now are safe, so their lines are done with.
             if let Some(index) = &mut self.index {
@@ -540,7 +508,7 @@ impl Keeper {
 
     /// Lets the file of an entry stay.
     fn leave(&mut self, item: Item) {
-        item.source.stays_for_another_try();
+        item.source.progress.stay_for_another_try();
         if let Some(source) = Arc::into_inner(item.source) {
             self.done(source.dir.as_deref());
         }
@@ -552,13 +520,12 @@ impl Keeper {
             .into_iter()
             .filter_map(|item| Arc::into_inner(item.source))
             .map(|source| {
-                if !source.again.load(Ordering::Relaxed) {
-                    remember(&self.memory, source.no_entry, Verdict::NotAnAuditLog);
+                let (progress, is_left) = (&source.progress, source.is_left());
+                if !is_left && progress.stays_for_good() {
+                    remember(&self.memory, source.met, Verdict::NotAnAuditLog);
                 }
-                (
-                    source.file.filter(|_| !source.stays.into_inner()),
-                    source.dir,
-                )
+                let goes = !is_left && !progress.stays();
+                (source.file.filter(|_| goes), source.dir)
             })
             .collect();
         let removed = self.remover.remove(stored);
@@ -607,11 +574,16 @@ impl Keeper {
         self.name_owners();
     }
 
-    /// Returns how many files were done with for good since the start of the counts, or are
-    /// remembered.
-    pub(super) fn progress_made(&self) -> (u64, usize) {
+    /// Returns how many files were done with for good since the start of the counts, how many are
+    /// remembered, and how many entries were taken of others.
+    pub(super) fn progress_made(&self) -> (u64, usize, usize) {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.tally.removed, memory.len())
+        (self.tally.removed, memory.len(), self.got_on)
+    }
+
+    /// Returns how many entries were taken of files that were left in the middle.
+    pub(super) fn got_on(&self) -> usize {
+        self.got_on
     }
 
     /// Returns the counts.

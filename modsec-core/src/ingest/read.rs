@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::rows::Rows as RowMaker;
-use super::several::{Held, Several};
+use super::several::{Held, Progress, Several};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
@@ -96,8 +96,8 @@ pub(super) trait MakeRow: Sync {
 }
 
 /// Reads `size` bytes from `file`, which has one entry, or several of an engine that appends, and
-/// decodes them. An incomplete entry is taken only `if_cut`. `seen` is shown the rows of several
-/// entries, which are made again when they are asked for.
+/// decodes them. An incomplete entry is taken only `if_cut`. Several are decoded when they are asked
+/// for, from where `left_off` says on.
 pub(super) fn read(
     file: File,
     size: u64,
@@ -105,19 +105,27 @@ pub(super) fn read(
     if_cut: CutEntries,
     make: &RowMaker,
     heart: &Heart,
-    seen: impl FnMut(&ReadRow),
+    left_off: Option<Arc<Progress>>,
 ) -> Result<Rows, NoRow> {
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
     }
-    let several = |held, entries, origin| Several {
-        held,
-        entries,
-        taken: 0,
-        origin,
-        if_cut,
-        make: make.clone(),
-        heart: heart.clone(),
+    let several = |held, progress, origin| {
+        Rows::of(Several {
+            held,
+            progress,
+            taken: 0,
+            origin,
+            if_cut,
+            make: make.clone(),
+            heart: heart.clone(),
+        })
+    };
+    let places = |read: &dyn Fn(Range<u64>) -> io::Result<Vec<u8>>| match left_off {
+        Some(progress) => Ok(Some(progress)),
+        None => appended::records(size, read)
+            .map(|places| places.map(|places| Arc::new(Progress::new(places))))
+            .map_err(NoRow::Io),
     };
     if size <= IN_MEMORY {
         let bytes = read_range(&file, 0..size).map_err(NoRow::Io)?;
@@ -128,8 +136,8 @@ pub(super) fn read(
                 .unwrap_or_default()
                 .to_vec())
         };
-        if let Some(entries) = appended::records(size, slice).map_err(NoRow::Io)? {
-            return Rows::of(several(Held::Memory(bytes), entries, origin), seen);
+        if let Some(progress) = places(&slice)? {
+            return several(Held::Memory(bytes), progress, origin);
         }
         return row(bytes, Flags::none(), origin, if_cut, make).map(Rows::from);
     }
@@ -143,49 +151,56 @@ pub(super) fn read(
         heart.beat();
         read_range(&whole.file, range)
     };
-    if let Some(entries) = appended::records(size, window).map_err(NoRow::Io)? {
-        return Rows::of(several(Held::File(whole.file), entries, origin), seen);
+    if let Some(progress) = places(&window)? {
+        return several(Held::File(whole.file), progress, origin);
     }
     large_row(whole, origin, if_cut, make, heart).map(Rows::from)
 }
 
 /// The rows of one file.
 #[derive(Debug)]
-pub(super) struct Rows {
-    rows: Source,
-    /// What is wrong with another entry in the file, because of which it stays.
-    pub(super) defect: Option<Defect>,
-}
-
-#[derive(Debug)]
-enum Source {
+pub(super) enum Rows {
     One(Option<Box<ReadRow>>),
     Several(Box<Several>),
 }
 
 impl From<ReadRow> for Rows {
     fn from(row: ReadRow) -> Rows {
-        Rows {
-            rows: Source::One(Some(Box::new(row))),
-            defect: None,
-        }
+        Rows::One(Some(Box::new(row)))
     }
 }
 
 impl Rows {
-    fn of(several: Several, seen: impl FnMut(&ReadRow)) -> Result<Rows, NoRow> {
-        let defect = several.check(seen)?;
-        Ok(Rows {
-            rows: Source::Several(Box::new(several)),
-            defect,
-        })
+    fn of(several: Several) -> Result<Rows, NoRow> {
+        several.begin().map(Box::new).map(Rows::Several)
+    }
+
+    /// Returns how far the file was taken.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        match self {
+            Rows::One(_) => Arc::default(),
+            Rows::Several(several) => Arc::clone(&several.progress),
+        }
+    }
+
+    /// Returns how many of several were handed out, now and before; `None` at the end, and for a
+    /// file of one entry.
+    pub(super) fn is_within(&self) -> Option<usize> {
+        match self {
+            Rows::Several(several) if !several.is_at_end() => Some(several.taken),
+            _ => None,
+        }
+    }
+
+    pub(super) fn are_several(&self) -> bool {
+        matches!(self, Rows::Several(_))
     }
 
     /// Bytes that they hold in memory before the first of several is asked for, about.
     pub(super) fn size(&self) -> usize {
-        match &self.rows {
-            Source::One(row) => row.as_ref().map_or(0, |row| row.size()),
-            Source::Several(several) => match &several.held {
+        match self {
+            Rows::One(row) => row.as_ref().map_or(0, |row| row.size()),
+            Rows::Several(several) => match &several.held {
                 Held::Memory(bytes) => bytes.len(),
                 Held::File(_) => 0,
             },
@@ -197,9 +212,9 @@ impl Iterator for Rows {
     type Item = Result<ReadRow, NoRow>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.rows {
-            Source::One(row) => row.take().map(|row| Ok(*row)),
-            Source::Several(several) => several.next(),
+        match self {
+            Rows::One(row) => row.take().map(|row| Ok(*row)),
+            Rows::Several(several) => several.next(),
         }
     }
 }

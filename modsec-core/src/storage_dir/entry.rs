@@ -256,6 +256,11 @@ impl ReadEntry {
         &self.entry
     }
 
+    #[cfg(feature = "ingest")]
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Removes the file if the name still leads to exactly what was read: same inode, size and
     /// times. Call it only once the entry is safe elsewhere.
     ///

@@ -5,13 +5,18 @@
 //! tree delays the entries of the others by no more than a turn.
 
 use std::collections::HashMap;
+#[cfg(feature = "ingest")]
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "ingest")]
+use std::time::Duration;
 
 /// What the first turn of an owner may cost.
 pub(crate) const FIRST: u64 = 64 << 20;
 /// What one pass over claimed files may spend on one owner, at first and at the most: those of the
 /// others wait for its end.
 #[cfg(feature = "ingest")]
-pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=128 << 20;
+pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=64 << 20;
 /// How much longer the next turn is.
 const FACTOR: u64 = 4;
 
@@ -19,20 +24,30 @@ const FACTOR: u64 = 4;
 const LOOK: u64 = 128;
 /// and as many in that of opening a directory, or a file and storing a row.
 const OPEN: u64 = 4096;
+/// What a microsecond of work costs. Sizes are known before a file is read; what it really costs
+/// its records, alerts and delimiters decide, and the store.
+#[cfg(feature = "ingest")]
+const MICROSECOND: u64 = 64;
 
 /// Owners counted one by one; the others share a turn.
 const MAX_OWNERS: usize = 4096;
 /// Files in a row whose owners have used up their turns; the rest of a directory is left then.
 const PATIENCE: u32 = 64;
 
-/// What the owners have spent in one turn.
+/// What the owners have spent in one turn. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns(Arc<Mutex<Spent>>);
+
 #[derive(Debug)]
-pub(crate) struct Turns {
+struct Spent {
     limit: u64,
-    spent: HashMap<u32, u64>,
+    by_owner: HashMap<u32, u64>,
     of_others: u64,
     in_vain: u32,
     left: bool,
+    /// Who has left a file in the middle.
+    #[cfg(feature = "ingest")]
+    leavers: HashSet<u32>,
 }
 
 /// What to do next.
@@ -48,13 +63,15 @@ pub(crate) enum Turn {
 
 impl Turns {
     pub(crate) fn new(limit: u64) -> Turns {
-        Turns {
+        Turns(Arc::new(Mutex::new(Spent {
             limit,
-            spent: HashMap::new(),
+            by_owner: HashMap::new(),
             of_others: 0,
             in_vain: 0,
             left: false,
-        }
+            #[cfg(feature = "ingest")]
+            leavers: HashSet::new(),
+        })))
     }
 
     /// Returns how long the turn after one of `limit` is.
@@ -63,30 +80,92 @@ impl Turns {
     }
 
     /// Asks for a directory of `owner`.
-    pub(crate) fn directory(&mut self, owner: Option<u32>) -> Turn {
-        self.in_vain = 0;
-        self.ask(owner, OPEN)
+    pub(crate) fn directory(&self, owner: Option<u32>) -> Turn {
+        let mut spent = self.spent();
+        spent.in_vain = 0;
+        spent.ask(owner, OPEN)
     }
 
     /// Asks for a file, or another name, that is only looked at.
-    pub(crate) fn look(&mut self, owner: Option<u32>) -> Turn {
-        self.ask(owner, LOOK)
+    pub(crate) fn look(&self, owner: Option<u32>) -> Turn {
+        self.spent().ask(owner, LOOK)
     }
 
     /// Asks for a file that is read.
-    pub(crate) fn file(&mut self, owner: u32, size: u64) -> Turn {
-        self.ask(Some(owner), size.saturating_add(OPEN))
+    pub(crate) fn file(&self, owner: u32, size: u64) -> Turn {
+        self.spent().ask(Some(owner), size.saturating_add(OPEN))
+    }
+
+    /// Returns `true` if somebody's turn was over too early.
+    pub(crate) fn left(&self) -> bool {
+        self.spent().left
+    }
+
+    fn spent(&self) -> MutexGuard<'_, Spent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "ingest")]
+impl Turns {
+    /// Adds the time that work for `owner` took.
+    pub(crate) fn add_time(&self, owner: u32, time: Duration) {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut spent = self.spent();
+        let of = spent.of(Some(owner));
+        *of = of.saturating_add(time.saturating_mul(MICROSECOND));
+    }
+
+    /// Adds a record whose row takes `size` bytes.
+    pub(crate) fn add_record(&self, owner: u32, size: u64) {
+        let mut spent = self.spent();
+        let of = spent.of(Some(owner));
+        *of = of.saturating_add(size.saturating_add(OPEN));
+    }
+
+    /// Takes back what a file of `size` bytes cost when it was asked for: its records are added one
+    /// by one.
+    pub(crate) fn take_back(&self, owner: u32, size: u64) {
+        let mut spent = self.spent();
+        let of = spent.of(Some(owner));
+        *of = of.saturating_sub(size);
+    }
+
+    pub(crate) fn is_over(&self, owner: u32) -> bool {
+        let mut spent = self.spent();
+        *spent.of(Some(owner)) >= spent.limit
+    }
+
+    /// Leaves a file of `owner` in the middle.
+    pub(crate) fn leave(&self, owner: u32) {
+        let mut spent = self.spent();
+        spent.left = true;
+        if spent.leavers.len() < MAX_OWNERS {
+            spent.leavers.insert(owner);
+        }
+    }
+
+    /// Returns `true` if a file of `owner` was left in the middle.
+    pub(crate) fn has_left(&self, owner: u32) -> bool {
+        self.spent().leavers.contains(&owner)
+    }
+}
+
+impl Spent {
+    fn of(&mut self, owner: Option<u32>) -> &mut u64 {
+        match owner {
+            Some(uid) if self.by_owner.len() < MAX_OWNERS || self.by_owner.contains_key(&uid) => {
+                self.by_owner.entry(uid).or_default()
+            }
+            _ => &mut self.of_others,
+        }
     }
 
     fn ask(&mut self, owner: Option<u32>, cost: u64) -> Turn {
-        let spent = match owner {
-            Some(uid) if self.spent.len() < MAX_OWNERS || self.spent.contains_key(&uid) => {
-                self.spent.entry(uid).or_default()
-            }
-            _ => &mut self.of_others,
-        };
+        let limit = self.limit;
+        let spent = self.of(owner);
         // Asked before it is added: a file may be larger than a turn.
-        if *spent < self.limit {
+        if *spent < limit {
             *spent = spent.saturating_add(cost);
             self.in_vain = 0;
             return Turn::His;
@@ -99,11 +178,6 @@ impl Turns {
             Turn::Over
         }
     }
-
-    /// Returns `true` if somebody's turn was over too early.
-    pub(crate) fn left(&self) -> bool {
-        self.left
-    }
 }
 
 #[cfg(test)]
@@ -112,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_turn_ends_for_one_owner_and_not_for_another() {
-        let mut turns = Turns::new(100_000);
+        let turns = Turns::new(100_000);
         let mut taken = 0;
         while turns.file(1, 6000) == Turn::His {
             taken += 1;
@@ -129,12 +203,33 @@ mod tests {
 
     #[test]
     fn owners_without_end_share_a_turn() {
-        let mut turns = Turns::new(10 * LOOK);
+        let turns = Turns::new(10 * LOOK);
         for uid in 0..1_000_000 {
             turns.look(Some(uid));
         }
-        assert_eq!(turns.spent.len(), MAX_OWNERS);
-        assert_eq!(turns.of_others, 10 * LOOK);
+        assert_eq!(turns.spent().by_owner.len(), MAX_OWNERS);
+        assert_eq!(turns.spent().of_others, 10 * LOOK);
         assert!(turns.left());
+    }
+
+    #[cfg(feature = "ingest")]
+    #[test]
+    fn time_and_records_count_beside_bytes() {
+        let turns = Turns::new(16 << 20);
+        for _ in 0..250 {
+            assert!(!turns.is_over(1));
+            turns.add_time(1, Duration::from_micros(1050));
+        }
+        assert!(turns.is_over(1));
+        assert_eq!(turns.file(1, 1), Turn::Over);
+        for _ in 0..64 {
+            assert!(!turns.is_over(2));
+            turns.add_record(2, 256 << 10);
+        }
+        assert!(turns.is_over(2));
+        assert_eq!(turns.file(3, 1 << 30), Turn::His);
+        assert!(turns.is_over(3));
+        turns.take_back(3, 1 << 30);
+        assert!(!turns.is_over(3));
     }
 }

@@ -1,0 +1,215 @@
+//! The turn of whoever owns a file: how long it lasts, and what has been spent.
+
+use std::time::{Duration, Instant};
+
+use super::Stop;
+use super::jobs::{From, Pause};
+use crate::storage_dir::turns::Turns;
+
+/// How long a file of several entries is gone on with although something else is to go first: few
+/// are not worth another walk.
+const AT_LEAST: Duration = Duration::from_millis(100);
+
+/// What ends a file of several entries in the middle.
+#[derive(Debug, Clone)]
+pub(super) struct GiveWay {
+    turns: Turns,
+    stop: Stop,
+    pause: Option<Pause>,
+}
+
+impl GiveWay {
+    pub(super) fn new(from: &From, stop: &Stop) -> GiveWay {
+        let (turns, pause) = match from {
+            From::Tree(cursor, pause) => (cursor.turns(), pause.clone()),
+            From::Claimed(_, _, turns) => (turns.clone(), None),
+            From::Indexed(..) | From::Inputs(_) => (Turns::new(u64::MAX), None),
+        };
+        GiveWay {
+            turns,
+            stop: stop.clone(),
+            pause,
+        }
+    }
+
+    pub(super) fn of(&self, owner: u32) -> OwnersTurn {
+        OwnersTurn {
+            owner,
+            way: self.clone(),
+        }
+    }
+}
+
+/// The turn of the owner of one file.
+#[derive(Debug, Clone)]
+pub(super) struct OwnersTurn {
+    pub(super) owner: u32,
+    way: GiveWay,
+}
+
+impl OwnersTurn {
+    /// Adds the time that work for the owner took.
+    pub(super) fn add_time(&self, time: Duration) {
+        self.way.turns.add_time(self.owner, time);
+    }
+
+    /// Adds an entry whose row takes `size` bytes.
+    pub(super) fn add_record(&self, size: usize) {
+        self.way.turns.add_record(self.owner, size as u64);
+    }
+
+    /// Lets the entries of a file of `size` bytes count instead of the file.
+    pub(super) fn count_records(&self, size: u64) {
+        self.way.turns.take_back(self.owner, size);
+    }
+
+    /// Returns `true` if a file of several entries may be begun.
+    pub(super) fn may_begin(&self) -> bool {
+        !self.way.stop.requested() && !self.way.turns.has_left(self.owner)
+    }
+
+    /// Returns `true` if a file that was begun at `begun` may be gone on with.
+    pub(super) fn goes_on(&self, begun: Instant) -> bool {
+        let pause = || self.way.pause.as_ref().is_some_and(|pause| (pause.0)());
+        !self.way.stop.requested()
+            && !self.way.turns.is_over(self.owner)
+            && (begun.elapsed() < AT_LEAST || !pause())
+    }
+
+    /// Leaves a file in the middle.
+    pub(super) fn leave(&self) {
+        self.way.turns.leave(self.owner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::chown;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::heart::Heart;
+    use crate::ingest::keeper::Keeper;
+    use crate::ingest::{Options, Passed, Report, Silent, Tally, pass, run};
+    use crate::program::StopHandle;
+    use crate::storage_dir::StorageDir;
+    use crate::store::StoreOptions;
+
+    /// Records of the flood's only file, and alerts of each.
+    const RECORDS: u64 = 300;
+    const ALERTS: usize = 100;
+
+    fn options(dir: &Path) -> Options {
+        let store = StoreOptions {
+            url: format!("sqlite:{}", dir.join("x.db").display()),
+            ..StoreOptions::default()
+        };
+        Options {
+            storage_dir: Some(dir.join("audit")),
+            store: Some(store.into()),
+            min_age: Duration::ZERO,
+            ..Options::default()
+        }
+    }
+
+    fn record(number: u64) -> String {
+        format!(
+            "---{number:08}---A--\n[22/Nov/2026:06:40:30 +0000] {number} 192.0.2.1 1 192.0.2.2 80\n\
+             ---{number:08}---H--\n{}\n---{number:08}---Z--\n\n",
+            "ModSecurity: [id \"1\"]\n".repeat(ALERTS)
+        )
+    }
+
+    /// Writes one owner's file of many records, and another owner's of one. Returns `false` if this
+    /// does not run as root, so that both are one owner's.
+    fn flood(dir: &Path) -> bool {
+        let minute = dir.join("audit/20261122/20261122-0640");
+        fs::create_dir_all(&minute).unwrap();
+        let mut many = String::new();
+        for number in 0..RECORDS {
+            many.push_str(&record(number));
+        }
+        let files = [("flood", many, 54_321), ("good", record(9999), 54_322)];
+        files.into_iter().all(|(name, text, uid)| {
+            let path = minute.join(format!("20261122-064030-{name}"));
+            fs::write(&path, text).unwrap();
+            chown(&path, Some(uid), None).is_ok()
+        })
+    }
+
+    fn is_left(dir: &Path, name: &str) -> bool {
+        let minute = dir.join("audit/20261122/20261122-0640");
+        minute.join(format!("20261122-064030-{name}")).exists()
+    }
+
+    async fn walk(storage: &Arc<StorageDir>, options: &Options, keeper: &mut Keeper) -> Passed {
+        let cursor = super::super::jobs::Cursor::new(storage, Turns::new(1 << 20));
+        let (_handle, stop) = Stop::new();
+        let from = From::Tree(Box::new(cursor), None);
+        pass(from, options, &stop, keeper, &mut Silent)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_of_many_records_is_gone_on_with_after_the_turns_of_all_others() {
+        let dir = tempfile::tempdir().unwrap();
+        if !flood(dir.path()) {
+            return;
+        }
+        let options = options(dir.path());
+        let storage = Arc::new(StorageDir::open(dir.path().join("audit")).unwrap());
+        storage.lock().unwrap();
+        let mut keeper = Keeper::open(&options, Instant::now(), Heart::default())
+            .await
+            .unwrap();
+        let mut passes = 1;
+        assert!(walk(&storage, &options, &mut keeper).await.turns_over);
+        assert!(!is_left(dir.path(), "good"));
+        assert!(is_left(dir.path(), "flood"));
+        assert!(keeper.tally.stored < RECORDS / 2, "{}", keeper.tally.stored);
+        while walk(&storage, &options, &mut keeper).await.turns_over {
+            passes += 1;
+        }
+        assert!(passes > 2, "{passes}");
+        assert!(!is_left(dir.path(), "flood"));
+        // Nothing was taken twice.
+        assert_eq!((keeper.tally.stored, keeper.tally.known), (RECORDS + 1, 0));
+    }
+
+    /// Requests a stop once something of the flood is under way.
+    struct StopSoon(StopHandle, u64);
+
+    impl Report for StopSoon {
+        fn json_line(&mut self, _: &str) -> std::io::Result<()> {
+            self.1 += 1;
+            if self.1 == 5 {
+                self.0.stop();
+            }
+            Ok(())
+        }
+
+        fn progress(&mut self, _: &Tally) {}
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_answered_between_two_records_and_the_next_run_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        flood(dir.path());
+        let options = Options {
+            json_lines: true,
+            ..options(dir.path())
+        };
+        let (handle, stop) = Stop::new();
+        let mut report = StopSoon(handle, 0);
+        let first = run(&options, &stop, &mut report).await.unwrap();
+        assert!(first.stored < 20, "{}", first.stored);
+        assert!(is_left(dir.path(), "flood"));
+        let (_handle, stop) = Stop::new();
+        let second = run(&options, &stop, &mut Silent).await.unwrap();
+        assert_eq!(first.stored + second.stored, RECORDS + 1);
+        assert!(!is_left(dir.path(), "flood"));
+    }
+}
