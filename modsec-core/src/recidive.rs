@@ -23,8 +23,10 @@ mod run;
 mod saver;
 mod seen;
 mod session;
+mod several;
 mod show;
 mod state;
+mod taken;
 mod tree;
 mod unfinished;
 

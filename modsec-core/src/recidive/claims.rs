@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat, statat};
 use rustix::process::geteuid;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
@@ -49,6 +49,13 @@ pub(super) struct Claimed {
 }
 
 impl Claimed {
+    /// Returns whose file it is; `None` if it is gone.
+    pub(super) fn owner(&self) -> Option<u32> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let stat = statat(&self.directory, &*self.name, flags).ok()?;
+        Some(stat.st_uid)
+    }
+
     /// Leads `tree` to the file, and returns its path there.
     pub(super) fn enter(self, tree: &mut Tree) -> PathBuf {
         tree.enter(Path::new(PRIVATE), self.directory);
@@ -228,6 +235,13 @@ impl Claims {
             self.look(tree);
         }
         self.list();
+    }
+
+    /// Lets the directory of a file that cannot wait be listed.
+    pub(super) fn list_later(&mut self, claimed: &Claimed) {
+        for one in &mut self.directories {
+            one.is_to_be_listed |= Arc::ptr_eq(&one.handle, &claimed.directory);
+        }
     }
 
     /// Returns the next file that was in one of the directories when it was found.

@@ -8,19 +8,22 @@ use chrono::Utc;
 use tracing::{debug, error, info, warn};
 
 use super::backlog::{Backlog, Step};
-use super::claims::{Claimed, Claims};
+use super::claims::Claims;
 use super::counter::Counter;
 use super::follow::Follow;
 use super::reporter::Reporter;
 use super::run::{RunError, Summary};
 use super::saver::Saver;
+use super::several::{Reading, Several};
 use super::state::{Marks, State, to_bytes};
-use super::tree::{Contents, Look, OneOf, Tree, Which};
+use super::taken::Taken;
+use super::tree::{Contents, Look, Tree, Which};
 use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::heart::Heart;
 use crate::ledger::{Ledger, Offender};
 use crate::program::Service;
+use crate::storage_dir::PRIVATE;
 use crate::watch::Event;
 
 /// How often logs are looked at and what is due is done.
@@ -34,7 +37,7 @@ const KEEP: Duration = Duration::from_secs(86_400);
 /// takes longer, until its end.
 const RESUME: Duration = Duration::from_secs(60);
 /// How long files of `modsec-parser` are still read once a stop is requested.
-const LAST_READ: Duration = Duration::from_secs(2);
+const LAST_READ: Duration = Duration::from_millis(800);
 /// Files that are read before something else is looked at,
 pub(super) const SLICE: usize = 16;
 /// and bytes.
@@ -56,7 +59,11 @@ pub(super) struct Session<'o> {
     walk_began: i64,
     unfinished: Unfinished,
     /// What `modsec-parser` has taken charge of and was not read yet.
-    taken: VecDeque<Claimed>,
+    taken: Taken,
+    /// Files of many records that are not at their end.
+    several: Several,
+    /// Files that `modsec-parser` had removed from its directory before they were read.
+    missed: u64,
     /// Bytes read in this slice.
     spent: u64,
     pub(super) heart: Heart,
@@ -111,7 +118,9 @@ impl<'o> Session<'o> {
             walk_after: state.seen().forgotten_until(),
             walk_began: i64::MIN,
             unfinished: Unfinished::default(),
-            taken: VecDeque::new(),
+            taken: Taken::default(),
+            several: Several::default(),
+            missed: 0,
             spent: 0,
             heart: Heart::default(),
             summary: Summary::default(),
@@ -182,8 +191,15 @@ impl<'o> Session<'o> {
 
     /// Takes note of what `modsec-parser` has taken charge of.
     pub(super) fn claimed(&mut self) {
-        if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
-            claims.take(tree, &mut self.taken);
+        let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) else {
+            return;
+        };
+        let mut new = VecDeque::new();
+        claims.take(tree, &mut new);
+        for claimed in new {
+            if let Err(claimed) = self.taken.push(claimed.owner(), claimed) {
+                claims.list_later(&claimed);
+            }
         }
     }
 
@@ -191,7 +207,7 @@ impl<'o> Session<'o> {
     /// none.
     fn claimed_file(&mut self) -> bool {
         let listed = || self.claims.as_mut().and_then(Claims::listed);
-        let next = self.taken.pop_front().or_else(listed);
+        let next = self.taken.pop().or_else(listed);
         let Some((claimed, tree)) = next.zip(self.tree.as_mut()) else {
             return false;
         };
@@ -224,9 +240,23 @@ impl<'o> Session<'o> {
         match tree.look(path, which) {
             Look::Entry { contents, changed } => {
                 let reporter = &mut self.reporter;
-                count(&mut self.counter, contents, changed, |offender| {
-                    reporter.report(&offender);
-                });
+                let mut report = |offender: Offender| reporter.report(&offender);
+                let counter = &mut self.counter;
+                match contents {
+                    Contents::Whole(entry) => {
+                        counter.entry(entry, changed).into_iter().for_each(report);
+                    }
+                    Contents::Parts(excerpts, key) => {
+                        let offender = counter.record(&excerpts.record(), || key, changed);
+                        offender.into_iter().for_each(report);
+                    }
+                    Contents::Several(records) => {
+                        let reading = Reading::new(records, changed);
+                        if !self.several.begin(path, reading, counter, &mut report) {
+                            self.missed(path);
+                        }
+                    }
+                }
             }
             // Whoever had his time and still is not finished is left alone.
             Look::Unfinished {
@@ -235,7 +265,12 @@ impl<'o> Session<'o> {
             } if !matches!(which, Which::EvenUnfinished) => {
                 gives_way = self.unfinished.push(path, owner);
             }
-            Look::Gone => self.summary.vanished += 1,
+            Look::Gone => {
+                self.summary.vanished += 1;
+                if path.starts_with(PRIVATE) {
+                    self.missed(path);
+                }
+            }
             Look::Foreign => self.summary.foreign += 1,
             Look::Refused => self.summary.refused += 1,
             _ => {}
@@ -246,8 +281,34 @@ impl<'o> Session<'o> {
         }
     }
 
+    /// Says what was perhaps not counted, again when it has doubled.
+    fn missed(&mut self, path: &Path) {
+        self.missed += 1;
+        if self.missed.is_power_of_two() {
+            warn!(
+                files = self.missed,
+                ?path,
+                "gone, or too many, before they were read: attacks in them may not be counted; add \
+                 --source merged-log beside storage-dir, and look whose files are so many"
+            );
+        }
+    }
+
+    /// Goes on with files of many records.
+    fn go_on(&mut self) {
+        let reporter = &mut self.reporter;
+        let mut report = |offender: Offender| reporter.report(&offender);
+        self.several.step(&mut self.counter, &mut report);
+        if let Some(path) = self.several.next_path() {
+            self.file(&path, Which::Closed);
+        }
+    }
+
     /// Does a piece of what is to do; tells whether there is more.
     pub(super) async fn work(&mut self) -> bool {
+        // In each round: while events never end, nobody else tells of it.
+        self.claimed();
+        self.go_on();
         self.begin_slice();
         for _ in 0..SLICE {
             if !self.may_read_on() {
@@ -285,7 +346,7 @@ impl<'o> Session<'o> {
                 break;
             }
         }
-        let mut busy = self.backlog.is_some() || self.has_claimed();
+        let mut busy = self.backlog.is_some() || self.has_claimed() || !self.several.is_empty();
         if let Some(follow) = &mut self.follow {
             let reporter = &mut self.reporter;
             busy |= follow.step(&mut self.counter, &mut |offender: Offender| {
@@ -317,7 +378,7 @@ impl<'o> Session<'o> {
         let resumed = self
             .resume_until
             .is_some_and(|until| until < Instant::now());
-        if resumed && self.backlog.is_none() && !self.has_claimed() {
+        if resumed && self.backlog.is_none() && !self.has_claimed() && self.several.is_empty() {
             self.resume_until = None;
             self.reporter.forget_written_before();
         }
@@ -375,7 +436,9 @@ impl<'o> Session<'o> {
     pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
         let until = Instant::now() + LAST_READ;
         // They may be gone from there at the next start.
-        while Instant::now() < until && self.claimed_file() {}
+        while Instant::now() < until && (self.claimed_file() || !self.several.is_empty()) {
+            self.go_on();
+        }
         let lines = self.reporter.finish();
         self.save_now().await?;
         if lines > 0 {
@@ -390,33 +453,6 @@ impl<'o> Session<'o> {
         };
         info!(?summary, "stopped");
         Ok(summary)
-    }
-}
-
-/// Counts what a file holds, nearly always one record.
-fn count(
-    counter: &mut Counter,
-    contents: Contents<'_>,
-    changed: i64,
-    mut report: impl FnMut(Offender),
-) {
-    let records = match contents {
-        Contents::Whole(entry) => {
-            return counter.entry(entry, changed).into_iter().for_each(report);
-        }
-        Contents::Parts(excerpts, key) => {
-            let offender = counter.record(&excerpts.record(), || key, changed);
-            return offender.into_iter().for_each(report);
-        }
-        Contents::Several(records) => records,
-    };
-    for record in records {
-        let offender = match record {
-            Ok(OneOf::Whole(entry)) => counter.entry(&entry, changed),
-            Ok(OneOf::Parts(excerpts, key)) => counter.record(&excerpts.record(), || key, changed),
-            Err(_) => counter.defect(),
-        };
-        offender.into_iter().for_each(&mut report);
     }
 }
 
@@ -535,5 +571,70 @@ mod tests {
         }
         assert_eq!(session.summary.truncated, 1);
         assert_eq!(session.counter.tally.attacks, 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_many_records_waits_for_all_other_files() {
+        const RECORDS: u32 = 3000;
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        let many: String = (0..RECORDS).map(|n| appended(n, 403)).collect();
+        let path = |name: &str| {
+            let minute = Path::new(MINUTE).strip_prefix("audit").unwrap();
+            minute.join(format!("20260822-101500-{name}"))
+        };
+        let audit = dir.path().join("audit");
+        // More than may be begun at a time.
+        for n in 0..20 {
+            let many = many.replace("192.0.2.7", &format!("192.0.2.{n}"));
+            fs::write(audit.join(path(&n.to_string())), many).unwrap();
+            session.file(&path(&n.to_string()), Which::Closed);
+        }
+        attack(dir.path(), 99);
+        session.file(&path("99"), Which::Closed);
+        let counted = session.counter.tally.attacks;
+        assert!(counted < u64::from(RECORDS) * 4, "{counted}");
+        while session.work().await {}
+        let all = session.counter.tally.attacks;
+        assert_eq!(all, u64::from(RECORDS) * 20 + 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_parser_took_is_read_although_events_never_end() {
+        use std::os::unix::fs::PermissionsExt as _;
+        if !crate::watch::inotify_instances::can_follow() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let private = dir.path().join("audit").join(PRIVATE);
+        fs::create_dir(&private).unwrap();
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        attack(dir.path(), 1);
+        let path = dir.path().join(MINUTE).join("20260822-101500-1");
+        fs::rename(path, private.join("1-1.20260822-101500-1")).unwrap();
+        // As in the loop of the program, where the next event always comes first.
+        session.work().await;
+        assert_eq!(session.counter.tally.attacks, 1);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_removed_before_they_were_read_are_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(dir.path());
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        session.file(&Path::new(PRIVATE).join("1-1.x"), Which::Closed);
+        session.file(&path_of_nothing(), Which::Closed);
+        assert_eq!((session.missed, session.summary.vanished), (1, 2));
+    }
+
+    fn path_of_nothing() -> std::path::PathBuf {
+        let minute = Path::new(MINUTE).strip_prefix("audit").unwrap();
+        minute.join("20260822-101500-nothing")
     }
 }

@@ -85,6 +85,17 @@ impl Iterator for Records {
 }
 
 impl Records {
+    /// Returns how many are left.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Returns how many bytes the next one has.
+    pub(super) fn next_len(&self) -> u64 {
+        let next = self.places.as_slice().first();
+        next.map_or(0, |place| place.end - place.start)
+    }
+
     fn read(&self, place: Range<u64>) -> io::Result<OneOf> {
         if place.end - place.start <= WHOLE {
             let mut bytes = Vec::new();
