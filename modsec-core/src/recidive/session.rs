@@ -288,8 +288,8 @@ impl<'o> Session<'o> {
             warn!(
                 files = self.missed,
                 ?path,
-                "gone, or too many, before they were read: attacks in them may not be counted; add \
-                 --source merged-log beside storage-dir, and look whose files are so many"
+                "gone, or too many, before they were read: attacks in them may not be counted; look whose \
+                 files are so many, and at --source in recidive(8) for one that misses nothing"
             );
         }
     }
