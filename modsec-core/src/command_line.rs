@@ -124,7 +124,7 @@ impl CommandLine {
         &self.matches
     }
 
-    /// Tells whether the user wants to know the settings, and nothing done.
+    /// Returns `true` if the user wants to know the settings, and nothing done.
     pub fn checks_only(&self) -> bool {
         self.matches.get_flag("check_config")
     }

@@ -122,7 +122,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
     Ok(native::Entry::parse(bytes)?.record())
 }
 
-/// Tells whether an entry has been written to its end: its last line is part Z of the boundary
+/// Returns `true` if an entry has been written to its end: its last line is part Z of the boundary
 /// in its first line, or its JSON object is closed.
 ///
 /// A file for which this is false may still be growing.

@@ -150,7 +150,7 @@ impl Options {
     }
 }
 
-/// Hears how the pass goes.
+/// Receives progress and JSON lines during a pass.
 pub trait Report {
     /// Takes the counts so far, a few times a second.
     fn progress(&mut self, tally: &Tally) {

@@ -386,7 +386,7 @@ impl Ledger {
         self.table.len()
     }
 
-    /// Tells whether there are no clients.
+    /// Returns `true` if there are no clients.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

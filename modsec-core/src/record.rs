@@ -306,12 +306,12 @@ fn header<'r, 'a>(headers: &'r [Header<'a>], name: &str) -> Option<&'r Text<'a>>
 }
 
 impl Alert<'_> {
-    /// Tells whether the bracketed metadata was found.
+    /// Returns `true` if the bracketed metadata was found.
     pub fn has_metadata(&self) -> bool {
         self.file.is_some() || self.rule_id.is_some() || self.msg.is_some() || !self.tags.is_empty()
     }
 
-    /// Tells whether the alert's fields may be used to classify: whole, and not contradicted by
+    /// Returns `true` if the alert's fields may be used to classify: whole, and not contradicted by
     /// part K.
     pub fn is_trusted(&self) -> bool {
         self.verified != Some(false)
@@ -341,7 +341,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Tells whether the engine intercepted the transaction, as far as the dialect says so. The
+    /// Returns `true` if the engine intercepted the transaction, as far as the dialect says so. The
     /// JSON of libmodsecurity does not before 2026: there this is `false`, and the status is all
     /// there is.
     pub fn intercepted(&self) -> bool {

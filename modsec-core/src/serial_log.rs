@@ -248,7 +248,7 @@ impl Splitter {
         self.before + self.buffer.len() as u64 - self.position()
     }
 
-    /// Tells whether an entry has begun and not ended.
+    /// Returns `true` if an entry has begun and not ended.
     pub fn is_open(&self) -> bool {
         self.open.is_some() || self.at < self.before + self.buffer.len() as u64
     }

@@ -80,7 +80,7 @@ pub use self::walk::{EntryDir, Files, Walk};
 pub use crate::spool::names::{EntryName, MinuteDir, NamedAt, Place, day_name, parse_day};
 pub use crate::spool::{LeftAlone, Reason, Refusal};
 
-/// Tells whether `path` is a file that this library keeps in a storage directory: no entry.
+/// Returns `true` if `path` is a file that this library keeps in a storage directory: no entry.
 #[cfg(feature = "ingest")]
 pub(crate) fn is_own_file(path: &Path) -> bool {
     [private::LOCK, private::NOTE]
@@ -298,7 +298,7 @@ impl StorageDir {
         walk::entry_dir_at(&self.tree, relative)
     }
 
-    /// Tells whether `path` leads to this storage directory, also by links.
+    /// Returns `true` if `path` leads to this storage directory, also by links.
     pub fn is_at(&self, path: &Path) -> bool {
         let here = self.tree.root.file().metadata();
         let there = std::fs::metadata(path);

@@ -33,7 +33,7 @@ impl<'a> Text<'a> {
         self.0.len()
     }
 
-    /// Tells whether there are no bytes.
+    /// Returns `true` if there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

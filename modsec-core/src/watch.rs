@@ -290,7 +290,7 @@ impl Watcher {
         self.engine.watched()
     }
 
-    /// Tells whether the storage directory is there.
+    /// Returns `true` if the storage directory is there.
     #[cfg(feature = "permissions")]
     pub(crate) fn has_root(&self) -> bool {
         self.engine.has_root()

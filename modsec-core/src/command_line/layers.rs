@@ -128,7 +128,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Tells whether the option must not have a default because of what the user gave.
+    /// Returns `true` if the option must not have a default because of what the user gave.
     fn yields(&self, arg: &Arg) -> bool {
         let Some(given) = self.given else {
             return false;
@@ -193,7 +193,7 @@ impl Layer<'_> {
     }
 }
 
-/// Tells whether the user gave the option, by flag or environment.
+/// Returns `true` if the user gave the option, by flag or environment.
 fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
     let source = matches.value_source(id);

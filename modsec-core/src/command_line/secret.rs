@@ -2,7 +2,7 @@
 
 use clap::Arg;
 
-/// Tells whether the option's value must not be shown: its definition hides that of its variable.
+/// Returns `true` if the option's value must not be shown: its definition hides that of its variable.
 pub(super) fn is_secret(arg: &Arg) -> bool {
     arg.is_hide_env_values_set()
 }
@@ -41,7 +41,7 @@ pub(super) fn masked(url: &str) -> String {
     }
 }
 
-/// Tells whether the URL names a password.
+/// Returns `true` if the URL names a password.
 pub(super) fn has_password(url: &str) -> bool {
     let login = url
         .split_once("://")

@@ -41,12 +41,12 @@ use super::{Defect, FirstBytes, Format, scores, shares};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
 
-/// Tells whether the bytes are meant as JSON.
+/// Returns `true` if the bytes are meant as JSON.
 pub(super) fn starts(bytes: &[u8]) -> bool {
     document(bytes).starts_with(b"{")
 }
 
-/// Tells whether the bytes are whole documents and nothing else.
+/// Returns `true` if the bytes are whole documents and nothing else.
 pub(super) fn is_complete(bytes: &[u8]) -> bool {
     extent::is_complete(document(bytes))
 }

@@ -193,7 +193,7 @@ impl Excerpts {
         Ok(Excerpts { layout, contents })
     }
 
-    /// Tells whether the entry ends with its part Z; if not, it may still be growing.
+    /// Returns `true` if the entry ends with its part Z; if not, it may still be growing.
     ///
     /// Entries of Coraza may have no part Z and yet not be
     /// [`Truncated`](Flag::Truncated).

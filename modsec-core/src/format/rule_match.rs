@@ -231,7 +231,7 @@ fn in_order(key: usize, next: usize) -> bool {
     key < next || (key == TAG && next == TAG)
 }
 
-/// Tells whether a run may end at `end`: at the end of the text, or, if that was cut, where a cut
+/// Returns `true` if a run may end at `end`: at the end of the text, or, if that was cut, where a cut
 /// opening of an element stands.
 fn is_end(raw: &[u8], end: usize, cut: bool) -> bool {
     let rest = raw.get(end..).unwrap_or_default();

@@ -345,7 +345,7 @@ impl<'o> Follower<'o> {
         Ok(())
     }
 
-    /// Tells whether the loop goes on after this error. What was right once is not the
+    /// Returns `true` if the loop goes on after this error. What was right once is not the
     /// configuration's fault; somebody is about to mend it.
     fn can_wait_out(&self, error: &IngestError) -> bool {
         match error {
@@ -356,7 +356,7 @@ impl<'o> Follower<'o> {
         }
     }
 
-    /// Tells whether anything was due and succeeded.
+    /// Returns `true` if anything was due and succeeded.
     async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
         let tree = Tree::in_place(&mut self.tree, self.path, &self.hearts.claims)?;
         let Some((due, news)) = tree.due() else {
@@ -480,7 +480,7 @@ impl<'o> Follower<'o> {
         }
     }
 
-    /// Tells whether every line has found its entry.
+    /// Returns `true` if every line has found its entry.
     async fn drain_once(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
         let (Some(tree), Some(keeper)) = (&self.tree, &mut self.keeper) else {
             return Ok(true);
@@ -518,7 +518,7 @@ impl Ready {
     }
 }
 
-/// Tells whether the disk, or a quota, is full.
+/// Returns `true` if the disk, or a quota, is full.
 fn is_full(error: &MergedLogError) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     match error {
@@ -550,7 +550,7 @@ impl Told {
         }
     }
 
-    /// Adds a pass. Tells whether a walk found other files that are no entries than the last.
+    /// Adds a pass. Returns `true` if a walk found other files that are no entries than the last.
     fn add(&mut self, tally: Tally, due: Due) -> bool {
         let all = &mut self.all;
         all.entries += tally.stored + tally.known;

@@ -183,7 +183,7 @@ impl Follower<'_> {
         Ok(until - Instant::now())
     }
 
-    /// Tells whether the end of the log was reached.
+    /// Returns `true` if the end of the log was reached.
     async fn work(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,

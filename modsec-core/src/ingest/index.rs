@@ -306,7 +306,7 @@ impl Index {
         self.ledger.take_counts()
     }
 
-    /// Tells whether every line that was read has found its entry.
+    /// Returns `true` if every line that was read has found its entry.
     pub(super) fn is_settled(&self) -> bool {
         self.ledger.is_settled()
     }
@@ -327,7 +327,7 @@ impl Roots {
         }
     }
 
-    /// Tells whether `dir` is the storage directory, which the server may know by another path.
+    /// Returns `true` if `dir` is the storage directory, which the server may know by another path.
     fn is_ours(&mut self, dir: &Path, storage: &StorageDir) -> bool {
         if self.ours.iter().any(|ours| ours == dir) {
             return true;

@@ -36,7 +36,7 @@ impl Spoken {
         self.messages = 0;
     }
 
-    /// Tells whether a message about `what` may be written, which then counts as said.
+    /// Returns `true` if a message about `what` may be written, which then counts as said.
     pub(super) fn may_say(&mut self, what: impl Hash) -> bool {
         if self.since.elapsed() >= FORGET_AFTER {
             *self = Spoken::new();

@@ -171,7 +171,7 @@ impl TopCounts {
         all
     }
 
-    /// Tells whether the counts are exact.
+    /// Returns `true` if the counts are exact.
     pub fn is_exact(&self) -> bool {
         !self.decremented
     }

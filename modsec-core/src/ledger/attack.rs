@@ -134,12 +134,12 @@ impl From<Vec<Count>> for Attacks {
 }
 
 impl Attacks {
-    /// Tells whether the transaction counts.
+    /// Returns `true` if the transaction counts.
     pub fn is_attack(&self, record: &Record<'_>) -> bool {
         self.counts.iter().any(|count| count.matches(record))
     }
 
-    /// Tells whether a transaction of which only the status is known counts; `None` if that takes
+    /// Returns `true` if a transaction of which only the status is known counts; `None` if that takes
     /// more than the status.
     pub fn is_attack_by_status(&self, status: Option<u16>) -> Option<bool> {
         let mut attack = false;

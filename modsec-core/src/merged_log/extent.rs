@@ -83,7 +83,7 @@ impl Extent {
         }
     }
 
-    /// Tells whether a file with the log's inode may be the log. An inode is used again, even at
+    /// Returns `true` if a file with the log's inode may be the log. An inode is used again, even at
     /// once, by a file that was made later.
     pub(super) fn may_be_log(&self, meta: &Metadata) -> bool {
         match (self.born, born(meta)) {

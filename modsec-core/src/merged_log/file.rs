@@ -40,7 +40,7 @@ pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
     Ok(file)
 }
 
-/// Tells whether the last line is one of the index (`SecAuditLog` in Concurrent mode), such as
+/// Returns `true` if the last line is one of the index (`SecAuditLog` in Concurrent mode), such as
 /// `host 192.0.2.7 - - [time] "GET / HTTP/1.1" 403 0 "-" "-" id "-" /path 0 5120 md5:…`.
 fn is_index(file: &File, length: u64) -> io::Result<bool> {
     // Twice the longest line of an index.

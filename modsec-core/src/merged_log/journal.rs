@@ -214,7 +214,7 @@ pub(super) fn written(file: &File) -> io::Result<SystemTime> {
     file.metadata()?.modified()
 }
 
-/// Tells whether the opened journal is a plain file of ours.
+/// Returns `true` if the opened journal is a plain file of ours.
 pub(super) fn is_ours(file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
     let us = rustix::process::geteuid().as_raw();

@@ -123,7 +123,7 @@ impl Undo<'_> {
             && self.extent.may_be_log(meta)
     }
 
-    /// Tells whether a file is named like one that was the log, or was copied from it.
+    /// Returns `true` if a file is named like one that was the log, or was copied from it.
     fn is_related(&self, path: &Path) -> bool {
         starts_with(path.file_name(), self.log.file_stem())
     }
@@ -147,12 +147,12 @@ impl Undo<'_> {
         Ok(matches.then_some(file))
     }
 
-    /// Tells whether a file is of our kind and has the log's owner.
+    /// Returns `true` if a file is of our kind and has the log's owner.
     fn is_ours(&self, meta: &Metadata) -> bool {
         meta.is_file() && meta.nlink() <= 1 && meta.uid() == self.record.uid
     }
 
-    /// Tells whether a file of this age can hold bytes of the batch.
+    /// Returns `true` if a file of this age can hold bytes of the batch.
     ///
     /// What holds any was written after the journal; an older file that looks the same must not
     /// lose its end.
@@ -161,7 +161,7 @@ impl Undo<'_> {
         written || meta.len() <= self.record.length
     }
 
-    /// Tells whether the file that was appended to still has what it had before the batch.
+    /// Returns `true` if the file that was appended to still has what it had before the batch.
     fn is_intact(&self, file: &File) -> io::Result<bool> {
         let length = self.record.length;
         Ok(file.metadata()?.len() >= length && hash_before(file, length)? == self.record.before)
@@ -183,7 +183,7 @@ impl Undo<'_> {
         Ok(Ok(vec![Cut { path, bytes }]))
     }
 
-    /// Tells whether the bytes from `at` to `end` are the batch's.
+    /// Returns `true` if the bytes from `at` to `end` are the batch's.
     fn is_own(&self, file: &File, at: u64, end: u64) -> io::Result<bool> {
         // Not necessarily whole blocks, if the disk was full.
         if at == self.record.length && self.written == Some(end - at) {

@@ -101,7 +101,7 @@ impl From<Reason> for Outcome {
     }
 }
 
-/// Tells whether `path` is the temporary name of a directory that was never finished.
+/// Returns `true` if `path` is the temporary name of a directory that was never finished.
 pub(crate) fn is_temporary(path: &Path) -> bool {
     path.to_str()
         .is_some_and(|name| name.starts_with(TEMPORARY))
@@ -276,7 +276,7 @@ pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
     }
 }
 
-/// Tells whether the directory behind `handle` has no entries.
+/// Returns `true` if the directory behind `handle` has no entries.
 pub(crate) fn is_empty(handle: BorrowedFd<'_>) -> bool {
     Listing::of(handle).is_ok_and(|mut names| names.next().is_none())
 }

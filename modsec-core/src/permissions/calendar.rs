@@ -33,7 +33,7 @@ pub(crate) fn grace(place: Place) -> TimeDelta {
     }
 }
 
-/// Tells whether no writer will use the directory called `name` any more.
+/// Returns `true` if no writer will use the directory called `name` any more.
 ///
 /// A name that stands for two minutes, because daylight saving ended between them, is past when
 /// the second is.

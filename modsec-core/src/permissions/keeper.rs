@@ -211,7 +211,7 @@ impl Keeper {
         }
     }
 
-    /// Handles the events that are there; tells whether there may be more.
+    /// Handles the events that are there; returns `true` if there may be more.
     fn drain(
         &mut self,
         ready: &mut Option<impl FnOnce()>,
@@ -432,7 +432,7 @@ impl Keeper {
         }
     }
 
-    /// Tells whether something was done; what went wrong is logged and counted.
+    /// Returns `true` if something was done; what went wrong is logged and counted.
     fn settle(&mut self, path: &Path, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Done => return true,

@@ -150,7 +150,7 @@ const OTHERS_ENTER_AND_WRITE: u32 = Mode::WOTH.bits() | Mode::XOTH.bits();
 const OWNER_BITS: u32 = Mode::RWXU.bits();
 
 impl Policy {
-    /// Tells whether directories of this user are touched at all.
+    /// Returns `true` if directories of this user are touched at all.
     pub fn allows_owner(&self, uid: u32) -> bool {
         uid >= self.allow_uid_min
             || uid == self.owner
@@ -234,7 +234,7 @@ impl Policy {
         )
     }
 
-    /// Tells whether `uid` can write to a flat directory that is as this policy says.
+    /// Returns `true` if `uid` can write to a flat directory that is as this policy says.
     ///
     /// As in the kernel, the first class that fits decides, even if a later one allows more.
     fn still_writes(&self, uid: u32) -> bool {
@@ -250,7 +250,7 @@ impl Policy {
         self.mode & bits == bits
     }
 
-    /// Tells whether everybody on the machine may write: worth a warning.
+    /// Returns `true` if everybody on the machine may write: worth a warning.
     pub fn is_world_writable(&self) -> bool {
         self.mode & Mode::WOTH.bits() != 0
     }

@@ -21,7 +21,7 @@ const MAX_OWNERS: usize = 4096;
 pub(crate) struct Told(HashSet<OsString>);
 
 impl Told {
-    /// Remembers `about`, and tells whether something is to be said about it.
+    /// Remembers `about`; returns `true` if something is to be said about it.
     pub(crate) fn is_new(&mut self, about: impl Into<OsString>) -> bool {
         if self.0.len() >= REMEMBERED || !self.0.insert(about.into()) {
             return false;

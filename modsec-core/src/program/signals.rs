@@ -86,7 +86,7 @@ impl Stop {
         (StopHandle(sender), Self(receiver))
     }
 
-    /// Tells whether the request has been made.
+    /// Returns `true` if the request has been made.
     pub fn requested(&self) -> bool {
         *self.0.borrow()
     }

@@ -66,7 +66,7 @@ impl Follow {
         self.tail.checkpoint(unread).ok()?
     }
 
-    /// Reads a piece of the log and counts what is in it; tells whether there may be more.
+    /// Reads a piece of the log and counts what is in it; returns `true` if there may be more.
     pub(super) fn step(
         &mut self,
         counter: &mut Counter,

@@ -62,7 +62,7 @@ impl Reporter {
         }
     }
 
-    /// Writes what could not be written before; tells whether nothing is left.
+    /// Writes what could not be written before; returns `true` if nothing is left.
     pub(super) fn send(&mut self) -> bool {
         while let Some(&(network, at)) = self.unsent.front() {
             let sent = if let Some(jail) = &mut self.jail {

@@ -31,7 +31,7 @@ impl Saver {
         }
     }
 
-    /// Tells whether it is time to save.
+    /// Returns `true` if it is time to save.
     pub(super) fn is_due(&self) -> bool {
         let idle = self.running.as_ref().is_none_or(JoinHandle::is_finished);
         idle && Instant::now() >= self.next

@@ -70,12 +70,12 @@ impl Flags {
         self.0 &= !(1 << flag as u8);
     }
 
-    /// Tells whether `flag` is in the set.
+    /// Returns `true` if `flag` is in the set.
     pub fn contains(self, flag: Flag) -> bool {
         self.0 & (1 << flag as u8) != 0
     }
 
-    /// Tells whether the set is empty.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -115,7 +115,7 @@ impl Networks {
         }
     }
 
-    /// Tells whether the set is empty.
+    /// Returns `true` if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }

@@ -49,7 +49,7 @@ impl EntryFile {
         self.dir.path().join(&self.name)
     }
 
-    /// Tells whether the file is in the private directory: claimed, or left there by a crash.
+    /// Returns `true` if the file is in the private directory: claimed, or left there by a crash.
     pub fn is_claimed(&self) -> bool {
         self.claimed
     }

@@ -83,7 +83,7 @@ impl Private {
         }
     }
 
-    /// Tells whether a removal is working on `name`. Ask after listing it, not before.
+    /// Returns `true` if a removal is working on `name`. Ask after listing it, not before.
     pub(super) fn is_removing(&self, name: &OsStr) -> bool {
         self.removing().contains(name)
     }
@@ -181,7 +181,7 @@ pub(super) fn number(private: &OsStr) -> Option<u64> {
     u64::from_str_radix(number, 16).ok()
 }
 
-/// Tells whether `name` is one of our own files that is no entry.
+/// Returns `true` if `name` is one of our own files that is no entry.
 pub(super) fn is_own_file(name: &OsStr) -> bool {
     [LOCK, NOTE, NEW_NOTE].iter().any(|own| name == *own)
 }

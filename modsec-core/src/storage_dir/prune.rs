@@ -102,7 +102,7 @@ pub struct Pruned {
 }
 
 impl EntryDir {
-    /// Removes this minute directory if it is empty and the rules allow it, and tells whether it
+    /// Removes this minute directory if it is empty and the rules allow it; returns `true` if it
     /// did.
     ///
     /// To be called after the directory's files were removed. What counts as its last change is

@@ -101,7 +101,7 @@ fn first(rows: &[Refused]) -> String {
 }
 
 impl StoreError {
-    /// Tells whether the same call may succeed later without anybody changing anything here: the
+    /// Returns `true` if the same call may succeed later without anybody changing anything here: the
     /// server is away, its disk is full, or somebody else holds a lock.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StoreError::Unavailable { .. })

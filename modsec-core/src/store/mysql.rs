@@ -193,7 +193,7 @@ impl MysqlStore {
         Ok(last)
     }
 
-    /// Tells whether a transaction went through of which only the answer was lost.
+    /// Returns `true` if a transaction went through of which only the answer was lost.
     async fn went_through(&mut self, batch: &Batch, lost: &Unanswered) -> Result<bool, Error> {
         if let Some(journal) = &batch.journal
             && self.find_last_batch(journal).await? != Some(batch.id)
@@ -331,7 +331,7 @@ impl Store for MysqlStore {
     }
 }
 
-/// Tells whether an error that nobody knows may be a row's doing: it has come back for as long as a
+/// Returns `true` if an error that nobody knows may be a row's doing: it has come back for as long as a
 /// failure is met by repetition, and not in answer to a commit.
 fn is_suspicious(error: &Error, patience: &Patience, lost: Option<&Unanswered>) -> bool {
     failure::remedy(error) == Remedy::Probe && patience.is_over() && lost.is_none()
@@ -373,7 +373,7 @@ impl Patience {
         (now + pause <= until).then_some(pause)
     }
 
-    /// Tells whether there will be no further pause.
+    /// Returns `true` if there will be no further pause.
     fn is_over(&self) -> bool {
         self.until
             .is_some_and(|until| Instant::now() + self.pause > until)

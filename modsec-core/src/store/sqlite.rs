@@ -264,7 +264,7 @@ impl ToSql for Value<'_> {
     }
 }
 
-/// Tells whether the row's own values are the reason: constraints and triggers that somebody
+/// Returns `true` if the row's own values are the reason: constraints and triggers that somebody
 /// added.
 fn is_refusal(error: &rusqlite::Error) -> bool {
     matches!(

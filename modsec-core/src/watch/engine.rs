@@ -311,7 +311,7 @@ impl Engine {
         self.pace.answers(owner, waits, Instant::now())
     }
 
-    /// Does one step of a walk; tells whether there was one to do.
+    /// Does one step of a walk; returns `true` if there was one to do.
     fn walk(&mut self, source: Source) -> bool {
         if source == Source::Sweep && self.current_sweep.is_none() {
             let Some(reason) = self.next_sweep.take() else {

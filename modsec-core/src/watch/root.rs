@@ -98,7 +98,7 @@ impl Root {
         Looker::new(&self.handle, self.id.device)
     }
 
-    /// Tells whether the held directory is still what its path leads to.
+    /// Returns `true` if the held directory is still what its path leads to.
     pub(crate) fn is_in_place(&self) -> bool {
         statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileId::of(&stat) == self.id)

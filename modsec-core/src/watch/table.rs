@@ -51,7 +51,7 @@ impl Now {
         }
     }
 
-    /// Tells whether the writer may use the directory called by the end of `path` about now.
+    /// Returns `true` if the writer may use the directory called by the end of `path` about now.
     pub(crate) fn is_current(self, path: &Path, place: Place) -> bool {
         let Some(begin) = path.file_name().and_then(begins) else {
             return true;

@@ -72,7 +72,7 @@ impl DocumentEnd {
     }
 }
 
-/// Tells whether `bytes` are documents, each of them whole, and nothing else.
+/// Returns `true` if `bytes` are documents, each of them whole, and nothing else.
 ///
 /// The line feed behind a document is not waited for: Coraza writes none, and nothing but that can
 /// be missing once the document is closed.

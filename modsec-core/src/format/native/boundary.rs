@@ -144,7 +144,7 @@ impl Boundary {
             .unwrap_or_default()
     }
 
-    /// Tells whether `bytes` end with part Z of this boundary.
+    /// Returns `true` if `bytes` end with part Z of this boundary.
     ///
     /// Up to two line feeds may follow the line. `ModSecurity` 2 writes one, and one more in a
     /// serial log; the others write two.

@@ -110,7 +110,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         self.lay_out(&genuine, flags, false)
     }
 
-    /// Tells whether part Z ends the entry.
+    /// Returns `true` if part Z ends the entry.
     fn is_complete(&self, found: &[Delimiter]) -> bool {
         found
             .last()

@@ -115,7 +115,7 @@ impl Outline {
         }
     }
 
-    /// Tells whether the entry ends with `last`, or with the empty line that a serial log has
+    /// Returns `true` if the entry ends with `last`, or with the empty line that a serial log has
     /// behind each entry.
     pub(super) fn ends_with(&self, last: &Delimiter) -> bool {
         match self.len - last.end {

@@ -139,7 +139,7 @@ pub(in crate::format) fn parse<'a>(
     alert
 }
 
-/// Tells whether the genuine tags may start at `at`: `[file "F"] [line "N"] [id "N"] [rev "`.
+/// Returns `true` if the genuine tags may start at `at`: `[file "F"] [line "N"] [id "N"] [rev "`.
 fn is_run(body: &[u8], at: usize) -> bool {
     let digits = |text: &'_ [u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let is = || -> Option<()> {

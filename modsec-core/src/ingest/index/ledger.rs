@@ -121,7 +121,7 @@ impl Ledger {
         self.open.insert(number, open);
     }
 
-    /// Tells whether no more lines can be taken until some are settled. Old ones that will never
+    /// Returns `true` if no more lines can be taken until some are settled. Old ones that will never
     /// find their entry do not count: they may be as many as the index is old.
     pub(super) fn is_full(&mut self) -> bool {
         if self.open.len() < MAX_OPEN {
@@ -271,7 +271,7 @@ impl Ledger {
         self.unlisted.iter()
     }
 
-    /// Tells whether no line is open.
+    /// Returns `true` if no line is open.
     pub(super) fn is_settled(&self) -> bool {
         self.open.is_empty()
     }

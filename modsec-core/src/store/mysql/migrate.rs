@@ -266,7 +266,7 @@ impl Existing {
         table.is_some_and(|table| self.tables.contains_key(table))
     }
 
-    /// Tells whether `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done. Any
+    /// Returns `true` if `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done. Any
     /// index that begins with the column serves as well as ours, unless it must be unique.
     fn has(&self, table: &str, addition: &str) -> bool {
         let lower = addition.to_lowercase();

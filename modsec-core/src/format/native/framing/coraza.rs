@@ -50,7 +50,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         self.lay_out(&found, flags, alerts_doubtful)
     }
 
-    /// Tells whether an entry without part Z ends as a whole part does.
+    /// Returns `true` if an entry without part Z ends as a whole part does.
     fn ends_like_a_part(&self, found: &[Delimiter]) -> bool {
         let len = self.outline.len;
         let last = (self.fetch)(len.saturating_sub(2)..len);
@@ -58,7 +58,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         content && (*last == *b"\n\n" || (self.is_old_coraza() && last.ends_with(b"\n")))
     }
 
-    /// Tells whether a release before 3.4 wrote the entry.
+    /// Returns `true` if a release before 3.4 wrote the entry.
     pub(super) fn is_old_coraza(&self) -> bool {
         self.outline.delimiters.first().is_some_and(|first| {
             let next = self.outline.len.min(first.end + 1);

@@ -82,7 +82,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             .unwrap_or(behind)
     }
 
-    /// Tells whether part A of another entry stands behind part Z: the engine appends to a file
+    /// Returns `true` if part A of another entry stands behind part Z: the engine appends to a file
     /// that is there already.
     fn another_entry_follows(&self, found: &[Delimiter]) -> bool {
         let Some(z) = found.last().filter(|last| last.letter == b'Z') else {
