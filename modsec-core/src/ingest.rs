@@ -415,6 +415,8 @@ struct Passed {
     turns_over: bool,
     /// Where a walk goes on that has paused.
     cursor: Option<Box<Cursor>>,
+    /// How long the names of claimed files were looked at.
+    looking: Duration,
 }
 
 /// Goes through `from` once.
@@ -439,6 +441,7 @@ async fn pass(
         old: taken?,
         turns_over: rest.turns_over,
         cursor: rest.cursor,
+        looking: rest.looking,
     })
 }
 

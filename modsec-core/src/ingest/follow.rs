@@ -246,10 +246,11 @@ impl Tree {
         let after = self.handled.last.filter(|_| !all);
         let from = From::Claimed(Arc::clone(&self.storage), after, Turns::new(self.turn));
         let before = keeper.progress_made();
-        self.turns_over = pass(from, options, stop, keeper, report).await?.turns_over;
+        let passed = pass(from, options, stop, keeper, report).await?;
+        self.turns_over = passed.turns_over;
         self.turn = match self.turns_over {
             true if keeper.progress_made() == before => Turns::next(self.turn),
-            true => (self.turn * 2).min(*turns::CLAIMED.end()),
+            true => Turns::next_claimed(self.turn, passed.looking),
             false => *turns::CLAIMED.start(),
         };
         (self.handled.claimed, self.handled.last) = (news.claimed, news.last);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::feed::Ages;
 use super::index::Wanted;
@@ -90,6 +91,8 @@ pub(super) struct Rest {
     pub(super) cursor: Option<Box<Cursor>>,
     /// Whether files were left because their owners' turns were over.
     pub(super) turns_over: bool,
+    /// How long the names of claimed files were looked at.
+    pub(super) looking: Duration,
 }
 
 /// A directory whose files are on their way. It is pruned when the last one is done.
@@ -167,6 +170,7 @@ pub(super) struct Jobs {
     memory: Memory,
     unopened: Unopened,
     from: Finder,
+    looking: Duration,
 }
 
 #[derive(Debug)]
@@ -247,6 +251,7 @@ impl Jobs {
             memory,
             unopened: Unopened::default(),
             from,
+            looking: Duration::ZERO,
         })
     }
 
@@ -257,7 +262,12 @@ impl Jobs {
         }
         let source = match &mut self.from {
             Finder::Tree { .. } => self.next_in_tree()?,
-            Finder::Claimed { .. } => self.next_claimed()?,
+            Finder::Claimed { .. } => {
+                let begun = Instant::now();
+                let next = self.next_claimed();
+                self.looking += begun.elapsed();
+                next?
+            }
             Finder::Indexed { .. } => self.next_indexed()?,
             Finder::Inputs { found, log } => next_in_logs(found, log, &self.stop)?,
         };
@@ -378,6 +388,7 @@ impl Jobs {
     pub(super) fn rest(&mut self) -> Rest {
         let mut rest = Rest {
             unopened: std::mem::take(&mut self.unopened),
+            looking: self.looking,
             ..Rest::default()
         };
         let nothing = Finder::Claimed {
@@ -567,7 +578,6 @@ fn find_inputs(
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
-    use std::time::Duration;
 
     use chrono::Utc;
 

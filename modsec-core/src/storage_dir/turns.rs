@@ -16,7 +16,7 @@ pub(crate) const FIRST: u64 = 64 << 20;
 /// What one pass over claimed files may spend on one owner, at first and at the most: those of the
 /// others wait for its end.
 #[cfg(feature = "ingest")]
-pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=64 << 20;
+pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=32 << 20;
 /// How much longer the next turn is.
 const FACTOR: u64 = 4;
 
@@ -116,6 +116,14 @@ impl Turns {
         *of = of.saturating_add(time.saturating_mul(MICROSECOND));
     }
 
+    /// Returns how long a turn may be after one of `limit` over claimed files, of which looking at
+    /// all names took so long: no shorter than that, or most of the time went into looking.
+    pub(crate) fn next_claimed(limit: u64, looking: Duration) -> u64 {
+        let looking = u64::try_from(looking.as_micros()).unwrap_or(u64::MAX);
+        let most = looking.saturating_mul(MICROSECOND).max(*CLAIMED.end());
+        limit.saturating_mul(2).min(most)
+    }
+
     /// Adds a record whose row takes `size` bytes.
     pub(crate) fn add_record(&self, owner: u32, size: u64) {
         let mut spent = self.spent();
@@ -210,6 +218,17 @@ mod tests {
         assert_eq!(turns.spent().by_owner.len(), MAX_OWNERS);
         assert_eq!(turns.spent().of_others, 10 * LOOK);
         assert!(turns.left());
+    }
+
+    #[cfg(feature = "ingest")]
+    #[test]
+    fn a_turn_is_no_shorter_than_looking_at_all_names() {
+        let end = *CLAIMED.end();
+        assert_eq!(Turns::next_claimed(end / 4, Duration::ZERO), end / 2);
+        assert_eq!(Turns::next_claimed(end, Duration::from_millis(100)), end);
+        assert_eq!(Turns::next_claimed(end, Duration::from_secs(9)), 2 * end);
+        let long = Turns::next_claimed(1 << 40, Duration::from_secs(9));
+        assert_eq!(long, 9_000_000 * MICROSECOND);
     }
 
     #[cfg(feature = "ingest")]
