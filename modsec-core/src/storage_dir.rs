@@ -71,6 +71,8 @@ pub use self::private::Holder;
 #[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
+#[cfg(feature = "recidive")]
+pub(crate) use self::private::inode;
 #[cfg(feature = "permissions")]
 pub(crate) use self::private::is_private;
 pub use self::prune::{AccountNames, PruneRules, Pruned};

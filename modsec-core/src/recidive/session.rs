@@ -26,6 +26,9 @@ use crate::program::Service;
 use crate::storage_dir::PRIVATE;
 use crate::watch::Event;
 
+/// Files that were gone before they were read: on a busy day a few are, and a warning of each would
+/// be read no more.
+const WORTH_A_WARNING: u64 = 16;
 /// How often logs are looked at and what is due is done.
 pub(super) const TICK: Duration = Duration::from_millis(100);
 /// A walk covers what changed since the last one, and this many nanoseconds more: clocks of files
@@ -267,7 +270,8 @@ impl<'o> Session<'o> {
             }
             Look::Gone => {
                 self.summary.vanished += 1;
-                if path.starts_with(PRIVATE) {
+                let has_read = self.tree.as_ref().is_some_and(|tree| tree.has_read(path));
+                if path.starts_with(PRIVATE) && !has_read {
                     self.missed(path);
                 }
             }
@@ -281,10 +285,11 @@ impl<'o> Session<'o> {
         }
     }
 
-    /// Says what was perhaps not counted, again when it has doubled.
+    /// Says what was perhaps not counted if it is more than a few files, and again when it has
+    /// doubled.
     fn missed(&mut self, path: &Path) {
         self.missed += 1;
-        if self.missed.is_power_of_two() {
+        if self.missed >= WORTH_A_WARNING && self.missed.is_power_of_two() {
             warn!(
                 files = self.missed,
                 ?path,
@@ -631,6 +636,15 @@ mod tests {
         session.file(&Path::new(PRIVATE).join("1-1.x"), Which::Closed);
         session.file(&path_of_nothing(), Which::Closed);
         assert_eq!((session.missed, session.summary.vanished), (1, 2));
+        // What was read under its old name is not missed.
+        attack(dir.path(), 1);
+        let path = Path::new(MINUTE).join("20260822-101500-1");
+        session.file(path.strip_prefix("audit").unwrap(), Which::Closed);
+        let inode = fs::metadata(dir.path().join(&path));
+        let inode = std::os::unix::fs::MetadataExt::ino(&inode.unwrap());
+        let claimed = Path::new(PRIVATE).join(format!("{inode:x}-2.20260822-101500-1"));
+        session.file(&claimed, Which::Closed);
+        assert_eq!((session.missed, session.summary.vanished), (1, 3));
     }
 
     fn path_of_nothing() -> std::path::PathBuf {

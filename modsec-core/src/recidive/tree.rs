@@ -18,7 +18,7 @@ use crate::record::Flag;
 use crate::serial_log::appended;
 use crate::spool::{self, Reason};
 use crate::storage_dir::look::Looker;
-use crate::storage_dir::{MAX_ENTRY_BYTES, holes};
+use crate::storage_dir::{MAX_ENTRY_BYTES, holes, inode};
 use crate::watch::{Root, RootError};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
@@ -168,6 +168,13 @@ impl Tree {
 
     pub(super) fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// Returns `true` if the file that `modsec-parser` has given this name was read a short time
+    /// ago, under its old one.
+    pub(super) fn has_read(&self, claimed: &Path) -> bool {
+        let inode = claimed.file_name().and_then(inode);
+        inode.is_some_and(|inode| self.recent.has_inode(inode))
     }
 
     /// Returns how many bytes were read since the last call.
@@ -459,6 +466,10 @@ struct Recent {
 }
 
 impl Recent {
+    fn has_inode(&self, inode: u64) -> bool {
+        self.order.iter().rev().any(|one| one.inode == inode)
+    }
+
     fn contains(&self, identity: &Identity) -> bool {
         self.known.contains(identity)
     }

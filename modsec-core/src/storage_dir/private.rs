@@ -173,6 +173,13 @@ pub(super) fn original_name(private: &OsStr) -> Option<&OsStr> {
     Some(OsStr::from_bytes(&bytes[dot + 1..]))
 }
 
+/// Returns the inode that is part of a name in the private directory.
+#[cfg(feature = "recidive")]
+pub(crate) fn inode(private: &OsStr) -> Option<u64> {
+    let mut key = private.as_bytes().split(|byte| *byte == b'-');
+    u64::from_str_radix(std::str::from_utf8(key.next()?).ok()?, 16).ok()
+}
+
 /// Returns the number that is part of a name in the private directory.
 pub(super) fn number(private: &OsStr) -> Option<u64> {
     let mut halves = private.as_bytes().splitn(2, |byte| *byte == b'.');
