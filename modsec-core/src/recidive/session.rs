@@ -289,7 +289,9 @@ impl<'o> Session<'o> {
     /// doubled.
     fn missed(&mut self, path: &Path) {
         self.missed += 1;
-        if self.missed >= WORTH_A_WARNING && self.missed.is_power_of_two() {
+        // What the parser took is in the merged log.
+        let is_merged = matches!(self.options.log, Some(LogSource::Merged(_)));
+        if !is_merged && self.missed >= WORTH_A_WARNING && self.missed.is_power_of_two() {
             warn!(
                 files = self.missed,
                 ?path,
