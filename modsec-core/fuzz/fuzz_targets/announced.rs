@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use modsec_core::record::Flag;
-use modsec_core::serial_log::{Outlook, Piece, Splitter};
+use modsec_core::record::{Flag, Flags};
+use modsec_core_fuzz::cut::cut;
 use modsec_core_fuzz::expand;
 
 const A: &str = "[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80";
@@ -65,13 +65,13 @@ fuzz_target!(|bytes: &[u8]| {
         genuine.push((start, log.len() as u64 - start));
         log.push(b'\n');
     }
-    let found = cut(&log, (usize::from(*step) + 1) * 100, held);
+    let found = cut(&log, (usize::from(*step) + 1) * 100, held).places();
     // From the first one that is in doubt, so is where the others begin.
-    let places = |(at, len, _): &(u64, u64, bool)| (*at, *len);
+    let is_certain = |(.., flags): &&(u64, usize, Flags)| !flags.contains(Flag::Interleaved);
     let certain: Vec<_> = found
         .iter()
-        .take_while(|found| !found.2)
-        .map(places)
+        .take_while(is_certain)
+        .map(|(at, len, _)| (*at, *len as u64))
         .collect();
     let wanted = genuine.get(..certain.len()).unwrap_or(&genuine);
     assert_eq!(certain, wanted, "{found:?}");
@@ -79,47 +79,3 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(certain.len(), genuine.len(), "an entry is missing");
     }
 });
-
-/// Returns where the entries are, how long, and whether their places are in doubt.
-fn cut(log: &[u8], step: usize, held: usize) -> Vec<(u64, u64, bool)> {
-    let mut found = Vec::new();
-    let mut splitter = Splitter::new(0, held);
-    let mut fed = 0;
-    loop {
-        let more = &log[fed..log.len().min(fed + step)];
-        fed += more.len();
-        splitter.buffer().extend_from_slice(more);
-        let outlook = if fed == log.len() {
-            Outlook::End
-        } else {
-            Outlook::More
-        };
-        let mut again = None;
-        while let Some(piece) = splitter.next(outlook) {
-            match piece {
-                Piece::Entry { at, bytes, flags } => {
-                    found.push((at, bytes.len() as u64, flags.contains(Flag::Interleaved)));
-                }
-                Piece::End {
-                    at,
-                    len,
-                    overrun,
-                    flags,
-                } => {
-                    found.push((at, len, flags.contains(Flag::Interleaved)));
-                    if overrun {
-                        again = Some(at + len);
-                        break;
-                    }
-                }
-                Piece::Part(_) | Piece::Foreign { .. } => {}
-            }
-        }
-        if let Some(from) = again {
-            splitter.rewind(from);
-            fed = usize::try_from(from).expect("an offset of the log");
-        } else if outlook == Outlook::End {
-            return found;
-        }
-    }
-}

@@ -1,5 +1,7 @@
 //! What several fuzz targets check or write alike.
 
+pub mod cut;
+
 use modsec_core::Record;
 use modsec_core::format::large::{Excerpts, Large};
 use modsec_core::format::{self, native};

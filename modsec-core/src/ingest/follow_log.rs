@@ -240,13 +240,17 @@ impl Follower<'_> {
         reading.save(self.offset_file)?;
         self.has_read = true;
         let tally = keeper.take_tally();
+        self.add(tally);
+        Ok(is_done)
+    }
+
+    fn add(&mut self, tally: Tally) {
         self.all.entries += tally.stored + tally.known;
         self.all.stored += tally.stored;
         self.all.known += tally.known;
         for (reason, count) in tally.defects {
             *self.all.defects.entry(reason).or_default() += count;
         }
-        Ok(is_done)
     }
 
     fn tell(&self, service: &Service) {

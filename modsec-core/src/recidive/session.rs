@@ -79,23 +79,28 @@ pub(super) struct Session<'o> {
     resume_until: Option<Instant>,
 }
 
+/// Reads the state file; warns if it is broken.
+fn load(options: &Options) -> Result<State, StateError> {
+    let loaded = if options.dry_run {
+        State::read(&options.state_file)?
+    } else {
+        State::take_over(&options.state_file)?
+    };
+    if loaded.bad_lines > 0 {
+        warn!(
+            lines = loaded.bad_lines,
+            path = ?options.state_file,
+            set_aside = loaded.set_aside.as_deref().map(tracing::field::debug),
+            "state file is broken, going on with what could be read"
+        );
+    }
+    Ok(loaded.state)
+}
+
 impl<'o> Session<'o> {
     pub(super) fn new(options: &'o Options) -> Result<Session<'o>, RunError> {
         options.check()?;
-        let loaded = if options.dry_run {
-            State::read(&options.state_file)?
-        } else {
-            State::take_over(&options.state_file)?
-        };
-        if loaded.bad_lines > 0 {
-            warn!(
-                lines = loaded.bad_lines,
-                path = ?options.state_file,
-                set_aside = loaded.set_aside.as_deref().map(tracing::field::debug),
-                "state file is broken, going on with what could be read"
-            );
-        }
-        let state = loaded.state;
+        let state = load(options)?;
         let mut ledger = Ledger::new(options.ledger.clone()).map_err(OptionsError::from)?;
         state
             .sightings()

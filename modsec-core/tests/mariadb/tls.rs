@@ -147,6 +147,27 @@ async fn attempt(dir: &Path, (url, file, want): Attempt<'_>) {
     }
 }
 
+/// Starts a server with a certificate, and an account that must use it; `None` without a server.
+async fn server_with_tls(dir: &Path) -> Option<(Server, Database)> {
+    certificates(dir);
+    let open_dir = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir, open_dir).unwrap();
+    let file = |name: &str| dir.join(name).display().to_string();
+    let tls = [
+        "--bind-address=0.0.0.0".to_owned(),
+        format!("--ssl-cert={}", file("server.pem")),
+        format!("--ssl-key={}", file("server.key")),
+    ];
+    let server = Server::start(&tls.each_ref().map(String::as_str)).await?;
+    let db = Database::on(&server.url()).await;
+    let mut admin = server.admin().await;
+    let strict = "create user strict identified by 'secret' require ssl";
+    admin.query_drop(strict).await.unwrap();
+    let grant = format!("grant all on {}.* to strict", db.name);
+    admin.query_drop(grant).await.unwrap();
+    Some((server, db))
+}
+
 #[test]
 fn a_server_on_another_host_must_prove_who_it_is_unless_told_otherwise() {
     const NAME: &str =
@@ -156,32 +177,16 @@ fn a_server_on_another_host_must_prove_who_it_is_unless_told_otherwise() {
     }
     run(async {
         let dir = tempfile::tempdir_in("/tmp").unwrap();
-        certificates(dir.path());
-        let open_dir = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), open_dir).unwrap();
         let file = |name: &str| dir.path().join(name).display().to_string();
-        let (cert, key) = (file("server.pem"), file("server.key"));
-        let tls = [
-            "--bind-address=0.0.0.0".to_owned(),
-            format!("--ssl-cert={cert}"),
-            format!("--ssl-key={key}"),
-        ];
-        let Some(server) = Server::start(&tls.each_ref().map(String::as_str)).await else {
+        let Some((_server, db)) = server_with_tls(dir.path()).await else {
             return;
         };
-        let db = Database::on(&server.url()).await;
-        let mut admin = server.admin().await;
-        let strict = "create user strict identified by 'secret' require ssl";
-        admin.query_drop(strict).await.unwrap();
-        let grant = format!("grant all on {}.* to strict", db.name);
-        admin.query_drop(grant).await.unwrap();
-
         let here = db.url();
         let plain = here.replace("127.0.0.1", "192.0.2.1");
         // Only an encrypted connection gets in.
         let strict = plain.replace("modsec:", "strict:");
         let other = strict.replace("192.0.2.1", "192.0.2.2");
-        let (ca, stranger) = (file("ca.pem"), file("stranger.pem"));
+        let (ca, stranger, key) = (file("ca.pem"), file("stranger.pem"), file("server.key"));
         let ca_file = format!("ssl-ca={ca}");
         let preferred = format!("ssl-mode=PREFERRED\nssl-ca={ca}");
         let maria = format!("ssl\nssl-verify-server-cert\nssl-ca={ca}");
