@@ -1,6 +1,6 @@
 //! Memory of a full offender ledger under ten million distinct addresses.
 //!
-//! `cargo bench -p modsec-core --features recidive --bench ledger_memory`
+//! `cargo bench -p modsec-core --bench ledger_memory`
 //!
 //! Fails if it passes what `LedgerOptions::client_bytes` states, or grows once the table is full.
 

@@ -1,5 +1,5 @@
 //! Says once what would have to be changed in a storage directory, and changes it if told to:
-//! `cargo run -p modsec-core --example keep_permissions --features permissions -- DIR OWNER GROUP`
+//! `cargo run -p modsec-core --example keep_permissions --features fs -- DIR OWNER GROUP`
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 

@@ -1,5 +1,5 @@
 //! Stores what is in a storage directory in a file of our own format, and removes it there:
-//! `cargo run -p modsec-core --example own_store --features ingest -- FILE STORAGE_DIR`
+//! `cargo run -p modsec-core --example own_store --features jobs -- FILE STORAGE_DIR`
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 

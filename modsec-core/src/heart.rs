@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-#[cfg(any(feature = "mysql", feature = "program", feature = "sqlite"))]
+#[cfg(feature = "fs")]
 use std::time::Duration;
 
 /// How often a wait beats: often enough for a watchdog of a few seconds.
-#[cfg(any(feature = "mysql", feature = "program", feature = "sqlite"))]
+#[cfg(feature = "fs")]
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Counts the steps of some work. Clones share the count.
@@ -31,7 +31,7 @@ impl Heart {
     ///
     /// Only for what ends by itself, as a pause or an answer with a time limit does: a standstill in
     /// here is not noticed.
-    #[cfg(any(feature = "mysql", feature = "program", feature = "sqlite"))]
+    #[cfg(feature = "fs")]
     pub async fn wait_for<T>(&self, end: impl Future<Output = T>) -> T {
         let beating = async {
             loop {
@@ -47,7 +47,7 @@ impl Heart {
     }
 }
 
-#[cfg(all(test, feature = "program"))]
+#[cfg(all(test, feature = "fs"))]
 mod tests {
     use super::*;
 

@@ -27,8 +27,8 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset};
 
 use crate::format::timestamp;
+use crate::names::is_entry;
 use crate::record::parse_ip;
-use crate::spool::names::is_entry;
 
 /// What an index line says of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,102 +40,91 @@
 //!
 //! # Features
 //!
-//! Without features the crate is the grammar and the record types: synchronous, without a clock,
-//! a disk or a database.
+//! Without features the crate is the grammar, the record types, cutting of logs, lines of the index
+//! file, the offender ledger, rows and the store trait: synchronous, without a clock, a disk or a
+//! database.
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `json-lines` | writing one JSON object per transaction |
-//! | `storage-dir` | walking, reading and clearing `SecAuditLogStorageDir` by descriptor; index lines |
-//! | `merged-log` | appending whole entries to one log, with a journal |
-//! | `store` | the `Store` trait, rows, a backend in memory |
-//! | `sqlite`, `mysql` | backends |
-//! | `store-contract` | what every backend must pass, as functions for tests |
-//! | `ingest` | from the storage directory to store and merged log |
-//! | `watch` | inotify over the tree |
-//! | `permissions` | mode, owner and group of directories |
-//! | `recidive` | the offender ledger and the jail file |
-//! | `program` | log set-up, stop signals, exit codes, PID file |
-//! | `command-line` | the configuration file below flags and environment; manual pages, completions |
+//! | `serde` | `serde::Serialize` and `Deserialize` for [`Record`] and [`Row`]; one JSON object per transaction |
+//! | `fs` | walking, reading, watching and clearing `SecAuditLogStorageDir`, keeping its permissions, the merged log |
+//! | `sqlite`, `mysql` | databases (each brings `fs`) |
+//! | `jobs` | the ingest and the repeat-offender counter (brings `fs` and `serde`) |
+//! | `programs` | what the programs share: log set-up, the configuration file below flags and environment, manual pages (brings `jobs`) |
+//!
+//! Two more are for tests: `store-contract` has what every backend must pass, as functions;
+//! `crash-points` lets a process die between two steps.
 
-#[cfg(feature = "accounts")]
-pub mod accounts;
-#[cfg(feature = "recidive")]
-pub mod ban;
-#[cfg(feature = "command-line")]
-pub mod command_line;
-#[cfg(feature = "crash-points")]
-mod crash_points;
-#[cfg(any(feature = "merged-log", feature = "store"))]
+// Needs no feature.
 mod entry_hash;
-#[cfg(any(feature = "permissions", feature = "program"))]
-mod error_chain;
-#[cfg(all(
-    not(feature = "crash-points"),
-    any(
-        feature = "merged-log",
-        feature = "mysql",
-        feature = "sqlite",
-        feature = "storage-dir"
-    )
-))]
-mod crash_points {
-    /// Does nothing; see the feature `crash-points`.
-    pub(crate) fn pass(_place: &str) {}
-}
 pub mod format;
-#[cfg(any(feature = "program", feature = "store"))]
 mod heart;
-#[cfg(feature = "storage-dir")]
 pub mod index_line;
-#[cfg(feature = "ingest")]
-pub mod ingest;
-#[cfg(feature = "json-lines")]
-pub mod json;
 pub mod ledger;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
-mod log_reader;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
-mod logfile;
-#[cfg(feature = "merged-log")]
-pub mod merged_log;
-#[cfg(any(
-    feature = "merged-log",
-    feature = "mysql",
-    feature = "program",
-    feature = "sqlite"
-))]
-pub mod named_file;
-#[cfg(feature = "permissions")]
-pub mod permissions;
-#[cfg(feature = "program")]
-pub mod program;
-#[cfg(feature = "recidive")]
-pub mod recidive;
+#[cfg_attr(
+    not(feature = "fs"),
+    expect(dead_code, reason = "much of it is for the file system")
+)]
+pub mod names;
 pub mod record;
 pub mod serial_log;
-#[cfg(feature = "storage-dir")]
-mod spool;
-#[cfg(feature = "storage-dir")]
-pub mod storage_dir;
-#[cfg(feature = "store")]
 pub mod store;
 mod text;
-#[cfg(feature = "watch")]
+
+#[cfg(feature = "serde")]
+pub mod json;
+
+// The file system.
+#[cfg(feature = "fs")]
+pub mod accounts;
+#[cfg(feature = "fs")]
+mod crash_points;
+#[cfg(feature = "fs")]
+mod error_chain;
+#[cfg(feature = "fs")]
+pub mod merged_log;
+#[cfg(feature = "fs")]
+pub mod named_file;
+#[cfg(feature = "fs")]
+pub mod permissions;
+#[cfg(feature = "fs")]
+mod spool;
+#[cfg(feature = "fs")]
+#[cfg_attr(
+    not(feature = "jobs"),
+    expect(dead_code, unused_imports, reason = "parts are for the jobs")
+)]
+pub mod storage_dir;
+#[cfg(feature = "fs")]
+#[cfg_attr(
+    not(feature = "jobs"),
+    expect(dead_code, unused_imports, reason = "parts are for the jobs")
+)]
 pub mod watch;
 
-#[cfg(any(feature = "merged-log", feature = "store"))]
+#[cfg(feature = "jobs")]
+pub mod ban;
+#[cfg(feature = "jobs")]
+pub mod ingest;
+#[cfg(feature = "jobs")]
+mod log_reader;
+#[cfg(feature = "jobs")]
+mod logfile;
+#[cfg(feature = "jobs")]
+pub mod program;
+#[cfg(feature = "jobs")]
+pub mod recidive;
+
+#[cfg(feature = "programs")]
+pub mod command_line;
+
 pub use self::entry_hash::{EntryHash, EntryHasher};
-#[cfg(any(feature = "permissions", feature = "program"))]
+#[cfg(feature = "fs")]
 pub use self::error_chain::error_chain;
-#[cfg(any(feature = "program", feature = "store"))]
 pub use self::heart::Heart;
 pub use self::record::Record;
-#[cfg(feature = "store")]
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};
-pub use self::text::Text;
-#[cfg(any(feature = "permissions", feature = "program"))]
-pub use self::text::visible;
+pub use self::text::{Text, visible};
 
 // The program in README compiles.
 #[cfg(doctest)]

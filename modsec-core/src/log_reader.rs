@@ -27,18 +27,10 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Entries up to this size are handed out in memory. Nearly all are smaller; a larger one is a
 /// stored upload, and is read in windows from its file.
-#[cfg(feature = "ingest")]
 pub(crate) const IN_MEMORY: u64 = 512 * 1024;
 
 /// A stretch of a file.
 #[derive(Debug)]
-#[cfg_attr(
-    not(feature = "ingest"),
-    expect(
-        dead_code,
-        reason = "replay counts large entries and does not read them"
-    )
-)]
 pub(crate) struct Extent {
     pub(crate) file: Arc<File>,
     pub(crate) start: u64,
@@ -49,10 +41,6 @@ pub(crate) struct Extent {
 
 /// What was found next in a log.
 #[derive(Debug)]
-#[cfg_attr(
-    not(feature = "ingest"),
-    expect(dead_code, reason = "a replay counts what it does not read")
-)]
 pub(crate) enum Taken {
     /// An entry in memory.
     Whole(Vec<u8>, Flags),
@@ -102,7 +90,6 @@ impl LogReader {
     /// # Errors
     ///
     /// What reading its first bytes fails with.
-    #[cfg(feature = "ingest")]
     pub(crate) fn open(file: File, stop: &Stop) -> io::Result<LogReader> {
         let held = usize::try_from(IN_MEMORY).unwrap_or(usize::MAX);
         LogReader::holding(file, held, Some(stop.clone()))

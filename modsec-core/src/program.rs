@@ -23,8 +23,11 @@
 //! }
 //! ```
 
+#[cfg(feature = "programs")]
 mod logging;
+#[cfg(feature = "programs")]
 mod paths;
+#[cfg(feature = "programs")]
 mod pid_file;
 mod service;
 mod signals;
@@ -34,8 +37,11 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+#[cfg(feature = "programs")]
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
+#[cfg(feature = "programs")]
 pub use self::paths::{DefaultPaths, STATE_DIR_MODE};
+#[cfg(feature = "programs")]
 pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::{Service, Watchdog};
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};

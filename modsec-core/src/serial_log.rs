@@ -32,7 +32,7 @@
 //! off ends where the next one begins.
 
 mod ahead;
-#[cfg(any(fuzzing, feature = "ingest", feature = "recidive"))]
+#[cfg(any(fuzzing, feature = "jobs"))]
 pub(crate) mod appended;
 mod document;
 mod entry;

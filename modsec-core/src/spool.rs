@@ -9,7 +9,6 @@
 //! with its directory before it is opened by way of that descriptor.
 
 mod listing;
-pub(crate) mod names;
 mod refusal;
 
 use std::ffi::OsStr;

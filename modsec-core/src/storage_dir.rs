@@ -43,15 +43,11 @@
 mod dir;
 mod entry;
 pub(crate) mod holes;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
 pub(crate) mod look;
-#[cfg(feature = "ingest")]
 mod note;
 mod private;
 mod prune;
-#[cfg(feature = "ingest")]
 pub(crate) mod renew;
-#[cfg(any(feature = "ingest", feature = "recidive"))]
 pub(crate) mod turns;
 mod walk;
 
@@ -65,25 +61,18 @@ use rustix::fs::{Mode, OFlags};
 
 use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
-#[cfg(feature = "ingest")]
 pub(crate) use self::look::Look;
 pub use self::private::Holder;
-#[cfg(feature = "recidive")]
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
-#[cfg(feature = "recidive")]
 pub(crate) use self::private::inode;
-#[cfg(feature = "permissions")]
 pub(crate) use self::private::is_private;
 pub use self::prune::{AccountNames, PruneRules, Pruned};
-#[cfg(feature = "ingest")]
 pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, Files, Walk};
-pub use crate::spool::names::{EntryName, MinuteDir, NamedAt, Place, day_name, parse_day};
 pub use crate::spool::{LeftAlone, Reason, Refusal};
 
 /// Returns `true` if `path` is a file that this library keeps in a storage directory: no entry.
-#[cfg(feature = "ingest")]
 pub(crate) fn is_own_file(path: &Path) -> bool {
     [private::LOCK, private::NOTE]
         .iter()
@@ -185,12 +174,10 @@ fn in_use_by(holder: Option<&Holder>) -> String {
 struct Tree {
     root: Arc<Dir>,
     private: OnceLock<Private>,
-    #[cfg(feature = "ingest")]
     looker: OnceLock<look::Looker>,
 }
 
 impl Tree {
-    #[cfg(feature = "ingest")]
     fn looker(&self) -> look::Looker {
         let root = &self.root;
         *self
@@ -230,7 +217,6 @@ impl StorageDir {
                 tree: Arc::new(Tree {
                     root,
                     private: OnceLock::new(),
-                    #[cfg(feature = "ingest")]
                     looker: OnceLock::new(),
                 }),
             }),
@@ -313,7 +299,6 @@ impl StorageDir {
     /// # Errors
     ///
     /// What the kernel said. Without the lock nothing is read.
-    #[cfg(feature = "ingest")]
     pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
         self.tree
             .private()
@@ -325,7 +310,6 @@ impl StorageDir {
     /// # Errors
     ///
     /// What the kernel said; the old note is then still there. Without the lock nothing is noted.
-    #[cfg(feature = "ingest")]
     pub(crate) fn write_note(&self, bytes: &[u8]) -> io::Result<()> {
         self.tree
             .private()

@@ -117,7 +117,6 @@ impl PartialEq<&str> for Text<'_> {
 /// Returns `text` with all that a terminal would not show as it is written as `\u{202e}`, `\n`:
 /// control characters, characters that turn the direction of writing, that have no width, that end
 /// a line.
-#[cfg(any(feature = "permissions", feature = "program"))]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
@@ -131,14 +130,13 @@ pub fn visible(text: &str) -> String {
 }
 
 /// Returns `false` for what a terminal would not show as it is written.
-#[cfg(any(feature = "json-lines", feature = "permissions", feature = "program"))]
 pub(crate) fn is_visible(char: char) -> bool {
     matches!(char, ' '..='~') || char.escape_debug().len() == 1
 }
 
 /// Returns the same JSON without what a terminal would not show as it is: such characters stand in
 /// strings only, and are escaped there.
-#[cfg(any(feature = "json-lines", feature = "program"))]
+#[cfg(feature = "serde")]
 pub(crate) fn visible_json(json: &str) -> std::borrow::Cow<'_, str> {
     use std::fmt::Write as _;
 
@@ -171,7 +169,6 @@ mod tests {
         assert_eq!(format!("{text:?}"), r#""a\x1b[31m\n\xff\"b""#);
     }
 
-    #[cfg(any(feature = "permissions", feature = "program"))]
     #[test]
     fn what_cannot_be_seen_is_escaped() {
         for char in [
@@ -213,7 +210,7 @@ mod tests {
         assert_eq!(visible(plain), plain);
     }
 
-    #[cfg(feature = "json-lines")]
+    #[cfg(feature = "serde")]
     #[test]
     fn json_says_the_same_when_it_is_made_visible() {
         let text = "П\u{202e}\u{2028}\u{9b}\u{e0041}\u{7f}\u{1b}\"\\x";

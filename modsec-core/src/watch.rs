@@ -56,22 +56,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-#[cfg(feature = "permissions")]
 use rustix::fs::Stat;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use self::engine::Engine;
-#[cfg(feature = "recidive")]
 pub(crate) use self::root::Root;
 pub use self::root::RootError;
+pub use crate::names::Place;
 use crate::spool::Reason;
-pub use crate::spool::names::Place;
 
 /// After that long a service that watches says that it works, though its first look at the tree is
 /// not over: a tree of millions of directories takes longer than a service manager waits.
-#[cfg(any(feature = "permissions", feature = "recidive"))]
 pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Which files a [`Watcher`] reports.
@@ -291,13 +288,11 @@ impl Watcher {
     }
 
     /// Returns `true` if the storage directory is there.
-    #[cfg(feature = "permissions")]
     pub(crate) fn has_root(&self) -> bool {
         self.engine.has_root()
     }
 
     /// Opens the directory at `relative` as [`Directory::handle`] is opened.
-    #[cfg(feature = "permissions")]
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         self.engine.open_below(relative)
     }

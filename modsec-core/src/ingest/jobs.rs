@@ -21,9 +21,10 @@ use crate::format::native::Boundary;
 use crate::format::{self, Defect, Format};
 use crate::heart::Heart;
 use crate::log_reader::{LogReader, Taken};
+use crate::names::EntryName;
 use crate::storage_dir::turns::{Turn, Turns};
 use crate::storage_dir::{
-    EntryDir, EntryFile, EntryName, Files, LeftAlone, Name, PruneRules, Refusal, StorageDir, Walk,
+    EntryDir, EntryFile, Files, LeftAlone, Name, PruneRules, Refusal, StorageDir, Walk,
 };
 
 /// Inputs that may wait for a reader, each held open.

@@ -5,7 +5,6 @@
 //! of one that was removed, and a compressed log has another.
 
 use std::fmt;
-#[cfg(feature = "recidive")]
 use std::fs::File;
 use std::io;
 use std::str::FromStr;
@@ -50,7 +49,6 @@ impl Checkpoint {
     }
 
     /// Describes the end of a file that is open to be read.
-    #[cfg(feature = "recidive")]
     pub(crate) fn at_end(file: &File) -> io::Result<Checkpoint> {
         let mut source = Source::of(file.try_clone()?)?;
         Checkpoint::of(&mut source, file.metadata()?.len())

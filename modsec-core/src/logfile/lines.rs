@@ -53,7 +53,6 @@ impl Lines {
     }
 
     /// Takes what stands behind the last line end, at the end of a log.
-    #[cfg(feature = "recidive")]
     pub(crate) fn rest(&mut self) -> Option<Line<'_>> {
         let start = std::mem::replace(&mut self.used, self.bytes.len());
         let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty());
@@ -92,7 +91,6 @@ mod tests {
         assert_eq!(lines.rest(), None);
     }
 
-    #[cfg(feature = "recidive")]
     #[test]
     fn a_last_line_without_end_is_there_for_who_asks() {
         let mut lines = Lines::default();

@@ -29,7 +29,6 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// Returns the last bytes of what was not read, at most so many.
-    #[cfg(feature = "recidive")]
     pub(crate) fn last_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut at = self.offset;
         if !self.source.is_compressed() {

@@ -117,7 +117,6 @@ impl Tail {
     }
 
     /// Returns the file that is being read.
-    #[cfg(feature = "ingest")]
     pub(crate) fn file(&self) -> Option<&std::fs::File> {
         self.open.as_ref().map(|open| &open.source.file)
     }

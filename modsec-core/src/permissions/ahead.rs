@@ -18,7 +18,7 @@ use super::ChangeError;
 use super::apply::apply;
 use super::calendar::coming;
 use super::policy::{Attributes, SiteUser};
-use crate::spool::names::day_name;
+use crate::names::day_name;
 use crate::spool::{self, Listing, Reason};
 use crate::watch::{Place, Watcher};
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 
-use crate::spool::names::{MinuteDir, Place, begins, parse_day};
+use crate::names::{MinuteDir, Place, begins, parse_day};
 
 /// How long after its end a directory of the per-user layout is surely past: `ModSecurity` 2 opens
 /// the file right after it has taken the time.
@@ -73,7 +73,7 @@ mod tests {
     use chrono::{FixedOffset, NaiveDate, Offset, Utc};
 
     use super::*;
-    use crate::spool::names::day_name;
+    use crate::names::day_name;
 
     /// Central European time of 2026, with both changes.
     #[derive(Debug, Clone, Copy)]

@@ -21,8 +21,8 @@ use super::policy::{Attributes, Policy};
 use super::told::{Named, Told};
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
+use crate::names::LOST_AND_FOUND;
 use crate::spool::Reason;
-use crate::spool::names::LOST_AND_FOUND;
 use crate::storage_dir::is_private;
 use crate::watch::{self as watching, Directory, Event, Place, RescanReason, Watcher};
 

@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Glance, Look, Tree, Which};
+use crate::names::{EntryName, MinuteDir};
 use crate::spool::Listing;
 use crate::storage_dir::turns::{self, Turn, Turns};
-use crate::storage_dir::{EntryName, MinuteDir, StorageDir, StorageDirError};
+use crate::storage_dir::{StorageDir, StorageDirError};
 
 /// The files that a walk has still to look at.
 #[derive(Debug)]

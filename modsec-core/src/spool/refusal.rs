@@ -149,7 +149,6 @@ impl Reason {
     }
 
     /// Returns `true` if the system has no more of something: worth another attempt, here or there.
-    #[cfg(feature = "watch")]
     pub(crate) fn is_exhausted(&self) -> bool {
         use rustix::io::Errno;
         let Reason::Io(error) = self else {

@@ -102,7 +102,6 @@ impl Dir {
         Ok(Listing::of(&self.file)?)
     }
 
-    #[cfg(feature = "ingest")]
     pub(super) fn device(&self) -> u64 {
         self.device
     }

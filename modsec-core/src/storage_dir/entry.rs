@@ -16,7 +16,7 @@ use super::dir::{self, Dir};
 use super::holes;
 use super::private::{self, Private};
 use crate::crash_points;
-use crate::spool::names::EntryName;
+use crate::names::EntryName;
 use crate::spool::{Reason, Refusal};
 
 /// Default limit on the size of one entry, in bytes: twice the largest `SecRequestBodyLimit`.
@@ -256,7 +256,6 @@ impl ReadEntry {
         &self.entry
     }
 
-    #[cfg(feature = "ingest")]
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -291,7 +290,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    #[cfg(all(test, feature = "ingest"))]
+    #[cfg(test)]
     pub(crate) fn set_size(&mut self, size: u64) {
         self.size = size;
     }

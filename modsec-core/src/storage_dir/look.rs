@@ -5,16 +5,13 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 
-#[cfg(feature = "ingest")]
 use chrono::{DateTime, Utc};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, StatxFlags, StatxTimestamp, fstatfs, makedev, openat, statx,
 };
 use rustix::io::Errno;
 
-#[cfg(feature = "ingest")]
 use super::dir;
-#[cfg(feature = "ingest")]
 use super::entry::EntryFile;
 use super::entry::{Identity, MAX_ENTRY_BYTES};
 use crate::spool::Reason;
@@ -45,19 +42,16 @@ impl Look {
     }
 
     /// Returns inode and time of the last change of contents.
-    #[cfg(feature = "recidive")]
     pub(crate) fn contents(&self) -> (u64, (i64, i64)) {
         (self.identity.inode, self.identity.modified)
     }
 
     /// Returns when the file was last touched in any way, in seconds and nanoseconds.
-    #[cfg(feature = "recidive")]
     pub(crate) fn changed_at(&self) -> (i64, i64) {
         self.identity.changed
     }
 
     /// Returns when the file was last touched in any way, according to the kernel.
-    #[cfg(feature = "ingest")]
     pub(crate) fn changed(&self) -> DateTime<Utc> {
         let (seconds, nanos) = self.identity.changed;
         dir::clamp(seconds, nanos)
@@ -168,7 +162,6 @@ fn attributes(directory: impl AsFd, name: &OsStr, sync: AtFlags) -> Result<Attri
     }
 }
 
-#[cfg(feature = "ingest")]
 impl EntryFile {
     /// Looks at the file, see [`Looker::look`].
     ///

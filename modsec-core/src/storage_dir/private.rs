@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use self::make::Made;
 use super::StorageDirError;
 use super::dir::Dir;
-use crate::spool::names::NAME_MAX;
+use crate::names::NAME_MAX;
 
 /// Name of the private directory.
 pub(crate) const PRIVATE: &str = ".modsec-parser";
@@ -95,7 +95,6 @@ impl Private {
 }
 
 /// Returns `true` if `path`, below the root, is the private directory or on its way to become it.
-#[cfg(feature = "permissions")]
 pub(crate) fn is_private(path: &Path) -> bool {
     let is_digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     path.to_str().is_some_and(|name| {
@@ -174,7 +173,6 @@ pub(super) fn original_name(private: &OsStr) -> Option<&OsStr> {
 }
 
 /// Returns the inode that is part of a name in the private directory.
-#[cfg(feature = "recidive")]
 pub(crate) fn inode(private: &OsStr) -> Option<u64> {
     let mut key = private.as_bytes().split(|byte| *byte == b'-');
     u64::from_str_radix(std::str::from_utf8(key.next()?).ok()?, 16).ok()
@@ -235,7 +233,6 @@ fn lock_owner(locks: &str, device: u64, inode: u64) -> Option<u32> {
 mod tests {
     use super::*;
 
-    #[cfg(feature = "permissions")]
     #[test]
     fn the_private_directory_is_known_by_its_name() {
         for (name, want) in [

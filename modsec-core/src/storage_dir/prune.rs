@@ -25,8 +25,8 @@ use super::dir::{self, Dir};
 use super::walk::{
     Depth, EntryDir, Left, Newest, day_dir_name, days, minutes, newest_minute, open_user,
 };
+use crate::names::{MinuteDir, NamedAt};
 use crate::spool::Refusal;
-use crate::spool::names::{MinuteDir, NamedAt};
 
 /// When an empty directory may go.
 #[derive(Debug, Clone)]

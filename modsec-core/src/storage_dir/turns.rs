@@ -5,17 +5,14 @@
 //! tree delays the entries of the others by no more than a turn.
 
 use std::collections::HashMap;
-#[cfg(feature = "ingest")]
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(feature = "ingest")]
 use std::time::Duration;
 
 /// What the first turn of an owner may cost.
 pub(crate) const FIRST: u64 = 64 << 20;
 /// What one pass over claimed files may spend on one owner, at first and at the most: those of the
 /// others wait for its end.
-#[cfg(feature = "ingest")]
 pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=32 << 20;
 /// How much longer the next turn is.
 const FACTOR: u64 = 4;
@@ -26,7 +23,6 @@ const LOOK: u64 = 128;
 const OPEN: u64 = 4096;
 /// What a microsecond of work costs. Sizes are known before a file is read; what it really costs
 /// its records, alerts and delimiters decide, and the store.
-#[cfg(feature = "ingest")]
 const MICROSECOND: u64 = 64;
 
 /// Owners counted one by one; the others share a turn.
@@ -46,7 +42,6 @@ struct Spent {
     in_vain: u32,
     left: bool,
     /// Who has left a file in the middle.
-    #[cfg(feature = "ingest")]
     leavers: HashSet<u32>,
 }
 
@@ -69,7 +64,6 @@ impl Turns {
             of_others: 0,
             in_vain: 0,
             left: false,
-            #[cfg(feature = "ingest")]
             leavers: HashSet::new(),
         })))
     }
@@ -106,7 +100,6 @@ impl Turns {
     }
 }
 
-#[cfg(feature = "ingest")]
 impl Turns {
     /// Adds the time that work for `owner` took.
     pub(crate) fn add_time(&self, owner: u32, time: Duration) {
@@ -220,7 +213,6 @@ mod tests {
         assert!(turns.left());
     }
 
-    #[cfg(feature = "ingest")]
     #[test]
     fn a_turn_is_no_shorter_than_looking_at_all_names() {
         let end = *CLAIMED.end();
@@ -231,7 +223,6 @@ mod tests {
         assert_eq!(long, 9_000_000 * MICROSECOND);
     }
 
-    #[cfg(feature = "ingest")]
     #[test]
     fn time_and_records_count_beside_bytes() {
         let turns = Turns::new(16 << 20);

@@ -14,9 +14,7 @@ use super::Tree;
 use super::dir::Dir;
 use super::entry::EntryFile;
 use super::private::{self, PRIVATE};
-use crate::spool::names::{
-    EntryName, LOST_AND_FOUND, MinuteDir, Place, day_name, is_user, parse_day,
-};
+use crate::names::{EntryName, LOST_AND_FOUND, MinuteDir, Place, day_name, is_user, parse_day};
 use crate::spool::{Found, LeftAlone, Listing, Reason, Refusal};
 
 /// What was left alone, counted from several threads.
@@ -354,7 +352,6 @@ impl EntryDir {
     }
 
     /// Returns the user id of the directory's owner, if the kernel tells.
-    #[cfg(feature = "ingest")]
     pub(crate) fn owner(&self) -> Option<u32> {
         self.dir.owner()
     }

@@ -220,7 +220,7 @@ impl Row {
     }
 
     /// Returns how many bytes it takes in memory, about.
-    #[cfg(feature = "ingest")]
+    #[cfg(feature = "jobs")]
     pub(crate) fn size(&self) -> usize {
         let texts = [
             &self.method,
@@ -295,7 +295,7 @@ impl RuleRow {
         }
     }
 
-    #[cfg(feature = "ingest")]
+    #[cfg(feature = "jobs")]
     fn size(&self) -> usize {
         let texts = [
             &self.rule_id,
@@ -346,7 +346,7 @@ impl<'a> Value<'a> {
 }
 
 /// Returns what texts take on the heap, with what the allocator adds to each.
-#[cfg(feature = "ingest")]
+#[cfg(feature = "jobs")]
 fn heap<const N: usize>(texts: [&Option<String>; N]) -> usize {
     let texts = texts.into_iter().flatten();
     texts.map(|text| text.capacity() + 16).sum()

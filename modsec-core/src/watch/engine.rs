@@ -480,12 +480,10 @@ impl Engine {
         }
     }
 
-    #[cfg(feature = "permissions")]
     pub(crate) fn has_root(&self) -> bool {
         self.root.is_some()
     }
 
-    #[cfg(feature = "permissions")]
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         self.root
             .as_ref()

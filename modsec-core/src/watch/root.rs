@@ -9,7 +9,6 @@ use rustix::fs::{AtFlags, CWD, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use crate::spool::{self, DIRECTORY, FileId, Reason};
-#[cfg(feature = "recidive")]
 use crate::storage_dir::look::Looker;
 
 /// Why the storage directory cannot be used at the moment.
@@ -93,7 +92,6 @@ impl Root {
     }
 
     /// Returns what looks at files below.
-    #[cfg(feature = "recidive")]
     pub(crate) fn looker(&self) -> Looker {
         Looker::new(&self.handle, self.id.device)
     }

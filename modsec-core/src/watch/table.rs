@@ -8,7 +8,7 @@ use chrono::{Days, NaiveDateTime, TimeDelta};
 use inotify::WatchDescriptor;
 use rustix::fs::Stat;
 
-use crate::spool::names::{Place, begins};
+use crate::names::{Place, begins};
 
 /// Days watched in one directory at a time.
 const MAX_DAYS: usize = 8;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::inotify_instances::can_follow;
 use super::*;
-use crate::spool::names::{MinuteDir, day_name};
+use crate::names::{MinuteDir, day_name};
 
 /// Longer than any of these tests takes on a busy machine; nothing waits for it to pass.
 const LONG: Duration = Duration::from_secs(60);

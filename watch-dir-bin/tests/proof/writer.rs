@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{Local, NaiveDateTime, TimeDelta};
-use modsec_core::storage_dir::{MinuteDir, day_name};
+use modsec_core::names::{MinuteDir, day_name};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 pub(crate) const ROLE: &str = "WATCH_DIR_TEST_ROLE";

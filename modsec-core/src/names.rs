@@ -230,7 +230,6 @@ impl Place {
     }
 
     /// Returns `true` for `USER` and what is in it.
-    #[cfg(feature = "watch")]
     pub(crate) fn is_in_user_tree(self) -> bool {
         matches!(self, Self::User | Self::UserDay | Self::UserMinute)
     }
@@ -267,7 +266,6 @@ pub(crate) fn is_entry(relative: &Path) -> bool {
 /// Returns the local time at which the minute or day called `name` begins.
 ///
 /// During the hour that the end of daylight saving repeats, one name stands for two minutes.
-#[cfg(feature = "watch")]
 pub(crate) fn begins(name: &OsStr) -> Option<NaiveDateTime> {
     let name = name.as_bytes();
     match parse_day(name) {
@@ -488,7 +486,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "watch")]
     #[test]
     fn names_and_times_agree() {
         let at = time("2026-08-02 09:05:00");
