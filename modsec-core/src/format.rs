@@ -54,6 +54,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
+mod dialect;
+pub(crate) mod digits;
 mod escape;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -69,24 +71,19 @@ pub(crate) mod timestamp;
 
 use std::fmt;
 
+pub use self::dialect::Dialect;
+pub(crate) use self::dialect::Index;
 use crate::record::Record;
 
-/// A dialect of the audit log.
+/// The form of an entry (`SecAuditLogFormat`), and the engine that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// `ModSecurity` 2 native (`SecAuditLogFormat Native`).
-    NativeV2,
-    /// libmodsecurity 3 native.
-    NativeV3,
-    /// Coraza native.
-    NativeCoraza,
-    /// `ModSecurity` 2 JSON, also Coraza's `JsonLegacy`.
-    JsonV2,
-    /// libmodsecurity 3 JSON.
-    JsonV3,
-    /// Coraza JSON.
-    JsonCoraza,
+    /// Lettered parts, held together by a boundary.
+    Native(Dialect),
+    /// A JSON document. Coraza's `JsonLegacy` imitates `ModSecurity` 2 and counts as
+    /// [`Dialect::V2`].
+    Json(Dialect),
 }
 
 /// Recognises the dialect: of a native entry by its first line, of a JSON document by its first
@@ -97,14 +94,10 @@ pub enum Format {
 /// `JsonLegacy` imitates `ModSecurity` 2, and is taken for it.
 pub fn detect(head: &[u8]) -> Option<Format> {
     if json::starts(head) {
-        return json::detect(head);
+        return json::detect(head).map(Format::Json);
     }
     let (boundary, _) = native::Boundary::open(head)?;
-    Some(match boundary.dialect() {
-        native::Dialect::V2 => Format::NativeV2,
-        native::Dialect::V3 => Format::NativeV3,
-        native::Dialect::Coraza => Format::NativeCoraza,
-    })
+    Some(Format::Native(boundary.dialect()))
 }
 
 /// Decodes one entry. Of several JSON documents, the first; the record is
@@ -235,10 +228,10 @@ mod tests {
     #[test]
     fn the_first_line_tells_the_dialect() {
         for (line, want) in [
-            ("--1a2b3c4d-A--", Some(Format::NativeV2)),
-            ("---Qx7Lm2Rt---A--", Some(Format::NativeV3)),
-            ("--QxaLmbRtcd-A--", Some(Format::NativeCoraza)),
-            ("--QxaLmbRtcd-B--", Some(Format::NativeCoraza)),
+            ("--1a2b3c4d-A--", Some(Format::Native(Dialect::V2))),
+            ("---Qx7Lm2Rt---A--", Some(Format::Native(Dialect::V3))),
+            ("--QxaLmbRtcd-A--", Some(Format::Native(Dialect::Coraza))),
+            ("--QxaLmbRtcd-B--", Some(Format::Native(Dialect::Coraza))),
             ("---Qx7Lm2Rt-A--", None),
         ] {
             assert_eq!(detect(line.as_bytes()), want, "{line}");

@@ -26,15 +26,16 @@ use std::path::Path;
 
 use chrono::{DateTime, FixedOffset};
 
-use crate::format::timestamp;
+use crate::format::digits::number;
+use crate::format::{Dialect, Index, timestamp};
 use crate::names::is_entry;
 use crate::record::parse_ip;
 
 /// What an index line says of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexLine<'a> {
-    /// Who wrote the line.
-    pub engine: IndexEngine,
+    /// The engine that wrote the line: [`Dialect::V2`] or [`Dialect::V3`].
+    pub dialect: Dialect,
     /// Path of the entry's file as logged; [`IndexLine::location`] says where it leads.
     pub path: &'a [u8],
     /// Size in bytes of everything that was meant to be written to the file.
@@ -43,16 +44,6 @@ pub struct IndexLine<'a> {
     pub md5: [u8; 16],
     /// What stands left of the path.
     left: &'a [u8],
-}
-
-/// Which engine wrote a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IndexEngine {
-    /// `ModSecurity` 2: paths are relative to the storage directory.
-    V2,
-    /// libmodsecurity 3: paths begin with the storage directory.
-    V3,
 }
 
 /// What an index line says of one transaction.
@@ -83,24 +74,21 @@ impl<'a> IndexLine<'a> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         // Version 2 ends its lines with a space, and a shortened one with `L` behind that.
         let shortened = line.strip_suffix(b"L").unwrap_or(line);
-        let (engine, line) = match shortened.strip_suffix(b" ") {
-            Some(line) => (IndexEngine::V2, line),
-            None => (IndexEngine::V3, line),
+        let (dialect, line) = match shortened.strip_suffix(b" ") {
+            Some(line) => (Dialect::V2, line),
+            None => (Dialect::V3, line),
         };
         let (line, digest) = last_word(line)?;
         let md5 = md5(digest.strip_prefix(b"md5:")?)?;
         let (line, size) = last_word(line)?;
-        let size = match engine {
-            IndexEngine::V2 => size,
-            IndexEngine::V3 => size.strip_suffix(b".000000")?,
-        };
-        let size = number(size)?;
+        let form = dialect.traits().index.as_ref()?;
+        let size = number(size.strip_suffix(form.size_suffix)?)?;
         let line = line.strip_suffix(b" 0")?;
         // The name of the user may hold spaces, and the transaction id what a connector has put
         // there, but neither a slash: with one there would be no file and no line.
         let space = memchr::memmem::rfind(line, b" /")?;
         Some(IndexLine {
-            engine,
+            dialect,
             path: line.get(space + 1..)?,
             size,
             md5,
@@ -111,9 +99,7 @@ impl<'a> IndexLine<'a> {
     /// Returns time, client and status; `None` if they could be read in more than one way, and
     /// for the lines of libmodsecurity, which escape nothing.
     pub fn transaction(&self) -> Option<Transaction> {
-        if self.engine != IndexEngine::V2 {
-            return None;
-        }
+        self.form()?.is_escaped.then_some(())?;
         let (line, _session) = last_quoted(self.left)?;
         let (line, _txid) = last_word(line)?;
         let line = line.strip_suffix(br#" "-" "-""#)?;
@@ -123,9 +109,7 @@ impl<'a> IndexLine<'a> {
         Some(Transaction {
             time: timestamp::parse(time)?,
             client: only_address(left)?,
-            status: number(status)
-                .and_then(|status| u16::try_from(status).ok())
-                .filter(|status| (100..=999).contains(status))?,
+            status: number(status).filter(|status| (100..=999).contains(status))?,
         })
     }
 
@@ -135,28 +119,33 @@ impl<'a> IndexLine<'a> {
     /// The storage directory is as the line has it; whether it is the right one is the caller's to
     /// check. Nothing is opened.
     pub fn location(&self) -> Option<Location<'a>> {
-        let before = match self.engine {
-            IndexEngine::V2 => 0,
+        let has_root = self.form()?.has_root;
+        let before = if has_root {
             // Day, minute and name.
-            IndexEngine::V3 => memchr::memrchr_iter(b'/', self.path).nth(2)?,
+            memchr::memrchr_iter(b'/', self.path).nth(2)?
+        } else {
+            0
         };
         let root = self.path.get(..before)?;
         let file = to_path(self.path.get(before..)?.strip_prefix(b"/")?);
         if !is_entry(file) {
             return None;
         }
-        let storage_dir = match self.engine {
-            IndexEngine::V2 => None,
-            IndexEngine::V3 => {
-                // The directive may end with a slash, and the engine adds one.
-                let end = root.iter().rposition(|&byte| byte != b'/')? + 1;
-                let root = root.get(..end)?;
-                let mut names = root.strip_prefix(b"/")?.split(|&byte| byte == b'/');
-                let strange = names.any(|name| matches!(name, b"" | b"." | b".."));
-                (!strange).then(|| Some(to_path(root)))?
-            }
+        let storage_dir = if has_root {
+            // The directive may end with a slash, and the engine adds one.
+            let end = root.iter().rposition(|&byte| byte != b'/')? + 1;
+            let root = root.get(..end)?;
+            let mut names = root.strip_prefix(b"/")?.split(|&byte| byte == b'/');
+            let strange = names.any(|name| matches!(name, b"" | b"." | b".."));
+            (!strange).then(|| Some(to_path(root)))?
+        } else {
+            None
         };
         Some(Location { storage_dir, file })
+    }
+
+    fn form(&self) -> Option<&'static Index> {
+        self.dialect.traits().index.as_ref()
     }
 }
 
@@ -209,12 +198,6 @@ fn only_address(left: &[u8]) -> Option<IpAddr> {
     words.all(|word| parse_ip(word).is_none()).then_some(client)
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(digits).ok().filter(|_| all_digits)?;
-    text.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -241,7 +224,7 @@ mod tests {
         assert_eq!(got.status, 403);
         assert_eq!(got.time.to_rfc3339(), "2026-11-22T14:36:39.026716+03:00");
         assert!(line.path.starts_with(b"/site2/20261122/"));
-        assert_eq!((line.engine, line.size), (IndexEngine::V2, 22099));
+        assert_eq!((line.dialect, line.size), (Dialect::V2, 22099));
         assert_eq!(line.md5[..3], [0xf4, 0x37, 0x9e]);
     }
 
@@ -257,9 +240,9 @@ mod tests {
         }
     }
 
-    fn location(path: &str, engine: IndexEngine) -> Option<(Option<String>, String)> {
+    fn location(path: &str, dialect: Dialect) -> Option<(Option<String>, String)> {
         let line = IndexLine {
-            engine,
+            dialect,
             path: path.as_bytes(),
             size: 0,
             md5: [0; 16],
@@ -275,55 +258,43 @@ mod tests {
         let flat = "20261122/20261122-1436/20261122-143639-a.b";
         let v2 = |file: &str| Some((None, file.to_owned()));
         let v3 = |root: &str| Some((Some(root.to_owned()), flat.to_owned()));
-        for (engine, path, want) in [
-            (IndexEngine::V2, format!("/{flat}"), v2(flat)),
+        for (dialect, path, want) in [
+            (Dialect::V2, format!("/{flat}"), v2(flat)),
             (
-                IndexEngine::V2,
+                Dialect::V2,
                 format!("/site2/{flat}"),
                 v2(&format!("site2/{flat}")),
             ),
             (
-                IndexEngine::V2,
+                Dialect::V2,
                 format!("/john smith/{flat}"),
                 v2(&format!("john smith/{flat}")),
             ),
-            (IndexEngine::V2, flat.to_owned(), None),
-            (IndexEngine::V2, format!("x{flat}"), None),
-            (IndexEngine::V2, format!("//{flat}"), None),
-            (IndexEngine::V2, format!("/../{flat}"), None),
-            (IndexEngine::V2, format!("/./{flat}"), None),
-            (IndexEngine::V2, format!("/.modsec-parser/{flat}"), None),
-            (IndexEngine::V2, format!("/a/b/{flat}"), None),
-            (IndexEngine::V2, format!("/a//{flat}"), None),
-            (IndexEngine::V2, "/../../etc/passwd".to_owned(), None),
+            (Dialect::V2, flat.to_owned(), None),
+            (Dialect::V2, format!("x{flat}"), None),
+            (Dialect::V2, format!("//{flat}"), None),
+            (Dialect::V2, format!("/../{flat}"), None),
+            (Dialect::V2, format!("/./{flat}"), None),
+            (Dialect::V2, format!("/.modsec-parser/{flat}"), None),
+            (Dialect::V2, format!("/a/b/{flat}"), None),
+            (Dialect::V2, format!("/a//{flat}"), None),
+            (Dialect::V2, "/../../etc/passwd".to_owned(), None),
             (
-                IndexEngine::V2,
+                Dialect::V2,
                 "/20261122/20261123-1436/20261122-143639-a".to_owned(),
                 None,
             ),
-            (
-                IndexEngine::V2,
-                "/20261122/20261122-1436/..".to_owned(),
-                None,
-            ),
-            (IndexEngine::V2, "/20261122/20261122-1436/".to_owned(), None),
-            (
-                IndexEngine::V3,
-                format!("/srv/audit//{flat}"),
-                v3("/srv/audit"),
-            ),
-            (
-                IndexEngine::V3,
-                format!("/srv/audit/{flat}"),
-                v3("/srv/audit"),
-            ),
-            (IndexEngine::V3, format!("/srv/../audit/{flat}"), None),
-            (IndexEngine::V3, format!("/srv//audit/{flat}"), None),
-            (IndexEngine::V3, format!("/{flat}"), None),
-            (IndexEngine::V3, format!("//{flat}"), None),
-            (IndexEngine::V3, "/etc/passwd".to_owned(), None),
+            (Dialect::V2, "/20261122/20261122-1436/..".to_owned(), None),
+            (Dialect::V2, "/20261122/20261122-1436/".to_owned(), None),
+            (Dialect::V3, format!("/srv/audit//{flat}"), v3("/srv/audit")),
+            (Dialect::V3, format!("/srv/audit/{flat}"), v3("/srv/audit")),
+            (Dialect::V3, format!("/srv/../audit/{flat}"), None),
+            (Dialect::V3, format!("/srv//audit/{flat}"), None),
+            (Dialect::V3, format!("/{flat}"), None),
+            (Dialect::V3, format!("//{flat}"), None),
+            (Dialect::V3, "/etc/passwd".to_owned(), None),
         ] {
-            assert_eq!(location(&path, engine), want, "{path}");
+            assert_eq!(location(&path, dialect), want, "{path}");
         }
     }
 
@@ -338,7 +309,7 @@ mod tests {
         ] {
             let text = format!("{left} {end}\n");
             let line = IndexLine::parse(text.as_bytes()).unwrap();
-            assert_eq!((line.engine, line.size), (IndexEngine::V3, 1303));
+            assert_eq!((line.dialect, line.size), (Dialect::V3, 1303));
             assert_eq!(line.transaction(), None);
             assert!(end.as_bytes().starts_with(line.path), "{left}");
         }

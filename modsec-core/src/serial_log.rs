@@ -55,7 +55,7 @@ use self::lines::Lines;
 pub use self::read::{Item, Items, LARGEST, LogEntry, read};
 use self::view::{Opening, View, opening};
 use crate::format::FirstBytes;
-use crate::format::native::{Boundary, Dialect};
+use crate::format::native::Boundary;
 use crate::record::{Flag, Flags};
 
 /// How far behind a doubtful end the entry's own boundary is looked for.
@@ -350,7 +350,7 @@ impl Splitter {
     /// The first entry of a log may have been written by hand, and Coraza leaves part A out unless
     /// it is asked for.
     fn may_lack_a(&self, boundary: Boundary) -> bool {
-        self.at == 0 || boundary.dialect() == Dialect::Coraza
+        self.at == 0 || boundary.dialect().traits().may_lack_a
     }
 
     /// Passes over one line that is no entry's.

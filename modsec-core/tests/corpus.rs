@@ -11,9 +11,9 @@ mod truth;
 use std::fs;
 use std::path::Path;
 
-use modsec_core::format::native::{self, Dialect};
+use modsec_core::Record;
+use modsec_core::format::{self, Dialect, native};
 use modsec_core::record::Flag;
-use modsec_core::{Record, format};
 use serde_json::Value;
 
 use truth::differences;

@@ -134,7 +134,7 @@ fn check(bytes: &[u8], step: usize) -> Result<(), TestCaseError> {
     let record = entry.record();
     let truncated = record.flags.contains(Flag::Truncated);
     // Without part A, Coraza writes no part Z either.
-    let without_z = entry.boundary().dialect() == native::Dialect::Coraza
+    let without_z = entry.boundary().dialect() == format::Dialect::Coraza
         && entry.parts().next().is_some_and(|part| part.letter != 'A');
     prop_assert!(truncated || format::is_complete(bytes) || without_z);
     prop_assert_eq!(layout(bytes, step), layout(bytes, bytes.len()));

@@ -4,7 +4,8 @@
 use std::path::Component;
 
 use libfuzzer_sys::fuzz_target;
-use modsec_core::index_line::{IndexEngine, IndexLine};
+use modsec_core::format::Dialect;
+use modsec_core::index_line::IndexLine;
 
 const TAILS: [&str; 2] = [
     " /u/20261122/20261122-1436/20261122-143639-a 0 7 md5:00000000000000000000000000000001 \n",
@@ -47,7 +48,7 @@ fn check(line: &[u8]) -> Option<IndexLine<'_>> {
     assert!(read.path.starts_with(b"/"));
     assert!(line.windows(read.path.len()).any(|part| part == read.path));
     let transaction = read.transaction();
-    assert!(transaction.is_none() || read.engine == IndexEngine::V2);
+    assert!(transaction.is_none() || read.dialect == Dialect::V2);
     assert!(transaction.is_none_or(|transaction| (100..1000).contains(&transaction.status)));
     if let Some(location) = read.location() {
         let mut names = location.file.components();
@@ -58,7 +59,7 @@ fn check(line: &[u8]) -> Option<IndexLine<'_>> {
         assert!((3..=4).contains(&location.file.components().count()));
         assert_eq!(
             location.storage_dir.is_some(),
-            read.engine == IndexEngine::V3
+            read.dialect == Dialect::V3
         );
         let root = location
             .storage_dir

@@ -28,7 +28,7 @@ pub fn check_native(bytes: &[u8]) {
     let record = entry.record();
     check_bounds(&record);
     // Without part A, Coraza writes no part Z either.
-    let without_z = entry.boundary().dialect() == native::Dialect::Coraza
+    let without_z = entry.boundary().dialect() == format::Dialect::Coraza
         && entry.parts().next().is_some_and(|part| part.letter != 'A');
     if !format::is_complete(bytes) && !without_z {
         assert!(

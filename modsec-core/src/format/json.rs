@@ -19,7 +19,6 @@
 //! for its first value; repeated headers are kept all, in their order. Empty strings are absent
 //! values where the engine writes them for "not set".
 
-mod clock;
 mod coraza;
 mod extent;
 mod members;
@@ -27,6 +26,7 @@ mod reader;
 mod squeeze;
 mod v2;
 mod v3;
+mod zoneless_time;
 
 use std::collections::VecDeque;
 
@@ -37,7 +37,7 @@ use self::reader::{Cut, Gap, Reader};
 use self::squeeze::End;
 pub(super) use self::squeeze::{Squeezed, Squeezer};
 use super::rule_match::{self, List};
-use super::{Defect, FirstBytes, Format, scores, shares};
+use super::{Defect, Dialect, FirstBytes, scores, shares};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
 
@@ -58,17 +58,17 @@ fn document(bytes: &[u8]) -> &[u8] {
 }
 
 /// Recognises the dialect by the first key that only one of them has.
-pub(super) fn detect(head: &[u8]) -> Option<Format> {
+pub(super) fn detect(head: &[u8]) -> Option<Dialect> {
     match look(head) {
-        Some(Look::Dialect(format)) => Some(format),
+        Some(Look::Written(dialect)) => Some(dialect),
         _ => None,
     }
 }
 
 /// Recognises the dialect, or says what the bytes are instead.
-pub(super) fn recognise(bytes: &[u8]) -> Result<Format, Defect> {
+pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
     match look(bytes) {
-        Some(Look::Dialect(format)) => Ok(format),
+        Some(Look::Written(dialect)) => Ok(dialect),
         Some(Look::Error) => Err(Defect::BuiltWithoutJson),
         None => Err(Defect::UnknownJson {
             found: FirstBytes::of(document(bytes)),
@@ -79,7 +79,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Format, Defect> {
 /// What a document looks like.
 #[derive(Clone, Copy)]
 enum Look {
-    Dialect(Format),
+    Written(Dialect),
     /// An error message that libmodsecurity writes in place of a document.
     Error,
 }
@@ -115,49 +115,49 @@ enum Sure {
 type Evidence = Option<(Look, Sure)>;
 
 /// Takes note of what a key says; ends the search once it is certain.
-fn decide(found: &mut Evidence, key: Option<(Format, Sure)>) -> Result<(), Cut> {
+fn decide(found: &mut Evidence, key: Option<(Dialect, Sure)>) -> Result<(), Cut> {
     match key {
-        Some((format, Sure::Yes)) => {
-            *found = Some((Look::Dialect(format), Sure::Yes));
+        Some((dialect, Sure::Yes)) => {
+            *found = Some((Look::Written(dialect), Sure::Yes));
             Err(Cut)
         }
-        Some((format, Sure::No)) => {
-            found.get_or_insert((Look::Dialect(format), Sure::No));
+        Some((dialect, Sure::No)) => {
+            found.get_or_insert((Look::Written(dialect), Sure::No));
             Ok(())
         }
         None => Ok(()),
     }
 }
 
-fn top_key(key: &[u8]) -> Option<(Format, Sure)> {
+fn top_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     match key {
         b"request" | b"response" | b"audit_data" | b"uploads" | b"matched_rules" => {
-            Some((Format::JsonV2, Sure::Yes))
+            Some((Dialect::V2, Sure::Yes))
         }
-        b"messages" => Some((Format::JsonCoraza, Sure::Yes)),
+        b"messages" => Some((Dialect::Coraza, Sure::Yes)),
         _ => None,
     }
 }
 
-fn transaction_key(key: &[u8]) -> Option<(Format, Sure)> {
+fn transaction_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     match key {
         b"time" | b"transaction_id" | b"remote_address" | b"remote_port" | b"local_address"
-        | b"local_port" => Some((Format::JsonV2, Sure::Yes)),
-        b"time_stamp" | b"unique_id" | b"messages" => Some((Format::JsonV3, Sure::Yes)),
+        | b"local_port" => Some((Dialect::V2, Sure::Yes)),
+        b"time_stamp" | b"unique_id" | b"messages" => Some((Dialect::V3, Sure::Yes)),
         b"timestamp" | b"unix_timestamp" | b"highest_severity" => {
-            Some((Format::JsonCoraza, Sure::Yes))
+            Some((Dialect::Coraza, Sure::Yes))
         }
         // Coraza has these too, behind its time stamps.
         b"client_ip" | b"client_port" | b"host_ip" | b"host_port" | b"server_id" | b"id"
-        | b"request" | b"response" | b"producer" => Some((Format::JsonV3, Sure::No)),
+        | b"request" | b"response" | b"producer" => Some((Dialect::V3, Sure::No)),
         _ => None,
     }
 }
 
 /// Decodes the first document.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
-    let format = recognise(bytes)?;
-    let (draft, rest) = read(format, bytes, &[]);
+    let dialect = recognise(bytes)?;
+    let (draft, rest) = read(dialect, bytes, &[]);
     let mut record = draft.finish();
     if !record.flags.contains(Flag::Truncated) && !rest.trim_ascii().is_empty() {
         record.flags.insert(Flag::Ambiguous);
@@ -166,9 +166,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
 }
 
 /// Makes the record of a document that was squeezed.
-pub(super) fn squeezed_record(format: Format, squeezed: &Squeezed) -> Record<'_> {
-    let format = detect(&squeezed.bytes).unwrap_or(format);
-    let (mut draft, _) = read(format, &squeezed.bytes, &squeezed.gaps);
+pub(super) fn squeezed_record(dialect: Dialect, squeezed: &Squeezed) -> Record<'_> {
+    let dialect = detect(&squeezed.bytes).unwrap_or(dialect);
+    let (mut draft, _) = read(dialect, &squeezed.bytes, &squeezed.gaps);
     draft.capped |= squeezed.overflowed;
     let mut record = draft.finish();
     // The copy ends early if it outgrew its bound, the document does not.
@@ -182,16 +182,16 @@ pub(super) fn squeezed_record(format: Format, squeezed: &Squeezed) -> Record<'_>
     record
 }
 
-fn read<'a>(format: Format, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
+fn read<'a>(dialect: Dialect, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
     let before = bytes.len() - document(bytes).len();
     let mut reader = Reader::new(bytes, gaps).starting_at(before);
     let mut draft = Draft::default();
     // Until the engine is heard of.
     draft.record.flags.insert(Flag::NoPartH);
-    let whole = match format {
-        Format::JsonV2 => v2::read(&mut reader, &mut draft),
-        Format::JsonCoraza => coraza::read(&mut reader, &mut draft),
-        _ => v3::read(&mut reader, &mut draft),
+    let whole = match dialect {
+        Dialect::V2 => v2::read(&mut reader, &mut draft),
+        Dialect::Coraza => coraza::read(&mut reader, &mut draft),
+        Dialect::V3 => v3::read(&mut reader, &mut draft),
     };
     if whole.is_err() {
         draft.record.flags.insert(Flag::Truncated);
@@ -239,7 +239,7 @@ impl<'a> Draft<'a> {
         record.server = self.server.endpoint();
         record.alerts = self.alerts.finish(&mut self.capped);
         if record.time.is_none() {
-            (record.time, record.local_time) = clock::time(self.wall_clock, self.instant);
+            (record.time, record.local_time) = zoneless_time::time(self.wall_clock, self.instant);
         }
         if let Some(rules) = &record.matched_rules {
             let cut = self.capped || record.flags.contains(Flag::Truncated);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::json::{self, Squeezed, Squeezer};
 use super::native::{self, Boundary, Outline};
-use super::{Defect, Format};
+use super::{Defect, Dialect};
 use crate::record::Record;
 
 /// An entry that is being read in windows.
@@ -22,7 +22,7 @@ pub struct Large {
 #[derive(Debug, Clone)]
 enum Scan {
     Native(Outline),
-    Json(Format, Box<Squeezer>),
+    Json(Dialect, Box<Squeezer>),
 }
 
 /// What was kept of a large entry.
@@ -32,7 +32,7 @@ pub struct Excerpts(Kept);
 #[derive(Debug, Clone)]
 enum Kept {
     Native(native::Excerpts),
-    Json(Format, Box<Squeezed>),
+    Json(Dialect, Box<Squeezed>),
 }
 
 /// Tells by both ends of an entry whether it may have been written to its end.
@@ -101,7 +101,7 @@ impl Large {
                 });
                 Kept::Native(native::Excerpts::read(layout, read)?)
             }
-            Scan::Json(format, squeezer) => Kept::Json(format, Box::new(squeezer.finish())),
+            Scan::Json(dialect, squeezer) => Kept::Json(dialect, Box::new(squeezer.finish())),
         }))
     }
 }
@@ -112,7 +112,7 @@ impl Excerpts {
     pub fn record(&self) -> Record<'_> {
         match &self.0 {
             Kept::Native(excerpts) => excerpts.record(),
-            Kept::Json(format, squeezed) => json::squeezed_record(*format, squeezed),
+            Kept::Json(dialect, squeezed) => json::squeezed_record(*dialect, squeezed),
         }
     }
 }

@@ -42,8 +42,10 @@ mod boundary;
 mod coraza;
 mod engine_lines;
 mod framing;
+mod lines;
 pub(super) mod matched_rules;
 mod outline;
+mod part_a;
 mod parts;
 mod render;
 mod v3;
@@ -51,12 +53,12 @@ mod v3;
 use std::borrow::Cow;
 use std::ops::Range;
 
-pub use self::boundary::{Boundary, Dialect};
+pub use self::boundary::Boundary;
 pub use self::framing::{Layout, PartRange};
+pub(crate) use self::lines::content_length;
 pub use self::outline::{MAX_DELIMITERS, Outline};
-pub(crate) use self::parts::content_length;
 pub use self::render::render;
-use super::Defect;
+use super::{Defect, Dialect};
 use crate::record::{Flag, Flags, MAX_BODY_KEPT, Record};
 
 /// An entry, split into its parts.

@@ -22,6 +22,7 @@ use std::collections::HashSet;
 
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 
+use super::digits::{number, signed};
 use super::escape::{unescape, unescape_hex};
 use crate::record::{Alert, AlertAction, MAX_TAGS, MatchedRule, Severity};
 use crate::text::Text;
@@ -117,16 +118,12 @@ fn set<'a>(alert: &mut Alert<'a>, key: usize, value: &'a [u8], capped: &mut bool
         b"data" => alert.data = Some(unescape_hex(value).into()),
         b"severity" => alert.severity = Severity::parse(value),
         b"ver" => alert.ver = text(),
-        b"maturity" => alert.maturity = number(value),
-        b"accuracy" => alert.accuracy = number(value),
+        b"maturity" => alert.maturity = signed(value),
+        b"accuracy" => alert.accuracy = signed(value),
         b"tag" if alert.tags.len() < MAX_TAGS => alert.tags.extend(text()),
         b"tag" => *capped = true,
         _ => {}
     }
-}
-
-fn number<N: std::str::FromStr>(value: &[u8]) -> Option<N> {
-    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Splits the words before the metadata into action, phase and the rest.

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use super::digits::signed;
 use crate::record::{Alert, AnomalyScores};
 
 // Inbound Anomaly Score Exceeded (Total Inbound Score: 13, SQLi=6, XSS=0): SQL Injection
@@ -75,7 +76,7 @@ fn read(msg: &[u8]) -> Option<Reported> {
         scores: AnomalyScores {
             inbound: found
                 .name("total")
-                .and_then(|total| number(total.as_bytes())),
+                .and_then(|total| signed(total.as_bytes())),
             sqli: counter(counters, b"SQLI"),
             xss: counter(counters, b"XSS"),
         },
@@ -89,12 +90,8 @@ fn counter(counters: &[u8], name: &[u8]) -> Option<i64> {
         let equals = item.iter().position(|byte| *byte == b'=')?;
         let (key, value) = item.split_at_checked(equals)?;
         key.eq_ignore_ascii_case(name)
-            .then(|| number(value.get(1..)?))?
+            .then(|| signed(value.get(1..)?))?
     })
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

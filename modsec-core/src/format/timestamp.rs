@@ -7,6 +7,8 @@
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime};
 
+use super::digits::number;
+
 const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
@@ -26,11 +28,18 @@ pub(crate) fn parse_wall_clock(text: &[u8]) -> Option<NaiveDateTime> {
         return None;
     };
     let date = NaiveDate::from_ymd_opt(
-        number(&[*y1, *y2, *y3, *y4])?.try_into().ok()?,
+        number(&[*y1, *y2, *y3, *y4])?,
         number(&[*m1, *m2])?,
         number(&[*d1, *d2])?,
     )?;
     Some(date.and_time(self::time(time)?))
+}
+
+/// Parses `Sat Feb  3 10:11:12 2024`, libmodsecurity's time in JSON (`asctime` in the C locale): a
+/// wall clock without an offset.
+pub(super) fn parse_asctime(text: &[u8]) -> Option<NaiveDateTime> {
+    let text = std::str::from_utf8(text).ok()?;
+    NaiveDateTime::parse_from_str(text, "%a %b %e %H:%M:%S %Y").ok()
 }
 
 fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
@@ -54,7 +63,7 @@ fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
     };
     let month = MONTHS.iter().position(|month| **month == [*m1, *m2, *m3])?;
     let date = NaiveDate::from_ymd_opt(
-        number(&[*y1, *y2, *y3, *y4])?.try_into().ok()?,
+        number(&[*y1, *y2, *y3, *y4])?,
         u32::try_from(month).ok()? + 1,
         number(&[*d1, *d2])?,
     )?;
@@ -67,7 +76,7 @@ fn time(time: &[u8]) -> Option<NaiveTime> {
     };
     let micros = match fraction {
         [] => 0,
-        [b'.', b'-', digits @ ..] if !digits.is_empty() && number(digits).is_some() => 0,
+        [b'.', b'-', digits @ ..] if number::<u32>(digits).is_some() => 0,
         [b'.', digits @ ..] if digits.len() == 6 => number(digits)?,
         _ => return None,
     };
@@ -79,35 +88,23 @@ fn time(time: &[u8]) -> Option<NaiveTime> {
 
 fn offset(zone: &[u8]) -> Option<FixedOffset> {
     let (sign, rest) = zone.split_first()?;
-    let digits = |text: &[u8]| number(text).and_then(|number| i32::try_from(number).ok());
     let (hours, rest) = rest
         .strip_prefix(b"-")
         .unwrap_or(rest)
         .split_at_checked(2)?;
     let small = rest.strip_prefix(b"-").unwrap_or(rest);
     let small_seconds = match small.len() {
-        2 => digits(small)? * 60,
+        2 => number::<i32>(small)? * 60,
         // No zone of today differs by a part of a minute.
-        4 => digits(small).filter(|seconds| seconds % 60 == 0)?,
+        4 => number(small).filter(|seconds| seconds % 60 == 0)?,
         _ => return None,
     };
-    let seconds = digits(hours)? * 3600 + small_seconds;
+    let seconds = number::<i32>(hours)? * 3600 + small_seconds;
     match sign {
         b'+' => FixedOffset::east_opt(seconds),
         b'-' => FixedOffset::west_opt(seconds),
         _ => None,
     }
-}
-
-/// Parses up to nine decimal digits and nothing else.
-fn number(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > 9 {
-        return None;
-    }
-    digits.iter().try_fold(0u32, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u32::from(byte - b'0'))
-    })
 }
 
 /// Writes a time as ModSecurity 2.9.6 and later does, the double minus included.
@@ -215,5 +212,22 @@ mod tests {
                 "text {text:?}"
             );
         }
+    }
+
+    #[test]
+    fn wall_clocks_are_read_in_the_c_locale() {
+        for (text, want) in [
+            ("Sun Nov 22 11:57:48 2026", Some("2026-11-22 11:57:48")),
+            ("Sat Feb  3 10:11:12 2024", Some("2024-02-03 10:11:12")),
+            ("Sat Feb 3 10:11:12 2024", Some("2024-02-03 10:11:12")),
+            ("Mon Feb  3 10:11:12 2024", None),
+            ("\u{441}\u{431} \u{444}\u{435}\u{432} 3 10:11:12 2024", None),
+            ("Sat Feb 30 10:11:12 2024", None),
+            ("", None),
+        ] {
+            let got = parse_asctime(text.as_bytes()).map(|time| time.to_string());
+            assert_eq!(got.as_deref(), want, "input {text:?}");
+        }
+        assert_eq!(parse_asctime(b"\xff"), None);
     }
 }

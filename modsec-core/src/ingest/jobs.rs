@@ -545,9 +545,7 @@ fn begin(path: &Path, file: File, stop: &Stop) -> io::Result<Begun> {
         let mut head = vec![0; Boundary::MAX_LINE + 1];
         let got = file.read_at(&mut head, 0)?;
         head.truncate(got);
-        if let Some(Format::NativeV2 | Format::NativeV3 | Format::NativeCoraza) =
-            format::detect(&head)
-        {
+        if let Some(Format::Native(_)) = format::detect(&head) {
             return Ok(Begun::Entry(file));
         }
     }

@@ -43,8 +43,8 @@ pub(crate) fn records(
     mut read: impl FnMut(Range<u64>) -> io::Result<Vec<u8>>,
 ) -> io::Result<Option<Vec<Range<u64>>>> {
     let is_native = match format::detect(&read(0..len.min(HEAD))?) {
-        Some(Format::NativeV3) => true,
-        Some(Format::JsonV3) => false,
+        Some(Format::Native(dialect)) if dialect.appends() => true,
+        Some(Format::Json(dialect)) if dialect.appends() => false,
         _ => return Ok(None),
     };
     let mut splitter = Splitter::new(0, usize::try_from(CHUNK).unwrap_or(usize::MAX));

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::lines::{Line, Lines};
 use super::view::{Follows, View};
 use super::{LOOKAHEAD, MAX_ENTRY, Outlook, Verdict};
-use crate::format::native::{Boundary, Dialect, content_length};
+use crate::format::native::{Boundary, content_length};
 use crate::record::{Flag, Flags};
 
 /// How far the log must be known to have no line of an entry's own behind the beginning of another
@@ -224,12 +224,8 @@ impl Entry {
 
     /// Returns `true` if the part at hand holds bytes as they were sent, and nothing says how many.
     fn is_raw(&self) -> bool {
-        let letters: &[u8] = match self.boundary.dialect() {
-            Dialect::V2 => b"CE",
-            Dialect::V3 => b"C",
-            Dialect::Coraza => b"CEH",
-        };
-        letters.contains(&self.part.letter) && self.body_end < self.content
+        let dialect = self.boundary.dialect();
+        dialect.is_raw(self.part.letter) && self.body_end < self.content
     }
 
     /// Looks whether an own line stands where the body at hand should end, before anything in that
@@ -325,9 +321,10 @@ impl Entry {
 
     /// Coraza leaves out part A unless it is asked for.
     fn opening_letter(&self) -> u8 {
-        match self.boundary.dialect() {
-            Dialect::Coraza => self.first,
-            Dialect::V2 | Dialect::V3 => b'A',
+        if self.boundary.dialect().traits().may_lack_a {
+            self.first
+        } else {
+            b'A'
         }
     }
 
@@ -497,11 +494,9 @@ impl Entry {
     /// Returns the offset behind part Z as it stands in a file of its own: the others write an
     /// empty line behind it also there.
     fn own_end(&self, view: &View<'_>, found: &Line) -> u64 {
-        let blank = match self.boundary.dialect() {
-            Dialect::V2 => false,
-            Dialect::V3 | Dialect::Coraza => view.from(found.behind).first() == Some(&b'\n'),
-        };
-        found.behind + u64::from(blank)
+        let blank = view.from(found.behind).first() == Some(&b'\n');
+        let is_own = self.boundary.dialect().traits().has_empty_lines;
+        found.behind + u64::from(blank && is_own)
     }
 
     /// Ends without part Z: at `end`, or where another entry was written into this one.

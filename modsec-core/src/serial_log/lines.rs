@@ -11,8 +11,8 @@ use memchr::memmem::Finder;
 use super::Outlook;
 use super::ahead::Ahead;
 use super::view::View;
-use crate::format::native::{Boundary, Dialect};
-use crate::format::timestamp;
+use crate::format::native::Boundary;
+use crate::format::{Dialect, timestamp};
 
 /// Lines that are held at the most, about 80 bytes each. An entry with more of them is handed out
 /// in parts, however small it is.
@@ -263,7 +263,7 @@ fn look(view: &View<'_>, at: u64, index: u64) -> Look {
             Some(is_part_a) => is_part_a,
             None => return Look::Undecided,
         },
-        (dialect, _) => dialect == Dialect::Coraza,
+        (dialect, _) => dialect.traits().may_lack_a,
     };
     Look::Delimiter(Line {
         boundary,
@@ -291,8 +291,11 @@ fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool>
         let end = memchr::memchr(b']', line)?;
         line.get(..end)
     });
-    Some(time.is_some_and(|time| match dialect {
-        Dialect::V2 | Dialect::V3 => timestamp::parse(time).is_some(),
-        Dialect::Coraza => timestamp::parse_wall_clock(time).is_some(),
+    Some(time.is_some_and(|time| {
+        if dialect.traits().has_offset {
+            timestamp::parse(time).is_some()
+        } else {
+            timestamp::parse_wall_clock(time).is_some()
+        }
     }))
 }

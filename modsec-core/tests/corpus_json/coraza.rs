@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use modsec_core::format::{self, Format};
+use modsec_core::format::{self, Dialect, Format};
 use modsec_core::record::{AlertAction, EngineMode, Flag, Flags, Severity};
 use modsec_core::{Record, Text};
 
@@ -26,7 +26,7 @@ fn texts(texts: &[Text<'_>]) -> Vec<String> {
 #[test]
 fn an_intercepted_request_has_all_its_fields() {
     with("intercepted.json", |bytes, record| {
-        assert_eq!(format::detect(bytes), Some(Format::JsonCoraza));
+        assert_eq!(format::detect(bytes), Some(Format::Json(Dialect::Coraza)));
         let time = record.time.map(|time| time.to_rfc3339());
         assert_eq!(time.unwrap(), "2024-02-03T10:11:12.000345+01:00");
         assert_eq!(record.client.as_ref().unwrap().text, "192.0.2.10");
@@ -106,7 +106,7 @@ fn what_is_null_is_absent() {
         assert!(record.request.headers.is_empty());
     });
     with("empty.json", |bytes, record| {
-        assert_eq!(format::detect(bytes), Some(Format::JsonCoraza));
+        assert_eq!(format::detect(bytes), Some(Format::Json(Dialect::Coraza)));
         let flags: Flags = [Flag::NoPartH].into_iter().collect();
         assert_eq!(record.flags, flags);
         assert_eq!((&record.client, &record.unique_id), (&None, &None));
@@ -116,7 +116,7 @@ fn what_is_null_is_absent() {
 #[test]
 fn the_legacy_format_is_read_as_modsecurity_2() {
     with("legacy.json", |bytes, record| {
-        assert_eq!(format::detect(bytes), Some(Format::JsonV2));
+        assert_eq!(format::detect(bytes), Some(Format::Json(Dialect::V2)));
         assert_eq!(record.time, None);
         let time = record.local_time.map(|time| time.to_string());
         assert_eq!(time.unwrap(), "2024-02-03 10:11:12");

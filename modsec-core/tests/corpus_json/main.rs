@@ -132,9 +132,9 @@ fn every_real_document_is_recognised_and_whole() {
             documents += 1;
             let place = format!("{} {case}", dialect.name);
             let want = if dialect.name.starts_with("v2") {
-                Format::JsonV2
+                Format::Json(format::Dialect::V2)
             } else {
-                Format::JsonV3
+                Format::Json(format::Dialect::V3)
             };
             assert_eq!(format::detect(&bytes), Some(want), "{place}");
             assert_eq!(format::detect(&bytes[..200]), Some(want), "{place}");

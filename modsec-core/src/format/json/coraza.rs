@@ -10,7 +10,8 @@ use chrono::DateTime;
 
 use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, Instant, clock};
+use super::{Draft, Instant};
+use crate::format::timestamp;
 use crate::record::{Alert, AlertAction, Flag, MAX_UPLOADS, Upload};
 
 /// What the members of `producer` are called.
@@ -39,7 +40,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
             let text = reader.text()?.unwrap_or_default();
             once(
                 &mut draft.wall_clock,
-                clock::slashes(text.as_bytes()),
+                timestamp::parse_wall_clock(text.as_bytes()),
                 repeated,
             );
         }

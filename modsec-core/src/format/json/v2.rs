@@ -9,9 +9,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use super::Draft;
 use super::members::{headers, mode, once, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, clock};
 use crate::format::native::matched_rules;
 use crate::format::rule_match::{self, sentences};
 use crate::format::{escape, request_line, timestamp};
@@ -46,7 +46,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(),
                 );
                 once(
                     &mut draft.wall_clock,
-                    clock::slashes(text.as_bytes()),
+                    timestamp::parse_wall_clock(text.as_bytes()),
                     repeated,
                 );
             }

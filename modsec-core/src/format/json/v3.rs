@@ -5,11 +5,12 @@
 //! 0 is absent too.
 //!
 //! There is no phase, and before 2026 no word on whether the engine intercepted. The time is a wall
-//! clock without its offset; `clock` has what can be made of it.
+//! clock without its offset; `zoneless_time` has what can be made of it.
 
 use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
 use super::reader::{Cut, Reader};
-use super::{Draft, Instant, clock};
+use super::{Draft, Instant, zoneless_time};
+use crate::format::timestamp;
 use crate::record::{Alert, Flag};
 use crate::text::Text;
 
@@ -39,7 +40,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
             let text = reader.text()?.unwrap_or_default();
             once(
                 &mut draft.wall_clock,
-                clock::asctime(text.as_bytes()),
+                timestamp::parse_asctime(text.as_bytes()),
                 repeated,
             );
         }
@@ -48,7 +49,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
             let id = reader.filled()?;
             let second = id
                 .as_ref()
-                .and_then(|id| clock::second_of_id(id.as_bytes()));
+                .and_then(|id| zoneless_time::second_of_id(id.as_bytes()));
             draft.instant = draft.instant.or(second.map(Instant::Likely));
             once(&mut draft.record.unique_id, id, repeated);
         }

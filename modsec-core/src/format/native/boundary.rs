@@ -2,47 +2,13 @@
 
 use std::fmt;
 
-/// Which engine writes such delimiter lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// `ModSecurity` 2: `--3fa0c41b-A--`, eight lower-case hexadecimal digits.
-    V2,
-    /// libmodsecurity 3: `---Qx7Lm2Rt---A--`, eight letters or digits.
-    V3,
-    /// Coraza: `--QxaLmbRtcd-A--`, ten letters.
-    Coraza,
-}
+use crate::format::Dialect;
 
 impl Dialect {
-    const ALL: [Dialect; 3] = [Dialect::V2, Dialect::V3, Dialect::Coraza];
-
-    /// The dashes before and behind the id.
-    const fn dashes(self) -> (&'static [u8], &'static [u8]) {
-        match self {
-            Dialect::V2 | Dialect::Coraza => (b"--", b"-"),
-            Dialect::V3 => (b"---", b"---"),
-        }
-    }
-
-    const fn id_len(self) -> usize {
-        match self {
-            Dialect::V2 | Dialect::V3 => 8,
-            Dialect::Coraza => 10,
-        }
-    }
-
-    fn allows(self, byte: u8) -> bool {
-        match self {
-            Dialect::V2 => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-            Dialect::V3 => byte.is_ascii_alphanumeric(),
-            Dialect::Coraza => byte.is_ascii_alphabetic(),
-        }
-    }
-
     /// Length of what stands before the letter.
     const fn prefix_len(self) -> usize {
-        let (before, behind) = self.dashes();
-        before.len() + self.id_len() + behind.len()
+        let (before, behind) = self.traits().dashes;
+        before.len() + self.traits().id_len + behind.len()
     }
 
     const fn line_len(self) -> usize {
@@ -58,10 +24,10 @@ impl Dialect {
         let [letter @ b'A'..=b'Z', b'-', b'-'] = *end else {
             return None;
         };
-        let (before, behind) = self.dashes();
+        let (before, behind) = self.traits().dashes;
         let id = prefix.strip_prefix(before)?.strip_suffix(behind)?;
         id.iter()
-            .all(|byte| self.allows(*byte))
+            .all(self.traits().is_id_byte)
             .then(|| (Boundary::of(self, prefix), char::from(letter)))
     }
 }
@@ -164,8 +130,8 @@ impl Boundary {
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         let last = memchr::memrchr(b'\n', bytes).and_then(|before| bytes.get(before + 1..));
         let end = last.and_then(Boundary::open);
-        self.dialect == Dialect::V3
-            && end.is_some_and(|(other, letter)| other.dialect == Dialect::V3 && letter == 'Z')
+        self.dialect.appends()
+            && end.is_some_and(|(other, letter)| other.dialect == self.dialect && letter == 'Z')
     }
 }
 

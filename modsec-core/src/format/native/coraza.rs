@@ -1,27 +1,12 @@
-//! What Coraza says in its own way: part A, part H, and what releases before 3.4 do to all parts.
-
-use memchr::memchr;
+//! What Coraza says in its own way: part H, and what releases before 3.4 do to all parts.
 
 use super::Section;
 use super::engine_lines::surplus;
-use super::parts;
+use super::part_a::stamp;
 use crate::format::rule_match::coraza::split;
 use crate::format::timestamp;
 use crate::record::Record;
 use crate::text::Text;
-
-/// Reads part A. Its time is the server's wall clock, without its offset from UTC.
-pub(super) fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
-    parts::opening(content, record);
-    if record.time.is_none() {
-        record.local_time = stamp(content).and_then(timestamp::parse_wall_clock);
-    }
-}
-
-fn stamp(line: &[u8]) -> Option<&[u8]> {
-    let line = line.strip_prefix(b"[")?;
-    line.get(..memchr(b']', line)?)
-}
 
 /// Reads part H, whose alerts are compared with the id in `record`.
 pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {

@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::parts::{first_line, lines, number};
+use super::lines::{first_line, lines};
+use crate::format::digits::number;
 use crate::format::rule_match::{self, sentences};
 use crate::record::{Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Record, Stopwatch};
 use crate::text::Text;

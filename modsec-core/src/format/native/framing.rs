@@ -21,9 +21,11 @@ mod v3;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::boundary::{Boundary, Dialect};
+use super::Dialect;
+use super::boundary::Boundary;
+use super::lines::content_length;
 use super::outline::{Delimiter, Outline};
-use super::parts;
+use crate::format::dialect::Traits;
 use crate::record::{Flag, Flags};
 
 /// Letters in the order in which ModSecurity 2 writes them.
@@ -110,6 +112,10 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         self.lay_out(&genuine, flags, false)
     }
 
+    fn traits(&self) -> &'static Traits {
+        self.outline.boundary.dialect().traits()
+    }
+
     /// Returns `true` if part Z ends the entry.
     fn is_complete(&self, found: &[Delimiter]) -> bool {
         found
@@ -192,7 +198,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
                 continue;
             }
             chosen.extend(found.get(at));
-            let raw = matches!(part, b'C' | b'E');
+            let raw = self.outline.boundary.dialect().is_raw(part);
             at = match self.body_end(found, at - 1, at) {
                 _ if !raw => at + 1,
                 Some(next) if next <= limit => next,
@@ -216,13 +222,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             return None;
         }
         let headers = (self.fetch)(head.end..body.start.saturating_sub(1).max(head.end));
-        let len = parts::content_length(&headers)?;
-        // The LFs between a body and the next delimiter.
-        let between = match self.outline.boundary.dialect() {
-            Dialect::V2 => 1..=1,
-            Dialect::V3 => 2..=3,
-            Dialect::Coraza => 1..=2,
-        };
+        let len = content_length(&headers)?;
+        let between = self.traits().lfs_behind_body.clone();
         between.rev().find_map(|between| {
             let next = body.end.checked_add(len)?.checked_add(between)?;
             found
@@ -257,7 +258,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// at the first delimiter line, chosen or not.
     fn lay_out(&self, chosen: &[Delimiter], flags: Flags, alerts_doubtful: bool) -> Layout {
         let all = &self.outline.delimiters;
-        let dialect = self.outline.boundary.dialect();
+        let traits = self.traits();
         let parts = chosen.iter().enumerate().map(|(n, delimiter)| {
             let next = chosen.get(n + 1).map(|next| next.start);
             let end = next.unwrap_or(self.outline.len);
@@ -271,14 +272,14 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
                     .or(next),
             };
             let content_end = match stop {
-                _ if delimiter.letter == b'Z' && dialect != Dialect::V2 => delimiter.end,
+                _ if delimiter.letter == b'Z' && traits.has_empty_lines => delimiter.end,
                 // The LF before a delimiter is the delimiter's.
                 Some(stop) => {
                     let more = self.blank_lines(chosen, n);
                     self.without_lfs(delimiter.end..stop - 1, more)
                 }
                 // A whole entry without part Z ends as if another part followed.
-                None if dialect == Dialect::Coraza && !flags.contains(Flag::Truncated) => {
+                None if traits.may_lack_a && !flags.contains(Flag::Truncated) => {
                     let lfs = 1 + self.blank_lines(chosen, n);
                     self.without_lfs(delimiter.end..self.outline.len, lfs)
                 }
@@ -303,18 +304,14 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// Returns how many LFs the engine writes between the content of part `n` and the LF of the
     /// next delimiter.
     fn blank_lines(&self, chosen: &[Delimiter], n: usize) -> u64 {
-        let letter = |n: usize| chosen.get(n).map(|part| part.letter);
-        let body = u64::from(matches!(letter(n), Some(b'C' | b'E')));
-        match self.outline.boundary.dialect() {
-            Dialect::V2 => 0,
-            // The empty line of part F is there without part F too.
-            Dialect::V3 => {
-                let f_is_missing = letter(n) < Some(b'F') && letter(n + 1) > Some(b'F');
-                body + u64::from(f_is_missing)
-            }
-            Dialect::Coraza if self.is_old_coraza() => 0,
-            Dialect::Coraza => body,
+        let traits = self.traits();
+        if !traits.has_empty_lines || self.is_old_coraza() {
+            return 0;
         }
+        let letter = |n: usize| chosen.get(n).map(|part| part.letter);
+        let body = matches!(letter(n), Some(b'C' | b'E'));
+        let f_is_missing = letter(n) < Some(b'F') && letter(n + 1) > Some(b'F');
+        u64::from(body) + u64::from(traits.has_line_of_f && f_is_missing)
     }
 
     /// Takes up to `most` LFs from the end of `content` and returns where it ends then.

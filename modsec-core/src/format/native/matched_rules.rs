@@ -11,7 +11,7 @@
 
 use memchr::memmem;
 
-use super::parts::lines;
+use super::lines::lines;
 use crate::format::escape::quoted;
 use crate::record::{MAX_MATCHED_RULES, MatchedRule};
 

@@ -1,15 +1,16 @@
 //! The meaning of each part; what belongs to one part is read from that part only.
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use super::framing::Layout;
-use super::{Dialect, Section, coraza, engine_lines, matched_rules, v3};
-use crate::format::escape::{quoted, unescape, unescape_go};
+use super::lines::{first_line, header, lines};
+use super::{Dialect, Section, coraza, engine_lines, matched_rules, part_a, v3};
+use crate::format::digits::number;
+use crate::format::escape::quoted;
 use crate::format::rule_match::{self, List, sentences};
-use crate::format::{request_line, scores, shares, timestamp};
+use crate::format::{request_line, scores, shares};
 use crate::record::{
-    Body, Endpoint, Flag, Header, MAX_ALERTS, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record,
-    Request, Response, Upload, parse_ip,
+    Body, Flag, Header, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record, Request, Response, Upload,
 };
 use crate::text::Text;
 
@@ -30,12 +31,13 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
         !matches!(section.letter, b'C' | b'E' | b'I') && section.len > section.content.len() as u64
     }) && !record.flags.contains(Flag::Truncated);
     let dialect = layout.boundary.dialect();
-    let old = match dialect {
-        Dialect::Coraza => coraza::before_3_4(&mut sections),
-        _ => None,
+    let old = if dialect.traits().may_lack_a {
+        coraza::before_3_4(&mut sections)
+    } else {
+        None
     };
     if let Some(line) = old {
-        coraza::opening(line, &mut record);
+        part_a::read(line, dialect, &mut record);
     }
     let mut reader = Reader {
         record,
@@ -64,7 +66,7 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     if let Some(rules) = &record.matched_rules {
         rule_match::verify(&mut record.alerts, rules, list);
         // With one alert there is none that the script's text could have made.
-        if dialect == Dialect::V2 && record.alerts.len() > 1 && sentences::has_script(rules) {
+        if dialect.traits().has_scripts && record.alerts.len() > 1 && sentences::has_script(rules) {
             engine_lines::doubt(&mut record);
         }
     }
@@ -87,24 +89,28 @@ impl<'a> Reader<'a> {
     fn read(&mut self, section: &Section<'a>) {
         let content = section.content;
         let (record, capped) = (&mut self.record, &mut self.capped);
-        match (section.letter, self.dialect) {
-            (b'A', _) if self.by_hand => opening_by_hand(content, record, capped),
-            (b'A', Dialect::Coraza) => coraza::opening(content, record),
-            (b'A', _) => opening(content, record),
-            (b'B', Dialect::V3) => record.request = v3::request(request(content, capped)),
-            (b'B', _) => record.request = request(content, capped),
-            (b'F', _) if self.has_status_line => record.response = response(content, capped),
-            (b'F', _) => record.response.headers = headers(lines(content), capped),
-            (b'H', Dialect::V2) => engine_lines::read(content, record, capped),
-            // libmodsecurity writes these two to be empty.
-            (b'J' | b'K', Dialect::V3) => {}
-            (b'J', dialect) => record.uploads = Some(uploads(content, dialect, capped)),
-            (b'K', dialect) => {
+        let traits = self.dialect.traits();
+        match section.letter {
+            b'A' if self.by_hand => part_a::read_by_hand(content, self.dialect, record, capped),
+            b'A' => part_a::read(content, self.dialect, record),
+            b'B' => {
+                let mut request = request(content, capped);
+                let no_method = traits.no_method;
+                request
+                    .method
+                    .take_if(|method| no_method == Some(method.as_bytes()));
+                record.request = request;
+            }
+            b'F' if self.has_status_line => record.response = response(content, capped),
+            b'F' => record.response.headers = headers(lines(content), capped),
+            b'H' if self.dialect == Dialect::V2 => engine_lines::read(content, record, capped),
+            letter if !traits.filled.contains(&letter) => {}
+            b'J' => record.uploads = Some(uploads(content, self.dialect, capped)),
+            b'K' => {
                 let mut cut = section.len > content.len() as u64;
                 record.matched_rules = Some(matched_rules::read(content, &mut cut));
                 *capped |= cut;
-                // Coraza quotes the directives as they were typed.
-                if cut || dialect == Dialect::Coraza {
+                if cut || !traits.lists_rules {
                     self.list = List::Cut;
                 }
             }
@@ -113,15 +119,18 @@ impl<'a> Reader<'a> {
     }
 
     fn read_late(&mut self, section: &Section<'a>) {
-        let record = &mut self.record;
-        match (section.letter, self.dialect) {
-            (b'H', Dialect::V3) => v3::read(section.content, record, &mut self.capped),
-            (b'H', Dialect::Coraza) => coraza::read(section.content, record, &mut self.capped),
-            // Coraza writes these two without a body, too.
-            (b'C' | b'E', Dialect::Coraza) if section.len == 0 => {}
-            (b'C', _) => record.request.body = Some(body(section)),
-            (b'E', _) => record.response.body = Some(body(section)),
-            (b'I', Dialect::V2) => record.request.form = Some(body(section)),
+        let (content, record) = (section.content, &mut self.record);
+        let traits = self.dialect.traits();
+        match section.letter {
+            b'H' => match self.dialect {
+                Dialect::V2 => {}
+                Dialect::V3 => v3::read(content, record, &mut self.capped),
+                Dialect::Coraza => coraza::read(content, record, &mut self.capped),
+            },
+            b'C' | b'E' if section.len == 0 && traits.writes_empty_bodies => {}
+            b'C' => record.request.body = Some(body(section)),
+            b'E' => record.response.body = Some(body(section)),
+            b'I' if traits.filled.contains(&b'I') => record.request.form = Some(body(section)),
             _ => {}
         }
     }
@@ -172,62 +181,6 @@ fn body<'a>(section: &Section<'a>) -> Body<'a> {
     }
 }
 
-/// Part A: `[TIME] TXID CLIENT PORT SERVER PORT`. The id may hold spaces, so the line is read from
-/// the right.
-pub(super) fn opening<'a>(content: &'a [u8], record: &mut Record<'a>) {
-    let line = first_line(content);
-    let Some((stamp, rest)) = line
-        .strip_prefix(b"[")
-        .and_then(|line| Some((line.get(..memchr(b']', line)?)?, line)))
-        .and_then(|(stamp, line)| Some((stamp, line.get(stamp.len() + 1..)?)))
-    else {
-        return;
-    };
-    record.time = timestamp::parse(stamp);
-    let mut words = rest.rsplitn(5, |byte| *byte == b' ');
-    let mut end = || -> Option<Endpoint<'a>> {
-        let port = number(words.next()?)?;
-        let text = words.next()?;
-        Some(Endpoint {
-            text: text.into(),
-            ip: parse_ip(text),
-            port: Some(port),
-        })
-    };
-    let (Some(server), Some(client)) = (end(), end()) else {
-        return;
-    };
-    record.server = Some(server);
-    record.client = Some(client);
-    record.unique_id = words
-        .next()
-        .and_then(|id| id.strip_prefix(b" "))
-        .filter(|id| !id.is_empty())
-        .map(Text::from);
-}
-
-/// Part A of an entry that was written by hand: an address alone, or a usual line, and below it
-/// the metadata of one rule.
-fn opening_by_hand<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {
-    let line = first_line(content);
-    if let Some(ip) = parse_ip(line.trim_ascii()) {
-        let text = line.trim_ascii().into();
-        record.client = Some(Endpoint {
-            text,
-            ip: Some(ip),
-            port: None,
-        });
-    } else {
-        opening(content, record);
-    }
-    for line in lines(content).skip(1) {
-        let alert = rule_match::parse_bare(line, capped);
-        if alert.has_metadata() && record.alerts.len() < MAX_ALERTS {
-            record.alerts.push(alert);
-        }
-    }
-}
-
 fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
     let line = first_line(content);
     let mut request = Request {
@@ -264,16 +217,11 @@ fn response<'a>(content: &'a [u8], capped: &mut bool) -> Response<'a> {
 /// Lines of the form `Name: value`. Only LF ends a line; a CR belongs to the value.
 fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>, capped: &mut bool) -> Vec<Header<'a>> {
     let mut headers = Vec::with_capacity(16);
-    for line in lines {
-        let Some(colon) = memchr(b':', line) else {
-            continue;
-        };
+    for (name, value) in lines.filter_map(header) {
         if headers.len() == MAX_HEADERS {
             *capped = true;
             break;
         }
-        let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default();
         let value = value.strip_prefix(b" ").unwrap_or(value);
         headers.push(Header {
             name: name.into(),
@@ -281,28 +229,6 @@ fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>, capped: &mut bool) -> Vec<
         });
     }
     headers
-}
-
-/// Returns the length that a part's headers announce, if they do so plainly: one number, and no
-/// transfer coding.
-pub(crate) fn content_length(headers: &[u8]) -> Option<u64> {
-    let mut length = None;
-    for line in lines(headers).skip(1) {
-        let Some(colon) = memchr(b':', line) else {
-            continue;
-        };
-        let (name, value) = line.split_at(colon);
-        if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            return None;
-        }
-        if name.eq_ignore_ascii_case(b"content-length") {
-            if length.is_some() {
-                return None;
-            }
-            length = Some(number(value.get(1..)?.trim_ascii())?);
-        }
-    }
-    length
 }
 
 /// Part J: `N,SIZE,"NAME","CONTENT-TYPE"` for each file, and a total that is not kept.
@@ -326,40 +252,11 @@ fn upload(line: &[u8], dialect: Dialect) -> Option<Upload<'_>> {
     let (name, rest) = quoted(rest.get(1..)?)?;
     let (content_type, rest) = quoted(rest.strip_prefix(b",")?)?;
     rest.is_empty().then_some(())?;
-    let unescape = match dialect {
-        Dialect::Coraza => unescape_go,
-        _ => unescape,
-    };
+    let unescape = dialect.traits().unescape;
     Some(Upload {
         index: number(index)?,
         size: number(size)?,
         name: unescape(name).into(),
         content_type: unescape(content_type).into(),
     })
-}
-
-pub(super) fn first_line(content: &[u8]) -> &[u8] {
-    memchr(b'\n', content)
-        .and_then(|end| content.get(..end))
-        .unwrap_or(content)
-}
-
-/// Splits at LF only: the engine writes no other line end, and a client's CR is content.
-pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut start = 0;
-    memchr_iter(b'\n', content)
-        .chain(std::iter::once(content.len()))
-        .filter_map(move |end| {
-            let line = content.get(start..end);
-            start = end + 1;
-            line
-        })
-}
-
-pub(super) fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
-    digits
-        .first()
-        .is_some_and(u8::is_ascii_digit)
-        .then_some(())?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::boundary::{Boundary, Dialect};
+use super::Dialect;
+use super::boundary::Boundary;
 use super::engine_lines::KEYS;
 use crate::format::timestamp;
 use crate::record::{Body, Engine, Flag, Header, Record, Request, Response, Upload};

@@ -1,15 +1,9 @@
-//! What libmodsecurity says in its own way: the request line, and part H.
+//! What libmodsecurity says in its own way: part H.
 
 use super::engine_lines::surplus;
-use super::parts::lines;
+use super::lines::lines;
 use crate::format::rule_match::v3::{Anchor, parse};
-use crate::record::{Record, Request};
-
-/// Takes back what libmodsecurity writes into part B for a method that is not there.
-pub(super) fn request(mut request: Request<'_>) -> Request<'_> {
-    request.method = request.method.filter(|method| *method != "-");
-    request
-}
+use crate::record::Record;
 
 /// Reads part H: one alert a line, which is compared with the parts A and B in `record`.
 pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {

@@ -14,9 +14,9 @@
 
 use memchr::memmem;
 
-use super::{MAX_TAGS, number};
+use crate::format::digits::{number, signed};
 use crate::format::escape::{quoted, unescape_go};
-use crate::record::{Alert, AlertAction, Severity};
+use crate::record::{Alert, AlertAction, MAX_TAGS, Severity};
 use crate::text::Text;
 
 /// Keys in front of `tag`, in the engine's order.
@@ -232,8 +232,8 @@ fn set<'a>(alert: &mut Alert<'a>, key: &str, value: &'a [u8]) {
         // Releases before 3.7 write "emergency" for a rule without severity, too.
         "severity" => alert.severity = Severity::parse(value).filter(|it| it.number() > 0),
         "ver" => alert.ver = text(),
-        "maturity" => alert.maturity = number(value).filter(|it| *it != 0),
-        "accuracy" => alert.accuracy = number(value).filter(|it| *it != 0),
+        "maturity" => alert.maturity = signed(value).filter(|it| *it != 0),
+        "accuracy" => alert.accuracy = signed(value).filter(|it| *it != 0),
         _ => {}
     }
 }

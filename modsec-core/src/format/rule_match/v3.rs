@@ -14,9 +14,10 @@
 
 use memchr::memmem;
 
-use super::{MAX_TAGS, action, number};
+use super::action;
+use crate::format::digits::{number, signed};
 use crate::format::escape::{escape_v3, unescape_v3};
-use crate::record::{Alert, Severity};
+use crate::record::{Alert, MAX_TAGS, Severity};
 use crate::text::Text;
 
 /// Keys from `file` to the last in front of the tags, each with what ends its value.
@@ -205,8 +206,8 @@ fn set<'a>(alert: &mut Alert<'a>, key: &str, value: &'a [u8]) {
         // 0 is what a rule without severity has, too.
         "severity" => alert.severity = Severity::parse(value).filter(|it| it.number() > 0),
         "ver" => alert.ver = text(),
-        "maturity" => alert.maturity = number(value).filter(|it| *it != 0),
-        "accuracy" => alert.accuracy = number(value).filter(|it| *it != 0),
+        "maturity" => alert.maturity = signed(value).filter(|it| *it != 0),
+        "accuracy" => alert.accuracy = signed(value).filter(|it| *it != 0),
         _ => {}
     }
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::IndexError;
 use super::ledger::{Announced, Digest};
 use crate::format;
-use crate::index_line::{IndexEngine, IndexLine};
+use crate::index_line::IndexLine;
 use crate::logfile::{Checkpoint, Growth, Line as Cut, Lines as Cutter, Tail};
 use crate::named_file::open_to_read;
 
@@ -41,7 +41,7 @@ fn parse(line: &[u8], before: bool) -> Option<Line> {
             size: line.size,
             md5: line.md5,
         },
-        appends: line.engine == IndexEngine::V3,
+        appends: line.dialect.appends(),
         before,
     };
     Some(Line {

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Delimiter, Flag, Flags, Framing, Layout, doubtful_h};
+use super::{Delimiter, Dialect, Flag, Flags, Framing, Layout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     pub(super) fn coraza(&self) -> Layout {
@@ -25,7 +25,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         if found.len() < self.outline.delimiters.len() || self.outline.gap {
             flags.insert(Flag::Ambiguous);
         }
-        let raw = found.iter().position(|part| is_raw(part.letter));
+        let raw = found.iter().position(is_raw);
         let end = raw.and_then(|raw| self.body_end(&found, raw.checked_sub(1)?, raw));
         let mut alerts_doubtful = false;
         match (raw, end) {
@@ -60,9 +60,10 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
 
     /// Returns `true` if a release before 3.4 wrote the entry.
     pub(super) fn is_old_coraza(&self) -> bool {
+        let may_be = self.traits().may_lack_a;
         self.outline.delimiters.first().is_some_and(|first| {
             let next = self.outline.len.min(first.end + 1);
-            first.letter != b'A' && *(self.fetch)(first.end..next) == *b"["
+            may_be && first.letter != b'A' && *(self.fetch)(first.end..next) == *b"["
         })
     }
 }
@@ -71,9 +72,8 @@ fn is(found: &[Delimiter], n: usize, letter: u8) -> bool {
     found.get(n).is_some_and(|part| part.letter == letter)
 }
 
-/// Whether the content of a part may hold a forged delimiter.
-fn is_raw(letter: u8) -> bool {
-    matches!(letter, b'C' | b'E' | b'H')
+fn is_raw(part: &Delimiter) -> bool {
+    Dialect::Coraza.is_raw(part.letter)
 }
 
 fn has_twins(found: &[Delimiter]) -> bool {
@@ -85,7 +85,7 @@ fn has_twins(found: &[Delimiter]) -> bool {
 /// Leaves the parts that are certain: those up to the first raw one, and behind it what occurs
 /// once. The last Z ends the entry; the last H is kept, though its alerts prove nothing.
 fn without_twins(found: &[Delimiter]) -> Vec<Delimiter> {
-    let raw = found.iter().position(|part| is_raw(part.letter));
+    let raw = found.iter().position(is_raw);
     let raw = raw.unwrap_or(found.len());
     let mut last = [0; 1 + u8::MAX as usize];
     let mut first = [usize::MAX; 1 + u8::MAX as usize];
