@@ -49,10 +49,7 @@ fn tree(sample: &[String]) -> TempDir {
 }
 
 fn options(root: &Path) -> Options {
-    let store = StoreOptions {
-        url: format!("sqlite:{}", root.join("logs.db").display()),
-        ..StoreOptions::default()
-    };
+    let store = StoreOptions::new(format!("sqlite:{}", root.join("logs.db").display()));
     let mut options = Options::default();
     options.storage_dir = Some(root.join("audit"));
     options.store = Some(store.into());

@@ -12,10 +12,8 @@ use modsec_core::ledger::{Ledger, LedgerOptions};
 const STRIKES: u32 = 100_000;
 
 fn ledger(max_clients: usize) -> Ledger {
-    let options = LedgerOptions {
-        max_clients,
-        ..LedgerOptions::default()
-    };
+    let mut options = LedgerOptions::default();
+    options.max_clients = max_clients;
     Ledger::new(options).expect("the options are in range")
 }
 

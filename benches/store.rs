@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use modsec_core::store::{self, Batch, BatchId, Store, StoreOptions, contract};
+use modsec_core::store::{self, Batch, Store, StoreOptions, contract};
 use tokio::runtime::Runtime;
 
 /// Rows in a batch.
@@ -28,10 +28,7 @@ fn insert(criterion: &mut Criterion) {
         .flatten()
     {
         let scheme = url.split(':').next().unwrap_or_default().to_owned();
-        let options = StoreOptions {
-            url,
-            defaults_file: None,
-        };
+        let options = StoreOptions::new(url);
         let mut store = runtime
             .block_on(store::open(&options))
             .expect("the store opens");
@@ -56,12 +53,7 @@ fn insert(criterion: &mut Criterion) {
 fn timed(runtime: &Runtime, store: &mut dyn Store, next: &mut usize, size: usize) -> Duration {
     let rows: Vec<_> = (*next..*next + size).map(contract::row).collect();
     *next += size;
-    let id = BatchId::of(rows.iter().map(|row| row.entry_hash));
-    let batch = Batch {
-        id,
-        journal: Some("bench".to_owned()),
-        rows,
-    };
+    let batch = Batch::new(Some("bench".to_owned()), rows);
     let start = Instant::now();
     let inserted = runtime
         .block_on(store.insert(&batch))

@@ -24,10 +24,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // The ledger counts by the transactions' own times, so they should come in order.
     attacks.sort_unstable();
-    let mut ledger = Ledger::new(LedgerOptions {
-        threshold: 5,
-        ..LedgerOptions::default()
-    })?;
+    let mut options = LedgerOptions::default();
+    options.threshold = 5;
+    let mut ledger = Ledger::new(options)?;
     for (time, client) in attacks {
         if let Some(offender) = ledger.strike(client, time) {
             println!(

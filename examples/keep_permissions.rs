@@ -14,11 +14,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(dir), Some(owner), Some(group)) = (args.next(), args.next(), args.next()) else {
         return Err("usage: keep_permissions DIR OWNER GROUP".into());
     };
-    let names = Names {
-        owner,
-        group,
-        ..Names::default()
-    };
+    let mut names = Names::default();
+    names.owner = owner;
+    names.group = group;
     let policy = names.resolve(&Accounts::below(Path::new("/"))?)?;
     let options = Options::new(PathBuf::from(dir), policy);
     let tally = Keeper::new(options)?.once(|change| println!("{change}"))?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use modsec_core::record::TrustedProxies;
-use modsec_core::store::{self, Batch, BatchId, Origin, Row, StoreOptions};
+use modsec_core::store::{self, Batch, Origin, Row, StoreOptions};
 use modsec_core::{EntryHash, format};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,29 +18,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let bytes = fs::read(&path)?;
         let record = format::decode(&bytes)?;
         let client = TrustedProxies::default().client(&record);
-        let origin = Origin {
-            path: Some(path),
-            ..Origin::default()
-        };
+        let mut origin = Origin::default();
+        origin.path = Some(path);
         rows.push(Row::new(&record, EntryHash::of(&bytes), &origin, client));
     }
-    let options = StoreOptions {
-        url: format!("sqlite:{}", database.display()),
-        ..StoreOptions::default()
-    };
-    let id = BatchId::of(rows.iter().map(|row| row.entry_hash));
+    let options = StoreOptions::new(format!("sqlite:{}", database.display()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let inserted = runtime.block_on(async {
         let mut store = store::open(&options).await?;
-        store
-            .insert(&Batch {
-                id,
-                journal: None,
-                rows,
-            })
-            .await
+        store.insert(&Batch::new(None, rows)).await
     })?;
     println!(
         "{} stored, {} known already",

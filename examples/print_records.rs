@@ -12,21 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in env::args_os().skip(1).map(PathBuf::from) {
         let bytes = fs::read(&path)?;
         match format::decode(&bytes) {
-            Ok(record) => {
-                // `Debug` of the texts quotes and escapes: a stranger chose them.
-                let rule = record.primary().and_then(|alert| alert.rule_id.as_ref());
-                println!(
-                    "{} {:?} {:?} {:?} rule {:?}",
-                    record
-                        .time
-                        .map(|time| time.to_rfc3339())
-                        .unwrap_or_default(),
-                    record.client.as_ref().and_then(|client| client.ip),
-                    record.request.line,
-                    record.response.status,
-                    rule,
-                );
-            }
+            Ok(record) => println!("{record}"),
             Err(defect) => eprintln!("{}: {defect}", path.display()),
         }
     }

@@ -14,12 +14,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in env::args_os().skip(1) {
         for item in serial_log::read(File::open(path)?) {
             match item? {
-                Item::Entry(entry) => {
-                    for alert in entry.decode()?.alerts {
-                        let rule = alert.rule_id.map(|id| id.to_string());
-                        *rules.entry(rule.unwrap_or_default()).or_insert(0) += 1;
+                Item::Entry(entry) => match entry.decode() {
+                    Ok(record) => {
+                        for alert in record.alerts {
+                            let rule = alert.rule_id.map(|id| id.to_string());
+                            *rules.entry(rule.unwrap_or_default()).or_insert(0) += 1;
+                        }
                     }
-                }
+                    Err(defect) => eprintln!("left out: {defect}"),
+                },
                 other => eprintln!("passed over: {other:?}"),
             }
         }

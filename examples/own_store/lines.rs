@@ -46,11 +46,7 @@ impl Lines {
         let refused: Vec<Refused> = fresh
             .iter()
             .filter(|row| row.unique_id.as_ref().is_some_and(is_unwanted))
-            .map(|row| Refused {
-                entry: row.entry_hash,
-                path: row.path.clone(),
-                reason: "it is unwanted".to_owned(),
-            })
+            .map(|row| Refused::new(row, "it is unwanted"))
             .collect();
         if !refused.is_empty() {
             let (store, rows) = (self.name(), refused);
@@ -69,10 +65,8 @@ impl Lines {
         file.write_all(format!("{line}\n").as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(|error| self.away(error))?;
-        Ok(Inserted {
-            stored: fresh.len(),
-            known: batch.rows.len() - fresh.len(),
-        })
+        let known = batch.rows.len() - fresh.len();
+        Ok(Inserted::new(fresh.len(), known))
     }
 
     /// What passes by itself, such as a full disk: the caller tries again.

@@ -24,6 +24,7 @@ struct Group {
 
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Account {
     /// Login name; the decimal id if it was given as a number that no name belongs to.
     pub name: String,

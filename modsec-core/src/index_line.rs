@@ -33,6 +33,7 @@ use crate::record::parse_ip;
 
 /// What an index line says of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexLine<'a> {
     /// The engine that wrote the line: [`Dialect::V2`] or [`Dialect::V3`].
     pub dialect: Dialect,
@@ -48,6 +49,7 @@ pub struct IndexLine<'a> {
 
 /// What an index line says of one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transaction {
     /// When the entry was written.
     pub time: DateTime<FixedOffset>,
@@ -59,6 +61,7 @@ pub struct Transaction {
 
 /// Where a line's path leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Location<'a> {
     /// The storage directory, if the engine writes it; otherwise the path is below the only one.
     pub storage_dir: Option<&'a Path>,

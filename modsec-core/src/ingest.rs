@@ -69,11 +69,7 @@ use crate::watch::WatchError;
 ///
 /// let mut options = Options::default();
 /// options.storage_dir = Some("/var/log/apache2/modsec_audit".into());
-/// let store = StoreOptions {
-///     url: "sqlite:/var/lib/modsec.db".to_owned(),
-///     ..StoreOptions::default()
-/// };
-/// options.store = Some(store.into());
+/// options.store = Some(StoreOptions::new("sqlite:/var/lib/modsec.db").into());
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]

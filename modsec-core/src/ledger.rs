@@ -52,6 +52,7 @@ pub const MAX_CLIENTS: usize = (u32::MAX / 2) as usize;
 
 /// Who counts as one client, and when it is an offender.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LedgerOptions {
     /// Attacks that make an offender, 1 to [`MAX_THRESHOLD`].
     pub threshold: u32,
@@ -188,6 +189,7 @@ impl LedgerOptions {
 
 /// A client that has reached the threshold, or a further multiple of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offender {
     /// The client: an address as a network of one, or a wider network.
     pub network: IpNet,
@@ -201,6 +203,7 @@ pub struct Offender {
 
 /// What a ledger remembers of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sighting {
     /// The client.
     pub network: IpNet,
@@ -237,6 +240,7 @@ impl Sighting {
 
 /// What a ledger has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LedgerCounts {
     /// Attacks counted against a client.
     pub strikes: u64,
@@ -289,7 +293,9 @@ impl Ledger {
     /// ```
     /// use modsec_core::ledger::{Ledger, LedgerOptions};
     ///
-    /// let mut ledger = Ledger::new(LedgerOptions { threshold: 2, ..LedgerOptions::default() })?;
+    /// let mut options = LedgerOptions::default();
+    /// options.threshold = 2;
+    /// let mut ledger = Ledger::new(options)?;
     /// let at = "2026-08-22T10:15:00Z".parse()?;
     /// assert_eq!(ledger.strike("2001:db8::1".parse()?, at), None);
     /// let offender = ledger.strike("2001:db8::2".parse()?, at).ok_or("not reported")?;

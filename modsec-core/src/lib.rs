@@ -58,6 +58,7 @@
 // Needs no feature.
 mod entry_hash;
 pub mod format;
+pub mod guide;
 mod heart;
 pub mod index_line;
 pub mod ledger;

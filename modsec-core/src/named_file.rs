@@ -155,6 +155,7 @@ pub fn open_input(path: &Path) -> io::Result<File> {
 
 /// What a file of settings has in it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Contents {
     /// All of it.
     pub bytes: Vec<u8>,

@@ -54,6 +54,7 @@ use crate::watch::{RootError, WatchError};
 
 /// What a [`Keeper`] is to do, and where.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// `SecAuditLogStorageDir`.
     pub storage_dir: PathBuf,
@@ -94,6 +95,7 @@ pub enum Layout {
 
 /// What has been done since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Tally {
     /// Directories looked at; one that is looked at twice counts twice.
     pub directories: u64,

@@ -8,7 +8,10 @@ mod client;
 mod flags;
 mod networks;
 mod owned;
+#[cfg(feature = "serde")]
+mod serialized;
 mod severity;
+mod shown;
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};
 
@@ -25,6 +28,12 @@ use crate::text::Text;
 /// Fields are filled from their own part of the entry only: nothing in a body or a header can
 /// set a rule field, the status, an address or a score.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// When the server wrote the entry, with its own offset from UTC (part A; microseconds where
     /// the dialect has them). Falls back to the request's start in `Stopwatch` (part H, UTC).
@@ -62,6 +71,12 @@ pub struct Record<'a> {
 
 /// The client's half of the transaction (parts B, C and I).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Request<'a> {
     /// The request line as the server stored it.
     pub line: Option<Text<'a>>,
@@ -81,6 +96,12 @@ pub struct Request<'a> {
 
 /// The server's half of the transaction (parts E and F).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Response<'a> {
     /// The status line; ModSecurity 2 always writes `HTTP/1.1` here.
     pub status_line: Option<Text<'a>>,
@@ -94,6 +115,7 @@ pub struct Response<'a> {
 
 /// One header field.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Header<'a> {
     /// Name in the sender's spelling; compare without regard to ASCII case.
     pub name: Text<'a>,
@@ -102,7 +124,13 @@ pub struct Header<'a> {
 }
 
 /// A body, of which only the beginning may have been kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Body<'a> {
     /// The first bytes, at most [`MAX_BODY_KEPT`].
     pub kept: Text<'a>,
@@ -134,6 +162,12 @@ pub const MAX_ENGINE_LINES: usize = 1024;
 /// An alert with an id is a rule match; one without is a rule that has no id, or a notice of the
 /// engine (body parser, audit log, collections).
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Alert<'a> {
     /// The line's text behind `Message: `, as logged.
     pub raw: Text<'a>,
@@ -174,6 +208,11 @@ pub struct Alert<'a> {
 
 /// The words with which an alert starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum AlertAction {
     /// `Warning.`: the rule matched, the transaction went on.
@@ -187,7 +226,13 @@ pub enum AlertAction {
 }
 
 /// One line of part K: a rule that matched, regenerated from the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct MatchedRule<'a> {
     /// The rule's id, from its actions. Chain members have none.
     pub id: Option<Text<'a>>,
@@ -200,7 +245,13 @@ pub struct MatchedRule<'a> {
 }
 
 /// One uploaded file, a line of part J.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Upload<'a> {
     /// Index among all parts of the multipart body, from 1; gaps are normal.
     pub index: u32,
@@ -214,6 +265,12 @@ pub struct Upload<'a> {
 
 /// Inbound anomaly scores, from the messages in which the Core Rule Set reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct AnomalyScores {
     /// Total inbound score.
     pub inbound: Option<i64>,
@@ -225,6 +282,11 @@ pub struct AnomalyScores {
 
 /// Mode of the rule engine (`SecRuleEngine`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "SCREAMING_SNAKE_CASE")
+)]
 #[non_exhaustive]
 pub enum EngineMode {
     /// Rules may intercept.
@@ -248,6 +310,12 @@ impl EngineMode {
 
 /// What the engine says in part H beside the alerts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Engine<'a> {
     /// `Engine-Mode:`; absent before 2.7.
     pub mode: Option<EngineMode>,
@@ -277,6 +345,7 @@ pub struct Engine<'a> {
 
 /// Start and length of the transaction (`Stopwatch:`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stopwatch {
     /// Start of the request, microseconds since the Unix epoch.
     pub start_us: i64,

@@ -129,6 +129,7 @@ impl fmt::Debug for BatchId {
 
 /// Rows that are stored together.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Batch {
     /// The batch's own name.
     pub id: BatchId,
@@ -139,8 +140,20 @@ pub struct Batch {
     pub rows: Vec<Row>,
 }
 
+impl Batch {
+    /// Returns the batch of `rows`, named after their hashes ([`BatchId::of`]).
+    pub fn new(journal: Option<String>, rows: Vec<Row>) -> Self {
+        Batch {
+            id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
+            journal,
+            rows,
+        }
+    }
+}
+
 /// What became of the rows of a batch. The sum is the number of rows in the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Inserted {
     /// Rows added.
     pub stored: usize,
@@ -148,13 +161,31 @@ pub struct Inserted {
     pub known: usize,
 }
 
+impl Inserted {
+    /// Returns what a store reports that added `stored` rows and had `known` already.
+    pub fn new(stored: usize, known: usize) -> Self {
+        Inserted { stored, known }
+    }
+}
+
 /// Which store to open, and how.
 #[derive(Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct StoreOptions {
     /// `sqlite:PATH`, or `mysql://[user[:password]@]host[:port]/database[?option=value…]`.
     pub url: String,
     /// `MySQL` option file with the credentials; `None`: `~/.my.cnf` if there is one.
     pub defaults_file: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// Returns options that open `url`, without an option file.
+    pub fn new(url: impl Into<String>) -> Self {
+        StoreOptions {
+            url: url.into(),
+            defaults_file: None,
+        }
+    }
 }
 
 impl fmt::Debug for StoreOptions {

@@ -14,7 +14,8 @@
 //! use std::path::Path;
 //! use modsec_core::watch::{Event, Files, Options, Watcher};
 //!
-//! let options = Options { files: Files::New, ..Options::default() };
+//! let mut options = Options::default();
+//! options.files = Files::New;
 //! let mut watcher = Watcher::new(Path::new("/var/log/httpd/modsec_audit"), options)?;
 //! loop {
 //!     match watcher.next().await? {
@@ -86,6 +87,7 @@ pub enum Files {
 
 /// What a [`Watcher`] reports.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Report directories ([`Event::Directory`]) and what is refused ([`Event::Ignored`]).
     pub directories: bool,
@@ -128,6 +130,7 @@ pub enum Event {
 
 /// A directory whose path fits the templates, held open.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Directory {
     /// Path below the storage directory.
     pub path: PathBuf,

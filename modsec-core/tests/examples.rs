@@ -63,6 +63,20 @@ fn print_records_prints_a_line_for_each_entry() {
 }
 
 #[test]
+fn keep_records_writes_json_in_the_order_of_time() {
+    let out = run("keep_records", &sample());
+    let times: Vec<String> = out
+        .lines()
+        .map(|line| {
+            let record: modsec_core::Record<'static> = serde_json::from_str(line).unwrap();
+            record.time.unwrap().to_rfc3339()
+        })
+        .collect();
+    assert_eq!(times.len(), 150);
+    assert!(times.is_sorted(), "{out}");
+}
+
+#[test]
 fn own_store_takes_what_a_pass_finds_and_knows_it_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("store");

@@ -116,12 +116,10 @@ fn drain(storage: &StorageDir) -> (Vec<String>, LeftAlone) {
 }
 
 fn rules() -> PruneRules {
-    PruneRules {
-        now: "2030-01-01T00:00:00Z".parse().unwrap(),
-        min_age: TimeDelta::zero(),
-        users: true,
-        accounts: modsec_core::storage_dir::AccountNames::default(),
-    }
+    let now = "2030-01-01T00:00:00Z".parse().unwrap();
+    let mut rules = PruneRules::new(now, TimeDelta::zero());
+    rules.users = true;
+    rules
 }
 
 /// Does `mischief` on another thread until `work` is done.
@@ -472,10 +470,8 @@ fn another_user_gains_nothing_from_a_root_process() {
         outside = scene.outside("minute").display(),
     );
     let storage = scene.locked();
-    let keep_site = PruneRules {
-        users: false,
-        ..rules()
-    };
+    let mut keep_site = rules();
+    keep_site.users = false;
     let attacker = Attacker::start(&script, &site);
     let (mut read, mut links) = (0, 0);
     // Until he had his chances; by far the most rounds find nothing yet.

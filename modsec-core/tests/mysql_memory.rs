@@ -7,7 +7,7 @@
 mod server;
 
 use modsec_core::store::contract::row;
-use modsec_core::store::{Batch, BatchId, Row, StoreOptions, open};
+use modsec_core::store::{Batch, Row, StoreOptions, open};
 use mysql_async::prelude::Queryable as _;
 
 use self::server::Server;
@@ -49,11 +49,7 @@ fn batch(number: usize) -> Batch {
         row
     };
     let rows: Vec<Row> = (0..ROWS).map(long).collect();
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: Some("j".to_owned()),
-        rows,
-    }
+    Batch::new(Some("j".to_owned()), rows)
 }
 
 #[test]
@@ -64,13 +60,10 @@ fn memory_does_not_grow_with_the_number_of_batches() {
         };
         let mut admin = server.admin().await;
         admin.query_drop("create database memory").await.unwrap();
-        let mut store = open(&StoreOptions {
-            url: format!("{}/memory", server.url()),
-            // Not the file of whoever runs the tests.
-            defaults_file: Some("/dev/null".into()),
-        })
-        .await
-        .unwrap();
+        let mut options = StoreOptions::new(format!("{}/memory", server.url()));
+        // Not the file of whoever runs the tests.
+        options.defaults_file = Some("/dev/null".into());
+        let mut store = open(&options).await.unwrap();
         store.insert(&batch(0)).await.unwrap();
         let first = peak();
         for number in 1..BATCHES {

@@ -2,6 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+/// A struct that only the library may write as a literal, since it may grow.
+macro_rules! filled {
+    ($type:ident { $($field:ident $(: $value:expr)?),* $(,)? }) => {{
+        let mut it = $type::default();
+        $(it.$field = filled!(@ $field $(, $value)?);)*
+        it
+    }};
+    (@ $field:ident) => { $field };
+    (@ $field:ident, $value:expr) => { $value };
+}
+
 #[path = "properties/alerts.rs"]
 mod alerts;
 #[path = "properties/records.rs"]

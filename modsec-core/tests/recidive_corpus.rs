@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use modsec_core::format::decode;
 use modsec_core::index_line::IndexLine;
-use modsec_core::ledger::{Attacks, LedgerOptions};
+use modsec_core::ledger::Attacks;
 use modsec_core::recidive::{ReplayOptions, ReplayReport, replay};
 use modsec_core::record::{TrustedProxies, parse_ip};
 use serde_json::Value;
@@ -87,15 +87,8 @@ fn every_index_line_gives_address_status_and_path() {
 }
 
 fn replayed(paths: &[PathBuf]) -> ReplayReport {
-    let options = ReplayOptions {
-        attacks: Attacks::default(),
-        proxies: TrustedProxies::default(),
-        ledger: LedgerOptions {
-            threshold: 3,
-            ..LedgerOptions::default()
-        },
-        owners: None,
-    };
+    let mut options = ReplayOptions::default();
+    options.ledger.threshold = 3;
     replay(&options, paths).unwrap()
 }
 

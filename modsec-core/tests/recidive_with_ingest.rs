@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use chrono::Local;
 use modsec_core::ingest::{self, Silent};
-use modsec_core::ledger::{Attacks, LedgerOptions};
 use modsec_core::program::{Hangups, Service, Signals, Stop};
 use modsec_core::recidive::{self, LogSource};
-use modsec_core::record::TrustedProxies;
 use modsec_core::store::StoreOptions;
 
 use self::inotify::can_follow;
@@ -50,29 +48,16 @@ fn client(n: u32) -> Ipv4Addr {
 }
 
 fn recidive_options(dir: &Path) -> recidive::Options {
-    recidive::Options {
-        storage_dir: Some(dir.join("audit")),
-        log: Some(LogSource::Merged(dir.join("merged.log"))),
-        attacks: Attacks::default(),
-        proxies: TrustedProxies::default(),
-        ledger: LedgerOptions {
-            threshold: 1,
-            ..LedgerOptions::default()
-        },
-        owners: None,
-        jail_file: dir.join("jail.log"),
-        state_file: dir.join("state"),
-        stale_after: Duration::from_secs(600),
-        save_every: Duration::from_secs(1),
-        dry_run: false,
-    }
+    let mut options = recidive::Options::new(dir.join("jail.log"), dir.join("state"));
+    options.storage_dir = Some(dir.join("audit"));
+    options.log = Some(LogSource::Merged(dir.join("merged.log")));
+    options.ledger.threshold = 1;
+    options.save_every = Duration::from_secs(1);
+    options
 }
 
 fn ingest_options(dir: &Path) -> ingest::Options {
-    let store = StoreOptions {
-        url: format!("sqlite:{}", dir.join("modsec.db").display()),
-        defaults_file: None,
-    };
+    let store = StoreOptions::new(format!("sqlite:{}", dir.join("modsec.db").display()));
     let mut options = ingest::Options::default();
     options.storage_dir = Some(dir.join("audit"));
     options.store = Some(store.into());

@@ -27,10 +27,7 @@ fn many_entries_too_large_for_memory_are_stored() {
         );
         fs::write(inputs.join(format!("{n:03}")), entry).unwrap();
     }
-    let store = StoreOptions {
-        url: format!("sqlite:{}", dir.path().join("store.db").display()),
-        ..StoreOptions::default()
-    };
+    let store = StoreOptions::new(format!("sqlite:{}", dir.path().join("store.db").display()));
     let mut options = Options::default();
     options.inputs = vec![inputs];
     options.store = Some(store.into());

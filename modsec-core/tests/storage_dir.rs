@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, FixedOffset, TimeDelta};
+use chrono::TimeDelta;
 use modsec_core::storage_dir::{
     AccountNames, EntryDir, EntryFile, MAX_ENTRY_BYTES, PruneRules, Reason, StorageDir,
     StorageDirError,
@@ -59,12 +59,7 @@ fn relative(root: &Path, files: &[EntryFile]) -> Vec<String> {
 }
 
 fn rules(now: &str) -> PruneRules {
-    PruneRules {
-        now: now.parse::<DateTime<FixedOffset>>().unwrap(),
-        min_age: TimeDelta::zero(),
-        users: false,
-        accounts: AccountNames::default(),
-    }
+    PruneRules::new(now.parse().unwrap(), TimeDelta::zero())
 }
 
 const A: &str = "20200822/20200822-1015/20200822-101500-a";
@@ -310,10 +305,8 @@ fn pruning_keeps_the_newest_the_future_the_full_and_the_private() {
     ] {
         assert!(tree.path(kept).exists(), "{kept}");
     }
-    let users = PruneRules {
-        users: true,
-        ..rules("2030-01-01T00:00:00+00:00")
-    };
+    let mut users = rules("2030-01-01T00:00:00+00:00");
+    users.users = true;
     assert_eq!(storage.prune(&users).users, 1);
     assert!(tree.path("lost+found").exists());
 }
@@ -339,10 +332,8 @@ fn pruning_keeps_what_a_writer_may_still_use() {
         assert_eq!(storage.prune(&rules(now)).minutes, want, "at {now}");
     }
     tree.dir("20200822/20200822-1000");
-    let busy = PruneRules {
-        min_age: TimeDelta::days(100 * 366),
-        ..rules("2040-08-22T10:02:01+00:00")
-    };
+    let mut busy = rules("2040-08-22T10:02:01+00:00");
+    busy.min_age = TimeDelta::days(100 * 366);
     assert_eq!(storage.prune(&busy).minutes, 0);
 }
 
@@ -404,10 +395,8 @@ fn whose_a_tree_is_tells_how_its_writer_names_directories() {
         let own = |below: &str, uid| std::os::unix::fs::chown(tree.path(below), Some(uid), None);
         own(user, tree_uid).unwrap();
         own(&minute, minute_uid).unwrap();
-        let rules = PruneRules {
-            accounts: names.clone(),
-            ..rules("2040-08-22T12:00:00+00:00")
-        };
+        let mut rules = rules("2040-08-22T12:00:00+00:00");
+        rules.accounts = names.clone();
         let pruned = tree.open().prune(&rules).minutes;
         assert_eq!(pruned, want, "{user} {tree_uid} {minute_uid}");
     }
@@ -426,12 +415,7 @@ fn our_own_deletions_do_not_make_a_directory_look_busy() {
     for file in dirs.iter().flat_map(EntryDir::files) {
         file.open(MAX_ENTRY_BYTES).unwrap().remove().unwrap();
     }
-    let rules = PruneRules {
-        now: chrono::Utc::now().fixed_offset(),
-        min_age: TimeDelta::hours(1),
-        users: false,
-        accounts: AccountNames::default(),
-    };
+    let rules = PruneRules::new(chrono::Utc::now().fixed_offset(), TimeDelta::hours(1));
     assert_eq!(storage.prune(&rules).minutes, 0);
     let pruned: Vec<_> = dirs.iter().map(|dir| dir.prune(&rules).unwrap()).collect();
     assert_eq!(pruned, [true, false], "the second is the newest");

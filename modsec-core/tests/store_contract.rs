@@ -149,7 +149,7 @@ mod sqlite {
     use std::io::{BufRead as _, BufReader, Write as _};
     use std::process::{Command, Stdio};
 
-    use modsec_core::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Row, StoreOptions, open};
+    use modsec_core::store::{Batch, LOG_COLUMNS, RULE_COLUMNS, Row, StoreOptions, open};
     use rusqlite::Connection;
 
     use super::*;
@@ -169,10 +169,7 @@ mod sqlite {
     impl Fixture for File {
         fn open(&self) -> FixtureFuture<'_, Box<dyn Store>> {
             let url = format!("sqlite:{}", self.0.path().join("logs.db").display());
-            let options = StoreOptions {
-                url,
-                defaults_file: None,
-            };
+            let options = StoreOptions::new(url);
             Box::pin(async move { open(&options).await.unwrap() })
         }
 
@@ -233,11 +230,7 @@ mod sqlite {
 
     fn batch(n: usize) -> Batch {
         let rows: Vec<Row> = (n * ROWS..(n + 1) * ROWS).map(contract::row).collect();
-        Batch {
-            id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-            journal: Some("j".to_owned()),
-            rows,
-        }
+        Batch::new(Some("j".to_owned()), rows)
     }
 
     /// Does nothing, unless started by the test below.
@@ -248,8 +241,7 @@ mod sqlite {
         };
         let url = format!("sqlite:{}/logs.db", dir.display());
         run(async {
-            let defaults_file = None;
-            let mut store = open(&StoreOptions { url, defaults_file }).await.unwrap();
+            let mut store = open(&StoreOptions::new(url)).await.unwrap();
             for n in 0.. {
                 store.insert(&batch(n)).await.unwrap();
                 writeln!(std::io::stdout(), "stored").unwrap();

@@ -355,8 +355,9 @@ impl Args {
         let url = given
             .or_else(|| dir.as_ref().map(usual))
             .unwrap_or_default();
-        let defaults_file = self.defaults_file.clone();
-        Ok((Some(StoreOptions { url, defaults_file }), dir))
+        let mut store = StoreOptions::new(url);
+        store.defaults_file.clone_from(&self.defaults_file);
+        Ok((Some(store), dir))
     }
 
     fn into_request(self) -> Result<Request, clap::Error> {
@@ -399,12 +400,11 @@ impl Args {
         options.accounts = accounts();
         options.json_lines = self.jsonl;
         options.threads = self.threads.map_or_else(default_threads, NonZeroUsize::get);
-        let log = LogOptions {
-            verbose: self.verbose,
-            quiet: self.quiet,
-            format: self.log_format,
-            file: self.log_file,
-        };
+        let mut log = LogOptions::default();
+        log.verbose = self.verbose;
+        log.quiet = self.quiet;
+        log.format = self.log_format;
+        log.file = self.log_file;
         let output = if self.jsonl {
             Output::JsonLines
         } else {

@@ -14,7 +14,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{CommandLine, refuse};
-use modsec_core::ledger::{Attacks, Count, LedgerOptions};
+use modsec_core::ledger::{Attacks, Count};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
@@ -360,19 +360,14 @@ impl RunArgs {
     /// Returns what the library is to do; looks up users and reads the file of ignored addresses.
     pub(crate) fn options(&self) -> Result<Options, Fault> {
         let rules = self.rules.resolve()?;
-        let mut options = Options {
-            storage_dir: None,
-            log: None,
-            attacks: rules.attacks,
-            proxies: rules.proxies,
-            ledger: rules.ledger,
-            owners: rules.owners,
-            jail_file: self.recidive_file.clone(),
-            state_file: self.state_file.clone(),
-            stale_after: Duration::from_secs(self.stale_after.into()),
-            save_every: Duration::from_secs(self.save_interval.into()),
-            dry_run: self.dry_run,
-        };
+        let mut options = Options::new(self.recidive_file.clone(), self.state_file.clone());
+        options.attacks = rules.attacks;
+        options.proxies = rules.proxies;
+        options.ledger = rules.ledger;
+        options.owners = rules.owners;
+        options.stale_after = Duration::from_secs(self.stale_after.into());
+        options.save_every = Duration::from_secs(self.save_interval.into());
+        options.dry_run = self.dry_run;
         for source in &self.source {
             let log = match source {
                 Source::StorageDir => {
@@ -434,19 +429,17 @@ impl Rules {
             let text = text.map_err(|error| named(&error))?;
             ignore.extend(Networks::parse_list(&text).map_err(|error| named(&error))?);
         }
-        Ok(ReplayOptions {
-            attacks: Attacks::from(self.count.clone()),
-            proxies: self.proxies(),
-            ledger: LedgerOptions {
-                threshold: self.threshold,
-                find_time: Duration::from_secs(self.find_time.into()),
-                ignore: ignore.into_iter().collect(),
-                ipv4_prefix: self.ipv4_prefix,
-                ipv6_prefix: self.ipv6_prefix,
-                max_clients: self.max_clients,
-            },
-            owners: self.owners()?,
-        })
+        let mut options = ReplayOptions::default();
+        options.attacks = Attacks::from(self.count.clone());
+        options.proxies = self.proxies();
+        options.ledger.threshold = self.threshold;
+        options.ledger.find_time = Duration::from_secs(self.find_time.into());
+        options.ledger.ignore = ignore.into_iter().collect();
+        options.ledger.ipv4_prefix = self.ipv4_prefix;
+        options.ledger.ipv6_prefix = self.ipv6_prefix;
+        options.ledger.max_clients = self.max_clients;
+        options.owners = self.owners()?;
+        Ok(options)
     }
 
     fn proxies(&self) -> TrustedProxies {
@@ -466,12 +459,12 @@ impl Rules {
 
 impl LogArgs {
     fn options(&self) -> LogOptions {
-        LogOptions {
-            verbose: self.verbose,
-            quiet: self.quiet,
-            format: self.log_format,
-            file: self.log_file.clone(),
-        }
+        let mut log = LogOptions::default();
+        log.verbose = self.verbose;
+        log.quiet = self.quiet;
+        log.format = self.log_format;
+        log.file.clone_from(&self.log_file);
+        log
     }
 }
 
@@ -553,6 +546,9 @@ mod tests {
 
     #[test]
     fn the_stated_size_of_a_client_is_the_true_one() {
-        assert_eq!(LedgerOptions::default().client_bytes(), 264);
+        assert_eq!(
+            modsec_core::ledger::LedgerOptions::default().client_bytes(),
+            264
+        );
     }
 }

@@ -233,32 +233,30 @@ impl Args {
                 .parent()
                 .map(|logs| logs.join("watch_dir.log")),
         };
-        LogOptions {
-            verbose: self.verbose,
-            quiet: self.quiet,
-            format: self.log_format,
-            file,
-        }
+        let mut log = LogOptions::default();
+        log.verbose = self.verbose;
+        log.quiet = self.quiet;
+        log.format = self.log_format;
+        log.file = file;
+        log
     }
 
     pub(crate) fn options(&self, policy: Policy) -> Options {
-        Options {
-            ahead: self.ahead,
-            layout: self.layout.into(),
-            check_every: Duration::from_secs(self.check_interval.into()),
-            ..Options::new(self.storage_dir.clone(), policy)
-        }
+        let mut options = Options::new(self.storage_dir.clone(), policy);
+        options.ahead = self.ahead;
+        options.layout = self.layout.into();
+        options.check_every = Duration::from_secs(self.check_interval.into());
+        options
     }
 
     /// Looks the users and groups up; may be repeated, since accounts come and go.
     pub(crate) fn policy(&self) -> Result<Policy, AccountError> {
-        let names = Names {
-            mode: self.mode,
-            owner: self.owner.clone(),
-            group: self.group.clone(),
-            site_users: self.site_user.clone(),
-            allow_uid_min: self.allow_uid_min,
-        };
+        let mut names = Names::default();
+        names.mode = self.mode;
+        names.owner.clone_from(&self.owner);
+        names.group.clone_from(&self.group);
+        names.site_users.clone_from(&self.site_user);
+        names.allow_uid_min = self.allow_uid_min;
         names.resolve(&Accounts::below(Path::new("/"))?)
     }
 }

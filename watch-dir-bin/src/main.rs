@@ -119,6 +119,7 @@ fn summarise(tally: &Tally) {
         unknown,
         refused,
         failed,
+        ..
     } = *tally;
     info!(
         directories,

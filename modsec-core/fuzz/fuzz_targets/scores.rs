@@ -6,11 +6,10 @@ use modsec_core::format::fuzzing::scores;
 use modsec_core::record::{Alert, AnomalyScores};
 
 fn alert(msg: &[u8], verified: Option<bool>) -> Alert<'_> {
-    Alert {
-        msg: Some(msg.into()),
-        verified,
-        ..Alert::default()
-    }
+    let mut alert = Alert::default();
+    alert.msg = Some(msg.into());
+    alert.verified = verified;
+    alert
 }
 
 fuzz_target!(|bytes: &[u8]| {

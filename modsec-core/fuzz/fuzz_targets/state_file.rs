@@ -8,12 +8,10 @@ use modsec_core::ledger::{Ledger, LedgerOptions, Sighting};
 use modsec_core::recidive::Loaded;
 
 fn ledger(loaded: &Loaded) -> Ledger {
-    let mut ledger = Ledger::new(LedgerOptions {
-        threshold: 3,
-        max_clients: 16,
-        ..LedgerOptions::default()
-    })
-    .expect("options within their ranges");
+    let mut options = LedgerOptions::default();
+    options.threshold = 3;
+    options.max_clients = 16;
+    let mut ledger = Ledger::new(options).expect("options within their ranges");
     for sighting in loaded.state.sightings() {
         ledger.restore(sighting);
     }

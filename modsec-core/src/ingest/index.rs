@@ -83,6 +83,7 @@ pub enum IndexError {
 
 /// What the index says about the records of this storage directory, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexCounts {
     /// Lines read.
     pub lines: u64,

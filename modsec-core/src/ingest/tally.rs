@@ -42,6 +42,7 @@ impl DefectReason {
 
 /// Counts of one pass, or since the program started.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Tally {
     /// Entries decoded: `stored` + `known`, and those read without a store.
     pub entries: u64,

@@ -29,6 +29,7 @@ use crate::named_file::{is_of_sqlite, parent};
 
 /// One file that was shortened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cut {
     /// Where it is.
     pub path: PathBuf,

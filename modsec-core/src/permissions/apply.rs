@@ -13,6 +13,7 @@ use crate::text::Text;
 
 /// A change to one directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Change {
     /// Path below the storage directory.
     pub path: PathBuf,

@@ -11,6 +11,7 @@ use crate::watch::Place;
 
 /// Names and numbers as an administrator gives them.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Names {
     /// Permission bits; see [`parse_mode`].
     pub mode: u32,
@@ -96,6 +97,7 @@ pub struct SiteUser {
 
 /// What is right for a directory, in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Policy {
     /// Permission bits of flat directories; the group's and the others' bits of all.
     pub mode: u32,

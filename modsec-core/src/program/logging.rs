@@ -46,6 +46,7 @@ impl FromStr for LogFormat {
 
 /// What is logged, how, and where.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct LogOptions {
     /// Number of `-v`: one adds `debug`, two `trace`.
     pub verbose: u8,

@@ -11,6 +11,7 @@ use crate::record::{Record, TrustedProxies};
 
 /// What came in and what became of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tally {
     /// Entries or index lines read.
     pub entries: u64,

@@ -21,6 +21,7 @@ pub enum LogSource {
 
 /// Sources, rules and files of a run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// `SecAuditLogStorageDir`, if entries' files are to be read.
     pub storage_dir: Option<PathBuf>,
@@ -69,6 +70,23 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// Returns options with the defaults of the program `recidive`, and without a source.
+    pub fn new(jail_file: PathBuf, state_file: PathBuf) -> Self {
+        Options {
+            storage_dir: None,
+            log: None,
+            attacks: Attacks::default(),
+            proxies: TrustedProxies::default(),
+            ledger: LedgerOptions::default(),
+            owners: None,
+            jail_file,
+            state_file,
+            stale_after: Duration::from_secs(600),
+            save_every: Duration::from_secs(5),
+            dry_run: false,
+        }
+    }
+
     /// Checks what can be checked without touching a file.
     ///
     /// # Errors

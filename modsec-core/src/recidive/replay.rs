@@ -43,7 +43,8 @@ const FIRST_LINES: usize = 100;
 const CHUNK: u64 = 1 << 20;
 
 /// Rules of a replay.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ReplayOptions {
     /// What counts.
     pub attacks: Attacks,
@@ -74,6 +75,7 @@ pub enum ReplayError {
 
 /// Who would have been reported.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ReplayReport {
     /// Entries read.
     pub entries: u64,
@@ -95,6 +97,7 @@ pub struct ReplayReport {
 
 /// A client that would have been reported.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ReplayedOffender {
     /// The client.
     pub client: String,
@@ -116,6 +119,7 @@ pub struct ReplayedOffender {
 
 /// Something and how often it occurred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Tallied {
     /// The thing; control characters are escaped, long ones cut. `…` stands for all others.
     pub what: String,

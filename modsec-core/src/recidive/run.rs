@@ -58,6 +58,7 @@ pub enum RunError {
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summary {
     /// What came in.
     pub tally: Tally,

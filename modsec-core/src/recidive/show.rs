@@ -14,6 +14,7 @@ use crate::record::network_text;
 
 /// The ledger as it was saved, those with most attacks first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// Clients.
     pub clients: Vec<StatusRow>,
@@ -21,6 +22,7 @@ pub struct Status {
 
 /// One client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct StatusRow {
     /// Address or network.
     pub client: String,

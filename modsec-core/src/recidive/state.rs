@@ -77,6 +77,7 @@ pub struct State {
 
 /// A state as read from its file.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Loaded {
     /// All that could be read.
     pub state: State,

@@ -5,7 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::text::Text;
 
 /// One end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default)
+)]
+#[non_exhaustive]
 pub struct Endpoint<'a> {
     /// The address as logged: IPv4, IPv6 without brackets, IPv4-mapped, zoned, or `unix:`.
     pub text: Text<'a>,

@@ -63,6 +63,7 @@ impl FromStr for ClientHeader {
 
 /// Whose word is taken for a client's address, and in which header.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TrustedProxies {
     /// Addresses of the proxies, as part A shows them.
     pub networks: Networks,

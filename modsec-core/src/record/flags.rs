@@ -4,6 +4,11 @@ use std::fmt;
 
 /// One oddity of an entry. The record is still stored; the flag says how far to trust it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Flag {

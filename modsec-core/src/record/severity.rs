@@ -2,6 +2,11 @@
 
 /// How bad a rule's author takes a match to be. Smaller is worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "UPPERCASE")
+)]
 #[repr(u8)]
 pub enum Severity {
     /// 0

@@ -12,6 +12,7 @@ use rustix::fs::FileType;
 ///
 /// Never a reason to stop: the rest of the tree is unaffected.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Refusal {
     /// Where it is. The path is for people; nothing was or should be opened by it.
     pub path: PathBuf,

@@ -193,6 +193,7 @@ pub(super) fn is_own_file(name: &OsStr) -> bool {
 
 /// A process that holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Holder {
     /// Process id.
     pub pid: u32,

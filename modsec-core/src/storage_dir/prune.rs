@@ -30,6 +30,7 @@ use crate::spool::Refusal;
 
 /// When an empty directory may go.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PruneRules {
     /// Now, in the time zone of the server that names the directories.
     pub now: DateTime<FixedOffset>,
@@ -39,6 +40,18 @@ pub struct PruneRules {
     pub users: bool,
     /// Names of the users whose directories stand in the storage directory.
     pub accounts: AccountNames,
+}
+
+impl PruneRules {
+    /// Returns rules that keep the directories of users, and know no account by name.
+    pub fn new(now: DateTime<FixedOffset>, min_age: TimeDelta) -> Self {
+        PruneRules {
+            now,
+            min_age,
+            users: false,
+            accounts: AccountNames::default(),
+        }
+    }
 }
 
 /// Turns a user id into the name of the account.
@@ -92,6 +105,7 @@ impl PruneRules {
 
 /// How many directories were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pruned {
     /// Minute directories.
     pub minutes: u64,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use super::Row;
 use crate::entry_hash::EntryHash;
 
 /// Why a store could not be opened, read or written. `store` is its [`name`](super::Store::name).
@@ -79,6 +80,7 @@ pub enum StoreError {
 
 /// One row that the database does not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refused {
     /// The entry.
     pub entry: EntryHash,
@@ -86,6 +88,17 @@ pub struct Refused {
     pub path: Option<PathBuf>,
     /// What the database says.
     pub reason: String,
+}
+
+impl Refused {
+    /// Returns what is said of `row`, which the database refuses for this `reason`.
+    pub fn new(row: &Row, reason: impl Into<String>) -> Self {
+        Refused {
+            entry: row.entry_hash,
+            path: row.path.clone(),
+            reason: reason.into(),
+        }
+    }
 }
 
 #[expect(

@@ -16,6 +16,7 @@ pub const MAX_TEXT: usize = 65_535;
 
 /// What is known of an entry from where it was found, not from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Origin {
     /// Name of the host that wrote the entry.
     pub sensor: Option<String>,
@@ -30,6 +31,7 @@ pub struct Origin {
 /// Rule fields come from [`Record::primary`] alone. Bytes that are not UTF-8 are decoded
 /// lossily; besides that and the cut at [`MAX_TEXT`], values are those of the entry.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// Unique in the store.
     pub entry_hash: EntryHash,
@@ -91,6 +93,7 @@ pub struct Row {
 
 /// One alert as a row of the table `rule_matches`.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct RuleRow {
     /// `ruleId`.
     pub rule_id: Option<String>,

@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
-use modsec_core::store::{Batch, BatchId, Inserted, Row, StoreError};
+use modsec_core::store::{Batch, Inserted, Row, StoreError};
 use mysql_async::prelude::Queryable as _;
 
 use super::{Database, Server, open_url, run, shared_url};
 
 fn batch(rows: impl IntoIterator<Item = usize>, journal: &str) -> Batch {
     let rows: Vec<Row> = rows.into_iter().map(row).collect();
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: Some(journal.to_owned()),
-        rows,
-    }
+    Batch::new(Some(journal.to_owned()), rows)
 }
 
 #[test]
@@ -37,13 +33,7 @@ fn killed_server_loses_nothing_and_is_waited_for() {
             Err(error) if error.is_unavailable() => store.insert(&two).await.unwrap(),
             inserted => inserted.unwrap(),
         };
-        assert_eq!(
-            inserted,
-            Inserted {
-                stored: 100,
-                known: 0
-            }
-        );
+        assert_eq!(inserted, Inserted::new(100, 0));
         assert_eq!(store.last_batch("j").await.unwrap(), Some(two.id));
         assert_eq!(db.dump().await.len(), 200);
     });
@@ -227,13 +217,7 @@ fn statements_stay_below_the_largest_packet() {
             *field = Some("я".repeat(32_000));
         }
         let inserted = store.insert(&batch).await.unwrap();
-        assert_eq!(
-            inserted,
-            Inserted {
-                stored: 300,
-                known: 0
-            }
-        );
+        assert_eq!(inserted, Inserted::new(300, 0));
         let found = db.dump().await;
         assert_eq!(found[6], Dumped::from_row(&batch.rows[6]));
         let cut = found[7].columns[1].as_deref().unwrap();
@@ -268,13 +252,7 @@ fn deadlock_is_repeated() {
             other.query_drop("rollback").await.unwrap();
         };
         let (inserted, ()) = tokio::join!(store.insert(&ours), theirs);
-        assert_eq!(
-            inserted.unwrap(),
-            Inserted {
-                stored: 5,
-                known: 0
-            }
-        );
+        assert_eq!(inserted.unwrap(), Inserted::new(5, 0));
         assert_eq!(store.last_batch("j").await.unwrap(), Some(ours.id));
         assert_eq!(db.dump().await.len(), 6);
     });
@@ -403,10 +381,8 @@ fn unix_socket_and_option_file_work() {
             db.name
         );
         std::fs::write(&file, text).unwrap();
-        let options = modsec_core::StoreOptions {
-            url: "mysql://".to_owned(),
-            defaults_file: Some(file),
-        };
+        let mut options = modsec_core::StoreOptions::new("mysql://");
+        options.defaults_file = Some(file);
         let mut store = modsec_core::store::open(&options).await.unwrap();
         assert_eq!(store.insert(&batch([0], "j")).await.unwrap().stored, 1);
         assert!(store.name().contains(&db.name) && !store.name().contains("secret"));

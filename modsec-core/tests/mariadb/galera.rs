@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
-use modsec_core::store::{Batch, BatchId, Row, Store};
+use modsec_core::store::{Batch, Row, Store};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
@@ -62,11 +62,7 @@ fn node(port: u16, ports: [u16; 3]) -> Vec<String> {
 
 fn batch(start: usize, journal: &str) -> Batch {
     let rows: Vec<Row> = (start..start + ROWS).map(row).collect();
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: Some(journal.to_owned()),
-        rows,
-    }
+    Batch::new(Some(journal.to_owned()), rows)
 }
 
 /// Stores the batch as a sensor does, which turns to another node if its own is gone. Returns how

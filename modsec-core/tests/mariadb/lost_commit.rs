@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use modsec_core::store::contract::{Fixture as _, row};
-use modsec_core::store::{Batch, BatchId, Inserted, Row};
+use modsec_core::store::{Batch, Inserted, Row};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -70,11 +70,7 @@ async fn forward(mut client: TcpStream, mut server: TcpStream, cut: Cut, has_cut
 fn batch(journal: Option<&str>) -> Batch {
     // One of the rows is in the store already, one comes twice.
     let rows: Vec<Row> = (0..50).chain([7]).map(row).collect();
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: journal.map(str::to_owned),
-        rows,
-    }
+    Batch::new(journal.map(str::to_owned), rows)
 }
 
 fn stored_and_counted_once(cut: Cut) {
@@ -84,11 +80,7 @@ fn stored_and_counted_once(cut: Cut) {
                 return;
             };
             let mut direct = db.try_open().await.unwrap();
-            let first = Batch {
-                id: BatchId::of([]),
-                journal: None,
-                rows: vec![row(3)],
-            };
+            let first = Batch::new(None, vec![row(3)]);
             direct.insert(&first).await.unwrap();
 
             let url = db.url();
@@ -102,13 +94,7 @@ fn stored_and_counted_once(cut: Cut) {
             let inserted = store.insert(&batch).await.unwrap();
 
             assert!(proxy.has_cut.load(Ordering::SeqCst));
-            assert_eq!(
-                inserted,
-                Inserted {
-                    stored: 49,
-                    known: 2
-                }
-            );
+            assert_eq!(inserted, Inserted::new(49, 2));
             assert_eq!(db.dump().await.len(), 50);
             let last = direct.last_batch("j").await.unwrap();
             assert_eq!(last, journal.map(|_| batch.id));

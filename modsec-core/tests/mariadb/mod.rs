@@ -101,13 +101,10 @@ fn opts(url: &str) -> Opts {
 }
 
 async fn open_url(url: &str) -> Result<Box<dyn Store>, StoreError> {
+    let mut options = StoreOptions::new(url);
     // Not the file of whoever runs the tests.
-    let defaults_file = Some("/dev/null".into());
-    open(&StoreOptions {
-        url: url.to_owned(),
-        defaults_file,
-    })
-    .await
+    options.defaults_file = Some("/dev/null".into());
+    open(&options).await
 }
 
 impl Fixture for Database {

@@ -131,10 +131,8 @@ type Attempt<'a> = (String, &'a str, Result<(), &'a str>);
 async fn attempt(dir: &Path, (url, file, want): Attempt<'_>) {
     let path = dir.join("my.cnf");
     std::fs::write(&path, format!("[client]\n{file}\n")).unwrap();
-    let options = StoreOptions {
-        url: url.clone(),
-        defaults_file: Some(path),
-    };
+    let mut options = StoreOptions::new(url.clone());
+    options.defaults_file = Some(path);
     let about = format!("{url} with {file:?}");
     match (open(&options).await, want) {
         (Ok(_), want) => assert_eq!(want, Ok(()), "{about} works"),

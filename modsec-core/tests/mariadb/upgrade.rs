@@ -2,7 +2,7 @@
 
 use modsec_core::Record;
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
-use modsec_core::store::{Batch, BatchId, LOG_COLUMNS, Origin, Row, StoreError};
+use modsec_core::store::{Batch, LOG_COLUMNS, Origin, Row, StoreError};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
@@ -56,11 +56,7 @@ async fn insert_like_the_old_script(conn: &mut Conn) {
 }
 
 fn batch(rows: Vec<Row>) -> Batch {
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: None,
-        rows,
-    }
+    Batch::new(None, rows)
 }
 
 fn upgraded_in_place(charset: &'static str) {
@@ -324,10 +320,7 @@ fn account_that_may_not_alter_gets_the_statements_for_the_administrator() {
             admin.query_drop(statement).await.unwrap();
         }
         let mut store = open_url(&url).await.unwrap();
-        let batch = Batch {
-            journal: Some("j".to_owned()),
-            ..batch(vec![row(0)])
-        };
+        let batch = Batch::new(Some("j".to_owned()), vec![row(0)]);
         for stored in [1, 0] {
             assert_eq!(store.insert(&batch).await.unwrap().stored, stored);
             assert_eq!(store.last_batch("j").await.unwrap(), Some(batch.id));

@@ -167,7 +167,7 @@ impl Composed {
     /// What must be read from `raw`, the text above.
     pub(crate) fn alert(&self, raw: &[u8]) -> Alert<'static> {
         let text = |value: &Option<Vec<u8>>| value.clone().map(Text::from);
-        Alert {
+        filled!(Alert {
             raw: raw.to_vec().into(),
             action: self.action.as_ref().map(|(action, ..)| *action),
             phase: self.action.as_ref().and_then(|(_, phase, _)| *phase),
@@ -184,7 +184,7 @@ impl Composed {
             accuracy: self.accuracy.map(i64::from),
             tags: self.tags.iter().cloned().map(Text::from).collect(),
             verified: None,
-        }
+        })
     }
 }
 

@@ -41,11 +41,11 @@ fn time() -> impl Strategy<Value = DateTime<FixedOffset>> {
 fn endpoint() -> impl Strategy<Value = Endpoint<'static>> {
     (any::<IpAddr>(), any::<u16>()).prop_map(|(ip, port)| {
         let text = ip.to_string();
-        Endpoint {
+        filled!(Endpoint {
             ip: parse_ip(text.as_bytes()),
             text: text.into(),
             port: Some(port),
-        }
+        })
     })
 }
 
@@ -64,9 +64,11 @@ fn headers() -> impl Strategy<Value = Vec<Header<'static>>> {
 }
 
 fn body() -> impl Strategy<Value = Option<Body<'static>>> {
-    option::of(alerts::text().prop_map(|bytes| Body {
-        len: bytes.len() as u64,
-        kept: bytes.into(),
+    option::of(alerts::text().prop_map(|bytes| {
+        filled!(Body {
+            len: bytes.len() as u64,
+            kept: bytes.into(),
+        })
     }))
 }
 
@@ -74,12 +76,11 @@ fn request() -> impl Strategy<Value = Request<'static>> {
     let uri = line().prop_map(|text| [b"/", &text[..]].concat());
     let words = option::of((word(), option::of((uri, "HTTP/[0-9]\\.[0-9]"))));
     (words, headers(), body(), body()).prop_map(|(words, headers, body, form)| {
-        let mut request = Request {
+        let mut request = filled!(Request {
             headers,
             body,
             form,
-            ..Request::default()
-        };
+        });
         let Some((method, rest)) = words else {
             return request;
         };
@@ -101,12 +102,12 @@ fn response() -> impl Strategy<Value = Response<'static>> {
         let line = |(status, reason): &(u16, Vec<u8>)| {
             [format!("HTTP/1.1 {status} ").as_bytes(), reason].concat()
         };
-        Response {
+        filled!(Response {
             status_line: status.as_ref().map(line).map(Text::from),
             status: status.map(|(status, _)| status),
             headers,
             body,
-        }
+        })
     })
 }
 
@@ -133,18 +134,20 @@ fn engine() -> impl Strategy<Value = Engine<'static>> {
         (line(), line(), line(), line(), line(), line()),
     )
         .prop_map(
-            |((mode, intercepted_phase, stopwatch, apache_errors), lines)| Engine {
-                mode,
-                intercepted_phase,
-                apache_errors,
-                stopwatch,
-                handler: lines.0,
-                stopwatch2: lines.1,
-                producer: lines.2,
-                server: lines.3,
-                sensor_id: lines.4,
-                webapp_info: lines.5,
-                other: Vec::new(),
+            |((mode, intercepted_phase, stopwatch, apache_errors), lines)| {
+                filled!(Engine {
+                    mode,
+                    intercepted_phase,
+                    apache_errors,
+                    stopwatch,
+                    handler: lines.0,
+                    stopwatch2: lines.1,
+                    producer: lines.2,
+                    server: lines.3,
+                    sensor_id: lines.4,
+                    webapp_info: lines.5,
+                    other: Vec::new(),
+                })
             },
         )
 }
@@ -155,17 +158,19 @@ fn rule() -> impl Strategy<Value = MatchedRule<'static>> {
         let quote = if quoted { "'" } else { "" };
         let log = if logs { "log" } else { "nolog" };
         let directive = format!(r#"{sign}SecRule "ARGS" "@rx \"," "phase:2,id:{quote}{id}{quote},msg:'a, id:1',{log}""#);
-        MatchedRule { id: Some(id.into()), matched, logs, directive: directive.into() }
+        filled!(MatchedRule { id: Some(id.into()), matched, logs, directive: directive.into() })
     })
 }
 
 fn uploads() -> impl Strategy<Value = Vec<Upload<'static>>> {
     let upload = (any::<u32>(), any::<u64>(), alerts::text(), alerts::text());
-    let upload = upload.prop_map(|(index, size, name, kind)| Upload {
-        index,
-        size,
-        name: name.into(),
-        content_type: kind.into(),
+    let upload = upload.prop_map(|(index, size, name, kind)| {
+        filled!(Upload {
+            index,
+            size,
+            name: name.into(),
+            content_type: kind.into(),
+        })
     });
     vec(upload, 0..4)
 }
@@ -230,7 +235,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
                 (alerts, matched_rules),
                 uploads,
             )| {
-                let mut record = Record {
+                let mut record = filled!(Record {
                     time: Some(time),
                     unique_id: Some(id.into()),
                     client: Some(client),
@@ -239,8 +244,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record<'static>> {
                     response,
                     matched_rules,
                     uploads,
-                    ..Record::default()
-                };
+                });
                 match engine {
                     Some(engine) => {
                         record.engine = engine;

@@ -51,13 +51,7 @@ pub async fn rows_are_stored_as_they_are(db: &dyn Fixture) {
         &Origin::default(),
         None,
     );
-    assert_eq!(
-        insert(&mut store, rows.clone()).await,
-        Inserted {
-            stored: 3,
-            known: 0
-        }
-    );
+    assert_eq!(insert(&mut store, rows.clone()).await, Inserted::new(3, 0));
     assert_eq!(db.dump().await, expected(&rows));
 }
 
@@ -70,20 +64,8 @@ pub async fn same_entry_twice_is_one_row(db: &dyn Fixture) {
     again.msg = Some("told differently".to_owned());
     again.rule_matches.push(again.rule_matches[0].clone());
     let inserted = insert(&mut store, [again, row(2)]).await;
-    assert_eq!(
-        inserted,
-        Inserted {
-            stored: 1,
-            known: 1
-        }
-    );
-    assert_eq!(
-        insert(&mut store, [row(0)]).await,
-        Inserted {
-            stored: 0,
-            known: 1
-        }
-    );
+    assert_eq!(inserted, Inserted::new(1, 1));
+    assert_eq!(insert(&mut store, [row(0)]).await, Inserted::new(0, 1));
     assert_eq!(db.dump().await, expected(first.iter().chain(&[row(2)])));
 }
 
@@ -94,13 +76,7 @@ pub async fn same_entry_twice_in_one_batch_is_one_row(db: &dyn Fixture) {
     again.msg = None;
     again.rule_matches.clear();
     let inserted = insert(&mut store, [row(0), again, row(1)]).await;
-    assert_eq!(
-        inserted,
-        Inserted {
-            stored: 2,
-            known: 1
-        }
-    );
+    assert_eq!(inserted, Inserted::new(2, 1));
     assert_eq!(db.dump().await, expected(&[row(0), row(1)]));
 }
 
@@ -130,13 +106,7 @@ pub async fn refused_row_fails_its_batch_and_is_named(db: &dyn Fixture) {
     assert_eq!(store.last_batch("j").await.expect("reads"), None);
 
     rows.retain(|row| !refused.contains(&row.entry_hash));
-    assert_eq!(
-        insert(&mut store, rows.clone()).await,
-        Inserted {
-            stored: 38,
-            known: 0
-        }
-    );
+    assert_eq!(insert(&mut store, rows.clone()).await, Inserted::new(38, 0));
     assert_eq!(db.dump().await, expected(&rows));
 }
 
@@ -431,10 +401,7 @@ pub async fn reopened_store_has_everything(db: &dyn Fixture) {
     );
     assert_eq!(
         insert(&mut store, [row(0), row(1)]).await,
-        Inserted {
-            stored: 1,
-            known: 1
-        }
+        Inserted::new(1, 1)
     );
     assert_eq!(db.dump().await, expected(&[row(0), row(1)]));
 }

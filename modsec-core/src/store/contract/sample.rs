@@ -4,7 +4,7 @@ use chrono::{TimeDelta, TimeZone as _, Utc};
 
 use crate::entry_hash::EntryHash;
 use crate::record::{EngineMode, Severity};
-use crate::store::{Batch, BatchId, Row, RuleRow};
+use crate::store::{Batch, Row, RuleRow};
 
 /// Returns the `n`th row of an endless server: four rule matches, values of usual lengths.
 pub fn row(n: usize) -> Row {
@@ -69,9 +69,5 @@ fn rule(id: &str) -> RuleRow {
 /// Returns a batch of these rows.
 pub(super) fn batch(rows: impl IntoIterator<Item = Row>, journal: Option<&str>) -> Batch {
     let rows: Vec<Row> = rows.into_iter().collect();
-    Batch {
-        id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
-        journal: journal.map(str::to_owned),
-        rows,
-    }
+    Batch::new(journal.map(str::to_owned), rows)
 }
