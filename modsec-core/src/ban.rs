@@ -4,4 +4,5 @@
 
 mod jail_log;
 
+pub(crate) use self::jail_log::LINES_PER_MARK;
 pub use self::jail_log::{JailLog, JailLogError, JailMark, jail_line};

@@ -23,6 +23,7 @@
 //! - When a clock is set back, a stretch of time happens twice. Attacks of both passes count as
 //!   if at the same time; that is what their entries say.
 
+mod answered;
 mod attack;
 mod pace;
 mod table;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
+use self::answered::Answered;
 pub use self::attack::{Attacks, Count, ParseCountError};
 use self::pace::Pace;
 use self::table::{Client, SLOT_BYTES, Table};
@@ -219,6 +221,9 @@ pub struct Sighting {
     /// Attacks of late: start of a span of one find time in milliseconds since the Unix epoch,
     /// attacks in it, and in the span before.
     pub pace: (i64, u32, u32),
+    /// Attacks that a report of an interrupted run stands for and that have not come in again:
+    /// time of the last of them in milliseconds since the Unix epoch, and how many.
+    pub answered: Vec<(i64, u32)>,
 }
 
 impl Sighting {
@@ -258,6 +263,7 @@ pub struct Ledger {
     options: LedgerOptions,
     limit: Limit,
     table: Table,
+    answered: Answered,
     /// Time of the newest attack, for telling how old the others are.
     newest: i64,
     counts: LedgerCounts,
@@ -277,6 +283,7 @@ impl Ledger {
         Ok(Ledger {
             limit,
             table: Table::new(options.max_clients),
+            answered: Answered::default(),
             newest: i64::MIN,
             counts: LedgerCounts::default(),
             options,
@@ -325,6 +332,9 @@ impl Ledger {
             known.last_seen = ms;
         }
         known.pace.add(ms, find_time);
+        if self.answered.take(network, ms, find_time) {
+            return None;
+        }
         let last = known.window.add(ms, self.limit)?;
         known.reports = known.reports.saturating_add(1);
         self.counts.reports += 1;
@@ -351,6 +361,7 @@ impl Ledger {
         {
             self.table.remove_oldest();
         }
+        self.answered.forget(horizon);
         before - self.table.len()
     }
 
@@ -372,6 +383,37 @@ impl Ledger {
             window: Window::default(),
         });
         known.window = window;
+        for &(until, missing) in &sighting.answered {
+            self.answered.add(network, until, missing);
+        }
+    }
+
+    /// Takes note of a report that was made by a run that counted on from here and was interrupted.
+    ///
+    /// The report stands for as many attacks as the threshold, the last of them in the second of
+    /// `at`, the others in the find time before. They are expected to come in again and then lead
+    /// to no report; what this ledger already has of them is taken out. Their order does not
+    /// matter. Later attacks are not affected, also if those do not come.
+    ///
+    /// Call this after [`Ledger::restore`].
+    pub fn note_report(&mut self, network: IpNet, at: DateTime<Utc>) {
+        if self.options.ignore.contains(network.addr()) {
+            return;
+        }
+        let network = self.options.network(network.addr());
+        let until = answered::end_of_second(at);
+        self.newest = self.newest.max(at.timestamp_millis());
+        let (known, _) = self.table.touch(network, || Client {
+            network,
+            last_seen: at.timestamp_millis(),
+            reports: 0,
+            pace: Pace::default(),
+            window: Window::default(),
+        });
+        known.reports = known.reports.saturating_add(1);
+        let span = answered::span(until, self.limit.find_time);
+        let missing = known.window.take(span, self.options.threshold);
+        self.answered.add(network, until, missing);
     }
 
     /// Returns all clients, the least recently seen first.
@@ -384,6 +426,7 @@ impl Ledger {
             reports: client.reports,
             unreported_ms: client.window.times().to_vec(),
             pace: (client.pace.start, client.pace.current, client.pace.before),
+            answered: self.answered.of(client.network),
         })
     }
 

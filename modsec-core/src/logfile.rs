@@ -16,6 +16,6 @@ mod tail;
 
 pub(crate) use self::checkpoint::Checkpoint;
 pub(crate) use self::lines::{Line, Lines};
-pub(crate) use self::rotated::{Segment, unread};
+pub(crate) use self::rotated::unread;
 pub(crate) use self::stuck::Stuck;
 pub(crate) use self::tail::{Growth, Tail};

@@ -41,6 +41,12 @@ SIGNALS
   SIGTERM, SIGINT  save the state, remove the PID file and end
   SIGHUP           open the jail file and the log file again
 
+INTERRUPTION
+  Killed at any moment, the program goes on where it was: each offender is reported once. A line is
+  written a second time only if the jail file was removed or emptied meanwhile, is rotated in that
+  moment, or if the clock was set back or the time zone changed; rather twice than never. A line
+  that could not be written is kept in the state file.
+
 FILES
   /etc/modsec-tools/config.toml         settings of this host, below [recidive]
   /var/lib/modsecurity_recedive/        the table of clients

@@ -7,16 +7,16 @@
 //!
 //! Local time, because Fail2ban takes a time without a zone for local.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Local, NaiveDateTime, TimeZone as _, Utc};
 use ipnet::IpNet;
 
-use crate::logfile::{self, Checkpoint, Segment};
+use crate::crash_points;
+use crate::logfile::{self, Checkpoint};
 use crate::named_file;
 use crate::record::{network_text, parse_network};
 
@@ -26,8 +26,11 @@ const MODE: u32 = 0o640;
 const ATTEMPTS: u32 = 5;
 /// How a time is written.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
-/// Bytes that are read back at most: lines of one interval between two saves of the state.
-const MAX_READ_BACK: usize = 1 << 20;
+/// Lines that are written at most before it is time for another mark, so that what must be read
+/// back after an interruption stays small.
+pub(crate) const LINES_PER_MARK: usize = 1 << 14;
+/// Bytes that are read back at most, and of each file: more than so many lines take.
+const MAX_READ_BACK: usize = LINES_PER_MARK * 128;
 
 /// Why a line did not get into the jail file.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +90,6 @@ pub struct JailLog {
     file: File,
     /// The file ends inside a line, left by a crash or a full disk.
     torn: bool,
-    /// Clients and times of lines that an interrupted run wrote and does not know of.
-    written_before: HashMap<IpNet, Vec<NaiveDateTime>>,
-    /// Where those lines begin.
-    known_until: Option<JailMark>,
 }
 
 /// A place in a jail file, to tell later what was written behind it.
@@ -105,61 +104,55 @@ impl JailLog {
     pub fn open(path: impl Into<PathBuf>) -> Result<JailLog, JailLogError> {
         let path = path.into();
         let (file, torn) = open_file(&path)?;
-        Ok(JailLog {
-            path,
-            file,
-            torn,
-            written_before: HashMap::new(),
-            known_until: None,
-        })
+        Ok(JailLog { path, file, torn })
     }
 
-    /// Takes note of the lines behind `mark`, so that those are not written again.
+    /// Returns client and time of each line behind `mark`, in the order of the file: what a run
+    /// that was killed has written since.
     ///
-    /// For a run that continues one that was killed: attacks it has counted since its state was
-    /// saved are counted again, and lead to the same reports. Each such line answers for one
-    /// report of its client that is not later than it. Lines behind the mark are found wherever
-    /// rotation has put them beside the file.
+    /// Lines are found wherever rotation has put them beside the file. There are none if the file
+    /// with the mark is gone. A line that is not whole does not count, Fail2ban does not read it.
+    /// A time that the clock showed twice, at the end of summer time, is the later one.
     ///
     /// # Errors
     /// [`JailLogError::Open`] if the file cannot be read.
-    pub fn skip_written_since(&mut self, mark: &JailMark) -> Result<(), JailLogError> {
+    pub fn lines_since(
+        &self,
+        mark: &JailMark,
+    ) -> Result<Vec<(IpNet, DateTime<Utc>)>, JailLogError> {
         let failed = |source| JailLogError::Open {
             path: self.path.clone(),
             source,
         };
         let mut lines = Vec::new();
         let segments = logfile::unread(&self.path, &mark.0).map_err(failed)?;
-        for segment in segments.unwrap_or_default() {
-            read_back(segment, &mut lines).map_err(failed)?;
+        for mut segment in segments.unwrap_or_default() {
+            let text = segment.last_bytes(MAX_READ_BACK).map_err(failed)?;
+            // The first of them is only part of a line if there were more.
+            let is_cut = text.len() == MAX_READ_BACK;
+            let text = String::from_utf8_lossy(&text);
+            let whole = text
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            lines.extend(whole.skip(usize::from(is_cut)).filter_map(read_line));
         }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        for (network, at) in lines {
-            self.written_before.entry(network).or_default().push(at);
-        }
-        self.known_until = Some(*mark);
-        Ok(())
+        Ok(lines)
     }
 
-    /// Forgets the lines that an interrupted run wrote, once its attacks have been counted again.
-    pub fn forget_written_before(&mut self) {
-        self.written_before.clear();
-        self.known_until = None;
-    }
-
-    /// Returns the place behind which there may be lines for attacks that nobody has counted: the
-    /// end of the file, or an earlier one while lines of an interrupted run are waited for.
+    /// Returns the end of the file as it is now, for [`JailLog::lines_since`].
     ///
     /// # Errors
     /// What the system said.
     pub fn mark(&self) -> io::Result<JailMark> {
-        self.known_until.map_or_else(|| self.end(), Ok)
+        Checkpoint::at_end(&self.file).map(JailMark)
     }
 
-    fn end(&self) -> io::Result<JailMark> {
-        Checkpoint::at_end(&self.file).map(JailMark)
+    /// Returns the open file, to bring it to the disk before anybody relies on what is in it.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn try_clone_file(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Opens the file at the path anew, as after SIGHUP. On failure the old one stays in use.
@@ -167,7 +160,10 @@ impl JailLog {
     /// # Errors
     /// As for [`JailLog::open`].
     pub fn reopen(&mut self) -> Result<(), JailLogError> {
-        (self.file, self.torn) = open_file(&self.path)?;
+        let new = open_file(&self.path)?;
+        // Nobody syncs the old file later. If that fails, nothing is lost unless the power fails.
+        let _ = self.file.sync_data();
+        (self.file, self.torn) = new;
         Ok(())
     }
 
@@ -176,15 +172,14 @@ impl JailLog {
     /// # Errors
     /// After an error the file is as it was, as far as the system allowed; try again later.
     pub fn report(&mut self, network: IpNet, at: DateTime<Utc>) -> Result<(), JailLogError> {
-        if self.is_written_before(network, at) {
-            return Ok(());
-        }
         let line = jail_line(network, at);
         for _ in 0..ATTEMPTS {
             if !self.is_in_place()? {
                 self.reopen()?;
             }
+            crash_points::pass("before-jail-line");
             self.append(&line)?;
+            crash_points::pass("jail-line-written");
             // Of a file that is no longer at its path Fail2ban reads nothing more. A client that
             // is reported twice is banned once.
             if self.is_in_place()? {
@@ -212,18 +207,6 @@ impl JailLog {
         Ok(())
     }
 
-    fn is_written_before(&mut self, network: IpNet, at: DateTime<Utc>) -> bool {
-        let at = at.with_timezone(&Local).naive_local();
-        let Some(times) = self.written_before.get_mut(&network) else {
-            return false;
-        };
-        // Lines have whole seconds.
-        let place = times
-            .iter()
-            .position(|&written| at < written + TimeDelta::seconds(1));
-        place.map(|place| times.swap_remove(place)).is_some()
-    }
-
     /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -241,18 +224,14 @@ impl JailLog {
     }
 }
 
-/// Reads the last [`MAX_READ_BACK`] bytes of what was not read, into lines.
-fn read_back(mut segment: Segment, lines: &mut Vec<(IpNet, NaiveDateTime)>) -> io::Result<()> {
-    let text = segment.last_bytes(MAX_READ_BACK)?;
-    lines.extend(String::from_utf8_lossy(&text).lines().filter_map(read_line));
-    Ok(())
-}
-
-/// Reads a line of ours back.
-fn read_line(line: &str) -> Option<(IpNet, NaiveDateTime)> {
+/// Reads a line of ours back, without its end.
+fn read_line(line: &str) -> Option<(IpNet, DateTime<Utc>)> {
     let (client, time) = line.split_once(" - ")?;
     let at = NaiveDateTime::parse_from_str(time, TIME).ok()?;
-    Some((parse_network(client).ok()?, at))
+    let at = Local.from_local_datetime(&at).latest()?.to_utc();
+    let network = parse_network(client).ok()?;
+    // Part of a line may look like one: `10:15:0`.
+    (jail_line(network, at).strip_suffix('\n') == Some(line)).then_some((network, at))
 }
 
 fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
@@ -387,62 +366,49 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_wrote_is_not_written_again() {
+    fn lines_behind_a_mark_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jail.log");
         let mut jail = JailLog::open(&path).unwrap();
-        jail.report(net("192.0.2.1"), at("2026-08-22T10:15:00Z"))
-            .unwrap();
-        let mark = jail.mark().unwrap();
-        jail.report(net("192.0.2.2"), at("2026-08-22T10:15:01Z"))
-            .unwrap();
-        jail.report(net("2001:db8::/64"), at("2026-08-22T10:15:01Z"))
-            .unwrap();
-        let mut jail = JailLog::open(&path).unwrap();
-        jail.skip_written_since(&mark).unwrap();
-        for (client, time, want) in [
-            ("192.0.2.1", "2026-08-22T10:15:00Z", 4),
-            ("192.0.2.2", "2026-08-22T10:15:01.999Z", 4),
-            ("192.0.2.2", "2026-08-22T10:15:01.999Z", 5),
-            ("2001:db8::/64", "2026-08-22T10:15:02Z", 6),
-            ("2001:db8::/64", "2026-08-22T10:15:00Z", 6),
-            ("2001:db8::/64", "2026-08-22T10:15:00Z", 7),
-        ] {
-            jail.report(net(client), at(time)).unwrap();
-            let lines = fs::read_to_string(&path).unwrap().lines().count();
-            assert_eq!(lines, want, "{client} {time}");
+        let time = at("2026-08-22T10:15:00Z");
+        for rotated in ["jail.log.1", "jail.log-20261127"] {
+            jail.report(net("192.0.2.1"), time).unwrap();
+            let mark = jail.mark().unwrap();
+            assert_eq!(jail.lines_since(&mark).unwrap(), []);
+            jail.report(net("192.0.2.2"), time).unwrap();
+            let want = (net("192.0.2.2"), time);
+            assert_eq!(jail.lines_since(&mark).unwrap(), [want]);
+            fs::rename(&path, dir.path().join(rotated)).unwrap();
+            jail.report(net("2001:db8::/64"), time).unwrap();
+            let more = (net("2001:db8::/64"), time);
+            assert_eq!(jail.lines_since(&mark).unwrap(), [want, more]);
+            fs::remove_file(dir.path().join(rotated)).unwrap();
+            assert_eq!(jail.lines_since(&mark).unwrap(), []);
         }
-        assert_eq!(
-            jail.mark().unwrap(),
-            mark,
-            "another interruption finds the same"
-        );
-        jail.forget_written_before();
-        assert_ne!(jail.mark().unwrap(), mark);
     }
 
     #[test]
-    fn what_a_killed_run_wrote_is_known_also_after_a_rotation() {
+    fn only_whole_lines_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("jail.log");
-        let time = at("2026-08-22T10:15:00Z");
-        let mut jail = JailLog::open(&path).unwrap();
-        jail.report(net("192.0.2.1"), time).unwrap();
+        let jail = JailLog::open(&path).unwrap();
         let mark = jail.mark().unwrap();
-        jail.report(net("192.0.2.2"), time).unwrap();
-        fs::rename(&path, dir.path().join("jail.log.1")).unwrap();
-        jail.report(net("192.0.2.3"), time).unwrap();
-        let mut jail = JailLog::open(&path).unwrap();
-        jail.skip_written_since(&mark).unwrap();
-        for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
-            jail.report(net(client), time).unwrap();
+        let whole = jail_line(net("192.0.2.1"), at("2026-08-22T10:15:00Z"));
+        let cut = &whole[..whole.len() - 2];
+        for (text, want) in [
+            (whole.clone(), 1),
+            (whole.trim_end().to_owned(), 0),
+            (format!("{cut}\n{whole}\n"), 1),
+            (format!("x{whole}\u{0}\n{whole}"), 1),
+            (format!("192.0.2.1/33{}", &whole["192.0.2.1".len()..]), 0),
+        ] {
+            fs::write(&path, &text).unwrap();
+            assert_eq!(jail.lines_since(&mark).unwrap().len(), want, "{text:?}");
         }
-        let text = fs::read_to_string(&path).unwrap();
-        let clients: Vec<&str> = text
-            .lines()
-            .map(|line| line.split(' ').next().unwrap())
-            .collect();
-        assert_eq!(clients, ["192.0.2.3", "192.0.2.1"]);
+        fs::write(&path, whole.repeat(MAX_READ_BACK / whole.len() + 9)).unwrap();
+        let lines = jail.lines_since(&mark).unwrap().len();
+        assert_eq!(lines, MAX_READ_BACK / whole.len() - 1);
+        assert!(LINES_PER_MARK < lines);
     }
 
     #[test]

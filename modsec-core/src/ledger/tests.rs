@@ -316,3 +316,105 @@ fn options_out_of_range_are_refused() {
         assert!(error.contains(want), "{error}");
     }
 }
+
+/// Runs that are killed one after the other, and what they leave behind.
+struct Runs {
+    options: LedgerOptions,
+    /// What was saved last, and how many of the lines it knows of.
+    saved: (Vec<Sighting>, usize),
+    lines: Vec<DateTime<Utc>>,
+}
+
+impl Runs {
+    fn new(threshold: u32, find_time: u64) -> Runs {
+        Runs {
+            options: LedgerOptions {
+                max_clients: 4,
+                ..ledger(threshold, find_time).options().clone()
+            },
+            saved: (Vec::new(), 0),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Counts `times` and is killed; its state was saved after the first `save_after` of them.
+    fn run(&mut self, times: &[i64], save_after: usize) {
+        let mut ledger = Ledger::new(self.options.clone()).unwrap();
+        let (sightings, lines) = &self.saved;
+        for known in sightings {
+            ledger.restore(known);
+        }
+        for line in &self.lines[*lines..] {
+            ledger.note_report(self.options.network(CLIENT), *line);
+        }
+        let save = |ledger: &Ledger, lines: &Vec<_>| (ledger.sightings().collect(), lines.len());
+        self.saved = save(&ledger, &self.lines);
+        for (n, &ms) in (1..).zip(times) {
+            if let Some(offender) = ledger.strike(CLIENT, at(ms)) {
+                let second = offender.at.timestamp();
+                self.lines
+                    .push(DateTime::from_timestamp(second, 0).unwrap());
+            }
+            if n == save_after {
+                self.saved = save(&ledger, &self.lines);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn runs_that_are_killed_report_as_often_as_one_that_is_not(
+        times in prop::collection::vec(0i64..5_000, 0..60),
+        kills in prop::collection::vec((0usize..40, 0usize..40, any::<u64>()), 0..5),
+        threshold in 1u32..6,
+    ) {
+        let mut runs = Runs::new(threshold, 5);
+        let mut left = times.clone();
+        for (count, save_after, order) in kills {
+            // What was counted and not saved comes in again, in another order.
+            left.sort_by_key(|ms| (ms.unsigned_abs() + 1).wrapping_mul(order | 1));
+            let counted = &left[..count.min(left.len())];
+            let save_after = save_after.min(counted.len());
+            runs.run(counted, save_after);
+            left.drain(..save_after);
+        }
+        runs.run(&left, 0);
+        prop_assert_eq!(runs.lines.len(), times.len() / threshold as usize);
+    }
+
+    #[test]
+    fn runs_that_are_killed_make_the_same_reports(
+        times in nearly_ordered(5),
+        kills in prop::collection::vec((0usize..60, 0usize..60), 0..5),
+        threshold in 1u32..6,
+    ) {
+        let mut times: Vec<i64> = times.iter().map(|second| second * 1000).collect();
+        times.sort_unstable();
+        let mut want = Runs::new(threshold, 5);
+        want.run(&times, 0);
+        let mut runs = Runs::new(threshold, 5);
+        let mut left = &times[..];
+        for (count, save_after) in kills {
+            let counted = &left[..count.min(left.len())];
+            let save_after = save_after.min(counted.len());
+            runs.run(counted, save_after);
+            left = &left[save_after..];
+        }
+        runs.run(left, 0);
+        prop_assert_eq!(runs.lines, want.lines);
+    }
+}
+
+#[test]
+fn a_report_of_attacks_that_are_gone_hides_no_later_ones() {
+    let mut ledger = ledger(2, 5);
+    ledger.strike(CLIENT, at(10_500));
+    ledger.note_report(ledger.options().network(CLIENT), at(12_000));
+    assert!(ledger.strike(CLIENT, at(13_000)).is_none());
+    assert!(ledger.strike(CLIENT, at(13_001)).is_some());
+    // The missing one comes after all.
+    assert!(ledger.strike(CLIENT, at(11_000)).is_none());
+    assert!(ledger.strike(CLIENT, at(11_000)).is_none());
+    assert!(ledger.strike(CLIENT, at(11_000)).is_some());
+}

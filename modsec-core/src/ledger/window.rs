@@ -1,5 +1,7 @@
 //! The attacks of one client that no report stands for yet.
 
+use std::ops::RangeInclusive;
+
 /// Times of attacks, in milliseconds since the Unix epoch, ascending; [`capacity`] of them.
 ///
 /// No `threshold` of them lie within the find time: they would have been reported and taken out.
@@ -73,6 +75,17 @@ impl Window {
             let wanted = (self.times.len() * 2).clamp(2, most.max(2));
             self.times.reserve_exact(wanted - self.times.len());
         }
+    }
+
+    /// Takes at most `most` attacks within `span` out; returns how many fewer there were.
+    pub(super) fn take(&mut self, span: RangeInclusive<i64>, most: u32) -> u32 {
+        let mut missing = most;
+        self.times.retain(|time| {
+            let taken = missing > 0 && span.contains(time);
+            missing -= u32::from(taken);
+            !taken
+        });
+        missing
     }
 
     /// Returns the times, ascending.

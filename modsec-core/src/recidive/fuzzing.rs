@@ -18,5 +18,6 @@ pub fn write_state(loaded: &Loaded, ledger: &Ledger) -> Vec<u8> {
         log: loaded.state.log(),
         jail: loaded.state.jail(),
     };
-    state::to_bytes(ledger, &loaded.state.seen(), marks)
+    let unsent = loaded.state.unsent().iter().copied();
+    state::to_bytes(ledger, &loaded.state.seen(), marks, unsent)
 }

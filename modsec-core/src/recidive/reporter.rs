@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use tracing::{error, info, warn};
 
-use crate::ban::{JailLog, JailLogError, JailMark, jail_line};
+use super::state::JailFile;
+use crate::ban::{JailLog, JailLogError, JailMark, LINES_PER_MARK, jail_line};
 use crate::ledger::Offender;
 
 /// Lines kept while the jail file cannot be written, 40 bytes each.
@@ -18,27 +19,54 @@ const MAX_UNSENT: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Reporter {
     jail: Option<JailLog>,
-    unsent: VecDeque<(IpNet, DateTime<Utc>)>,
+    unsent: VecDeque<Report>,
     lost: u64,
+    /// Lines written since the state was saved.
+    unmarked: usize,
+}
+
+/// A client and the time of its last attack.
+pub(super) type Report = (IpNet, DateTime<Utc>);
+
+/// Returns which of `unsent` were written after all, and what else was written.
+fn without(unsent: &[Report], written: Vec<Report>) -> (VecDeque<Report>, Vec<Report>) {
+    let mut unsent = VecDeque::from(unsent.to_vec());
+    let is_other = |(network, at): &Report| {
+        let is_same = |other: &Report| (other.0, other.1.timestamp()) == (*network, at.timestamp());
+        // They are written in their order.
+        let is_first = unsent.front().is_some_and(is_same);
+        if is_first {
+            unsent.pop_front();
+        }
+        !is_first
+    };
+    let others = written.into_iter().filter(is_other).collect();
+    (unsent, others)
 }
 
 impl Reporter {
-    /// Opens the jail file; without one, lines go to standard output.
+    /// Opens the jail file; without one, lines go to standard output. `unsent` was not handed over
+    /// by the run before.
     ///
-    /// What an interrupted run wrote behind `mark` is not written again.
+    /// Returns also what that run wrote behind `mark`, and did not note in its state.
     pub(super) fn open(
         path: Option<&Path>,
         mark: Option<JailMark>,
-    ) -> Result<Reporter, JailLogError> {
-        let mut jail = path.map(JailLog::open).transpose()?;
-        if let Some((jail, mark)) = jail.as_mut().zip(mark) {
-            jail.skip_written_since(&mark)?;
-        }
-        Ok(Reporter {
+        unsent: &[Report],
+    ) -> Result<(Reporter, Vec<Report>), JailLogError> {
+        let jail = path.map(JailLog::open).transpose()?;
+        let written = match (&jail, mark) {
+            (Some(jail), Some(mark)) => jail.lines_since(&mark)?,
+            _ => Vec::new(),
+        };
+        let (unsent, written) = without(unsent, written);
+        let reporter = Reporter {
             jail,
-            unsent: VecDeque::new(),
+            unsent,
             lost: 0,
-        })
+            unmarked: 0,
+        };
+        Ok((reporter, written))
     }
 
     /// Hands over an offender, at once or as soon as it is possible.
@@ -79,6 +107,7 @@ impl Reporter {
                 return false;
             }
             self.unsent.pop_front();
+            self.unmarked += 1;
         }
         true
     }
@@ -88,11 +117,24 @@ impl Reporter {
         self.jail.as_ref()?.mark().ok()
     }
 
-    /// Forgets what an interrupted run wrote.
-    pub(super) fn forget_written_before(&mut self) {
-        self.jail
-            .iter_mut()
-            .for_each(JailLog::forget_written_before);
+    /// Returns what was not handed over yet.
+    pub(super) fn unsent(&self) -> impl Iterator<Item = Report> {
+        self.unsent.iter().copied()
+    }
+
+    /// Returns `true` if so many lines were written that the state should be saved.
+    pub(super) fn is_mark_due(&self) -> bool {
+        self.unmarked >= LINES_PER_MARK
+    }
+
+    /// Returns the jail file, for whoever saves a state that says what is in it.
+    pub(super) fn marked(&mut self) -> Option<JailFile> {
+        self.unmarked = 0;
+        let jail = self.jail.as_ref()?;
+        Some(JailFile {
+            path: jail.path().to_owned(),
+            file: jail.try_clone_file(),
+        })
     }
 
     /// Opens the jail file anew, after SIGHUP.
@@ -104,7 +146,7 @@ impl Reporter {
         }
     }
 
-    /// Makes a last attempt and says what was lost.
+    /// Makes a last attempt; returns how many were not handed over.
     pub(super) fn finish(&mut self) -> u64 {
         if !self.send() {
             self.lost += self.unsent.len() as u64;

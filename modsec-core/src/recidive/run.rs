@@ -47,7 +47,9 @@ pub enum RunError {
         source: io::Error,
     },
     /// Offenders could not be written to the jail file until the end.
-    #[error("{lines} offenders were not handed over, because {path:?} could not be written")]
+    #[error(
+        "{lines} offenders were not handed over, because {path:?} could not be written; the next start tries again"
+    )]
     NotHandedOver {
         /// How many.
         lines: u64,
@@ -94,8 +96,8 @@ pub async fn run(
         mut hangups,
     } = signals;
     let mut session = Session::new(options)?;
-    // From here on the state tells what an interrupted run has written, and a state file that
-    // cannot be written is found out now.
+    // From here on the state says what an interrupted run has written, and a state file that cannot
+    // be written is found out now.
     session.save_now().await?;
     let mut watcher = options.storage_dir.as_deref().map(watch).transpose()?;
     info!("started");

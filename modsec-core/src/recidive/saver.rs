@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{debug, warn};
 
 use super::StateError;
-use super::state::save;
+use super::state::{JailFile, save};
 
 /// Saving takes at most this share of the time: a table of a million clients is saved less often.
 const SHARE: u32 = 50;
@@ -31,10 +31,14 @@ impl Saver {
         }
     }
 
+    /// Returns `true` if nothing is being saved.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Returns `true` if it is time to save.
     pub(super) fn is_due(&self) -> bool {
-        let idle = self.running.as_ref().is_none_or(JoinHandle::is_finished);
-        idle && Instant::now() >= self.next
+        Instant::now() >= self.next
     }
 
     /// Returns `true` if there is no state file: somebody has removed it.
@@ -42,8 +46,9 @@ impl Saver {
         !self.path.exists()
     }
 
-    /// Saves what `bytes` returns, in the background.
-    pub(super) async fn save(&mut self, bytes: impl FnOnce() -> Vec<u8>) {
+    /// Saves what `bytes` returns, in the background, once what it says of the jail file is on the
+    /// disk.
+    pub(super) async fn save(&mut self, jail: Option<JailFile>, bytes: impl FnOnce() -> Vec<u8>) {
         self.wait().await;
         let start = Instant::now();
         let bytes = bytes();
@@ -55,13 +60,17 @@ impl Saver {
             "state saved"
         );
         let path = self.path.clone();
-        self.running = Some(spawn_blocking(move || save(&path, &bytes)));
+        self.running = Some(spawn_blocking(move || save(&path, jail, &bytes)));
     }
 
     /// Saves at once and waits for it.
-    pub(super) async fn save_now(&mut self, bytes: Vec<u8>) -> Result<(), StateError> {
+    pub(super) async fn save_now(
+        &mut self,
+        jail: Option<JailFile>,
+        bytes: Vec<u8>,
+    ) -> Result<(), StateError> {
         self.wait().await;
-        save(&self.path, &bytes)
+        save(&self.path, jail, &bytes)
     }
 
     async fn wait(&mut self) {

@@ -36,9 +36,6 @@ pub(super) const TICK: Duration = Duration::from_millis(100);
 const WALK_OVERLAP: i64 = 10_000_000_000;
 /// Clients are forgotten when they have not attacked for that long, or for two find times.
 const KEEP: Duration = Duration::from_secs(86_400);
-/// Time for counting again what an interrupted run had counted since its last save; if the backlog
-/// takes longer, until its end.
-const RESUME: Duration = Duration::from_secs(60);
 /// How long files of `modsec-parser` are still read once a stop is requested.
 const LAST_READ: Duration = Duration::from_millis(800);
 /// Files that are read before something else is looked at,
@@ -75,8 +72,6 @@ pub(super) struct Session<'o> {
     /// What was counted when the state was saved last.
     saved: (Tally, Marks),
     told_full: bool,
-    /// When the attacks that an interrupted run counted last must have been counted again.
-    resume_until: Option<Instant>,
 }
 
 /// Reads the state file; warns if it is broken.
@@ -115,8 +110,19 @@ impl<'o> Session<'o> {
             })
         });
         let jail = (!options.dry_run).then_some(&*options.jail_file);
+        let (reporter, written) = Reporter::open(jail, state.jail(), state.unsent())?;
+        if !written.is_empty() {
+            let lines = written.len();
+            info!(
+                lines,
+                "an interrupted run has reported more offenders than its state says"
+            );
+        }
+        for (network, at) in written {
+            ledger.note_report(network, at);
+        }
         Ok(Session {
-            reporter: Reporter::open(jail, state.jail())?,
+            reporter,
             saver: (!options.dry_run)
                 .then(|| Saver::new(options.state_file.clone(), options.save_every)),
             follow: follow.transpose()?,
@@ -135,7 +141,6 @@ impl<'o> Session<'o> {
             next_tick: Instant::now(),
             saved: (Tally::default(), Marks::default()),
             told_full: false,
-            resume_until: Some(Instant::now() + RESUME),
             counter: Counter {
                 attacks: options.attacks.clone(),
                 proxies: options.proxies.clone(),
@@ -387,13 +392,6 @@ impl<'o> Session<'o> {
             };
             self.read_unfinished(&path);
         }
-        let resumed = self
-            .resume_until
-            .is_some_and(|until| until < Instant::now());
-        if resumed && self.backlog.is_none() && !self.has_claimed() && self.several.is_empty() {
-            self.resume_until = None;
-            self.reporter.forget_written_before();
-        }
         let counts = self.counter.ledger.counts();
         if counts.evicted > 0 && !self.told_full {
             self.told_full = true;
@@ -418,12 +416,16 @@ impl<'o> Session<'o> {
         let Some(saver) = &mut self.saver else {
             return;
         };
-        if saver.is_due() && (self.saved != now || saver.is_gone()) {
+        let is_due = saver.is_due() || self.reporter.is_mark_due();
+        if saver.is_idle() && is_due && (self.saved != now || saver.is_gone()) {
             self.saved = now;
             let keep = KEEP.max(self.options.ledger.find_time.saturating_mul(2));
             self.counter.ledger.forget(keep, Utc::now());
             let Counter { ledger, seen, .. } = &self.counter;
-            saver.save(|| to_bytes(ledger, seen, marks)).await;
+            let jail = self.reporter.marked();
+            let unsent = self.reporter.unsent();
+            let bytes = || to_bytes(ledger, seen, marks, unsent);
+            saver.save(jail, bytes).await;
         }
     }
 
@@ -439,10 +441,12 @@ impl<'o> Session<'o> {
         let marks = self.marks();
         self.saved = (self.counter.tally, marks);
         let Counter { ledger, seen, .. } = &self.counter;
-        match &mut self.saver {
-            Some(saver) => saver.save_now(to_bytes(ledger, seen, marks)).await,
-            None => Ok(()),
-        }
+        let Some(saver) = &mut self.saver else {
+            return Ok(());
+        };
+        let jail = self.reporter.marked();
+        let bytes = to_bytes(ledger, seen, marks, self.reporter.unsent());
+        saver.save_now(jail, bytes).await
     }
 
     pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
@@ -652,6 +656,36 @@ mod tests {
         let claimed = Path::new(PRIVATE).join(format!("{inode:x}-2.20260822-101500-1"));
         session.file(&claimed, Which::Closed);
         assert_eq!((session.missed, session.summary.vanished), (1, 3));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_handed_over_is_handed_over_by_the_next_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = options(dir.path());
+        options.ledger.threshold = 1;
+        options.jail_file = dir.path().join("away/jail");
+        let away = dir.path().join("away");
+        fs::create_dir(&away).unwrap();
+        let mut session = Session::new(&options).unwrap();
+        fs::rename(&away, dir.path().join("elsewhere")).unwrap();
+        for n in 0..3 {
+            attack(dir.path(), n);
+        }
+        walk(&mut session).await;
+        session.save_now().await.unwrap();
+        // Killed.
+        drop(session);
+        fs::create_dir(&away).unwrap();
+        let mut session = Session::new(&options).unwrap();
+        session.save_now().await.unwrap();
+        assert!(session.reporter.send());
+        // Killed again, before that was saved.
+        drop(session);
+        let mut session = Session::new(&options).unwrap();
+        walk(&mut session).await;
+        session.finish().await.unwrap();
+        let jail = fs::read_to_string(&options.jail_file).unwrap();
+        assert_eq!(jail.lines().count(), 3, "{jail}");
     }
 
     fn path_of_nothing() -> std::path::PathBuf {

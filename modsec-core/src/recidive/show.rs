@@ -144,6 +144,7 @@ mod tests {
             reports: 1,
             unreported_ms: vec![ms],
             pace: (ms, 12, 0),
+            answered: Vec::new(),
         };
         let mut state = State::default();
         state.add(sighting("192.0.2.7/32", 0));

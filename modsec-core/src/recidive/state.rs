@@ -8,16 +8,36 @@
 //!
 //! The first three words are those of the shell script that this replaces, whose files are read
 //! too: client, attacks in the window, time of the last one in seconds since the Unix epoch. What
-//! follows continues the window exactly; its times are milliseconds. Lines that start with `#`
-//! hold how far the sources have been read and which entries were counted.
+//! follows continues the window exactly; its times are milliseconds. `answered=TIME:ATTACKS,…` is
+//! there after an interruption, see [`Sighting::answered`]. Lines that start with `#` hold how far
+//! the sources have been read, which entries were counted, and what could not be handed over.
+//!
+//! # Each report once
+//! A report goes into the jail file first, and into the state with its next save. The state says
+//! how far the jail file had been written. A run that is killed in between leaves lines behind that
+//! mark: the next run takes them for reports that were made ([`Ledger::note_report`]), saves that at
+//! once, and then counts the attacks again. So each report is in the jail file once, with these
+//! exceptions, in which one too many is better than none:
+//! - The line is all that is left of a report: client and time of the last attack. Which others it
+//!   stands for is certain if they come in again in the order of their times, or if all of them lie
+//!   within one find time. A long backlog in disorder is neither.
+//! - The time says nothing if the clock was set back before (an attack of the future is written
+//!   with the time of writing), or if the time zone of the program was changed.
+//! - The jail file, or the log that it was rotated to, was removed or emptied after the kill.
+//! - A line that is written while the jail file is being rotated goes into the new file too, since
+//!   Fail2ban may not read the old one any more.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use chrono::DateTime;
+
+use super::reporter::Report;
 use super::seen::{EntryKey, Seen};
 use crate::ban::JailMark;
+use crate::crash_points;
 use crate::ledger::{Ledger, MAX_THRESHOLD, Sighting};
 use crate::logfile::Checkpoint;
 use crate::named_file::{open_own_to_read, replace};
@@ -55,6 +75,14 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+    /// What was written to the jail file is perhaps not on the disk, so the state must not say it.
+    #[error("cannot bring jail file {path:?} to the disk, the last saved state stays")]
+    Jail {
+        /// The jail file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The new state cannot be written; the old file stays as it was.
     #[error("cannot save state file {path:?}, the last saved state stays")]
     Save {
@@ -71,6 +99,7 @@ pub struct State {
     sightings: Vec<Sighting>,
     log: Option<Checkpoint>,
     jail: Option<JailMark>,
+    unsent: Vec<Report>,
     counted: Vec<(EntryKey, i64)>,
     forgotten_until: i64,
 }
@@ -143,6 +172,10 @@ impl State {
         self.jail
     }
 
+    pub(super) fn unsent(&self) -> &[Report] {
+        &self.unsent
+    }
+
     pub(super) fn seen(&self) -> Seen {
         Seen::restore(self.counted.iter().copied(), self.forgotten_until)
     }
@@ -185,6 +218,11 @@ impl State {
         match keyword {
             "log" => self.log = Some(rest.parse().ok()?),
             "jail" => self.jail = Some(JailMark(rest.parse().ok()?)),
+            "unsent" => {
+                let (network, ms) = rest.split_once(' ')?;
+                let at = DateTime::from_timestamp_millis(ms.parse().ok()?)?;
+                self.unsent.push((parse_network(network).ok()?, at));
+            }
             "forgotten" => self.forgotten_until = rest.parse().ok()?,
             "counted" => {
                 for word in rest.split(' ') {
@@ -214,6 +252,7 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
         reports: 0,
         unreported_ms: vec![last_seen_ms],
         pace: (last_seen_ms, in_window, 0),
+        answered: Vec::new(),
     };
     for word in words {
         let (key, value) = word.split_once('=')?;
@@ -233,6 +272,13 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
                     times.map(|time| time.parse().ok()).collect::<Option<_>>()?;
                 sighting.unreported_ms.sort_unstable();
             }
+            "answered" => {
+                let report = |report: &str| {
+                    let (until, missing) = report.split_once(':')?;
+                    Some((until.parse().ok()?, missing.parse().ok()?))
+                };
+                sighting.answered = value.split(',').map(report).collect::<Option<_>>()?;
+            }
             _ => {}
         }
     }
@@ -249,7 +295,12 @@ pub(super) struct Marks {
 }
 
 /// Returns the bytes of a state file.
-pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, marks: Marks) -> Vec<u8> {
+pub(super) fn to_bytes(
+    ledger: &Ledger,
+    seen: &Seen,
+    marks: Marks,
+    unsent: impl Iterator<Item = Report>,
+) -> Vec<u8> {
     let mut text = format!("{HEADER}\n");
     // Writing to a string cannot fail.
     if let Some(log) = marks.log {
@@ -257,6 +308,10 @@ pub(super) fn to_bytes(ledger: &Ledger, seen: &Seen, marks: Marks) -> Vec<u8> {
     }
     if let Some(JailMark(jail)) = marks.jail {
         let _ = writeln!(text, "# jail {jail}");
+    }
+    for (network, at) in unsent {
+        let network = network_text(network);
+        let _ = writeln!(text, "# unsent {network} {}", at.timestamp_millis());
     }
     if seen.forgotten_until() != 0 {
         let _ = writeln!(text, "# forgotten {}", seen.forgotten_until());
@@ -291,23 +346,42 @@ fn write_sighting(text: &mut String, sighting: &Sighting) {
     for (n, time) in sighting.unreported_ms.iter().enumerate() {
         let _ = write!(text, "{}{time}", if n == 0 { "" } else { "," });
     }
+    for (n, (until, missing)) in sighting.answered.iter().enumerate() {
+        let start = if n == 0 { " answered=" } else { "," };
+        let _ = write!(text, "{start}{until}:{missing}");
+    }
     text.push('\n');
+}
+
+/// The jail file that a state speaks of.
+#[derive(Debug)]
+pub(super) struct JailFile {
+    pub(super) path: PathBuf,
+    pub(super) file: io::Result<File>,
 }
 
 /// Replaces the state file: at any moment, also after a loss of power, it is the old or the new.
 ///
 /// # Errors
-/// [`StateError::Save`]; the old file is then untouched.
-pub(super) fn save(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
+/// [`StateError::Jail`] or [`StateError::Save`]; the old file is then untouched.
+pub(super) fn save(path: &Path, jail: Option<JailFile>, bytes: &[u8]) -> Result<(), StateError> {
+    if let Some(JailFile { path, file }) = jail {
+        let synced = file.and_then(|file| file.sync_data());
+        synced.map_err(|source| StateError::Jail { path, source })?;
+    }
+    crash_points::pass("before-state-saved");
     replace(path, bytes, MODE).map_err(|source| StateError::Save {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    crash_points::pass("state-saved");
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
+    use std::iter;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -348,14 +422,17 @@ mod tests {
         };
         let log = Some(mark(3));
         let jail = Some(JailMark(mark(6)));
-        let bytes = to_bytes(&ledger, &seen, Marks { log, jail });
+        let networks = ["192.0.2.9", "2001:db8::/64"].map(|text| parse_network(text).unwrap());
+        let unsent = networks.map(|network| (network, DateTime::UNIX_EPOCH));
+        ledger.note_report(networks[1], DateTime::UNIX_EPOCH);
+        let bytes = to_bytes(&ledger, &seen, Marks { log, jail }, unsent.into_iter());
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(
             text.contains("\n192.0.2.1 4 1787393700 reported=1 "),
             "{text}"
         );
         assert!(
-            text.contains("\n2001:db8::/64 1 1787393700 reported=0 "),
+            text.contains("\n2001:db8::/64 1 1787393700 reported=1 "),
             "{text}"
         );
         let loaded = read(&bytes);
@@ -374,6 +451,7 @@ mod tests {
         assert_eq!(loaded.state.sightings.len(), want.len());
         assert_eq!(loaded.state.log, log);
         assert_eq!(loaded.state.jail, jail);
+        assert_eq!(loaded.state.unsent(), unsent);
         assert_eq!(loaded.state.counted, seen.iter().collect::<Vec<_>>());
     }
 
@@ -418,8 +496,8 @@ mod tests {
         assert_eq!(loaded.state.sightings.len(), 1);
         let aside = loaded.set_aside.unwrap();
         assert!(!path.exists() && aside.exists());
-        save(&path, b"new\n").unwrap();
-        save(&path, b"newer\n").unwrap();
+        save(&path, None, b"new\n").unwrap();
+        save(&path, None, b"newer\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"newer\n");
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
@@ -427,7 +505,7 @@ mod tests {
             "nothing left over"
         );
         assert!(State::read(dir.path()).is_err(), "a directory is no state");
-        assert!(save(&dir.path().join("no/state"), b"").is_err());
+        assert!(save(&dir.path().join("no/state"), None, b"").is_err());
     }
 
     proptest! {
@@ -452,7 +530,7 @@ mod tests {
             let mut ledger = ledger();
             read(line.as_bytes()).state.sightings().iter().for_each(|s| ledger.restore(s));
             ledger.strike("192.0.2.1".parse().unwrap(), DateTime::from_timestamp(0, 0).unwrap());
-            to_bytes(&ledger, &Seen::default(), Marks::default());
+            to_bytes(&ledger, &Seen::default(), Marks::default(), iter::empty());
         }
     }
 }
