@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 
-use super::lines::Line;
 use crate::format::native::Boundary;
 
 /// Boundaries that are kept in mind at the most, about 32 bytes each.
@@ -43,19 +42,20 @@ impl Ahead {
         true
     }
 
-    pub(super) fn record(&mut self, line: &Line) {
-        if !self.is_recording || line.at < self.from {
+    /// Records the line of part `letter` at `at`.
+    pub(super) fn record(&mut self, boundary: Boundary, letter: u8, at: u64) {
+        if !self.is_recording || at < self.from {
             return;
         }
         let is_full = self.last.len() >= MAX_BOUNDARIES;
-        match self.last.get_mut(&line.boundary) {
-            Some(_) if line.letter == b'A' => {}
-            Some(last) => *last = line.at,
+        match self.last.get_mut(&boundary) {
+            Some(_) if letter == b'A' => {}
+            Some(last) => *last = at,
             None if is_full => {
-                self.full_at.get_or_insert(line.at);
+                self.full_at.get_or_insert(at);
             }
             None => {
-                self.last.insert(line.boundary, line.at);
+                self.last.insert(boundary, at);
             }
         }
     }

@@ -176,7 +176,7 @@ impl Lines {
     }
 
     fn push(&mut self, line: Line) {
-        self.ahead.record(&line);
+        self.ahead.record(line.boundary, line.letter, line.at);
         let new = Chain {
             first: line.index,
             last: line.index,
@@ -234,7 +234,7 @@ impl Lines {
         if self.ahead.begin(from) {
             let first = self.held.partition_point(|line| line.at < from);
             for line in self.held.range(first..) {
-                self.ahead.record(line);
+                self.ahead.record(line.boundary, line.letter, line.at);
             }
         }
     }

@@ -10,6 +10,7 @@ mod migrate;
 mod option_file;
 mod options;
 mod session;
+mod settings;
 mod statements;
 mod tls;
 

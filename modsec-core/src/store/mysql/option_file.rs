@@ -4,7 +4,7 @@
 //! `database`, `ssl-ca`, `ssl-mode`, and `MariaDB`'s `ssl` and `ssl-verify-server-cert`. Source: "Using Option Files" in `MySQL`'s reference manual.
 //! `!include` lines are not followed, and everything else in the file is passed over.
 
-use super::options::Settings;
+use super::settings::Settings;
 
 /// The groups that concern us. As with `MySQL`'s programs, what comes later in the file wins.
 const GROUPS: [&str; 2] = ["client", "modsec-parser"];

@@ -1,6 +1,5 @@
 //! From a URL and an option file to a connection.
 
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,8 @@ use mysql_async::{Opts, OptsBuilder};
 use tracing::warn;
 
 use super::option_file;
-use super::tls::{Tls, Wrong};
+use super::settings::Settings;
+use super::tls::Wrong;
 use crate::named_file;
 use crate::store::{StoreError, StoreOptions};
 
@@ -19,26 +19,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const STATEMENT_CACHE: usize = 64;
 /// More than any sensible option file.
 const MAX_OPTION_FILE: u64 = 1024 * 1024;
-
-/// Where to connect, from one source. Values are not checked yet.
-#[derive(Default, Clone)]
-pub(super) struct Settings {
-    pub(super) host: Option<String>,
-    pub(super) port: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
-    pub(super) socket: Option<String>,
-    pub(super) database: Option<String>,
-    pub(super) tls: Tls,
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("host", &self.host)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A server's address with all that is needed to log in there.
 pub(super) struct Target {
@@ -53,7 +33,7 @@ impl Target {
     pub(super) fn new(options: &StoreOptions) -> Result<Target, StoreError> {
         let url = parse_url(&options.url).map_err(|problem| wrong(problem, None))?;
         let file = read_option_file(options.defaults_file.as_deref())?;
-        merge(url, file)
+        url.or(file)
             .into_target()
             .map_err(|(problem, source)| wrong(problem, source))
     }
@@ -64,26 +44,6 @@ fn wrong(problem: impl Into<String>, source: Option<io::Error>) -> StoreError {
         store: "mysql".to_owned(),
         problem: problem.into(),
         source: source.map(Into::into),
-    }
-}
-
-fn merge(url: Settings, file: Settings) -> Settings {
-    // As with MySQL's programs, a socket is only for the machine itself: one from the file must not
-    // redirect a URL that names another host.
-    let local = matches!(
-        url.host.as_deref().or(file.host.as_deref()),
-        None | Some("localhost")
-    );
-    Settings {
-        socket: url
-            .socket
-            .or(file.socket.filter(|_| local && url.port.is_none())),
-        host: url.host.or(file.host),
-        port: url.port.or(file.port),
-        user: url.user.or(file.user),
-        password: url.password.or(file.password),
-        database: url.database.or(file.database),
-        tls: url.tls.or(file.tls),
     }
 }
 
@@ -239,7 +199,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str, file: &str) -> Result<Target, String> {
-        let settings = merge(parse_url(url)?, option_file::parse(file));
+        let settings = parse_url(url)?.or(option_file::parse(file));
         settings.into_target().map_err(|(problem, _)| problem)
     }
 
