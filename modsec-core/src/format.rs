@@ -60,7 +60,7 @@ mod escape;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod json;
+pub(crate) mod json;
 pub mod large;
 pub mod native;
 mod request_line;

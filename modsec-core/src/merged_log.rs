@@ -62,7 +62,6 @@ use rustix::fs::{FlockOperation, flock};
 
 pub use self::batch::{Appended, Batch};
 use self::extent::Extent;
-pub use self::journal::BatchId;
 use self::journal::Record;
 pub use self::undo::Cut;
 use self::undo::{Left, Undo};
@@ -257,9 +256,9 @@ impl MergedLog {
         &self.id
     }
 
-    /// Returns the batch that was interrupted, if there is one. Ask the store about it and tell
+    /// Returns the id of the batch that was interrupted, if there is one. Ask the store about it and tell
     /// [`MergedLog::recover`].
-    pub fn pending(&self) -> Option<BatchId> {
+    pub fn pending(&self) -> Option<[u8; 16]> {
         self.pending.as_ref().map(|record| record.batch)
     }
 
@@ -297,7 +296,7 @@ impl MergedLog {
     ///
     /// [`MergedLogError::Unrecovered`] if an earlier batch is pending, else as for
     /// [`MergedLog::open`]. Nothing was written.
-    pub fn begin(&mut self, batch: BatchId) -> Result<Batch<'_>, MergedLogError> {
+    pub fn begin(&mut self, batch: [u8; 16]) -> Result<Batch<'_>, MergedLogError> {
         if self.pending.is_some() {
             return Err(MergedLogError::Unrecovered {
                 path: self.path.clone(),

@@ -113,9 +113,9 @@ fn circles(mut arrows: Arrows) -> Arrows {
         let before = arrows.values().map(BTreeSet::len).sum::<usize>();
         let sources: BTreeSet<_> = arrows.keys().cloned().collect();
         let targets: BTreeSet<_> = arrows.values().flatten().cloned().collect();
-        arrows
-            .values_mut()
-            .for_each(|used| used.retain(|it| sources.contains(it)));
+        for used in arrows.values_mut() {
+            used.retain(|it| sources.contains(it));
+        }
         arrows.retain(|module, used| !used.is_empty() && targets.contains(module));
         if arrows.values().map(BTreeSet::len).sum::<usize>() == before {
             return arrows;

@@ -17,9 +17,12 @@ macro_rules! filled {
 mod alerts;
 #[path = "properties/records.rs"]
 mod records;
+mod written;
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, FixedOffset};
+use modsec_core::format::large::{Excerpts, Large};
 use modsec_core::format::{self, native};
 use modsec_core::record::{Alert, Flag};
 use proptest::collection::vec;
@@ -27,8 +30,6 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use self::alerts::Composed;
-
-const BOUNDARY: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 
 /// Pieces of real entries: what leads into the deeper paths of the grammar.
 const FRAGMENTS: &[&[u8]] = &[
@@ -148,8 +149,9 @@ fn check(bytes: &[u8], step: usize) -> Result<(), TestCaseError> {
     let without_z = entry.boundary().dialect() == format::Dialect::Coraza
         && entry.parts().next().is_some_and(|part| part.letter != 'A');
     prop_assert!(truncated || format::is_complete(bytes) || without_z);
-    prop_assert_eq!(layout(bytes, step), layout(bytes, bytes.len()));
-    if let Some(rendered) = native::render(&record, entry.boundary()) {
+    let excerpts = excerpts(bytes, step);
+    prop_assert_eq!(&excerpts.record(), &record);
+    if let Some(rendered) = written::entry(&record, entry.boundary()) {
         let mut again = format::decode(&rendered).unwrap();
         // Lines with keys that no engine writes have no place of their own in part H.
         let mut record = record.clone();
@@ -160,22 +162,22 @@ fn check(bytes: &[u8], step: usize) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The layout as found in windows of `step` fresh bytes each.
-fn layout(bytes: &[u8], step: usize) -> native::Layout {
-    let mut outline = native::Outline::open(bytes).unwrap();
-    let (mut start, mut end) = (0, bytes.len().min(native::Outline::OVERLAP + step));
+/// What is kept of an entry that comes in windows of `step` fresh bytes each.
+fn excerpts(bytes: &[u8], step: usize) -> Excerpts {
+    let mut large = Large::open(bytes).unwrap();
+    let (mut start, mut end) = (0, bytes.len().min(Large::OVERLAP + step));
     loop {
-        outline.scan(&bytes[start..end], start as u64, end == bytes.len());
+        large.scan(&bytes[start..end], start as u64, end == bytes.len());
         if end == bytes.len() {
-            return outline.layout(|range| {
-                let range =
-                    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
-                bytes[range].into()
-            });
+            break;
         }
-        start = end - native::Outline::OVERLAP;
+        start = end - Large::OVERLAP;
         end = bytes.len().min(end + step);
     }
+    let range = |at: u64| usize::try_from(at).unwrap();
+    large
+        .finish(|part| Ok::<_, ()>(bytes[range(part.start)..range(part.end)].to_vec()))
+        .unwrap()
 }
 
 /// An entry of libmodsecurity or Coraza with the given part H.
@@ -282,11 +284,30 @@ proptest! {
 
     #[test]
     fn a_record_of_any_values_is_read_back(record in records::record()) {
-        let rendered = native::render(&record, native::Boundary::new(BOUNDARY)).unwrap();
+        let (boundary, _) = native::Boundary::open(b"--1a2b3c4d-A--").unwrap();
+        let rendered = written::entry(&record, boundary).unwrap();
         prop_assert!(format::is_complete(&rendered));
         let again = format::decode(&rendered).unwrap();
         prop_assert_eq!(again.time.map(|time| *time.offset()), record.time.map(|time| *time.offset()));
         prop_assert_eq!(again, record);
+    }
+}
+
+#[test]
+fn a_time_of_any_zone_is_read_back() {
+    for seconds in [0, 3 * 3600, -5 * 3600, -12_600, 37_800, -1800, 14 * 3600] {
+        let offset = FixedOffset::east_opt(seconds).unwrap();
+        let time = DateTime::from_timestamp_micros(1_706_951_472_000_345)
+            .unwrap()
+            .with_timezone(&offset);
+        let text = written::time(&time);
+        let entry = format!("--1a2b3c4d-A--\n[{text}] x 192.0.2.1 4 ::1 80\n--1a2b3c4d-Z--\n");
+        let back = format::decode(entry.as_bytes()).unwrap().time.unwrap();
+        assert_eq!(
+            (back, back.offset()),
+            (time, time.offset()),
+            "text {text:?}"
+        );
     }
 }
 

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use modsec_core::format::json::{DocumentEnd, Extent};
 use modsec_core::format::large::may_be_complete;
 use modsec_core::format::{self, Defect};
 use modsec_core::record::{Flag, MAX_BODY_KEPT};
+use modsec_core_fuzz::cut::cut;
 use modsec_core_fuzz::{check_bounds, excerpts, expand};
 
 /// Stands for a text so long that three of them are cut.
@@ -48,7 +48,8 @@ fuzz_target!(|bytes: &[u8]| {
         if !squeezed.flags.contains(Flag::Capped) || record.flags.contains(Flag::Capped) {
             assert_eq!(squeezed, record, "windows of {step} bytes");
         }
-        assert_eq!(end(&document, step), end(&document, document.len()));
+        let whole = cut(&document, document.len(), 1 << 30);
+        assert_eq!(cut(&document, step, 1 << 30), whole, "windows of {step} bytes");
     }
 });
 
@@ -77,16 +78,4 @@ fn is_nested(document: &[u8]) -> bool {
         }
     }
     true
-}
-
-fn end(document: &[u8], step: usize) -> Option<(usize, bool)> {
-    let mut search = DocumentEnd::new();
-    for (n, window) in document.chunks(step.max(1)).enumerate() {
-        match search.scan(window) {
-            Extent::Ends(at) => return Some((n * step + at, true)),
-            Extent::Torn(at) => return Some((n * step + at, false)),
-            Extent::Open => {}
-        }
-    }
-    None
 }

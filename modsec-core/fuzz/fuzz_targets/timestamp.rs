@@ -3,7 +3,8 @@
 
 use chrono::Datelike as _;
 use libfuzzer_sys::fuzz_target;
-use modsec_core::format::fuzzing::{time, time_text, wall_clock};
+use modsec_core::format::fuzzing::{time, wall_clock};
+use modsec_core_fuzz::time_text;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some(read) = time(bytes) {

@@ -1,7 +1,10 @@
 //! What several fuzz targets check or write alike.
 
 pub mod cut;
+#[path = "../../tests/written/mod.rs"]
+mod written;
 
+use chrono::{DateTime, FixedOffset};
 use modsec_core::Record;
 use modsec_core::format::large::{Excerpts, Large};
 use modsec_core::format::{self, native};
@@ -42,7 +45,7 @@ pub fn check_native(bytes: &[u8]) {
         record,
         "windows find what one look finds"
     );
-    if let Some(rendered) = native::render(&record, entry.boundary()) {
+    if let Some(rendered) = written::entry(&record, entry.boundary()) {
         let mut again = format::decode(&rendered).expect("a rendered entry is an entry");
         // Lines with keys that no engine writes have no place of their own in part H.
         let mut record = record.clone();
@@ -69,6 +72,11 @@ pub fn excerpts(entry: &[u8], step: usize) -> Option<Excerpts> {
         .finish(|part| Ok::<_, ()>(entry[range(part.start)..range(part.end)].to_vec()))
         .expect("reading a slice does not fail");
     Some(excerpts)
+}
+
+/// Writes a time as part A has it.
+pub fn time_text(time: &DateTime<FixedOffset>) -> String {
+    written::time(time)
 }
 
 /// Checks that nobody can make a record grow without bound.

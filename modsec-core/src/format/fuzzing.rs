@@ -45,8 +45,3 @@ pub fn time(text: &[u8]) -> Option<DateTime<FixedOffset>> {
 pub fn wall_clock(text: &[u8]) -> Option<NaiveDateTime> {
     timestamp::parse_wall_clock(text)
 }
-
-/// Writes a time as in part A.
-pub fn time_text(time: &DateTime<FixedOffset>) -> String {
-    timestamp::render(time)
-}

@@ -32,7 +32,6 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-pub use self::extent::{DocumentEnd, Extent};
 use self::reader::{Cut, Gap, Reader};
 use self::squeeze::End;
 pub(super) use self::squeeze::{Squeezed, Squeezer};

@@ -91,16 +91,7 @@ impl Large {
     /// What `read` fails with.
     pub fn finish<E>(self, read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>) -> Result<Excerpts, E> {
         Ok(Excerpts(match self.scan {
-            Scan::Native(outline) => {
-                let layout = outline.layout(|range| {
-                    let most = range.start.saturating_add(native::Excerpts::MAX_PART);
-                    // What cannot be read now cannot be read below either.
-                    read(range.start..range.end.min(most))
-                        .unwrap_or_default()
-                        .into()
-                });
-                Kept::Native(native::Excerpts::read(layout, read)?)
-            }
+            Scan::Native(outline) => Kept::Native(native::Excerpts::read(&outline, read)?),
             Scan::Json(dialect, squeezer) => Kept::Json(dialect, Box::new(squeezer.finish())),
         }))
     }

@@ -47,19 +47,17 @@ pub(super) mod matched_rules;
 mod outline;
 mod part_a;
 mod parts;
-mod render;
 mod v3;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 pub use self::boundary::Boundary;
-pub use self::framing::{Layout, PartRange};
+use self::framing::Layout;
 pub(crate) use self::lines::content_length;
-pub use self::outline::{MAX_DELIMITERS, Outline};
-pub use self::render::render;
+pub(super) use self::outline::Outline;
 use super::{Defect, Dialect};
-use crate::record::{Flag, Flags, MAX_BODY_KEPT, Record};
+use crate::record::{Flags, MAX_BODY_KEPT, Record};
 
 /// An entry, split into its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,18 +114,20 @@ impl<'a> Entry<'a> {
 
     /// Gives the parts their meaning.
     pub fn record(&self) -> Record<'a> {
-        let sections = self
-            .layout
-            .parts
-            .iter()
-            .map(|part| Section {
-                letter: part.letter,
-                content: slice(self.bytes, &part.content),
-                len: part.content.end - part.content.start,
-            })
-            .collect();
-        parts::record(&self.layout, sections)
+        let contents = self.parts().map(|part| part.content);
+        parts::record(&self.layout, sections(&self.layout, contents))
     }
+}
+
+fn sections<'a>(layout: &Layout, contents: impl Iterator<Item = &'a [u8]>) -> Vec<Section<'a>> {
+    let parts = layout.parts.iter().zip(contents);
+    parts
+        .map(|(part, content)| Section {
+            letter: part.letter,
+            content,
+            len: part.content.end - part.content.start,
+        })
+        .collect()
 }
 
 fn slice<'a>(bytes: &'a [u8], range: &Range<u64>) -> &'a [u8] {
@@ -146,7 +146,7 @@ struct Section<'a> {
 
 /// The parts of an entry of which only the beginning of long parts was read.
 #[derive(Debug, Clone)]
-pub struct Excerpts {
+pub(super) struct Excerpts {
     layout: Layout,
     contents: Vec<Vec<u8>>,
 }
@@ -154,26 +154,32 @@ pub struct Excerpts {
 impl Excerpts {
     /// Bytes kept of a part that is no body. Part H of a real entry has a few hundred kilobytes
     /// at the most; part K with the whole Core Rule Set has less than two megabytes.
-    pub const MAX_PART: u64 = 4 * 1024 * 1024;
+    const MAX_PART: u64 = 4 * 1024 * 1024;
 
     /// Bytes kept of the parts with the connection and the headers, A, B and F. A web server takes
     /// a hundred headers of 8 KiB.
-    pub const MAX_HEADERS: u64 = 1024 * 1024;
+    const MAX_HEADERS: u64 = 1024 * 1024;
 
     /// Bytes kept of all parts together.
-    pub const MAX_KEPT: u64 = 6 * 1024 * 1024;
+    const MAX_KEPT: u64 = 6 * 1024 * 1024;
 
-    /// Reads the parts of `layout` through `read`, at most [`Excerpts::MAX_HEADERS`] or
+    /// Reads the parts that `outline` has found through `read`: at most [`Excerpts::MAX_HEADERS`] or
     /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, [`MAX_BODY_KEPT`] of a
     /// body or any other part, and [`Excerpts::MAX_KEPT`] of all.
     ///
     /// # Errors
     ///
     /// What `read` fails with.
-    pub fn read<E>(
-        layout: Layout,
-        mut read: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
+    pub(super) fn read<E>(
+        outline: &Outline,
+        read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>,
     ) -> Result<Excerpts, E> {
+        let first = |range: Range<u64>, most| {
+            read(range.start..range.end.min(range.start.saturating_add(most)))
+        };
+        // What cannot be read now cannot be read below either.
+        let layout =
+            outline.layout(|range| first(range, Excerpts::MAX_PART).unwrap_or_default().into());
         let mut left = Excerpts::MAX_KEPT;
         let contents = layout
             .parts
@@ -184,40 +190,18 @@ impl Excerpts {
                     b'H' | b'J' | b'K' => Excerpts::MAX_PART,
                     _ => MAX_BODY_KEPT as u64,
                 };
-                let end = part
-                    .content
-                    .end
-                    .min(part.content.start.saturating_add(most.min(left)));
-                left -= end.saturating_sub(part.content.start);
-                read(part.content.start..end)
+                let content = first(part.content.clone(), most.min(left))?;
+                left = left.saturating_sub(content.len() as u64);
+                Ok(content)
             })
             .collect::<Result<_, _>>()?;
         Ok(Excerpts { layout, contents })
     }
 
-    /// Returns `true` if the entry ends with its part Z; if not, it may still be growing.
-    ///
-    /// Entries of Coraza may have no part Z and yet not be
-    /// [`Truncated`](Flag::Truncated).
-    pub fn is_complete(&self) -> bool {
-        let last = self.layout.parts.last();
-        last.is_some_and(|last| last.letter == b'Z' && !self.layout.flags.contains(Flag::Truncated))
-    }
-
-    /// Gives the parts their meaning; [`Flag::Capped`] is set if a
+    /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a
     /// part other than a body was cut.
-    pub fn record(&self) -> Record<'_> {
-        let sections = self
-            .layout
-            .parts
-            .iter()
-            .zip(&self.contents)
-            .map(|(part, content)| Section {
-                letter: part.letter,
-                content,
-                len: part.content.end - part.content.start,
-            })
-            .collect();
-        parts::record(&self.layout, sections)
+    pub(super) fn record(&self) -> Record<'_> {
+        let contents = self.contents.iter().map(Vec::as_slice);
+        parts::record(&self.layout, sections(&self.layout, contents))
     }
 }

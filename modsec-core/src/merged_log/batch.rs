@@ -8,7 +8,7 @@ use blake3::Hasher;
 
 use super::extent::{Extent, PIECE};
 use super::file::{FINGERPRINT, hash_before, last_byte, was_removed};
-use super::journal::{BatchId, Record, State};
+use super::journal::{Record, State};
 use super::{MergedLog, MergedLogError};
 use crate::crash_points;
 use crate::named_file::is_at;
@@ -27,7 +27,7 @@ const FULL: usize = PIECE - 3;
 #[must_use = "a batch that is dropped must be recovered"]
 pub struct Batch<'a> {
     log: &'a mut MergedLog,
-    id: BatchId,
+    id: [u8; 16],
     /// Noted with the first piece.
     record: Option<Record>,
     /// The piece at hand.
@@ -50,7 +50,7 @@ struct Entry {
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(log: &'a mut MergedLog, id: BatchId) -> Self {
+    pub(super) fn new(log: &'a mut MergedLog, id: [u8; 16]) -> Self {
         Batch {
             log,
             id,

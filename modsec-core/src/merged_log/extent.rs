@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use blake3::{Hash, Hasher};
 
-use super::journal::{BatchId, Record};
+use super::journal::Record;
 
 /// Most bytes of a piece: those of an ordinary batch, which then costs one sync of the journal.
 pub(super) const PIECE: usize = 4 * 1024 * 1024;
@@ -31,7 +31,7 @@ const MOST: usize = HEADER + 8 * (PIECE / 4096 + 1) + CHECK;
 /// What proves that bytes are the batch's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Extent {
-    batch: BatchId,
+    batch: [u8; 16],
     /// Length of the log before the batch.
     start: u64,
     /// When the log was made, if the file system knows.

@@ -30,9 +30,6 @@ use std::time::SystemTime;
 
 use blake3::Hash;
 
-/// A batch's name, chosen by the caller and known to the store.
-pub type BatchId = [u8; 16];
-
 /// Size of the journal: one sector of any disk.
 const SIZE: usize = 512;
 const ID: &str = "id ";
@@ -53,7 +50,7 @@ pub(super) enum State {
 /// What must be known to take a batch back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    pub(super) batch: BatchId,
+    pub(super) batch: [u8; 16],
     pub(super) state: State,
     pub(super) device: u64,
     pub(super) inode: u64,

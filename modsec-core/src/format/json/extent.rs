@@ -8,7 +8,7 @@ use memchr::memchr3;
 /// engine writes one: inside a string, or directly before an opening brace of the document. There
 /// the document was cut off, and what follows is the next one.
 #[derive(Debug, Clone, Default)]
-pub struct DocumentEnd {
+pub(super) struct DocumentEnd {
     depth: u64,
     in_string: bool,
     escaped: bool,
@@ -17,7 +17,7 @@ pub struct DocumentEnd {
 
 /// What a window says of the end of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub(super) enum Extent {
     /// The document is whole and ends before this offset of the window.
     Ends(usize),
     /// The document was cut off; whatever comes next begins at this offset of the window.
@@ -28,7 +28,7 @@ pub enum Extent {
 
 impl DocumentEnd {
     /// Returns a search that has seen nothing of its document.
-    pub fn new() -> DocumentEnd {
+    pub(super) fn new() -> DocumentEnd {
         DocumentEnd::default()
     }
 
@@ -36,7 +36,7 @@ impl DocumentEnd {
     ///
     /// Windows follow each other without gap or overlap; the first starts where the document does,
     /// or in white space before it. Once the answer is not [`Extent::Open`], the search is over.
-    pub fn scan(&mut self, window: &[u8]) -> Extent {
+    pub(super) fn scan(&mut self, window: &[u8]) -> Extent {
         let mut at = 0;
         while let Some(byte) = window.get(at) {
             if self.in_string {

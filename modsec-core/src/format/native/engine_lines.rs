@@ -20,7 +20,7 @@ use crate::record::{Engine, EngineMode, Flag, MAX_ALERTS, MAX_ENGINE_LINES, Reco
 use crate::text::Text;
 
 /// Keys in the engine's order. The first two may repeat.
-pub(super) const KEYS: [&[u8]; 16] = [
+const KEYS: [&[u8]; 16] = [
     b"Message",
     b"Apache-Error",
     b"Action",

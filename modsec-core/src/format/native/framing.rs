@@ -33,32 +33,32 @@ const ORDER: &[u8] = b"ABCIFEHJKZ";
 
 /// Where the parts of an entry stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub(super) struct Layout {
     /// Boundary of the first line.
-    pub boundary: Boundary,
+    pub(super) boundary: Boundary,
     /// The parts, in the order of the bytes; their spans cover the entry without gaps.
-    pub parts: Vec<PartRange>,
+    pub(super) parts: Vec<PartRange>,
     /// What the framing has to say against the entry.
-    pub flags: Flags,
+    pub(super) flags: Flags,
     /// Whether part H may have been written by the client, so that its alerts prove nothing.
     pub(super) alerts_doubtful: bool,
 }
 
 /// Where one part stands; offsets in bytes from the start of the entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartRange {
+pub(super) struct PartRange {
     /// Letter, `A` to `Z`.
-    pub letter: u8,
+    pub(super) letter: u8,
     /// From the delimiter's first dash to the next part.
-    pub span: Range<u64>,
+    pub(super) span: Range<u64>,
     /// The content alone.
-    pub content: Range<u64>,
+    pub(super) content: Range<u64>,
 }
 
 impl Outline {
     /// Decides which delimiters are genuine. `fetch` returns the bytes of a range; it is asked
     /// for the headers, and for the few bytes before a delimiter.
-    pub fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> Layout {
+    pub(super) fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> Layout {
         let framing = Framing {
             outline: self,
             fetch,

@@ -7,7 +7,7 @@ use crate::format::{Defect, FirstBytes};
 
 /// Delimiter lines remembered of one entry, half of them from its beginning and half from its
 /// end. A genuine entry has ten; a body may hold millions.
-pub const MAX_DELIMITERS: usize = 4096;
+const MAX_DELIMITERS: usize = 4096;
 
 /// A delimiter line of the entry's own boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Delimiter {
 
 /// Where the delimiter lines of an entry stand.
 #[derive(Debug, Clone)]
-pub struct Outline {
+pub(in crate::format) struct Outline {
     pub(super) boundary: Boundary,
     /// In the order of the bytes.
     pub(super) delimiters: Vec<Delimiter>,
@@ -40,14 +40,14 @@ pub struct Outline {
 impl Outline {
     /// Bytes that two windows must share, so that no delimiter is missed: a line, the LF before
     /// and the LF behind it.
-    pub const OVERLAP: usize = Boundary::MAX_LINE + 2;
+    pub(in crate::format) const OVERLAP: usize = Boundary::MAX_LINE + 2;
 
     /// Takes the boundary from the first line.
     ///
     /// # Errors
     ///
     /// [`Defect`] if `head` does not start with a delimiter line.
-    pub fn open(head: &[u8]) -> Result<Outline, Defect> {
+    pub(in crate::format) fn open(head: &[u8]) -> Result<Outline, Defect> {
         if head.is_empty() {
             return Err(Defect::Empty);
         }
@@ -69,7 +69,7 @@ impl Outline {
     ///
     /// Windows come in order, without gaps, and each starts at least [`Outline::OVERLAP`] bytes
     /// before the previous one ended. `last` says that the entry ends with this window.
-    pub fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
+    pub(in crate::format) fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
         let own = self.boundary;
         let line_len = own.line_len();
         let finder = Finder::new(own.prefix());
@@ -141,6 +141,8 @@ impl Outline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn letters(outline: &Outline) -> String {
@@ -157,23 +159,50 @@ mod tests {
         let mut whole = Outline::open(entry).unwrap();
         whole.scan(entry, 0, true);
         assert_eq!(letters(&whole), "ABZ");
-        for size in Outline::OVERLAP + 1..entry.len() + 2 {
-            let mut outline = Outline::open(entry).unwrap();
-            let mut offset = 0;
-            loop {
-                let end = entry.len().min(offset + size);
-                let last = end == entry.len();
-                outline.scan(&entry[offset..end], offset as u64, last);
-                if last {
-                    break;
-                }
-                offset = end - Outline::OVERLAP;
+        for fresh in 1..=entry.len() {
+            let found = outline(entry, fresh);
+            assert_eq!(found.delimiters, whole.delimiters, "{fresh} fresh bytes");
+            assert_eq!(found.len, whole.len, "{fresh} fresh bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_windows_find_what_one_look_finds(
+            pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40),
+            fresh in 1..64_usize,
+        ) {
+            let entry = ["--00000000-A--\n", &pieces.concat()].concat();
+            let whole = outline(entry.as_bytes(), entry.len());
+            let found = outline(entry.as_bytes(), fresh);
+            prop_assert_eq!(&found.delimiters, &whole.delimiters);
+            prop_assert_eq!((found.gap, found.len, found.ends_with_lf), (whole.gap, whole.len, whole.ends_with_lf));
+        }
+    }
+
+    const PIECES: [&str; 9] = [
+        "\n",
+        "x",
+        "--00000000-",
+        "B--",
+        "\n--00000000-C--\n",
+        "--00000000-Z--\n",
+        "\n--00000001-H--\n",
+        "\r\n",
+        " ",
+    ];
+
+    /// Looks at an entry in windows of `fresh` bytes that were not seen before.
+    fn outline(entry: &[u8], fresh: usize) -> Outline {
+        let mut outline = Outline::open(entry).unwrap();
+        let (mut start, mut end) = (0, entry.len().min(Outline::OVERLAP + fresh));
+        loop {
+            outline.scan(&entry[start..end], start as u64, end == entry.len());
+            if end == entry.len() {
+                return outline;
             }
-            assert_eq!(
-                outline.delimiters, whole.delimiters,
-                "window of {size} bytes"
-            );
-            assert_eq!(outline.len, whole.len, "window of {size} bytes");
+            start = end - Outline::OVERLAP;
+            end = entry.len().min(end + fresh);
         }
     }
 

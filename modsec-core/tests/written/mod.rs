@@ -1,13 +1,32 @@
-//! A record written back as a native entry.
+//! A record written as a native entry of ModSecurity 2: what tests and fuzz targets read back.
 
 use std::borrow::Cow;
 
-use super::Dialect;
-use super::boundary::Boundary;
-use super::engine_lines::KEYS;
-use crate::format::timestamp;
-use crate::record::{Body, Engine, Flag, Header, Record, Request, Response, Upload};
-use crate::text::Text;
+use chrono::{DateTime, FixedOffset};
+use modsec_core::Text;
+use modsec_core::format::Dialect;
+use modsec_core::format::native::Boundary;
+use modsec_core::record::{Body, Engine, Flag, Header, Record, Request, Response, Upload};
+
+/// Keys of part H in the engine's order.
+const KEYS: [&[u8]; 16] = [
+    b"Message",
+    b"Apache-Error",
+    b"Action",
+    b"Apache-Handler",
+    b"Stopwatch",
+    b"Stopwatch2",
+    b"Response-Body-Transformed",
+    b"Producer",
+    b"Server",
+    b"Sanitised-Args",
+    b"Sanitised-Request-Headers",
+    b"Sanitised-Response-Headers",
+    b"WebApp-Info",
+    b"Sensor-Id",
+    b"Engine-Mode",
+    b"Rules-Performance-Info",
+];
 
 /// Writes `record` as a ModSecurity 2 native entry with the given boundary.
 ///
@@ -15,7 +34,7 @@ use crate::text::Text;
 /// missing, uncertain or cut (flags `ambiguous`, `truncated`, `out_of_order`, `capped`, a body
 /// longer than what was kept, no time or addresses): what is not known cannot be written. The
 /// other dialects have no writer: `None` for their boundaries.
-pub fn render(record: &Record<'_>, boundary: Boundary) -> Option<Vec<u8>> {
+pub(crate) fn entry(record: &Record<'_>, boundary: Boundary) -> Option<Vec<u8>> {
     let lost = [
         Flag::Ambiguous,
         Flag::Truncated,
@@ -91,7 +110,7 @@ impl Writer {
 
     fn opening(&mut self, record: &Record<'_>) -> Option<()> {
         let (client, server) = (record.client.as_ref()?, record.server.as_ref()?);
-        let time = timestamp::render(record.time.as_ref()?);
+        let time = time(record.time.as_ref()?);
         self.out.extend_from_slice(format!("[{time}] ").as_bytes());
         self.out
             .extend_from_slice(record.unique_id.as_ref()?.as_bytes());
@@ -211,4 +230,17 @@ fn escape(text: &Text<'_>) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Writes a time as ModSecurity 2.9.6 and later does, the double minus included.
+pub(crate) fn time(time: &DateTime<FixedOffset>) -> String {
+    let seconds = time.offset().local_minus_utc();
+    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() % 3600 / 60);
+    let zone = match (seconds < 0, hours, minutes) {
+        (false, ..) => format!("+{hours:02}{minutes:02}"),
+        (true, 0, _) => format!("-00-{minutes:02}"),
+        (true, _, 0) => format!("--{hours:02}00"),
+        (true, ..) => format!("--{hours:02}-{minutes:02}"),
+    };
+    format!("{} {zone}", time.format("%d/%b/%Y:%H:%M:%S%.6f"))
 }
