@@ -19,7 +19,7 @@
 //! }
 //!
 //! // Flag, else variable, else `threshold = …` below `[recidive]` in the file, else 10.
-//! let line = CommandLine::read(Args::command(), &[]);
+//! let line = CommandLine::read(Args::command(), "RECIDIVE", &[]);
 //! let args: Args = line.args();
 //! line.end_check(&[]);
 //! println!("{}", args.threshold);
@@ -38,6 +38,7 @@ mod file;
 mod generate;
 mod layers;
 mod manual;
+mod options;
 mod secret;
 mod settings;
 
@@ -45,6 +46,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
@@ -52,6 +54,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 pub use self::error::{ConfigError, Problem};
 use self::file::ConfigFile;
 use self::layers::Layered;
+pub use self::options::{LogArgs, ProxyArgs};
 use crate::program::{self, Exit};
 
 /// The file that is read if nobody names another, and if it exists.
@@ -65,8 +68,11 @@ const OWN_OPTIONS: [&str; 5] = ["check-config", "config", "generate", "help", "v
 
 /// Pairs of options' ids: the file's value of the first is left out if the second was given.
 ///
-/// For options that exclude each other this is so without being listed.
+/// For options that exclude each other this is so without being listed, and for `verbose` and
+/// `quiet`.
 pub type Yields<'a> = &'a [(&'a str, &'a str)];
+
+const LOUDNESS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
 
 /// What the user asked a program to do, by flags, environment and configuration file.
 #[derive(Debug)]
@@ -97,13 +103,16 @@ pub fn exit(error: &clap::Error) -> ! {
 impl CommandLine {
     /// Reads the arguments of this process, its environment and the configuration file.
     ///
+    /// `prefix` begins the name of each option's variable ([`with_variables`]).
+    ///
     /// Ends the process as clap does: with status 0 after `--help` and `--version`, and with the
     /// hidden `--generate man|complete-bash|complete-zsh|complete-fish` after that; with status 2
     /// and the reason on standard error if arguments or file make no sense. Warns on standard
     /// error of a password in a file that every user may read, and of one on the command line.
-    pub fn read(command: Command, yields: Yields<'_>) -> Self {
+    pub fn read(command: Command, prefix: &str, yields: Yields<'_>) -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
-        match Self::resolve(command, yields, &arguments) {
+        let yields = [yields, &LOUDNESS].concat();
+        match Self::resolve(with_variables(command, prefix), &yields, &arguments) {
             Ok(line) => line,
             Err(Ending::Usage(error)) => exit(&error),
             Err(Ending::File(error)) => end(refuse(&error)),
@@ -262,6 +271,32 @@ impl Place {
             Self::Named(path) => format!("configuration file: {}", path.display()),
         }
     }
+}
+
+/// Returns `command` with a variable for each option that has none yet, called like the option
+/// behind `prefix`: `RECIDIVE_DRY_RUN` for `--dry-run`. Switches take `1`, `yes`, `on` and `true`, and
+/// their opposites.
+pub fn with_variables(command: Command, prefix: &str) -> Command {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(|arg| {
+        let arg = match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        };
+        match arg.get_long() {
+            Some(long) if arg.get_env().is_none() => {
+                let name = long.to_uppercase().replace('-', "_");
+                arg.env(format!("{prefix}_{name}"))
+            }
+            _ => arg,
+        }
+    });
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| with_variables(command, prefix))
+    })
 }
 
 fn with_own_options(command: Command) -> Command {

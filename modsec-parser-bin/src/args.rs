@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, Parser};
+use clap::{CommandFactory, Parser};
 use modsec_core::EntryHash;
 use modsec_core::accounts::Accounts;
-use modsec_core::command_line::{self, CommandLine};
+use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
-use modsec_core::record::{ClientHeader, ProxyWord, TrustedProxies};
+use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::record::ProxyWord;
 use modsec_core::store::{StoreOpener, StoreOptions};
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
@@ -45,21 +45,16 @@ pub(crate) struct Args {
 
     /// Database: sqlite:PATH or mysql://USER@HOST:PORT/DATABASE; a password belongs into a file
     /// or the environment [default: sqlite:modsec.db in the state directory]
-    #[arg(long, value_name = "URL", env = "MODSEC_STORE", hide_env_values = true)]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
     store: Option<String>,
 
     /// File whose first line is the URL of the database, password included
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "MODSEC_STORE_FILE",
-        conflicts_with = "store"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
     store_file: Option<PathBuf>,
 
     /// MySQL option file for user, password, host, port, socket and TLS: groups client and
     /// modsec-parser [default: ~/.my.cnf]
-    #[arg(long, value_name = "FILE", env = "MODSEC_DEFAULTS_FILE")]
+    #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
 
     /// File to which whole entries are appended, or none [default: modsec_audit.log beside the
@@ -69,64 +64,42 @@ pub(crate) struct Args {
 
     /// Index of the entries (SecAuditLog), or - for a pipe from the server: a listed entry is
     /// complete and taken at once, size and MD5 are verified, and lost records are counted
-    #[arg(long, value_name = "FILE", env = "MODSEC_INDEX")]
+    #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
 
     /// Leave directories that became empty
-    #[arg(short, long, env = "MODSEC_KEEP_DIRS", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(short, long)]
     keep_dirs: bool,
 
     /// Age at which a complete file is taken
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "MODSEC_MIN_AGE",
-        default_value_t = 2
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
     min_age: u64,
 
     /// Time without change after which an incomplete entry is taken as it is, and flagged
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "MODSEC_STALE_AFTER",
-        default_value_t = 600
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     stale_after: u64,
 
     /// Name of this host in the database [default: the host name]
-    #[arg(long, value_name = "NAME", env = "MODSEC_SENSOR")]
+    #[arg(long, value_name = "NAME")]
     sensor: Option<String>,
 
-    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
-    #[arg(
-        long,
-        value_name = "CIDR",
-        env = "MODSEC_TRUSTED_PROXY",
-        value_delimiter = ','
-    )]
-    trusted_proxy: Vec<ProxyWord>,
-
-    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
-    #[arg(long, value_name = "NAME", env = "MODSEC_CLIENT_HEADER",
-          default_value_t = ClientHeader::default())]
-    client_header: ClientHeader,
+    #[command(flatten)]
+    proxies: ProxyArgs,
 
     /// Go on for ever: store what is finished within a second, as a service does. With one INPUT,
     /// a serial log: what is appended to it, over rotation and restarts
-    #[arg(long, env = "MODSEC_FOLLOW", value_parser = clap::builder::BoolishValueParser::new(), action = ArgAction::SetTrue, conflicts_with_all = ["dry_run", "jsonl"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "jsonl"])]
     follow: bool,
 
     /// With --follow INPUT: file that keeps how far the log was stored [default: named like the
     /// log, in the state directory]
-    #[arg(long, value_name = "FILE", env = "MODSEC_OFFSET_FILE")]
+    #[arg(long, value_name = "FILE")]
     offset_file: Option<PathBuf>,
 
     /// With --follow: time between walks over the whole tree, in case an event was missed
     #[arg(
         long,
         value_name = "SECONDS",
-        env = "MODSEC_RESCAN_EVERY",
         default_value_t = ingest::DEFAULT_RESCAN.as_secs(),
         value_parser = clap::value_parser!(u64).range(1..)
     )]
@@ -142,30 +115,11 @@ pub(crate) struct Args {
     jsonl: bool,
 
     /// Threads that read and decode [default: one per processor, at most 4]
-    #[arg(long, value_name = "NUMBER", env = "MODSEC_THREADS")]
+    #[arg(long, value_name = "NUMBER")]
     threads: Option<NonZeroUsize>,
 
-    /// Log more; twice for single files
-    #[arg(short, long, action = ArgAction::Count)]
-    verbose: u8,
-
-    /// Log less; twice for errors only
-    #[arg(short, long, action = ArgAction::Count)]
-    quiet: u8,
-
-    /// File that gets all log lines; standard error then gets only warnings and errors. SIGHUP
-    /// reopens it
-    #[arg(long, value_name = "FILE", env = "MODSEC_LOG_FILE")]
-    log_file: Option<PathBuf>,
-
-    /// Format of log lines: text or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "MODSEC_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -236,18 +190,16 @@ pub(crate) enum Output {
 
 /// The configuration file describes this host's standing task. Whoever reads other INPUTs, or only
 /// wants to see records, has another one: nothing is then merged or stored because of the file.
-const YIELDS: [(&str, &str); 6] = [
+const YIELDS: [(&str, &str); 4] = [
     ("follow", "inputs"),
     ("merged_log", "inputs"),
     ("store", "jsonl"),
     ("store_file", "jsonl"),
-    ("verbose", "quiet"),
-    ("quiet", "verbose"),
 ];
 
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Request {
-    let line = CommandLine::read(Args::command(), &YIELDS);
+    let line = CommandLine::read(Args::command(), "MODSEC", &YIELDS);
     let args: Args = line.args();
     match args.check(&line).and_then(Args::into_request) {
         Ok(request) => {
@@ -396,15 +348,10 @@ impl Args {
         options.min_age = Duration::from_secs(self.min_age);
         options.stale_after = Duration::from_secs(self.stale_after);
         options.sensor = self.sensor.or_else(host_name);
-        options.proxies = TrustedProxies::named(&self.trusted_proxy, self.client_header);
+        options.proxies = self.proxies.proxies();
         options.accounts = accounts();
         options.json_lines = self.jsonl;
         options.threads = self.threads.map_or_else(default_threads, NonZeroUsize::get);
-        let mut log = LogOptions::default();
-        log.verbose = self.verbose;
-        log.quiet = self.quiet;
-        log.format = self.log_format;
-        log.file = self.log_file;
         let output = if self.jsonl {
             Output::JsonLines
         } else {
@@ -414,7 +361,7 @@ impl Args {
             options,
             default_store,
             state_dir: store_dir.or(offset_dir),
-            log,
+            log: self.log.options(),
             output,
             follow,
         })
@@ -519,8 +466,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_of_the_arguments_is_sound() {
-        Args::command().debug_assert();
+    fn the_definition_is_sound_and_every_option_has_a_variable() {
+        let command = command_line::with_variables(Args::command(), "MODSEC");
+        command.clone().debug_assert();
+        for option in command.get_arguments().filter(|arg| !arg.is_positional()) {
+            let own = ["help", "version"].contains(&option.get_id().as_str());
+            assert!(own || option.get_env().is_some(), "{option}");
+        }
     }
 
     #[test]

@@ -9,16 +9,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
-use modsec_core::command_line::{CommandLine, refuse};
+use modsec_core::command_line::{CommandLine, LogArgs, ProxyArgs, refuse};
 use modsec_core::ledger::{Attacks, Count};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
-use modsec_core::record::{ClientHeader, Networks, ProxyWord, TrustedProxies, parse_network};
+use modsec_core::record::{Networks, ProxyWord, parse_network};
 
 const ABOUT: &str = "\
 Report clients that keep attacking to Fail2ban
@@ -91,12 +90,9 @@ pub(crate) struct Args {
     pub(crate) run: RunArgs,
 }
 
-/// What the file says of one is left out if the user said the other.
-const YIELDS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
-
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Args {
-    let line = CommandLine::read(Args::command(), &YIELDS);
+    let line = CommandLine::read(Args::command(), "RECIDIVE", &[]);
     let args: Args = line.args();
     if line.checks_only() {
         if let Err(error) = args.run.checked_options() {
@@ -124,7 +120,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "SOURCE",
-        env = "RECIDIVE_SOURCE",
         value_delimiter = ',',
         default_value = "storage-dir"
     )]
@@ -155,7 +150,6 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         value_name = "FILE",
-        env = "RECIDIVE_PID_FILE",
         default_value = "/var/run/modsec_recedive.pid"
     )]
     pub(crate) pid_file: PathBuf,
@@ -164,21 +158,16 @@ pub(crate) struct RunArgs {
     rules: Rules,
 
     /// Time after which a file that its writer never finished is read as it is
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "RECIDIVE_STALE_AFTER",
-        default_value_t = 600
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     stale_after: u32,
 
     /// Shortest time between two saves of the state; a large table is saved less often
-    #[arg(long, value_name = "SECONDS", env = "RECIDIVE_SAVE_INTERVAL", default_value_t = 5,
+    #[arg(long, value_name = "SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
     save_interval: u32,
 
     /// Write no file, and the lines for Fail2ban to standard output
-    #[arg(long, env = "RECIDIVE_DRY_RUN", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) dry_run: bool,
 
     #[command(flatten)]
@@ -196,7 +185,7 @@ pub(crate) struct ReplayArgs {
     rules: Rules,
 
     /// Write one JSON object
-    #[arg(long, env = "RECIDIVE_JSON", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
@@ -217,7 +206,7 @@ pub(crate) struct StatusArgs {
     find_time: u32,
 
     /// Write one JSON object
-    #[arg(long, env = "RECIDIVE_JSON", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -239,97 +228,37 @@ struct Rules {
 
     /// What counts as an attack, repeatable: any, blocked (intercepted, or status 403), score>=N,
     /// severity<=N (0 is worst), rule=REGEX (searched in the rule's id)
-    #[arg(
-        long,
-        value_name = "KIND",
-        env = "RECIDIVE_COUNT",
-        default_value = "blocked"
-    )]
+    #[arg(long, value_name = "KIND", default_value = "blocked")]
     count: Vec<Count>,
 
-    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
-    #[arg(
-        long,
-        value_name = "CIDR",
-        env = "RECIDIVE_TRUSTED_PROXY",
-        value_delimiter = ','
-    )]
-    trusted_proxy: Vec<ProxyWord>,
-
-    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
-    #[arg(long, value_name = "NAME", env = "RECIDIVE_CLIENT_HEADER",
-          default_value_t = ClientHeader::default())]
-    client_header: ClientHeader,
+    #[command(flatten)]
+    proxies: ProxyArgs,
 
     /// Addresses that are never counted, repeatable
-    #[arg(long, value_name = "CIDR", env = "RECIDIVE_IGNORE", value_delimiter = ',',
+    #[arg(long, value_name = "CIDR", value_delimiter = ',',
           value_parser = parse_network)]
     ignore: Vec<IpNet>,
 
     /// File with such addresses, one per line; # begins a comment
-    #[arg(long, value_name = "FILE", env = "RECIDIVE_IGNORE_FILE")]
+    #[arg(long, value_name = "FILE")]
     ignore_file: Option<PathBuf>,
 
     /// Owners whose entries count, by name or number, repeatable [default: all]
-    #[arg(
-        long,
-        value_name = "USER",
-        env = "RECIDIVE_REQUIRE_OWNER",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
     require_owner: Vec<String>,
 
     /// IPv4 addresses with so many leading bits in common are one client
-    #[arg(
-        long,
-        value_name = "BITS",
-        env = "RECIDIVE_IPV4_PREFIX",
-        default_value_t = 32
-    )]
+    #[arg(long, value_name = "BITS", default_value_t = 32)]
     ipv4_prefix: u8,
 
     /// IPv6 addresses with so many leading bits in common are one client
-    #[arg(
-        long,
-        value_name = "BITS",
-        env = "RECIDIVE_IPV6_PREFIX",
-        default_value_t = 64
-    )]
+    #[arg(long, value_name = "BITS", default_value_t = 64)]
     ipv6_prefix: u8,
 
     /// Clients remembered, at most 264 bytes each with a threshold of 10; when there are more, the
     /// least recently seen is forgotten
-    #[arg(
-        long,
-        value_name = "NUMBER",
-        env = "RECIDIVE_MAX_CLIENTS",
-        default_value_t = 1_000_000
-    )]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
     max_clients: usize,
-}
-
-#[derive(Debug, clap::Args)]
-struct LogArgs {
-    /// Log file; without one everything goes to standard error
-    #[arg(long, value_name = "FILE", env = "RECIDIVE_LOG_FILE")]
-    log_file: Option<PathBuf>,
-
-    /// Format of log lines: text or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "RECIDIVE_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
-
-    /// Log more; twice: everything
-    #[arg(short, long, env = "RECIDIVE_VERBOSE", action = ArgAction::Count)]
-    verbose: u8,
-
-    /// Log less: only warnings; twice: only errors; three times: nothing
-    #[arg(short, long, env = "RECIDIVE_QUIET", action = ArgAction::Count)]
-    quiet: u8,
 }
 
 #[derive(Debug, Clone)]
@@ -437,7 +366,7 @@ impl Rules {
         }
         let mut options = ReplayOptions::default();
         options.attacks = Attacks::from(self.count.clone());
-        options.proxies = self.proxies();
+        options.proxies = self.proxies.proxies();
         options.ledger.threshold = self.threshold;
         options.ledger.find_time = Duration::from_secs(self.find_time.into());
         options.ledger.ignore = ignore.into_iter().collect();
@@ -446,10 +375,6 @@ impl Rules {
         options.ledger.max_clients = self.max_clients;
         options.owners = self.owners()?;
         Ok(options)
-    }
-
-    fn proxies(&self) -> TrustedProxies {
-        TrustedProxies::named(&self.trusted_proxy, self.client_header)
     }
 
     fn owners(&self) -> Result<Option<Vec<u32>>, Fault> {
@@ -463,24 +388,15 @@ impl Rules {
     }
 }
 
-impl LogArgs {
-    fn options(&self) -> LogOptions {
-        let mut log = LogOptions::default();
-        log.verbose = self.verbose;
-        log.quiet = self.quiet;
-        log.format = self.log_format;
-        log.file.clone_from(&self.log_file);
-        log
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use modsec_core::command_line::with_variables;
+
     use super::*;
 
     #[test]
     fn the_definition_is_sound_and_every_option_has_a_variable() {
-        let command = Args::command();
+        let command = with_variables(Args::command(), "RECIDIVE");
         command.clone().debug_assert();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for option in command.get_arguments().filter(|arg| !arg.is_positional()) {

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum, builder::BoolishValueParser};
+use clap::{CommandFactory, Parser, ValueEnum};
 use modsec_core::accounts::{AccountError, Accounts};
-use modsec_core::command_line::{CommandLine, refuse};
+use modsec_core::command_line::{CommandLine, LogArgs, refuse};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
-use modsec_core::program::{DefaultPaths, LogFormat, LogOptions};
+use modsec_core::program::{DefaultPaths, LogOptions};
 
 const ABOUT: &str = "\
 Keep the directories of ModSecurity's concurrent audit log usable for every site user
@@ -83,6 +83,7 @@ storage directory, none with --once and --dry-run]";
 #[command(name = "watch-dir", version, args_override_self = true)]
 #[command(long_about = ABOUT, after_long_help = DETAILS)]
 #[command(about = "Keep ModSecurity's audit directories usable for every site user")]
+#[command(mut_args(|arg| if arg.get_long() == Some("log-file") { arg.help(LOG_FILE) } else { arg }))]
 pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "WATCH_DIR",
           help = STORAGE_DIR, hide_default_value = true,
@@ -91,26 +92,16 @@ pub(crate) struct Args {
 
     /// Permission bits of shared directories, in octal; of users' directories the bits for group
     /// and others
-    #[arg(long, value_name = "MODE", env = "WATCH_DIR_MODE", default_value = "770",
+    #[arg(long, value_name = "MODE", default_value = "770",
           value_parser = |text: &str| parse_mode(text))]
     mode: u32,
 
     /// Owner of shared directories, by name or number: the web server's user
-    #[arg(
-        long,
-        value_name = "USER",
-        env = "WATCH_DIR_OWNER",
-        default_value = "apache"
-    )]
+    #[arg(long, value_name = "USER", default_value = "apache")]
     owner: String,
 
     /// Group of all directories, by name or number
-    #[arg(
-        long,
-        value_name = "GROUP",
-        env = "WATCH_DIR_GROUP",
-        default_value = "fastsecure"
-    )]
+    #[arg(long, value_name = "GROUP", default_value = "fastsecure")]
     group: String,
 
     /// User whose directory is created in the storage directory; may be repeated, or separated by
@@ -124,73 +115,43 @@ pub(crate) struct Args {
     site_user: Option<Vec<String>>,
 
     /// Lowest number of a user whose directories are touched, besides owner and site users
-    #[arg(
-        long,
-        value_name = "UID",
-        env = "WATCH_DIR_ALLOW_UID_MIN",
-        default_value_t = 1000
-    )]
+    #[arg(long, value_name = "UID", default_value_t = 1000)]
     allow_uid_min: u32,
 
     /// Create the directories of so many coming minutes; 0: none
-    #[arg(long, value_name = "MINUTES", env = "WATCH_DIR_AHEAD", default_value_t = 2,
+    #[arg(long, value_name = "MINUTES", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(..=1440))]
     ahead: u16,
 
     /// Layout of the directories created in advance
-    #[arg(long, value_enum, value_name = "LAYOUT", env = "WATCH_DIR_LAYOUT",
+    #[arg(long, value_enum, value_name = "LAYOUT",
           default_value_t = LayoutArg::Auto)]
     layout: LayoutArg,
 
     /// Check all directories at least so often, events or not
-    #[arg(long, value_name = "SECONDS", env = "WATCH_DIR_CHECK_INTERVAL", default_value_t = 600,
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(1..))]
     check_interval: u32,
 
     /// Correct what is there and exit; nothing is created or removed
-    #[arg(long, env = "WATCH_DIR_ONCE", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) once: bool,
 
     /// Write to standard output what would be done now, do nothing, and exit
-    #[arg(long, env = "WATCH_DIR_DRY_RUN", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) dry_run: bool,
 
-    #[arg(long, value_name = "FILE", env = "WATCH_DIR_LOG_FILE", help = LOG_FILE)]
-    log_file: Option<PathBuf>,
-
     /// File with the number of the process, locked while it runs
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "WATCH_DIR_PID_FILE",
-        default_value = "/var/run/watch_create.pid"
-    )]
+    #[arg(long, value_name = "FILE", default_value = "/var/run/watch_create.pid")]
     pub(crate) pid_file: PathBuf,
 
-    /// Format of log lines: text or json
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "WATCH_DIR_LOG_FORMAT",
-        default_value = "text"
-    )]
-    log_format: LogFormat,
-
-    /// Log more: each directory created or removed; twice: everything
-    #[arg(short, long, env = "WATCH_DIR_VERBOSE", action = ArgAction::Count)]
-    verbose: u8,
-
-    /// Log less: only warnings; twice: only errors; three times: nothing
-    #[arg(short, long, env = "WATCH_DIR_QUIET", action = ArgAction::Count)]
-    quiet: u8,
+    #[command(flatten)]
+    log: LogArgs,
 }
-
-/// What the file says of one is left out if the user said the other.
-const YIELDS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
 
 /// Reads the command line; ends the process with status 2 if it makes no sense.
 pub(crate) fn parse() -> Args {
-    let line = CommandLine::read(Args::command(), &YIELDS);
+    let line = CommandLine::read(Args::command(), "WATCH_DIR", &[]);
     let args: Args = line.args();
     if line.checks_only() {
         if let Err(error) = args.policy() {
@@ -225,18 +186,15 @@ impl From<LayoutArg> for Layout {
 
 impl Args {
     pub(crate) fn log_options(&self) -> LogOptions {
-        let file = match &self.log_file {
-            Some(file) => Some(file.clone()).filter(|file| file != Path::new("-")),
+        let file = match self.log.log_file {
+            Some(ref file) => Some(file.clone()).filter(|file| file != Path::new("-")),
             None if self.once || self.dry_run => None,
             None => self
                 .storage_dir
                 .parent()
                 .map(|logs| logs.join("watch_dir.log")),
         };
-        let mut log = LogOptions::default();
-        log.verbose = self.verbose;
-        log.quiet = self.quiet;
-        log.format = self.log_format;
+        let mut log = self.log.options();
         log.file = file;
         log
     }
@@ -263,11 +221,13 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use modsec_core::command_line::with_variables;
+
     use super::*;
 
     #[test]
     fn the_definition_is_sound_and_every_option_has_a_variable() {
-        let command = Args::command();
+        let command = with_variables(Args::command(), "WATCH_DIR");
         command.clone().debug_assert();
         for option in command.get_arguments() {
             assert!(option.get_long().is_some(), "{option}");

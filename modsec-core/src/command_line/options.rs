@@ -1,0 +1,67 @@
+//! Groups of options that several programs have. A program flattens them into its own.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "these comments are the help that people read"
+)]
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+use crate::program::{LogFormat, LogOptions};
+use crate::record::{ClientHeader, ProxyWord, TrustedProxies};
+
+/// What the program logs, and where.
+#[derive(Debug, Clone, Args)]
+#[non_exhaustive]
+pub struct LogArgs {
+    /// File that gets all log lines; standard error then gets only warnings and errors. SIGHUP
+    /// reopens it
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// Format of log lines: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Log more; twice: everything
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Log less: only warnings; twice: only errors; three times: nothing
+    #[arg(short, long, action = ArgAction::Count)]
+    pub quiet: u8,
+}
+
+impl LogArgs {
+    /// Returns them as the log set-up takes them.
+    pub fn options(&self) -> LogOptions {
+        LogOptions {
+            verbose: self.verbose,
+            quiet: self.quiet,
+            format: self.log_format,
+            file: self.log_file.clone(),
+        }
+    }
+}
+
+/// Whose word is taken for a client's address.
+#[derive(Debug, Clone, Args)]
+#[non_exhaustive]
+pub struct ProxyArgs {
+    /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxy: Vec<ProxyWord>,
+
+    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    #[arg(long, value_name = "NAME", default_value_t = ClientHeader::default())]
+    pub client_header: ClientHeader,
+}
+
+impl ProxyArgs {
+    /// Returns them as the records' readers take them.
+    pub fn proxies(&self) -> TrustedProxies {
+        TrustedProxies::named(&self.trusted_proxy, self.client_header)
+    }
+}
