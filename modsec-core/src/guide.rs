@@ -80,14 +80,14 @@
 //!
 //! ```
 //! use modsec_core::Record;
-//! use modsec_core::ledger::{Attacks, Ledger, LedgerOptions};
+//! use modsec_core::ledger::{AttackFilter, Ledger, LedgerOptions};
 //! use modsec_core::record::TrustedProxies;
 //!
 //! fn offenders(records: &[Record<'_>]) -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut options = LedgerOptions::default();
 //!     options.threshold = 5;
 //!     let mut ledger = Ledger::new(options)?;
-//!     let (attacks, proxies) = (Attacks::default(), TrustedProxies::default());
+//!     let (attacks, proxies) = (AttackFilter::default(), TrustedProxies::default());
 //!     for record in records.iter().filter(|record| attacks.is_attack(record)) {
 //!         if let (Some(client), Some(time)) = (proxies.client(record), record.time)
 //!             && let Some(offender) = ledger.strike(client, time.to_utc())

@@ -38,7 +38,7 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
 use self::answered::Answered;
-pub use self::attack::{Attacks, Count, ParseCountError};
+pub use self::attack::{AttackFilter, Criterion, ParseCriterionError};
 use self::pace::Pace;
 use self::table::{Client, SLOT_BYTES, Table};
 use self::window::{Limit, Window};

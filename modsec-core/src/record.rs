@@ -17,7 +17,7 @@ use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};
 
 pub(crate) use self::address::one_client;
 pub use self::address::{Endpoint, parse_ip};
-pub use self::client::{ClientHeader, ParseClientHeaderError, ProxyWord, TrustedProxies};
+pub use self::client::{ClientHeader, ParseClientHeaderError, TrustedProxies, TrustedProxyArg};
 pub use self::flags::{Flag, Flags};
 pub use self::networks::{Networks, NetworksError, network_text, parse_network};
 pub use self::severity::Severity;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use modsec_core::format::decode;
 use modsec_core::index_line::IndexLine;
-use modsec_core::ledger::Attacks;
+use modsec_core::ledger::AttackFilter;
 use modsec_core::recidive::{ReplayOptions, ReplayReport, replay};
 use modsec_core::record::{TrustedProxies, parse_ip};
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn every_entry_counts_against_the_right_client() {
                 Some(want),
                 "{path}"
             );
-            let attack = Attacks::default().is_attack(&record);
+            let attack = AttackFilter::default().is_attack(&record);
             assert!(attack || truth["status"] != 403, "{path}");
             attacks += u32::from(attack);
         }

@@ -16,7 +16,7 @@ use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
 use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogOptions};
-use modsec_core::record::ProxyWord;
+use modsec_core::record::TrustedProxyArg;
 use modsec_core::store::{StoreOpener, StoreOptions};
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
@@ -220,7 +220,7 @@ impl Request {
             ("store", self.default_store.clone()),
             ("merged-log", options.merged_log.as_ref().map(path)),
             ("sensor", options.sensor.clone()),
-            ("trusted-proxy", Some(ProxyWord::DEFAULT.to_owned())),
+            ("trusted-proxy", Some(TrustedProxyArg::DEFAULT.to_owned())),
             ("threads", Some(options.threads.to_string())),
         ];
         let given = given.into_iter();

@@ -13,11 +13,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{CommandLine, LogArgs, ProxyArgs, refuse};
-use modsec_core::ledger::{Attacks, Count};
+use modsec_core::ledger::{AttackFilter, Criterion};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
-use modsec_core::record::{Networks, ProxyWord, parse_network};
+use modsec_core::record::{Networks, TrustedProxyArg, parse_network};
 
 const ABOUT: &str = "\
 Report clients that keep attacking to Fail2ban
@@ -99,7 +99,7 @@ pub(crate) fn parse() -> Args {
             std::process::exit(refuse(&*error) as i32);
         }
         let merged_log = args.run.merged_log().display().to_string();
-        let proxies = ProxyWord::DEFAULT.to_owned();
+        let proxies = TrustedProxyArg::DEFAULT.to_owned();
         line.end_check(&[("merged-log", merged_log), ("trusted-proxy", proxies)]);
     }
     args
@@ -229,7 +229,7 @@ struct Rules {
     /// What counts as an attack, repeatable: any, blocked (intercepted, or status 403), score>=N,
     /// severity<=N (0 is worst), rule=REGEX (searched in the rule's id)
     #[arg(long, value_name = "KIND", default_value = "blocked")]
-    count: Vec<Count>,
+    count: Vec<Criterion>,
 
     #[command(flatten)]
     proxies: ProxyArgs,
@@ -365,7 +365,7 @@ impl Rules {
             ignore.extend(Networks::parse_list(&text).map_err(|error| named(&error))?);
         }
         let mut options = ReplayOptions::default();
-        options.attacks = Attacks::from(self.count.clone());
+        options.attacks = AttackFilter::from(self.count.clone());
         options.proxies = self.proxies.proxies();
         options.ledger.threshold = self.threshold;
         options.ledger.find_time = Duration::from_secs(self.find_time.into());

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use crate::program::{LogFormat, LogOptions};
-use crate::record::{ClientHeader, ProxyWord, TrustedProxies};
+use crate::record::{ClientHeader, TrustedProxies, TrustedProxyArg};
 
 /// What the program logs, and where.
 #[derive(Debug, Clone, Args)]
@@ -52,7 +52,7 @@ impl LogArgs {
 pub struct ProxyArgs {
     /// Proxies whose header is believed, repeatable, or none [default: 127.0.0.0/8 and ::1]
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    pub trusted_proxy: Vec<ProxyWord>,
+    pub trusted_proxy: Vec<TrustedProxyArg>,
 
     /// Header in which they name the client: X-Real-IP or X-Forwarded-For
     #[arg(long, value_name = "NAME", default_value_t = ClientHeader::default())]

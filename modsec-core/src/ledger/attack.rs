@@ -12,7 +12,7 @@ const FORBIDDEN: u16 = 403;
 /// One kind of transaction that counts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Count {
+pub enum Criterion {
     /// `any`: every entry in the audit log.
     Any,
     /// `blocked`: intercepted by the engine (part H), or answered 403 (part F).
@@ -25,10 +25,10 @@ pub enum Count {
     Rule(Regex),
 }
 
-/// A text is not a [`Count`].
+/// A text is not a [`Criterion`].
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum ParseCountError {
+pub enum ParseCriterionError {
     /// None of the forms.
     #[error("{text:?} is none of any, blocked, score>=N, severity<=N, rule=REGEX")]
     Form {
@@ -55,11 +55,11 @@ pub enum ParseCountError {
     },
 }
 
-impl FromStr for Count {
-    type Err = ParseCountError;
+impl FromStr for Criterion {
+    type Err = ParseCriterionError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad_number = |what, allowed| ParseCountError::Number {
+        let bad_number = |what, allowed| ParseCriterionError::Number {
             text: text.to_owned(),
             what,
             allowed,
@@ -67,47 +67,47 @@ impl FromStr for Count {
         if let Some(score) = text.strip_prefix("score>=") {
             let score = score.trim().parse().ok();
             return score
-                .map(Count::Score)
+                .map(Criterion::Score)
                 .ok_or_else(|| bad_number("a score", "a whole number"));
         }
         if let Some(severity) = text.strip_prefix("severity<=") {
             return Severity::parse(severity.trim().as_bytes())
-                .map(Count::Severity)
+                .map(Criterion::Severity)
                 .ok_or_else(|| bad_number("a severity", "0 to 7, or a name such as CRITICAL"));
         }
         if let Some(pattern) = text.strip_prefix("rule=") {
             return match Regex::new(pattern) {
-                Ok(regex) => Ok(Count::Rule(regex)),
-                Err(source) => Err(ParseCountError::Regex {
+                Ok(regex) => Ok(Criterion::Rule(regex)),
+                Err(source) => Err(ParseCriterionError::Regex {
                     text: text.to_owned(),
                     source,
                 }),
             };
         }
         match text {
-            "any" => Ok(Count::Any),
-            "blocked" => Ok(Count::Blocked),
-            _ => Err(ParseCountError::Form {
+            "any" => Ok(Criterion::Any),
+            "blocked" => Ok(Criterion::Blocked),
+            _ => Err(ParseCriterionError::Form {
                 text: text.to_owned(),
             }),
         }
     }
 }
 
-impl Count {
+impl Criterion {
     fn matches(&self, record: &Record<'_>) -> bool {
         // What was cut, or what part K contradicts, may be a client's own text.
         let mut alerts = record.alerts.iter().filter(|alert| alert.is_trusted());
         match self {
-            Count::Any => true,
-            Count::Blocked => record.intercepted() || record.response.status == Some(FORBIDDEN),
-            Count::Score(least) => record.scores.inbound.is_some_and(|score| score >= *least),
-            Count::Severity(least_severe) => alerts.any(|alert| {
+            Criterion::Any => true,
+            Criterion::Blocked => record.intercepted() || record.response.status == Some(FORBIDDEN),
+            Criterion::Score(least) => record.scores.inbound.is_some_and(|score| score >= *least),
+            Criterion::Severity(least_severe) => alerts.any(|alert| {
                 alert
                     .severity
                     .is_some_and(|severity| severity <= *least_severe)
             }),
-            Count::Rule(regex) => alerts
+            Criterion::Rule(regex) => alerts
                 .filter_map(|alert| alert.rule_id.as_ref())
                 .any(|id| regex.is_match(id.as_bytes())),
         }
@@ -116,24 +116,24 @@ impl Count {
 
 /// What counts as an attack: any of several kinds.
 #[derive(Debug, Clone)]
-pub struct Attacks {
-    counts: Vec<Count>,
+pub struct AttackFilter {
+    counts: Vec<Criterion>,
 }
 
-impl Default for Attacks {
+impl Default for AttackFilter {
     fn default() -> Self {
-        Attacks::from(vec![Count::Blocked])
+        AttackFilter::from(vec![Criterion::Blocked])
     }
 }
 
-impl From<Vec<Count>> for Attacks {
+impl From<Vec<Criterion>> for AttackFilter {
     /// Counts what matches one of `counts`; nothing if there are none.
-    fn from(counts: Vec<Count>) -> Self {
-        Attacks { counts }
+    fn from(counts: Vec<Criterion>) -> Self {
+        AttackFilter { counts }
     }
 }
 
-impl Attacks {
+impl AttackFilter {
     /// Returns `true` if the transaction counts.
     pub fn is_attack(&self, record: &Record<'_>) -> bool {
         self.counts.iter().any(|count| count.matches(record))
@@ -145,9 +145,9 @@ impl Attacks {
         let mut attack = false;
         for count in &self.counts {
             attack |= match count {
-                Count::Any => true,
-                Count::Blocked => status == Some(FORBIDDEN),
-                Count::Score(_) | Count::Severity(_) | Count::Rule(_) => return None,
+                Criterion::Any => true,
+                Criterion::Blocked => status == Some(FORBIDDEN),
+                Criterion::Score(_) | Criterion::Severity(_) | Criterion::Rule(_) => return None,
             };
         }
         Some(attack)
@@ -159,9 +159,9 @@ mod tests {
     use super::*;
     use crate::record::{Alert, AlertAction, AnomalyScores, Engine, Response};
 
-    fn attacks(counts: &[&str]) -> Attacks {
-        let counts: Vec<Count> = counts.iter().map(|count| count.parse().unwrap()).collect();
-        Attacks::from(counts)
+    fn attacks(counts: &[&str]) -> AttackFilter {
+        let counts: Vec<Criterion> = counts.iter().map(|count| count.parse().unwrap()).collect();
+        AttackFilter::from(counts)
     }
 
     fn with_status(status: u16) -> Record<'static> {
@@ -203,7 +203,11 @@ mod tests {
             (intercepted, true),
             (with_alert("942100", 2, None), false),
         ] {
-            assert_eq!(Attacks::default().is_attack(&record), want, "{record:?}");
+            assert_eq!(
+                AttackFilter::default().is_attack(&record),
+                want,
+                "{record:?}"
+            );
         }
     }
 
@@ -259,7 +263,7 @@ mod tests {
             ("severity<=9", "a severity must be 0 to 7"),
             ("rule=(", "no usable regular expression"),
         ] {
-            let error = text.parse::<Count>().unwrap_err().to_string();
+            let error = text.parse::<Criterion>().unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::seen::{EntryKey, Seen};
 use crate::format;
 use crate::index_line::IndexLine;
-use crate::ledger::{Attacks, Ledger, Offender};
+use crate::ledger::{AttackFilter, Ledger, Offender};
 use crate::record::{Record, TrustedProxies};
 
 /// What came in and what became of it.
@@ -28,7 +28,7 @@ pub struct Tally {
 /// Decides for each entry whether it counts, and against whom.
 #[derive(Debug)]
 pub(super) struct Counter {
-    pub(super) attacks: Attacks,
+    pub(super) attacks: AttackFilter,
     pub(super) proxies: TrustedProxies,
     pub(super) ledger: Ledger,
     pub(super) seen: Seen,
@@ -147,7 +147,7 @@ mod tests {
 
     fn counter() -> Counter {
         Counter {
-            attacks: Attacks::default(),
+            attacks: AttackFilter::default(),
             proxies: TrustedProxies::default(),
             ledger: Ledger::new(LedgerOptions {
                 threshold: 1,

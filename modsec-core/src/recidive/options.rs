@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ledger::{Attacks, LedgerError, LedgerOptions};
+use crate::ledger::{AttackFilter, LedgerError, LedgerOptions};
 use crate::record::TrustedProxies;
 
 /// A log that is followed beside or instead of the storage directory.
@@ -28,7 +28,7 @@ pub struct Options {
     /// A log to follow, if any.
     pub log: Option<LogSource>,
     /// What counts.
-    pub attacks: Attacks,
+    pub attacks: AttackFilter,
     /// Whose word is taken for a client's address.
     pub proxies: TrustedProxies,
     /// Who becomes an offender.
@@ -75,7 +75,7 @@ impl Options {
         Options {
             storage_dir: None,
             log: None,
-            attacks: Attacks::default(),
+            attacks: AttackFilter::default(),
             proxies: TrustedProxies::default(),
             ledger: LedgerOptions::default(),
             owners: None,

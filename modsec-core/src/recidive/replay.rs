@@ -22,7 +22,7 @@ use super::tree::{Contents, Look, OneOf, Tree, Which};
 use crate::format;
 use crate::heart::Heart;
 use crate::index_line::IndexLine;
-use crate::ledger::Attacks;
+use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::log_reader::{LogReader, Taken};
 use crate::logfile::{Line, Lines};
@@ -47,7 +47,7 @@ const CHUNK: u64 = 1 << 20;
 #[non_exhaustive]
 pub struct ReplayOptions {
     /// What counts.
-    pub attacks: Attacks,
+    pub attacks: AttackFilter,
     /// Whose word is taken for a client's address.
     pub proxies: TrustedProxies,
     /// Who becomes an offender.
@@ -442,7 +442,7 @@ mod tests {
 
     fn options(threshold: u32) -> ReplayOptions {
         ReplayOptions {
-            attacks: Attacks::default(),
+            attacks: AttackFilter::default(),
             proxies: TrustedProxies::default(),
             ledger: LedgerOptions {
                 threshold,

@@ -482,7 +482,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::ledger::{Attacks, LedgerOptions};
+    use crate::ledger::{AttackFilter, LedgerOptions};
     use crate::recidive::counter::testing::entry;
     use crate::recidive::unfinished::MAX_UNFINISHED;
     use crate::record::TrustedProxies;
@@ -494,7 +494,7 @@ mod tests {
         Options {
             storage_dir: Some(dir.join("audit")),
             log: None,
-            attacks: Attacks::default(),
+            attacks: AttackFilter::default(),
             proxies: TrustedProxies::default(),
             ledger: LedgerOptions::default(),
             owners: None,

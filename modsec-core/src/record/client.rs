@@ -73,35 +73,35 @@ pub struct TrustedProxies {
 
 /// A network of proxies as a user names it: `CIDR`, or `none` for the wish to trust nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyWord {
+pub enum TrustedProxyArg {
     /// A network to trust.
     Network(IpNet),
     /// No network; what takes the place of the default.
     None,
 }
 
-impl ProxyWord {
+impl TrustedProxyArg {
     /// The networks that are trusted where nobody says otherwise, as words with a comma between.
     pub const DEFAULT: &str = "127.0.0.0/8,::1";
 }
 
-impl FromStr for ProxyWord {
+impl FromStr for TrustedProxyArg {
     type Err = NetworksError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "none" => Ok(ProxyWord::None),
-            network => parse_network(network).map(ProxyWord::Network),
+            "none" => Ok(TrustedProxyArg::None),
+            network => parse_network(network).map(TrustedProxyArg::Network),
         }
     }
 }
 
 impl TrustedProxies {
     /// Trusts the networks among `words`; without any word the default.
-    pub fn named(words: &[ProxyWord], header: ClientHeader) -> Self {
+    pub fn named(words: &[TrustedProxyArg], header: ClientHeader) -> Self {
         let networks = words.iter().filter_map(|word| match word {
-            ProxyWord::Network(network) => Some(*network),
-            ProxyWord::None => None,
+            TrustedProxyArg::Network(network) => Some(*network),
+            TrustedProxyArg::None => None,
         });
         TrustedProxies {
             networks: if words.is_empty() {

@@ -9,7 +9,7 @@ use crate::database::{Database, check_rows};
 use crate::programs::{Program, THRESHOLD};
 use crate::servers::{Fail2ban, Setting, Web};
 use crate::traffic::Traffic;
-use crate::truth::{self, Attacks, check_apache, check_merged, counted_as};
+use crate::truth::{self, AttackFilter, check_apache, check_merged, counted_as};
 use crate::until;
 use crate::world::{FIRST_SITE_ID, SITES, World};
 
@@ -74,7 +74,7 @@ impl Stage {
     /// Ends the traffic, waits until everybody has done what was to be done, and asserts that
     /// `merged` and the database have every entry once and that the offenders are banned. Returns
     /// the attacks of each client that had no entry overwritten.
-    pub(crate) fn finish(&mut self, traffic: Traffic, merged: &[String]) -> Attacks {
+    pub(crate) fn finish(&mut self, traffic: Traffic, merged: &[String]) -> AttackFilter {
         let answers = traffic.stop();
         self.web.stop_proxy();
         until("Apache to have logged all", || {
@@ -133,7 +133,7 @@ impl Stage {
     pub(crate) fn lines(
         &self,
         jails: &[String],
-        attacks: &Attacks,
+        attacks: &AttackFilter,
     ) -> BTreeMap<String, (usize, usize)> {
         let mut written = truth::reports(&self.world, jails);
         written.remove(SENTINEL);
@@ -150,7 +150,7 @@ impl Stage {
     }
 
     /// Returns the attacks of each client in the state that `recidive` has saved.
-    fn status(&self) -> Attacks {
+    fn status(&self) -> AttackFilter {
         let arguments = ["status".to_owned(), "--json".to_owned()];
         let output = self.recidive.command(&arguments).output().unwrap();
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -20,7 +20,7 @@ const FAILURES: [&str; 4] = [
 ];
 
 /// How often each client was answered 403, by the name under which it is banned.
-pub(crate) type Attacks = BTreeMap<String, usize>;
+pub(crate) type AttackFilter = BTreeMap<String, usize>;
 
 /// A line of the index: an entry that Apache has written.
 #[derive(Debug, Clone)]
@@ -132,7 +132,7 @@ pub(crate) fn rules(world: &World) -> BTreeMap<u32, Vec<String>> {
 }
 
 /// Counts the answers.
-pub(crate) fn attacks(answers: &Answers) -> Attacks {
+pub(crate) fn attacks(answers: &Answers) -> AttackFilter {
     let mut attacks = BTreeMap::new();
     for Answer { client, status, .. } in answers.values() {
         if *status == 403 {
@@ -167,7 +167,7 @@ pub(crate) fn reports(world: &World, jails: &[String]) -> BTreeMap<String, usize
 }
 
 /// Returns those with enough attacks.
-pub(crate) fn offenders(attacks: &Attacks) -> BTreeSet<String> {
+pub(crate) fn offenders(attacks: &AttackFilter) -> BTreeSet<String> {
     attacks
         .iter()
         .filter(|(_, count)| **count >= THRESHOLD)
