@@ -19,11 +19,11 @@
 //! for its first value; repeated headers are kept all, in their order. Empty strings are absent
 //! values where the engine writes them for "not set".
 
+mod abridge;
 mod coraza;
-mod extent;
+mod document_end;
 mod members;
 mod reader;
-mod squeeze;
 mod v2;
 mod v3;
 mod zoneless_time;
@@ -32,9 +32,9 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+pub(super) use self::abridge::{Abridged, Abridger};
+pub(crate) use self::document_end::{End, Scanner};
 use self::reader::{Cut, Gap, Reader};
-use self::squeeze::End;
-pub(super) use self::squeeze::{Squeezed, Squeezer};
 use super::rule_match::{self, List};
 use super::{Defect, Dialect, FirstBytes, scores, shares};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
@@ -47,7 +47,7 @@ pub(super) fn starts(bytes: &[u8]) -> bool {
 
 /// Returns `true` if the bytes are whole documents and nothing else.
 pub(super) fn is_complete(bytes: &[u8]) -> bool {
-    extent::is_complete(document(bytes))
+    document_end::is_complete(document(bytes))
 }
 
 /// Skips what may stand before a document; editors leave a byte order mark.
@@ -164,18 +164,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
     Ok(record)
 }
 
-/// Makes the record of a document that was squeezed.
-pub(super) fn squeezed_record(dialect: Dialect, squeezed: &Squeezed) -> Record<'_> {
-    let dialect = detect(&squeezed.bytes).unwrap_or(dialect);
-    let (mut draft, _) = read(dialect, &squeezed.bytes, &squeezed.gaps);
-    draft.capped |= squeezed.overflowed;
+/// Makes the record of a document that was abridged.
+pub(super) fn abridged_record(dialect: Dialect, abridged: &Abridged) -> Record<'_> {
+    let dialect = detect(&abridged.bytes).unwrap_or(dialect);
+    let (mut draft, _) = read(dialect, &abridged.bytes, &abridged.gaps);
+    draft.capped |= abridged.overflowed;
     let mut record = draft.finish();
     // The copy ends early if it outgrew its bound, the document does not.
-    let whole = squeezed.end == End::Whole;
-    if whole && squeezed.overflowed {
+    let whole = matches!(abridged.end, End::Whole(_));
+    if whole && abridged.overflowed {
         record.flags.remove(Flag::Truncated);
     }
-    if squeezed.followed && !record.flags.contains(Flag::Truncated) {
+    if abridged.followed && !record.flags.contains(Flag::Truncated) {
         record.flags.insert(Flag::Ambiguous);
     }
     record

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::json::{self, Squeezed, Squeezer};
+use super::json::{self, Abridged, Abridger};
 use super::native::{self, Boundary, Outline};
 use super::{Defect, Dialect};
 use crate::record::Record;
@@ -22,7 +22,7 @@ pub struct Large {
 #[derive(Debug, Clone)]
 enum Scan {
     Native(Outline),
-    Json(Dialect, Box<Squeezer>),
+    Json(Dialect, Box<Abridger>),
 }
 
 /// What was kept of a large entry.
@@ -32,7 +32,7 @@ pub struct Excerpts(Kept);
 #[derive(Debug, Clone)]
 enum Kept {
     Native(native::Excerpts),
-    Json(Dialect, Box<Squeezed>),
+    Json(Dialect, Box<Abridged>),
 }
 
 /// Tells by both ends of an entry whether it may have been written to its end.
@@ -75,10 +75,10 @@ impl Large {
     pub fn scan(&mut self, window: &[u8], offset: u64, last: bool) {
         match &mut self.scan {
             Scan::Native(outline) => outline.scan(window, offset, last),
-            Scan::Json(_, squeezer) => {
+            Scan::Json(_, abridger) => {
                 let seen = usize::try_from(self.scanned.saturating_sub(offset));
                 let fresh = window.get(seen.unwrap_or(usize::MAX)..);
-                squeezer.push(fresh.unwrap_or_default());
+                abridger.push(fresh.unwrap_or_default());
             }
         }
         self.scanned = self.scanned.max(offset + window.len() as u64);
@@ -92,7 +92,7 @@ impl Large {
     pub fn finish<E>(self, read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>) -> Result<Excerpts, E> {
         Ok(Excerpts(match self.scan {
             Scan::Native(outline) => Kept::Native(native::Excerpts::read(&outline, read)?),
-            Scan::Json(dialect, squeezer) => Kept::Json(dialect, Box::new(squeezer.finish())),
+            Scan::Json(dialect, abridger) => Kept::Json(dialect, Box::new(abridger.finish())),
         }))
     }
 }
@@ -103,7 +103,7 @@ impl Excerpts {
     pub fn record(&self) -> Record<'_> {
         match &self.0 {
             Kept::Native(excerpts) => excerpts.record(),
-            Kept::Json(dialect, squeezed) => json::squeezed_record(*dialect, squeezed),
+            Kept::Json(dialect, abridged) => json::abridged_record(*dialect, abridged),
         }
     }
 }

@@ -1,21 +1,19 @@
-//! Where a JSON document ends.
+//! Where a JSON document of a log ends, and what belongs to it.
 
-use memchr::memchr3;
+use super::view::View;
+use super::{MAX_ENTRY, Outlook, Verdict};
+use crate::format::json::{End, Scanner};
 
-use super::view::{Follows, View};
-use super::{MAX_ENTRY, Verdict};
-
-/// A document of which the end is looked for: its last brace, counted outside of strings.
-///
-/// The engines escape every control character, so a line feed within a document stands between
-/// values, or the document was cut off there.
+/// A document of which the end is looked for.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) start: u64,
     pub(super) handed: u64,
+    /// The log was looked at up to here.
     scanned: u64,
-    depth: u64,
-    in_string: bool,
+    scanner: Scanner,
+    /// Whether its last brace stands there.
+    is_closed: bool,
 }
 
 impl Document {
@@ -24,73 +22,28 @@ impl Document {
             start,
             handed: start,
             scanned: start,
-            depth: 0,
-            in_string: false,
+            scanner: Scanner::default(),
+            is_closed: false,
         }
     }
 
     pub(super) fn advance(&mut self, view: &View<'_>) -> Verdict {
-        while let Some((at, byte)) = self.next(view) {
-            let behind = at + 1;
-            match byte {
-                b'\\' if behind < view.end() => self.scanned = behind + 1,
-                b'\\' => {
-                    self.scanned = at;
+        if !self.is_closed {
+            match self.scanner.end(view.from(self.scanned)) {
+                End::Open => {
+                    self.scanned = view.end();
                     return self.run_out(view);
                 }
-                b'"' => {
-                    self.in_string = !self.in_string;
-                    self.scanned = behind;
-                }
-                b'{' | b'[' => {
-                    self.depth += 1;
-                    self.scanned = behind;
-                }
-                b'}' | b']' => {
-                    self.depth = self.depth.saturating_sub(1);
-                    if self.depth == 0 {
-                        return self.end(view, at);
-                    }
-                    self.scanned = behind;
-                }
-                _ => match view.follows(behind) {
-                    Follows::EntryOrEnd if behind < view.end() => return Verdict::ends(behind),
-                    Follows::Undecided | Follows::EntryOrEnd => {
-                        self.scanned = at;
-                        return self.run_out(view);
-                    }
-                    // Each of many empty lines would look the same way.
-                    Follows::Other => self.scanned = behind + view.blank(behind) as u64,
-                },
+                End::Cut(at) => return Verdict::ends(self.scanned + at as u64),
+                End::Whole(at) => self.scanned += at as u64,
             }
+            self.is_closed = true;
         }
-        self.scanned = view.end();
-        self.run_out(view)
-    }
-
-    /// Returns the next byte that means something, and its offset.
-    fn next(&self, view: &View<'_>) -> Option<(u64, u8)> {
-        let rest = view.from(self.scanned);
-        let found = if self.in_string {
-            memchr3(b'"', b'\\', b'\n', rest)?
-        } else {
-            rest.iter()
-                .position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b'\n'))?
-        };
-        Some((self.scanned + found as u64, *rest.get(found)?))
-    }
-
-    /// The last brace stands at `at`. The line feed behind it is the document's too.
-    fn end(&mut self, view: &View<'_>, at: u64) -> Verdict {
-        let behind = at + 1;
-        match view.from(behind).first() {
-            Some(b'\n') => Verdict::ends(behind + 1),
-            None if view.outlook == super::Outlook::More => {
-                self.depth = 1;
-                self.scanned = at;
-                Verdict::Wait(at)
-            }
-            _ => Verdict::ends(behind),
+        // The line feed behind the last brace is the document's too.
+        match view.from(self.scanned).first() {
+            Some(b'\n') => Verdict::ends(self.scanned + 1),
+            None if view.outlook == Outlook::More => Verdict::Wait(self.scanned),
+            _ => Verdict::ends(self.scanned),
         }
     }
 

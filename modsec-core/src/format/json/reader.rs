@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use memchr::{memchr, memchr3};
 
+use super::document_end::begins_another;
 use crate::record::{Body, MAX_BODY_KEPT};
 use crate::text::Text;
 
@@ -18,7 +19,7 @@ use crate::text::Text;
 #[derive(Debug)]
 pub(super) struct Cut;
 
-/// Bytes of a string that are missing because the document was squeezed.
+/// Bytes of a string that are missing because the document was abridged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gap {
     /// Offset of the quote that closes the string.
@@ -225,15 +226,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips white space and returns the byte behind it, which stays to be read. A line that
-    /// starts with a brace is the next document.
+    /// [`begins_another`] entry does not belong to the document.
     fn peek(&mut self) -> Result<u8, Cut> {
         loop {
-            match self.bytes.get(self.at) {
-                Some(b'\n') if self.bytes.get(self.at + 1) == Some(&b'{') => return Err(Cut),
-                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
-                Some(byte) => return Ok(*byte),
-                None => return Err(Cut),
+            let byte = *self.bytes.get(self.at).ok_or(Cut)?;
+            let next = self.bytes.get(self.at + 1);
+            if byte == b'\n' && next.is_some_and(|next| begins_another(*next)) {
+                return Err(Cut);
             }
+            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                return Ok(byte);
+            }
+            self.at += 1;
         }
     }
 
@@ -246,8 +250,12 @@ impl<'a> Reader<'a> {
             .position(|byte| matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b'"'))
             .filter(|end| matches!(rest.get(*end), Some(b',' | b'}' | b']')))
             .ok_or(Cut)?;
+        let value = rest.get(..end).unwrap_or_default();
+        if value.windows(2).any(|two| two == b"\n-") {
+            return Err(Cut);
+        }
         self.at += end;
-        Ok(rest.get(..end).unwrap_or_default().trim_ascii())
+        Ok(value.trim_ascii())
     }
 
     fn string(&mut self) -> Result<Cow<'a, [u8]>, Cut> {
@@ -367,7 +375,7 @@ fn unescape(raw: &[u8], mut out: impl FnMut(&[u8])) {
 }
 
 /// Returns the character that the text behind a backslash stands for, and how long that text is.
-fn escape(behind: &[u8]) -> Option<(char, usize)> {
+pub(super) fn escape(behind: &[u8]) -> Option<(char, usize)> {
     let character = match behind.first()? {
         b'n' => '\n',
         b't' => '\t',
