@@ -27,6 +27,8 @@ const KEYS: [&[u8]; 16] = [
     b"Engine-Mode",
     b"Rules-Performance-Info",
 ];
+/// The rank of `Stopwatch`.
+const STOPWATCH: usize = 4;
 
 /// Writes `record` as a ModSecurity 2 native entry with the given boundary.
 ///
@@ -169,14 +171,17 @@ impl Writer {
             .other
             .iter()
             .filter_map(|(key, _)| rank(key.as_bytes()));
-        let mut last = lines
+        // In front of it, a line without a known key is part of the text of an alert.
+        let first = lines
             .iter()
             .map(|(rank, ..)| *rank)
             .chain(others)
+            .filter(|rank| *rank > STOPWATCH)
             .min()
-            .unwrap_or(0);
+            .unwrap_or(STOPWATCH);
+        let mut last = first;
         for (key, value) in &engine.other {
-            last = rank(key.as_bytes()).unwrap_or(last);
+            last = rank(key.as_bytes()).unwrap_or(last.max(first));
             lines.push((last, key.as_bytes(), value.as_bytes().into()));
         }
         lines.sort_by_key(|(rank, ..)| *rank);
