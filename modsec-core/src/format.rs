@@ -100,6 +100,13 @@ pub fn detect(head: &[u8]) -> Option<Format> {
     Some(Format::Native(boundary.dialect()))
 }
 
+/// Returns `true` if [`decode`] may take bytes that start so for an entry. White space alone may go
+/// on with a document.
+#[cfg(feature = "fs")]
+pub(crate) fn may_begin(head: &[u8]) -> bool {
+    json::starts(head) || head.trim_ascii().is_empty() || native::Boundary::open(head).is_some()
+}
+
 /// Decodes one entry. Of several JSON documents, the first; the record is
 /// [`Ambiguous`](crate::record::Flag::Ambiguous) then.
 ///

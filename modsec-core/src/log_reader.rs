@@ -155,6 +155,10 @@ impl LogReader {
                         self.outlook = Outlook::More;
                     }
                     let mut extent = self.source.end(at, len, rest)?;
+                    if len == 0 {
+                        // Announced in vain; it is read again.
+                        continue;
+                    }
                     extent.flags = flags;
                     return Ok(Some(Taken::Large(extent)));
                 }

@@ -6,6 +6,17 @@
 //! cut short gets the missing line end, so that the next one always starts on a fresh line. So
 //! the log can be read again as a serial log.
 //!
+//! In a log of many, a body may look like the end of its entry and like entries of others, and an
+//! entry without an end like the beginning of the next. So a line stands before each entry with a
+//! body in it, and before any other that would not be found as just that one entry:
+//!
+//! ```text
+//! # modsec-parser: the next 1234 bytes are one entry, entry_hash 0123456789abcdef0123456789abcdef
+//! ```
+//!
+//! An [interleaved](crate::record::Flag::Interleaved) entry of another log is announced as `one
+//! interleaved entry`. [`serial_log`](crate::serial_log) says who believes such a line, and when.
+//!
 //! # Together with a store
 //!
 //! An append and a database transaction cannot be made one. Instead the append can be undone:

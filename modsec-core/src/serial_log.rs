@@ -20,9 +20,20 @@
 //! before it, both readings are possible: the body ends early, and all are flagged
 //! [`Flag::Interleaved`].
 //!
-//! What a chunked body can still do is to pretend, with the boundary known in advance, that the
-//! entry ends and that others follow. In a file of its own (`SecAuditLogType Concurrent`) that
-//! makes the entry ambiguous, and no other row. JSON does not have that weakness at all.
+//! What a chunked body can still do in the log of a server is to pretend, with the boundary known in
+//! advance, that the entry ends and that others follow; and two bodies that what stands between them
+//! belongs to one entry. In a file of its own
+//! (`SecAuditLogType Concurrent`) that makes the entry ambiguous, and no other row. JSON does not have
+//! that weakness at all.
+//!
+//! # The merged log
+//!
+//! An entry that had a file of its own must be that one entry in a log of many, too. If it would not
+//! be, wherever it stands, [`MergedLog`](crate::merged_log) announces it: a line before it says how
+//! many bytes belong to it, and their hash. The splitter believes such a line where an entry may
+//! begin, if the hash is right, in any log: nobody can name the hash of bytes that others will cause.
+//! If it is wrong, the line belongs to no entry. If the log ends before all announced bytes have
+//! come, what is there is cut as if nothing had been announced, and flagged [`Flag::Interleaved`].
 //!
 //! # Damage
 //!
@@ -32,6 +43,10 @@
 //! off ends where the next one begins.
 
 mod ahead;
+#[cfg(feature = "fs")]
+pub(crate) mod alone;
+mod announced;
+pub(crate) mod announcement;
 #[cfg(any(fuzzing, feature = "jobs"))]
 pub(crate) mod appended;
 mod document;
@@ -49,6 +64,7 @@ mod view;
 
 use std::ops::Range;
 
+use self::announced::Announced;
 use self::document::Document;
 use self::entry::Entry;
 use self::lines::Lines;
@@ -96,6 +112,8 @@ pub struct Splitter {
     ending: Option<Ending>,
     /// Up to here the log was read already, in search of the end of an entry that had none.
     read_to: u64,
+    /// Up to here the log was hashed already, and is not what was announced.
+    vain: u64,
     /// Whether the bytes that were fed are the last ones.
     has_ended: bool,
 }
@@ -108,6 +126,7 @@ type Ending = (u64, u64, Flags);
 enum Open {
     Entry(Entry),
     Document(Document),
+    Announced(Box<Announced>),
 }
 
 /// What is known of the bytes behind those that were fed.
@@ -140,7 +159,7 @@ pub enum Piece<'b> {
     End {
         /// Offset of its first byte in the log.
         at: u64,
-        /// Its length.
+        /// Its length; 0 if the bytes are not the entry that a line before them announced.
         len: u64,
         /// Whether the parts handed out went beyond that length: the rest belongs to other
         /// entries. Call [`Splitter::rewind`] and feed the log again from offset `at + len`.
@@ -212,6 +231,7 @@ impl Splitter {
             sharing: Vec::new(),
             ending: None,
             read_to: 0,
+            vain: 0,
             has_ended: false,
         }
     }
@@ -232,12 +252,14 @@ impl Splitter {
         self.read_to = self.read_to.max(self.lines.scanned());
         self.lines.rewind(at, self.has_ended);
         (self.before, self.at, self.open) = (at, at, None);
+        self.in_line = false;
         fed
     }
 
     /// Returns the offset behind the last entry: where to go on after a restart.
     pub fn position(&self) -> u64 {
         match &self.open {
+            Some(Open::Announced(announced)) => announced.line.0,
             Some(open) => open.start(),
             None => self.at,
         }
@@ -263,6 +285,9 @@ impl Splitter {
                     overrun: false,
                 },
                 (None, None) => self.between(outlook),
+                (None, Some(Open::Announced(announced))) => {
+                    self.within_announced(announced, outlook)
+                }
                 (None, Some(open)) => self.within(open, outlook),
             };
             return match step {
@@ -338,10 +363,21 @@ impl Splitter {
                 ))
             }
             Opening::Document => Open::Document(Document::open(self.at)),
-            Opening::Entry(..) | Opening::None => return self.foreign_line(outlook),
+            Opening::Announcement(said) if self.at >= self.vain => {
+                let line = (self.at, FirstBytes::of(rest));
+                Open::Announced(Box::new(Announced::open(line, said)))
+            }
+            Opening::Entry(..) | Opening::Announcement(_) | Opening::None => {
+                return self.foreign_line(outlook);
+            }
         };
         if self.foreign.is_some() {
             return self.end_of_foreign(true);
+        }
+        if let Open::Announced(announced) = &open {
+            self.at = announced.start;
+            self.lines.skip_to(self.at);
+            self.lines.ahead.stop();
         }
         self.open = Some(open);
         Step::Again
@@ -422,6 +458,8 @@ impl Splitter {
         let entry = match open {
             Open::Document(document) => return document.advance(&view),
             Open::Entry(entry) => entry,
+            // Not decided by its lines: see `within_announced`.
+            Open::Announced(announced) => return Verdict::Wait(announced.start),
         };
         self.lines.scan(&view);
         let is_large = self.is_large(entry.handed);
@@ -491,6 +529,7 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.start,
             Open::Document(document) => document.start,
+            Open::Announced(announced) => announced.start,
         }
     }
 
@@ -499,6 +538,7 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.handed,
             Open::Document(document) => document.handed,
+            Open::Announced(announced) => announced.handed,
         }
     }
 
@@ -506,6 +546,7 @@ impl Open {
         match self {
             Open::Entry(entry) => entry.handed = to,
             Open::Document(document) => document.handed = to,
+            Open::Announced(announced) => announced.handed = to,
         }
     }
 }

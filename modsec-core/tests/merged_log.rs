@@ -9,13 +9,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use modsec_core::EntryHash;
 use modsec_core::merged_log::{Batch, MergedLog, MergedLogError, Recovered, Stored};
+use modsec_core::record::Flags;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 fn entry(id: u32, padding: usize) -> Vec<u8> {
     let body = "x".repeat(padding);
-    format!("--{id:08x}-A--\n[22/Aug/2026] id-{id}\n--{id:08x}-C--\n{body}\n--{id:08x}-Z--\n")
+    format!("--{id:08x}-A--\n[22/Aug/2026] id-{id}\n--{id:08x}-H--\n{body}\n--{id:08x}-Z--\n")
         .into_bytes()
 }
 
@@ -73,7 +75,9 @@ fn a_large_entry_is_streamed() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = MergedLog::open(log_in(&dir)).unwrap();
     let mut batch = log.begin([1; 16]).unwrap();
-    batch.append_from(io::repeat(b'x').take(3_000_000)).unwrap();
+    let hash = EntryHash::of(&vec![b'x'; 3_000_000]);
+    let open = || io::repeat(b'x').take(3_000_000);
+    assert!(batch.append_from(hash, Flags::none(), open).unwrap());
     batch.append(b"--a-A--\n--a-Z--\n").unwrap();
     let appended = batch.finish().unwrap();
     assert_eq!(appended.bytes(), 3_000_000 + 2 + 17);
@@ -173,7 +177,9 @@ fn a_reader_that_fails_takes_the_batch_back() {
     let mut log = MergedLog::open(log_in(&dir)).unwrap();
     let mut batch = log.begin([1; 16]).unwrap();
     batch.append(&entry(1, 5_000_000)).unwrap();
-    let error = batch.append_from(Broken).unwrap_err();
+    let error = batch
+        .append_from(EntryHash::of(b""), Flags::none(), || Broken)
+        .unwrap_err();
     assert!(matches!(error, MergedLogError::Read { .. }), "{error}");
     let error = batch.append(b"x").unwrap_err();
     assert!(matches!(error, MergedLogError::TakenBack { .. }), "{error}");

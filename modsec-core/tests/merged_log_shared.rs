@@ -17,11 +17,11 @@ fn log_in(dir: &tempfile::TempDir) -> PathBuf {
 
 /// An entry of which no two pages are the same.
 fn entry(id: u32, size: usize) -> Vec<u8> {
-    let mut entry = format!("--{id:08x}-A--\n").into_bytes();
-    while entry.len() < size {
+    let mut entry = format!("---{id:08x}---A--\n").into_bytes();
+    while entry.len() < size.max(30) {
         entry.extend_from_slice(format!("{id} {}\n", entry.len()).as_bytes());
     }
-    entry.extend_from_slice(format!("--{id:08x}-Z--\n\n").as_bytes());
+    entry.extend_from_slice(format!("---{id:08x}---Z--\n\n").as_bytes());
     entry
 }
 

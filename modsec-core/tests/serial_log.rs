@@ -5,72 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use modsec_core::record::{Flag, Flags};
+use cut::{Cut, cut};
+use modsec_core::record::Flag;
 use modsec_core::serial_log::{Outlook, Piece, Splitter};
 use proptest::prelude::*;
 
+mod cut;
+
 const HELD: usize = 64 * 1024;
-
-/// What a log was cut into: offset, bytes, flags.
-type Entries = Vec<(u64, Vec<u8>, Flags)>;
-
-#[derive(Debug, Default, PartialEq)]
-struct Cut {
-    entries: Entries,
-    /// Offset and length.
-    foreign: Vec<(u64, u64)>,
-}
-
-/// Feeds `log` in steps of `step` bytes, as a reader of files does.
-fn cut(log: &[u8], step: usize, held: usize) -> Cut {
-    let mut cut = Cut::default();
-    let mut splitter = Splitter::new(0, held);
-    let mut large = Vec::new();
-    let mut fed = 0;
-    loop {
-        let more = &log[fed.min(log.len())..log.len().min(fed + step)];
-        fed += more.len();
-        splitter.buffer().extend_from_slice(more);
-        let outlook = if fed == log.len() {
-            Outlook::End
-        } else {
-            Outlook::More
-        };
-        let mut again = None;
-        while let Some(piece) = splitter.next(outlook) {
-            match piece {
-                Piece::Entry { bytes, flags, at } => {
-                    assert!(large.is_empty());
-                    cut.entries.push((at, bytes.to_vec(), flags));
-                }
-                Piece::Part(bytes) => large.extend_from_slice(bytes),
-                Piece::End {
-                    at,
-                    len,
-                    overrun,
-                    flags,
-                } => {
-                    let len = usize::try_from(len).unwrap();
-                    assert_eq!(overrun, large.len() > len);
-                    large.truncate(len);
-                    cut.entries.push((at, std::mem::take(&mut large), flags));
-                    if overrun {
-                        again = Some(at + len as u64);
-                        break;
-                    }
-                }
-                Piece::Foreign { at, len, .. } => cut.foreign.push((at, len)),
-            }
-        }
-        if let Some(from) = again {
-            splitter.rewind(from);
-            fed = usize::try_from(from).unwrap();
-        } else if outlook == Outlook::End {
-            assert!(splitter.next(Outlook::End).is_none());
-            return cut;
-        }
-    }
-}
 
 fn texts(cut: &Cut) -> Vec<&str> {
     cut.entries

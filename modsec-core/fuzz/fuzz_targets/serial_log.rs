@@ -7,7 +7,7 @@ use modsec_core_fuzz::cut::{Cut, cut};
 use modsec_core_fuzz::expand;
 
 /// What short bytes stand for.
-const SHORT: [(u8, &[u8]); 20] = [
+const SHORT: [(u8, &[u8]); 22] = [
     (
         0x01,
         b"\n--11111111-A--\n[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80\n",
@@ -31,7 +31,16 @@ const SHORT: [(u8, &[u8]); 20] = [
     (0x17, b"{\"transaction\":{\"a\":\"}\\\""),
     (0x18, b"\"}}\n"),
     (0x19, &[b'x'; 4000]),
+    (0x1a, ANNOUNCED),
+    (
+        0x1b,
+        b"# modsec-parser: the next 5000 bytes are one entry, entry_hash 00000000000000000000000000000000\n",
+    ),
 ];
+/// An entry that looks like two, as the merged log has it.
+const ANNOUNCED: &[u8] =
+    b"# modsec-parser: the next 66 bytes are one entry, entry_hash e04d44c7a8614434a058e6311d7c8924\n\
+      --33333333-A--\n[x]\n--33333333-C--\n\n--33333333-Z--\n\n--11111111-A--\n";
 const HELD: [usize; 4] = [0, 100, 5000, 1 << 30];
 
 fuzz_target!(|bytes: &[u8]| {
@@ -84,6 +93,14 @@ fn check_coverage(log: &[u8], cut: &Cut) {
         );
         before = at + bytes.len();
         covered[at..before].fill(true);
+    }
+    // What announces an entry belongs to none.
+    let mut start = 0;
+    for line in log.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"# modsec-parser: the next ") {
+            covered[start..start + line.len()].fill(true);
+        }
+        start += line.len();
     }
     for (at, len) in &cut.foreign {
         let at = usize::try_from(*at).expect("an offset of the log");

@@ -365,14 +365,16 @@ impl Reading {
                         self.splitter.rewind(at + len);
                     }
                     let spool = self.spool.take();
-                    return Ok(spool.map(|file| {
-                        Next::Large(Extent {
-                            file: Arc::new(file),
-                            start: 0,
-                            len,
-                            flags,
-                        })
-                    }));
+                    let Some(file) = spool.filter(|_| len > 0) else {
+                        // Announced in vain; it is read again.
+                        continue;
+                    };
+                    return Ok(Some(Next::Large(Extent {
+                        file: Arc::new(file),
+                        start: 0,
+                        len,
+                        flags,
+                    })));
                 }
                 Piece::Foreign { at, line, .. } => {
                     return Ok(Some(Next::Skipped(Skipped::Foreign { at, line })));

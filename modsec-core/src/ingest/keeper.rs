@@ -29,6 +29,7 @@ use crate::entry_hash::EntryHash;
 use crate::heart::Heart;
 use crate::merged_log::{MergedLog, MergedLogError};
 use crate::program::error_chain;
+use crate::record::Flags;
 use crate::storage_dir::ReadEntry;
 use crate::store::{Batch, BatchId, Row, Store};
 
@@ -49,6 +50,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(200);
 /// One entry of a batch, beside its row.
 struct Item {
     hash: EntryHash,
+    flags: Flags,
     bytes: Bytes,
     source: Arc<EntrySource>,
     reserved: usize,
@@ -294,6 +296,7 @@ impl Keeper {
         self.open += usize::from(read.bytes.held() == 0) + usize::from(source.dir.is_some());
         let item = Item {
             hash: read.row.entry_hash,
+            flags: read.flags,
             bytes: read.bytes,
             source: Arc::clone(source),
             reserved,

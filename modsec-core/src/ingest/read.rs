@@ -374,13 +374,12 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> 
     Ok(bytes)
 }
 
-/// Reads an entry from its beginning, whatever was read of it before, and hashes what goes by.
+/// Reads an entry from its beginning, whatever was read of it before.
 pub(super) struct Rereading<'f> {
     file: &'f File,
     heart: &'f Heart,
     at: u64,
     left: u64,
-    hasher: EntryHasher,
 }
 
 impl<'f> Rereading<'f> {
@@ -390,12 +389,7 @@ impl<'f> Rereading<'f> {
             heart,
             at: extent.start,
             left: extent.len,
-            hasher: EntryHasher::new(),
         }
-    }
-
-    pub(super) fn hash(&self) -> EntryHash {
-        self.hasher.finish()
     }
 }
 
@@ -410,7 +404,6 @@ impl Read for Rereading<'_> {
         self.heart.beat();
         self.at += got as u64;
         self.left -= got as u64;
-        self.hasher.update(buffer.get(..got).unwrap_or_default());
         Ok(got)
     }
 }

@@ -11,7 +11,11 @@ use super::file::{FINGERPRINT, hash_before, last_byte, was_removed};
 use super::journal::{Record, State};
 use super::{MergedLog, MergedLogError};
 use crate::crash_points;
+use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::named_file::is_at;
+use crate::record::{Flag, Flags};
+use crate::serial_log::alone::stands_alone;
+use crate::serial_log::announcement::Announcement;
 
 /// Bytes that are written with one call, up to the next multiple of it in the log: so what a kill
 /// leaves of a piece ends with a page.
@@ -64,7 +68,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Appends one whole entry, and what separates it from the next.
+    /// Appends one whole entry, and what separates it from the next. If it would not be found in the
+    /// log as just this entry, a line before it announces it.
     ///
     /// # Errors
     ///
@@ -73,16 +78,71 @@ impl<'a> Batch<'a> {
     /// the whole batch has been taken back, and every further call fails; except for
     /// [`MergedLogError::Undo`], after which it is pending.
     pub fn append(&mut self, entry: &[u8]) -> Result<(), MergedLogError> {
-        self.append_from(entry)
+        self.append_flagged(entry, Flags::none())
     }
 
-    /// Appends one whole entry from `reader`, whatever its size, in constant memory: that of a
-    /// piece, 4 MiB.
+    /// Appends an entry that was found in another log, where it got these flags: that it is
+    /// [`Flag::Interleaved`] is announced too.
     ///
     /// # Errors
     ///
-    /// As for [`Batch::append`]; [`MergedLogError::Read`] if it was the reader that failed.
-    pub fn append_from(&mut self, mut reader: impl Read) -> Result<(), MergedLogError> {
+    /// As for [`Batch::append`].
+    pub fn append_flagged(&mut self, entry: &[u8], flags: Flags) -> Result<(), MergedLogError> {
+        let is_interleaved = flags.contains(Flag::Interleaved);
+        let is_alone = stands_alone(entry).or_else(|source| self.fail_read(source))?;
+        if is_interleaved || !is_alone {
+            self.announce(Announcement {
+                len: entry.len() as u64,
+                hash: EntryHash::of(entry),
+                is_interleaved,
+            })?;
+        }
+        self.copy(entry)?;
+        self.separate();
+        Ok(())
+    }
+
+    /// Appends the entry with this hash, whatever its size, in constant memory: that of a piece,
+    /// 4 MiB. It is read twice, with what `open` returns.
+    ///
+    /// Returns `false` if another entry was read. Roll the batch back then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Batch::append`]; [`MergedLogError::Read`] if it was a reader that failed.
+    pub fn append_from<R: Read>(
+        &mut self,
+        hash: EntryHash,
+        flags: Flags,
+        mut open: impl FnMut() -> R,
+    ) -> Result<bool, MergedLogError> {
+        let mut seen = Hashed::new(open());
+        let is_alone = stands_alone(&mut seen).or_else(|source| self.fail_read(source))?;
+        let rest = io::copy(&mut seen, &mut io::sink());
+        rest.or_else(|source| self.fail_read(source))?;
+        let said = Announcement {
+            len: seen.len,
+            hash: seen.hasher.finish(),
+            is_interleaved: flags.contains(Flag::Interleaved),
+        };
+        if said.hash != hash {
+            return Ok(false);
+        }
+        if said.is_interleaved || !is_alone {
+            self.announce(said)?;
+        }
+        let mut copied = Hashed::new(open());
+        self.copy(&mut copied)?;
+        self.separate();
+        Ok(copied.hasher.finish() == hash)
+    }
+
+    fn announce(&mut self, said: Announcement) -> Result<(), MergedLogError> {
+        self.copy(said.line().as_bytes())
+    }
+
+    /// Appends what `reader` gives.
+    fn copy(&mut self, mut reader: impl Read) -> Result<(), MergedLogError> {
         if self.undone {
             return Err(MergedLogError::TakenBack {
                 path: self.log.path.clone(),
@@ -98,14 +158,17 @@ impl<'a> Batch<'a> {
             let room = (FULL - self.buffer.len()) as u64;
             let start = self.buffer.len();
             let read = reader.by_ref().take(room).read_to_end(&mut self.buffer);
-            let read = read.or_else(|source| self.fail(MergedLogError::Read { source }))?;
+            let read = read.or_else(|source| self.fail_read(source))?;
             if read == 0 {
-                break;
+                return Ok(());
             }
             self.entry.saw(&self.buffer[start..]);
         }
+    }
+
+    /// Separates what was copied last from the next entry.
+    fn separate(&mut self) {
         self.buffer.extend_from_slice(self.entry.separator());
-        Ok(())
     }
 
     /// Writes what is left and waits until all of it is on disk. Now the store may commit.
@@ -270,11 +333,41 @@ impl<'a> Batch<'a> {
         self.fail(error)
     }
 
+    fn fail_read<T>(&mut self, source: io::Error) -> Result<T, MergedLogError> {
+        self.fail(MergedLogError::Read { source })
+    }
+
     /// Takes the batch back because of `error`, which it returns unless that fails too.
     fn fail<T>(&mut self, error: MergedLogError) -> Result<T, MergedLogError> {
         self.undone = true;
         self.log.take_back(self.written)?;
         Err(error)
+    }
+}
+
+/// Hashes and counts what goes by.
+struct Hashed<R> {
+    reader: R,
+    hasher: EntryHasher,
+    len: u64,
+}
+
+impl<R: Read> Hashed<R> {
+    fn new(reader: R) -> Hashed<R> {
+        Hashed {
+            reader,
+            hasher: EntryHasher::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..got]);
+        self.len += got as u64;
+        Ok(got)
     }
 }
 

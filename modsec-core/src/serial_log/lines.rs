@@ -88,7 +88,7 @@ impl Lines {
     }
 
     #[cfg(test)]
-    fn count(&self, work: u64) {
+    pub(super) fn count(&self, work: u64) {
         let order = std::sync::atomic::Ordering::Relaxed;
         self.work.fetch_add(work, order);
     }
@@ -96,7 +96,7 @@ impl Lines {
     /// Counts work, in tests.
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "as the one that counts")]
-    fn count(&self, _: u64) {}
+    pub(super) fn count(&self, _: u64) {}
 
     /// Lines that start before this offset have been found.
     pub(super) fn scanned(&self) -> u64 {

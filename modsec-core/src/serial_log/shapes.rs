@@ -8,7 +8,7 @@ pub(crate) const CORAZA_A: &str = "[2026/11/22 06:40:30] id 192.0.2.1 1 192.0.2.
 pub(crate) type Shape = fn(&mut String, u32);
 
 /// An ordinary way to write a log, and others that were made to be slow to cut.
-pub(crate) const SHAPES: [(&str, Shape); 16] = [
+pub(crate) const SHAPES: [(&str, Shape); 18] = [
     ("whole entries", |log, n| {
         let _ = write!(
             log,
@@ -97,7 +97,17 @@ pub(crate) const SHAPES: [(&str, Shape); 16] = [
     ("cut off documents", |log, n| {
         let _ = write!(log, "{{\"n\":\"{n}\n\n\n\n");
     }),
+    ("announcements of what does not come", |log, n| {
+        let _ = write!(log, "{START} 100000000 {ONE} {n:032x}\nx\n");
+    }),
+    ("announcements of what is not so", |log, n| {
+        let len = 1000 + n % 100_000;
+        let _ = write!(log, "{START} {len} {ONE} {n:032x}\n--{n:08x}-A--\n{A}\n");
+    }),
 ];
+
+const START: &str = "# modsec-parser: the next";
+const ONE: &str = "bytes are one entry, entry_hash";
 
 /// Writes an entry whose body is shorter than announced.
 fn announced(log: &mut String, id: u32, length: u32) {

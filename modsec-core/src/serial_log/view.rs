@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Outlook;
+use super::announcement::{Announcement, Line};
 use crate::format::native::Boundary;
 
 /// Empty lines behind an entry at the most. An engine writes one or two; somebody who writes a
@@ -25,6 +26,8 @@ pub(super) enum Opening {
     Entry(Boundary, char),
     /// The brace that opens a JSON document.
     Document,
+    /// A line that announces an entry.
+    Announcement(Announcement),
     /// Something else.
     None,
     /// Depends on more bytes.
@@ -44,6 +47,13 @@ pub(super) enum Follows {
 pub(super) fn opening(bytes: &[u8], outlook: Outlook) -> Opening {
     match bytes.first() {
         Some(b'{') => return Opening::Document,
+        Some(b'#') => {
+            return match Announcement::open(bytes, outlook) {
+                Line::Announcement(said) => Opening::Announcement(said),
+                Line::Other => Opening::None,
+                Line::Undecided => Opening::Undecided,
+            };
+        }
         Some(b'-') => {}
         Some(_) => return Opening::None,
         None => return Opening::Undecided,
@@ -103,7 +113,9 @@ impl<'b> View<'b> {
             };
         }
         match opening(rest, self.outlook) {
-            Opening::Entry(..) | Opening::Document => Follows::EntryOrEnd,
+            Opening::Entry(..) | Opening::Document | Opening::Announcement(_) => {
+                Follows::EntryOrEnd
+            }
             Opening::Undecided => Follows::Undecided,
             Opening::None => Follows::Other,
         }

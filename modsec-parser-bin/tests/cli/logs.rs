@@ -286,7 +286,7 @@ fn a_large_entry_in_a_pipe_takes_little_memory_and_loses_nothing() {
     let log = [&entry(1)[..], b"\n", &large, b"\n", &entry(2), b"\n"].concat();
     fs::write(site.path("serial.log"), &log).unwrap();
     run(in_shell(&site, "cat serial.log | \"$@\" -")).expect(0, &["3 stored"]);
-    assert!(site.merged() == log);
+    assert!(site.merged_entries() == log);
 }
 
 struct Following(Child);

@@ -66,7 +66,7 @@ fn many_long_alerts_of_many_entries_in_one_file_take_little_memory() {
     assert_eq!(site.query::<i64>("select count(*) from logs"), 256);
     let matches: i64 = site.query("select count(*) from rule_matches");
     assert_eq!(matches, 256 * 36);
-    assert_eq!(site.merged().len(), merged.iter().sum::<usize>());
+    assert_eq!(site.merged_entries().len(), merged.iter().sum::<usize>());
 }
 
 #[test]

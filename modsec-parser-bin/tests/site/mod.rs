@@ -213,9 +213,11 @@ impl<D: Database> Site<D> {
     }
 }
 
-/// Splits a merged log into its entries.
+/// Splits a merged log into its entries, without the lines that announce them.
 pub(crate) fn entries_of(log: &Path) -> Vec<Vec<u8>> {
     let text = fs::read_to_string(log).unwrap_or_default();
+    let is_entrys = |line: &&str| !line.starts_with("# modsec-parser: the next ");
+    let text: String = text.split_inclusive('\n').filter(is_entrys).collect();
     text.split_inclusive("-Z--\n\n")
         .map(|entry| entry.as_bytes().to_vec())
         .collect()

@@ -210,12 +210,19 @@ pub(crate) fn check_merged(world: &World, logs: &[String], index: &BTreeMap<u32,
 }
 
 /// Splits a merged log; each entry ends with the Z line of its own boundary and an empty line,
-/// which is not part of it.
+/// which is not part of it. A line before it may say how long it is.
 fn entries(mut log: &[u8]) -> Vec<&[u8]> {
     let mut entries = Vec::new();
     while !log.is_empty() {
         let shown = String::from_utf8_lossy(&log[..log.len().min(200)]);
-        let first = shown.lines().next().unwrap();
+        let mut lines = shown.lines();
+        let mut first = lines.next().unwrap();
+        let said = first.strip_prefix("# modsec-parser: the next ");
+        let said = said.map(|said| said.split(' ').next().unwrap().parse::<usize>().unwrap());
+        if said.is_some() {
+            log = &log[first.len() + 1..];
+            first = lines.next().unwrap();
+        }
         let end = first.replace("-A--", "-Z--\n");
         assert!(
             end.ends_with("-Z--\n"),
@@ -224,6 +231,7 @@ fn entries(mut log: &[u8]) -> Vec<&[u8]> {
         let end = [b"\n", end.as_bytes()].concat();
         let found = memchr::memmem::find(log, &end);
         let length = found.unwrap_or_else(|| panic!("no end: {shown}")) + end.len();
+        assert!(said.is_none_or(|said| said == length), "{shown}");
         assert_eq!(log.get(length), Some(&b'\n'), "{shown}");
         entries.push(&log[..length]);
         log = &log[length + 1..];

@@ -24,11 +24,10 @@ pub(super) fn append<'l>(
     for item in fresh {
         heart.beat();
         match &item.bytes {
-            Bytes::Whole(bytes) => batch.append(bytes)?,
+            Bytes::Whole(bytes) => batch.append_flagged(bytes, item.flags)?,
             Bytes::InFile(extent) => {
-                let mut reader = Rereading::new(extent, heart);
-                batch.append_from(&mut reader)?;
-                if reader.hash() != item.hash {
+                let open = || Rereading::new(extent, heart);
+                if !batch.append_from(item.hash, item.flags, open)? {
                     changed.push(item.hash);
                 }
             }
