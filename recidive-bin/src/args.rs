@@ -31,8 +31,8 @@ SOURCES
   storage-dir   the directory with one file per transaction, by inotify
   merged-log    the log into which modsec-parser merges entries; together with storage-dir what it
                 took away while this program was not running counts too, and nothing counts twice.
-                Only if SecAuditLogParts has neither C nor E: a client can write whole entries
-                into those, with addresses of others
+                Not a log that the server itself writes, if SecAuditLogParts has C or E: there a
+                client can write whole entries with addresses of others
   index=FILE    the index (SecAuditLog), which has a line for every record, also for those whose
                 files were overwritten; knows address and status only, and stands alone
 
