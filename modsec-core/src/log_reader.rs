@@ -58,6 +58,7 @@ pub(crate) struct LogReader {
     outlook: Outlook,
     /// Why reading ended before the end.
     failed: Option<io::Error>,
+    stop: Option<Stop>,
     /// Bytes of the file that were read, for progress: compressed ones of a compressed file.
     pub(crate) size: u64,
 }
@@ -102,7 +103,9 @@ impl LogReader {
             let mut magic = [0; 2];
             let got = file.read_at(&mut magic, 0)?;
             if got == 2 && magic == GZIP {
-                Source::stream(MultiGzDecoder::new(file))
+                // Of empty members nothing comes out, however many there are.
+                let stop = stop.clone();
+                Source::stream(MultiGzDecoder::new(Stoppable { file, stop }))
             } else {
                 Source::File {
                     file: Arc::new(file),
@@ -110,6 +113,7 @@ impl LogReader {
                 }
             }
         } else {
+            let stop = stop.clone();
             Source::pipe(Pipe { file, stop })?
         };
         Ok(LogReader {
@@ -117,6 +121,7 @@ impl LogReader {
             splitter: Splitter::new(0, held),
             outlook: Outlook::More,
             failed: None,
+            stop,
             size: meta.len(),
         })
     }
@@ -126,7 +131,7 @@ impl LogReader {
     /// # Errors
     ///
     /// What reading fails with; what was read before has been handed out, and the log is at its
-    /// end.
+    /// end. A request to stop is such a failure.
     pub(crate) fn next(&mut self) -> io::Result<Option<Taken>> {
         loop {
             let Some(piece) = self.splitter.next(self.outlook) else {
@@ -168,6 +173,10 @@ impl LogReader {
     }
 
     fn read(&mut self) -> io::Result<()> {
+        if let Err(error) = unless_stopped(self.stop.as_ref()) {
+            self.outlook = Outlook::End;
+            return Err(error);
+        }
         let buffer = self.splitter.buffer();
         let kept = buffer.len();
         let got = match &mut self.source {
@@ -256,7 +265,28 @@ impl Source {
     }
 }
 
-/// A pipe, or a socket, whose writer may take his time. A request to stop is an error at once.
+/// Fails once a stop is requested.
+fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
+    match stop {
+        Some(stop) if stop.requested() => Err(io::Error::other("asked to stop")),
+        _ => Ok(()),
+    }
+}
+
+/// A file that is not read any more once a stop is requested.
+struct Stoppable {
+    file: File,
+    stop: Option<Stop>,
+}
+
+impl Read for Stoppable {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        unless_stopped(self.stop.as_ref())?;
+        self.file.read(buffer)
+    }
+}
+
+/// A pipe, or a socket, whose writer may take his time.
 struct Pipe {
     file: File,
     stop: Option<Stop>,
@@ -265,9 +295,7 @@ struct Pipe {
 impl Read for Pipe {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.stop.as_ref().is_some_and(Stop::requested) {
-                return Err(io::Error::other("asked to stop"));
-            }
+            unless_stopped(self.stop.as_ref())?;
             // Standard input belongs to others too, and may be one that waits.
             let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
             match poll(&mut ready, Some(&LOOK_EVERY)) {

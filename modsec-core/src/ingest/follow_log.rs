@@ -25,7 +25,7 @@ use super::rows::Rows;
 use super::{IngestError, Options, Report, Tally};
 use crate::heart::Heart;
 use crate::logfile::{Growth, Stuck, Tail};
-use crate::program::{Service, Signals};
+use crate::program::{Service, Signals, Stop};
 use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::store::Origin;
 
@@ -109,7 +109,7 @@ pub async fn follow_log(
     let mut told = Instant::now();
     let mut is_ready = false;
     while !stop.requested() {
-        let pause = follower.turn(report).await?;
+        let pause = follower.turn(&stop, report).await?;
         if !std::mem::replace(&mut is_ready, true) {
             service.ready();
         }
@@ -158,8 +158,12 @@ struct Reading {
 
 impl Follower<'_> {
     /// Stores what is there; returns how long to wait then.
-    async fn turn(&mut self, report: &mut dyn Report) -> Result<Duration, IngestError> {
-        let error = match self.work(report).await {
+    async fn turn(
+        &mut self,
+        stop: &Stop,
+        report: &mut dyn Report,
+    ) -> Result<Duration, IngestError> {
+        let error = match self.work(stop, report).await {
             Ok(is_done) => {
                 self.outage.over();
                 return Ok(if is_done { LOOK_EVERY } else { Duration::ZERO });
@@ -184,7 +188,7 @@ impl Follower<'_> {
     }
 
     /// Returns `true` if the end of the log was reached.
-    async fn work(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
+    async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,
             none => {
@@ -232,7 +236,7 @@ impl Follower<'_> {
                 reading.restart();
             } else if growth == Growth::End {
                 break true;
-            } else if started.elapsed() >= TURN {
+            } else if started.elapsed() >= TURN || stop.requested() {
                 break false;
             }
         };

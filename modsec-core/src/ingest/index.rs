@@ -30,7 +30,7 @@ use tracing::{debug, warn};
 use self::ledger::Ledger;
 pub(super) use self::ledger::{Digest, Fate, Wanted};
 pub(super) use self::lines::{Ended, Pipe};
-use self::lines::{FileLines, Line, Lines, Next};
+use self::lines::{FileLines, Line, Lines, MAX_WAITING, Next};
 use super::Options;
 use crate::crash_points;
 use crate::storage_dir::StorageDir;
@@ -39,6 +39,8 @@ use crate::storage_dir::StorageDir;
 pub(super) const SETTLE: Duration = Duration::from_secs(2);
 /// Lines read, and files looked into, at a time.
 const AT_A_TIME: usize = 1000;
+/// As how many lines a piece counts in which none ends.
+const PART: usize = 100;
 
 /// Where the index is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +146,8 @@ pub(super) struct Index {
     /// How old a line must be before its file is looked for, and given up.
     settle: Duration,
     roots: Roots,
+    /// Lines that may still be read.
+    left: usize,
     /// What the notes on disk say.
     noted: Vec<u8>,
     /// Whether that was told.
@@ -185,6 +189,7 @@ impl Index {
             ledger,
             storage: Arc::clone(storage),
             settle: Duration::ZERO,
+            left: usize::MAX,
             roots: Roots::new(options.storage_dir.as_deref()),
             noted: note.unwrap_or_default(),
             unreadable: false,
@@ -205,17 +210,35 @@ impl Index {
         self.settle = settle;
     }
 
-    /// Reads some more lines and tells whether there may be more.
+    /// Reads what is there by now. Of an index that grows as fast as it is read, some is left.
+    pub(super) fn catch_up(&mut self) {
+        for _ in 0..MAX_WAITING.div_ceil(AT_A_TIME) {
+            if !self.read() {
+                break;
+            }
+        }
+    }
+
+    /// Reads no more lines than may be waiting now, from here on.
+    pub(super) fn read_the_last(&mut self) {
+        self.wait_for_others(Duration::ZERO);
+        self.left = self.left.min(MAX_WAITING);
+    }
+
+    /// Reads some more lines; returns `true` if there may be more.
     pub(super) fn read(&mut self) -> bool {
         let now = Instant::now();
         if self.ledger.is_full() {
             return false;
         }
-        for _ in 0..AT_A_TIME {
+        let mut left = AT_A_TIME.min(self.left);
+        while left > 0 {
+            let mut cost = 1;
             match self.lines.next() {
                 Ok(Next::Line(line)) => self.announce(line, now),
                 Ok(Next::Foreign(lines)) => self.ledger.foreign(lines),
                 Ok(Next::Unread(lines)) => self.ledger.unread(lines),
+                Ok(Next::Part) => cost = PART,
                 Ok(Next::End) => return false,
                 Err(error) => {
                     if !std::mem::replace(&mut self.unreadable, true) {
@@ -224,8 +247,12 @@ impl Index {
                     return false;
                 }
             }
+            left = left.saturating_sub(cost);
+            if self.left != usize::MAX {
+                self.left = self.left.saturating_sub(cost);
+            }
         }
-        true
+        self.left > 0
     }
 
     fn announce(&mut self, line: Line, now: Instant) {
@@ -277,7 +304,9 @@ impl Index {
     /// Notes that what was read up to now is safe.
     pub(super) fn note_batch(&mut self) {
         // Entries that are taken for the sake of events have their lines a moment later.
-        while !self.settle.is_zero() && self.read() {}
+        if !self.settle.is_zero() {
+            self.catch_up();
+        }
         self.note();
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ use crate::storage_dir::turns::{Turn, Turns};
 use crate::storage_dir::{
     EntryDir, EntryFile, Files, LeftAlone, Name, PruneRules, Refusal, StorageDir, Walk,
 };
+
+/// How often to see whether to stop, while no input is found.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Inputs that may wait for a reader, each held open.
 const INPUTS: usize = 64;
@@ -481,7 +484,7 @@ fn next_in_logs(
 ) -> Option<Source> {
     loop {
         let Some(open) = log else {
-            let (path, file) = found.recv().ok()?;
+            let (path, file) = receive(found, stop)?;
             match file.and_then(|file| begin(&path, file, stop)) {
                 _ if stop.requested() => return None,
                 Ok(Begun::Entry(file)) => return Some(Source::Input(path, Ok(file))),
@@ -527,6 +530,19 @@ fn next_in_logs(
                 *log = None;
                 return Some(Source::Input(path, Err(error)));
             }
+        }
+    }
+}
+
+/// Waits for the next input; `None` at the end, or if the pass is to end. Directories may have very
+/// many names that are no input.
+fn receive<T>(found: &Receiver<T>, stop: &Stop) -> Option<T> {
+    loop {
+        match found.recv_timeout(LOOK_EVERY) {
+            Ok(found) => return Some(found),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if stop.requested() => return None,
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }

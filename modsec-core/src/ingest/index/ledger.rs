@@ -3,7 +3,7 @@
 //! What brings the two together is size and MD5, never a name: a name is used again, a file is
 //! moved away before its line is read, and lines of one name need not come in order. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,8 +72,8 @@ struct Open {
 pub(in crate::ingest) struct Ledger {
     next: u64,
     open: BTreeMap<u64, Open>,
-    by_digest: HashMap<Digest, Vec<u64>>,
-    by_file: HashMap<Arc<Path>, Vec<u64>>,
+    by_digest: HashMap<Digest, BTreeSet<u64>>,
+    by_file: HashMap<Arc<Path>, BTreeSet<u64>>,
     /// Names of lines.
     named: Recent<Arc<Path>>,
     /// Names of lines whose entry was read.
@@ -109,9 +109,12 @@ impl Ledger {
         let number = self.next;
         self.next += 1;
         self.named.add(&line.file);
-        self.by_digest.entry(line.digest).or_default().push(number);
+        self.by_digest
+            .entry(line.digest)
+            .or_default()
+            .insert(number);
         let same = self.by_file.entry(Arc::clone(&line.file)).or_default();
-        same.push(number);
+        same.insert(number);
         let open = Open {
             line,
             since: now,
@@ -282,9 +285,9 @@ impl Ledger {
     }
 }
 
-fn forget<K: Hash + Eq>(numbers: &mut HashMap<K, Vec<u64>>, key: &K, number: u64) {
+fn forget<K: Hash + Eq>(numbers: &mut HashMap<K, BTreeSet<u64>>, key: &K, number: u64) {
     if let Some(of_key) = numbers.get_mut(key) {
-        of_key.retain(|other| *other != number);
+        of_key.remove(&number);
         if of_key.is_empty() {
             numbers.remove(key);
         }

@@ -19,7 +19,7 @@ use crate::logfile::{Checkpoint, Growth, Line as Cut, Lines as Cutter, Tail};
 use crate::named_file::open_to_read;
 
 /// Lines that may wait in memory while their entries cannot be stored.
-const MAX_WAITING: usize = 16_384;
+pub(super) const MAX_WAITING: usize = 16_384;
 /// Bytes read from the pipe at a time: as many as it holds.
 const CHUNK: usize = 64 * 1024;
 
@@ -65,6 +65,8 @@ pub(super) enum Next {
     Foreign(u64),
     /// So many lines were thrown away because nobody came for them.
     Unread(u64),
+    /// Part of a line; there is more.
+    Part,
     /// No more for now.
     End,
 }
@@ -134,21 +136,20 @@ impl FileLines {
     }
 
     fn next(&mut self) -> io::Result<Next> {
-        loop {
-            let start = self.tail.offset() - self.cutter.unread() as u64;
-            let before = start < self.before;
-            if let Some(cut) = self.cutter.next() {
-                return Ok(Next::of(&cut, before));
-            }
-            match self.tail.read(self.cutter.buffer())? {
-                Growth::Grown => {}
-                Growth::Restarted => {
-                    self.cutter.clear();
-                    self.before = 0;
-                }
-                Growth::End => return Ok(Next::End),
-            }
+        let start = self.tail.offset() - self.cutter.unread() as u64;
+        let before = start < self.before;
+        if let Some(cut) = self.cutter.next() {
+            return Ok(Next::of(&cut, before));
         }
+        match self.tail.read(self.cutter.buffer())? {
+            Growth::Grown => {}
+            Growth::Restarted => {
+                self.cutter.clear();
+                self.before = 0;
+            }
+            Growth::End => return Ok(Next::End),
+        }
+        Ok(Next::Part)
     }
 }
 
@@ -308,6 +309,7 @@ mod tests {
                 }
                 Next::Foreign(lines) => format!("foreign {lines}"),
                 Next::Unread(lines) => format!("unread {lines}"),
+                Next::Part => continue,
                 Next::End => return all,
             });
         }

@@ -1,0 +1,197 @@
+//! SIGTERM and SIGINT end a run at once, also while it reads what has no end.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use self::inotify::can_follow;
+
+/// Longest time for what takes less than a second, on a machine with other work. What the tests
+/// give to read takes longer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const ENTRY: &str = "--3fa0c41b-A--\n[04/Mar/2026:05:06:07 +0000] id 192.0.2.7 1 192.0.2.1 80\n\
+    --3fa0c41b-B--\nGET / HTTP/1.1\n\n--3fa0c41b-F--\nHTTP/1.1 200\n\n\
+    --3fa0c41b-H--\n\n--3fa0c41b-Z--\n";
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < LIMIT, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a client or a broken writer may repeat for ever.
+fn patterns() -> Vec<(&'static str, Vec<u8>)> {
+    let line = "h 192.0.2.7 /20261122/20261122-1436/20261122-143639-x 0 9 \
+                md5:f4379ec14e40221beb05af5daf25ef7a \n";
+    vec![
+        ("no line end", b"x".to_vec()),
+        ("empty lines", b"\n".to_vec()),
+        ("objects", br#"{"a":"#.to_vec()),
+        ("arrays", b"[1,".to_vec()),
+        ("first lines", b"--aaaaaaaa-A--\n".to_vec()),
+        ("entries", ENTRY.into()),
+        ("index lines", line.into()),
+    ]
+}
+
+fn program(dir: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("modsec-parser"));
+    command
+        .env("MODSEC_CONFIG", "none")
+        .current_dir(dir.path())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// Returns how many bytes a process has read so far.
+fn bytes_read(child: &Child) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.map_or(0, |number| number.parse().unwrap())
+}
+
+/// Waits until the program has read so much, asks it to end, and waits for that.
+fn stop(mut child: Child, after: u64, signal: Signal, what: &str) {
+    until(&format!("{what}: reading"), || {
+        child.try_wait().unwrap().is_some() || bytes_read(&child) >= after
+    });
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "{what}: ended by itself"
+    );
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    until(&format!("{what}: the end"), || {
+        child.try_wait().unwrap().is_some()
+    });
+}
+
+/// Writes a pattern into the program's standard input until nobody reads it.
+fn endless(mut command: Command, pattern: &[u8]) -> Child {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let text = pattern.repeat((1 << 16) / pattern.len() + 1);
+    thread::spawn(move || while pipe.write_all(&text).is_ok() {});
+    child
+}
+
+#[test]
+fn a_pipe_without_end_is_left() {
+    for (name, pattern) in patterns() {
+        for arguments in [&["--jsonl", "-"][..], &["--store", "sqlite:x.db", "-"]] {
+            let dir = tempfile::tempdir().unwrap();
+            let child = endless(program(&dir, arguments), &pattern);
+            stop(child, 1 << 20, Signal::TERM, name);
+        }
+    }
+}
+
+#[test]
+fn an_index_without_end_is_left() {
+    if !can_follow() {
+        return;
+    }
+    for (name, pattern) in patterns() {
+        if !["no line end", "entries", "index lines"].contains(&name) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("audit")).unwrap();
+        let arguments = ["--storage-dir", "audit", "--store", "sqlite:x.db"];
+        let command = program(&dir, &[&arguments[..], &["--index", "-"]].concat());
+        stop(endless(command, &pattern), 1 << 20, Signal::TERM, name);
+    }
+}
+
+#[test]
+fn an_idle_pipe_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program(&dir, &["--jsonl", "-"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(ENTRY.repeat(100).as_bytes()).unwrap();
+    stop(child, 1 << 10, Signal::INT, "idle");
+    drop(pipe);
+}
+
+/// Makes a gzip file of a pattern, of so many members of 64 MiB.
+fn bomb(dir: &Path, pattern: &[u8], members: usize) {
+    let plain = dir.join("plain");
+    fs::write(&plain, pattern.repeat((1 << 26) / pattern.len())).unwrap();
+    let mut gzip = Command::new("gzip");
+    assert!(gzip.arg("-1").arg(&plain).status().unwrap().success());
+    let member = fs::read(dir.join("plain.gz")).unwrap();
+    let mut file = fs::File::create(dir.join("bomb.gz")).unwrap();
+    for _ in 0..members {
+        file.write_all(&member).unwrap();
+    }
+}
+
+#[test]
+fn a_compressed_log_of_many_gigabytes_is_left() {
+    for (name, pattern) in patterns() {
+        if ["empty lines", "entries"].contains(&name) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        bomb(dir.path(), &pattern, 400);
+        let child = program(&dir, &["--jsonl", "bomb.gz"]).spawn().unwrap();
+        stop(child, 1 << 14, Signal::TERM, name);
+    }
+}
+
+#[test]
+fn empty_members_without_number_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gzip = Command::new("gzip");
+    let empty = gzip.stdin(Stdio::null()).output().unwrap().stdout;
+    let many = empty.repeat((1 << 26) / empty.len());
+    let mut file = fs::File::create(dir.path().join("bomb.gz")).unwrap();
+    for _ in 0..8 {
+        file.write_all(&many).unwrap();
+    }
+    let child = program(&dir, &["--jsonl", "bomb.gz"]).spawn().unwrap();
+    stop(child, 1 << 17, Signal::TERM, "empty members");
+}
+
+#[test]
+fn a_file_of_a_terabyte_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    log.set_len(1 << 40).unwrap();
+    fs::create_dir(dir.path().join("audit")).unwrap();
+    let store = ["--store", "sqlite:x.db"];
+    for arguments in [
+        &["--jsonl", "log"][..],
+        &["log"],
+        &["--follow", "log", "--offset-file", "place"],
+        &["--storage-dir", "audit", "--index", "log"],
+        &["--storage-dir", "audit", "--index", "log", "--follow"],
+    ] {
+        if arguments.ends_with(&["--follow"]) && !can_follow() {
+            continue;
+        }
+        let mut child = program(&dir, &[&store[..], arguments].concat());
+        stop(
+            { child }.spawn().unwrap(),
+            1 << 22,
+            Signal::TERM,
+            &arguments.join(" "),
+        );
+    }
+}
