@@ -44,10 +44,10 @@ mod dir;
 mod entry;
 pub(crate) mod holes;
 pub(crate) mod look;
-mod note;
 mod private;
 mod prune;
 pub(crate) mod renew;
+mod state_file;
 pub(crate) mod turns;
 mod walk;
 
@@ -72,11 +72,11 @@ pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, Files, Walk};
 pub use crate::spool::{LeftAlone, Reason, Refusal};
 
-/// Returns `true` if `path` is a file that this library keeps in a storage directory: no entry.
+/// Returns `true` if `path` is a file that the program itself keeps in the private directory (lock
+/// file, state file): no entry, whatever an administrator passes on the command line.
 pub(crate) fn is_own_file(path: &Path) -> bool {
-    [private::LOCK, private::NOTE]
-        .iter()
-        .any(|own| path.ends_with(Path::new(private::PRIVATE).join(own)))
+    path.parent().is_some_and(|dir| dir.ends_with(PRIVATE))
+        && path.file_name().is_some_and(private::is_own_file)
 }
 
 /// Why the storage directory as a whole cannot be used.
@@ -114,7 +114,7 @@ pub enum StorageDirError {
         /// Who holds the lock, if the kernel tells.
         holder: Option<Holder>,
     },
-    /// The private directory belongs to somebody else, and could not be moved aside.
+    /// The private directory belongs to another user, and could not be moved aside.
     #[error("{path:?} belongs to user id {uid}, not to this program; look into it and remove it")]
     PrivateTaken {
         /// The private directory.
@@ -131,9 +131,9 @@ pub enum StorageDirError {
         /// The private directory.
         path: PathBuf,
     },
-    /// Somebody puts something else in the place of the private directory again and again.
+    /// Another user puts something else in the place of the private directory again and again.
     #[error(
-        "{path:?} is replaced again and again by somebody else; make the storage directory sticky \
+        "{path:?} is replaced again and again by another user; make the storage directory sticky \
          (chmod +t), or take the right to write to it from site users"
     )]
     PrivateContested {
@@ -158,6 +158,7 @@ pub enum StorageDirError {
     },
 }
 
+/// Names the holder of the lock for a message: program and process id, as far as known.
 fn in_use_by(holder: Option<&Holder>) -> String {
     match holder {
         Some(Holder {
@@ -169,15 +170,19 @@ fn in_use_by(holder: Option<&Holder>) -> String {
     }
 }
 
-/// What all handles below one root share.
+/// What all handles of one storage directory share.
 #[derive(Debug)]
 struct Tree {
+    /// The storage directory itself.
     root: Arc<Dir>,
+    /// The private directory, from [`StorageDir::lock`] on.
     private: OnceLock<Private>,
+    /// Set by the first look.
     looker: OnceLock<look::Looker>,
 }
 
 impl Tree {
+    /// Returns what looks at files of this tree; the file system is asked once.
     fn looker(&self) -> look::Looker {
         let root = &self.root;
         *self
@@ -231,12 +236,13 @@ impl StorageDir {
         }
     }
 
-    /// Makes this process the only one that claims, removes and ingests below this root.
+    /// Makes this process the only one that claims, removes and ingests below this storage
+    /// directory.
     ///
-    /// Makes the private directory if need be. Whatever stands in its place and is not ours is moved
-    /// aside, of any kind: see [`StorageDir::moved_aside`]. The lock is the kernel's: it ends with the last
-    /// handle of this storage directory, at the latest with the process, however that dies.
-    /// Site users cannot take it. Locking again is a no-op.
+    /// Makes the private directory if need be. Whatever has its name and is not ours is moved
+    /// aside, of any kind: see [`StorageDir::moved_aside`]. The lock is an flock(2) on a file in
+    /// it, which site users cannot reach. It ends with the last handle of this storage directory,
+    /// at the latest with the process, however that dies. Locking again does nothing.
     ///
     /// # Errors
     ///
@@ -252,8 +258,9 @@ impl StorageDir {
         Ok(())
     }
 
-    /// Returns where that is now which stood in the place of the private directory when this
-    /// process took the lock: put there by whoever may write to the storage directory.
+    /// Returns the new paths of what had the name of the private directory and was not ours when
+    /// this process took the lock. A user who may write to the storage directory has put it there;
+    /// the program never touches it again.
     pub fn moved_aside(&self) -> &[PathBuf] {
         self.tree.private().map_or(&[], Private::aside)
     }
@@ -294,38 +301,40 @@ impl StorageDir {
             if (here.dev(), here.ino()) == (there.dev(), there.ino()))
     }
 
-    /// Returns what was noted last in the private directory; `None` if nothing was.
+    /// Returns the contents of the state file in the private directory; `None` if there is none, or
+    /// without the lock.
     ///
     /// # Errors
     ///
-    /// What the kernel said. Without the lock nothing is read.
+    /// What the kernel said.
     pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
         self.tree
             .private()
-            .map_or(Ok(None), |private| note::read(&private.dir))
+            .map_or(Ok(None), |private| state_file::read(&private.dir))
     }
 
-    /// Replaces the note in the private directory, which is the old or the new at any moment.
+    /// Replaces the contents of the state file in the private directory: at any moment, also after
+    /// a loss of power, it holds the old bytes or the new. Does nothing without the lock.
     ///
     /// # Errors
     ///
-    /// What the kernel said; the old note is then still there. Without the lock nothing is noted.
+    /// What the kernel said; the old contents are then still there.
     pub(crate) fn write_note(&self, bytes: &[u8]) -> io::Result<()> {
         self.tree
             .private()
-            .map_or(Ok(()), |private| note::write(&private.dir, bytes))
+            .map_or(Ok(()), |private| state_file::write(&private.dir, bytes))
     }
 
-    /// Returns the private directory with the files that were claimed; `None` without the lock.
+    /// Returns the private directory, to list the files that were claimed; `None` without the lock.
     pub fn claimed(&self) -> Option<EntryDir> {
         walk::claimed(&self.tree)
     }
 
-    /// Removes the empty directories that `rules` allow to remove, of all trees.
+    /// Removes the empty directories of all trees that `rules` allow to remove.
     ///
-    /// By one `rmdir` each and never recursively. Never the newest minute and day of a tree, the
-    /// private directory, or one that changed within [`PruneRules::min_age`]; so directories
-    /// whose files were just removed are left to [`EntryDir::prune`] or to the next time.
+    /// By one rmdir(2) each and never recursively. Never removes the newest minute and day of a
+    /// tree, the private directory, or one that changed within [`PruneRules::min_age`]: directories
+    /// whose files were just removed are left to [`EntryDir::prune`] or to the next call.
     pub fn prune(&self, rules: &PruneRules) -> Pruned {
         prune::prune(&self.tree.root, rules)
     }

@@ -1,4 +1,27 @@
-//! One entry's file: found, opened, read, removed.
+//! One entry's file: found, opened, read, removed; or claimed first.
+//!
+//! ```text
+//! EntryFile ──open──► OpenEntry ──close──► ReadEntry ──remove──► gone
+//!     │                (descriptor)         (identity)
+//!     └──claim──► EntryFile in the private directory, of which the same holds
+//! ```
+//!
+//! # Removing exactly what was read
+//!
+//! A site user can rename another file over the name at any moment, and the engine can write a new
+//! record to it. What must never happen is that a file goes away that was not read. So the steps
+//! are:
+//!
+//! 1. The name must lead to the identity that was read: device, inode, size and both times.
+//! 2. The file is renamed into the private directory, where no other user can exchange it.
+//! 3. It is compared again, all but `st_ctime`, which the rename itself sets, and must have one
+//!    link.
+//! 4. If it is the same, it is deleted; if not, it is moved back, and the error is
+//!    [`Reason::Changed`].
+//!
+//! A crash after step 2 leaves the file in the private directory, and the next walk reads it again.
+//! An engine that has the file open and appends after step 3 loses these bytes: remove only entries
+//! that are complete, or have not changed for a long time.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -19,7 +42,7 @@ use crate::crash_points;
 use crate::names::EntryName;
 use crate::spool::{Reason, Refusal};
 
-/// Default limit on the size of one entry, in bytes: twice the largest `SecRequestBodyLimit`.
+/// Default limit on the size of one entry, in bytes: 2 GiB, twice the largest `SecRequestBodyLimit`.
 pub const MAX_ENTRY_BYTES: u64 = 2 << 30;
 
 /// A file whose name is that of an entry. Nothing is known about what it is until it is opened.
@@ -27,14 +50,19 @@ pub const MAX_ENTRY_BYTES: u64 = 2 << 30;
 /// Holds its directory open, see [`super::StorageDir::open_directories`].
 #[derive(Debug, Clone)]
 pub struct EntryFile {
+    /// The tree that it is in, for the lock and the private directory.
     pub(super) tree: Arc<Tree>,
+    /// Its directory: that of a minute, or the private one.
     pub(super) dir: Arc<Dir>,
+    /// Its name there.
     pub(super) name: OsString,
+    /// Whether `dir` is the private directory, and so `name` one of its names.
     pub(super) claimed: bool,
 }
 
 impl EntryFile {
-    /// Returns what the name says, also for a claimed file.
+    /// Returns what the name says: time and transaction id, also for a claimed file. A claim of
+    /// whoever made the file, not a fact.
     pub fn name(&self) -> Option<EntryName<'_>> {
         let name = if self.claimed {
             private::original_name(&self.name)?
@@ -54,19 +82,26 @@ impl EntryFile {
         self.claimed
     }
 
-    /// Returns the number under which the file was claimed. A file claimed later by the same
-    /// [`super::StorageDir`] has a greater one.
+    /// Returns the number under which the file was claimed; `None` for one that was not.
+    ///
+    /// Counts from 0 in each process, so of two files claimed through the same
+    /// [`super::StorageDir`] the later one has the greater number. Files left by an earlier run
+    /// keep the number of that run.
     pub fn claim_number(&self) -> Option<u64> {
         private::number(&self.name).filter(|_| self.claimed)
     }
 
-    /// Opens the file for reading if it is a plain file with one name, of at most `limit` bytes.
+    /// Opens the file for reading if it is a plain file with one link, of at most `limit` bytes
+    /// (usually [`MAX_ENTRY_BYTES`]), with at most 1 MiB of holes, on the file system of the
+    /// storage directory.
     ///
-    /// Follows no link and never waits. `limit` is usually [`MAX_ENTRY_BYTES`].
+    /// Follows no link and never waits: not for the writer of a named pipe, and not for the server
+    /// of a file system that a site user has mounted on the name.
     ///
     /// # Errors
     ///
-    /// What the file is instead; the file stays as it is. [`Reason::Vanished`] is normal.
+    /// What the file is instead; it stays as it is. [`Reason::Vanished`] is normal where another
+    /// program works on the tree.
     pub fn open(self, limit: u64) -> Result<OpenEntry, Refusal> {
         match self.dir.open_file(&self.name) {
             Ok((_, meta)) if meta.len() > limit => Err(self.refusal(Reason::TooBig {
@@ -85,16 +120,19 @@ impl EntryFile {
         }
     }
 
-    /// Moves the file into the private directory at once, so that a later record of the same
-    /// name does not overwrite it. Only for a file that its writer has closed, and not for an
-    /// empty one: `ModSecurity` 3 closes the file once before it writes the entry.
+    /// Moves the file into the private directory, so that a later record of the same name does not
+    /// overwrite it.
     ///
-    /// Needs the lock ([`super::StorageDir::lock`]).
+    /// Under MPM-ITK connections that one idle child takes within a second share the transaction
+    /// id, and with it the file name. Claim only a file that its writer has closed, and not an
+    /// empty one: libmodsecurity 3 closes the file once before it writes the entry. A claimed file
+    /// is returned as it is. Needs the lock ([`super::StorageDir::lock`]).
     ///
     /// # Errors
     ///
-    /// As for [`EntryFile::open`]; the file is then still where it was. If its name was taken
-    /// again meanwhile, it stays in the private directory, where the next walk finds it.
+    /// As for [`EntryFile::open`], and [`Reason::NotLocked`]. The file is then still where it was;
+    /// only if its name was taken again meanwhile, it stays in the private directory, where the
+    /// next walk finds it.
     pub fn claim(self) -> Result<EntryFile, Refusal> {
         if self.claimed {
             return Ok(self);
@@ -110,6 +148,8 @@ impl EntryFile {
         }
     }
 
+    /// Moves the file, then checks what has arrived: between the first look and the rename a site
+    /// user can put a link or a hard link in its place, which is then moved back.
     fn try_claim(&self) -> Result<OsString, Reason> {
         let private = self.tree.private().ok_or(Reason::NotLocked)?;
         let meta = self.dir.peek(&self.name)?;
@@ -126,15 +166,26 @@ impl EntryFile {
         }
     }
 
+    /// Returns the private directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotLocked`] if this process has not locked the tree.
     fn private(&self) -> Result<&Private, Refusal> {
         let private = self.tree.private();
         private.ok_or_else(|| self.refusal(Reason::NotLocked))
     }
 
+    /// Adds the path to `reason`.
     fn refusal(&self, reason: Reason) -> Refusal {
         self.dir.refusal(&self.name, reason)
     }
 
+    /// Removes the file if it is the one whose identity was `read`; see the module for the steps.
+    ///
+    /// Where the kernel can make no rename between the two directories (`EXDEV`), the name is
+    /// removed in place. That leaves microseconds in which the owner of the directory, and nobody
+    /// else, could lose a file of his own that he puts there.
     fn remove(&self, read: &Identity) -> Result<(), Reason> {
         let private = self.tree.private().ok_or(Reason::NotLocked)?;
         if Identity::of(&self.dir.peek(&self.name)?) != *read {
@@ -164,11 +215,14 @@ impl EntryFile {
     }
 }
 
-/// An entry's file, open for reading and known to be a plain file.
+/// An entry's file, open for reading and known to be a plain file with one link.
+///
+/// Holds one descriptor, and that of its directory.
 #[derive(Debug)]
 pub struct OpenEntry {
     entry: EntryFile,
     file: File,
+    /// What fstat(2) said when it was opened.
     meta: Metadata,
 }
 
@@ -196,23 +250,23 @@ impl OpenEntry {
         self.meta.uid()
     }
 
-    /// Returns the group id.
+    /// Returns the group id of the file.
     pub fn gid(&self) -> u32 {
         self.meta.gid()
     }
 
-    /// Returns when the contents were last written, according to the owner, who can set it.
+    /// Returns when the contents were last written (`st_mtime`). The owner can set it to anything.
     pub fn modified(&self) -> DateTime<Utc> {
         dir::modified(&self.meta)
     }
 
-    /// Returns when the file was last touched in any way, according to the kernel. The one to
-    /// measure an age by: no user can set it. Claiming counts as touching.
+    /// Returns when contents, name, mode or owner were last changed (`st_ctime`): the time to
+    /// measure an age by, because only the kernel sets it. Claiming counts as a change.
     pub fn changed(&self) -> DateTime<Utc> {
         dir::changed(&self.meta)
     }
 
-    /// Returns what makes the file this file and no other.
+    /// Returns what makes the file this file and no other, as it was when it was opened.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.meta)
     }
@@ -243,7 +297,8 @@ impl OpenEntry {
     }
 }
 
-/// An entry's file that was read and may be removed.
+/// An entry's file that was read and may be removed. Holds its directory open, but no descriptor of
+/// its own, so a batch may have thousands.
 #[derive(Debug, Clone)]
 pub struct ReadEntry {
     entry: EntryFile,
@@ -256,6 +311,7 @@ impl ReadEntry {
         &self.entry
     }
 
+    /// Returns the identity of the file when it was opened.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -280,12 +336,20 @@ impl ReadEntry {
 }
 
 /// What makes a file this file and no other, and unchanged.
+///
+/// Two identities are equal if device, inode, size and both times are. Inode numbers are given to
+/// new files once the old one is gone, so the number alone is not enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
+    /// `st_dev`.
     pub(super) device: u64,
+    /// `st_ino`.
     pub(super) inode: u64,
+    /// Bytes.
     pub(super) size: u64,
+    /// Last change of contents, seconds since 1970 and nanoseconds. Users can set it.
     pub(super) modified: (i64, i64),
+    /// Last change of any kind, seconds since 1970 and nanoseconds. Only the kernel sets it.
     pub(super) changed: (i64, i64),
 }
 
@@ -295,6 +359,7 @@ impl Identity {
         self.size = size;
     }
 
+    /// Returns the identity of the file with these attributes.
     pub(super) fn of(meta: &Metadata) -> Self {
         Identity {
             device: meta.dev(),
@@ -305,7 +370,8 @@ impl Identity {
         }
     }
 
-    /// Compares after a rename, which itself sets the time of change on most file systems.
+    /// Returns `true` if `meta` is of the same file after a rename, which itself sets `st_ctime` on
+    /// most file systems. It must be a plain file with one link.
     fn is_same_but_renamed(&self, meta: &Metadata) -> bool {
         let now = Identity {
             changed: self.changed,

@@ -1,20 +1,24 @@
-//! Files that are larger than what was ever written to them.
+//! Refusing sparse files: those that are larger than what was ever written to them.
 //!
-//! A hole costs its maker nothing, not even quota, and whoever copies the file writes it out as
-//! zeros: a few thousand bytes would fill the disk of the merged log.
+//! A hole costs the user who makes it nothing, not even disk quota, but a program that copies the
+//! file writes the hole out as zeros. With `truncate -s 2G` in each of a thousand files a site user
+//! could fill the disk of the merged log. Neither `ModSecurity` nor Coraza leaves holes in an
+//! entry, so a file with many is no entry.
 
 use std::fs::File;
 
 use rustix::fs::{SeekFrom, seek};
 
-/// Bytes of holes that are nobody's business: some file systems make them of zeros that were
-/// written, as in an upload.
+/// Bytes of holes that a file may have: 1 MiB. Some file systems (ZFS with compression, Btrfs with
+/// hole detection) turn long runs of written zeros, as in an uploaded image, into holes.
 pub(crate) const MAX_HOLES: u64 = 1 << 20;
 
-/// Returns how many bytes of `file`, which has `len`, are holes, as soon as there are more than
-/// [`MAX_HOLES`]. The file is at its start afterwards.
+/// Returns how many bytes of holes were found in the first `len` bytes of `file`, if these are more
+/// than [`MAX_HOLES`]; counting stops there, so the number is a lower bound.
 ///
-/// What cannot be told counts as written.
+/// Source: `SEEK_HOLE` and `SEEK_DATA` of lseek(2). Where a file system does not support them, the
+/// whole file counts as written, and the answer is `None`. The read position is at the start of the
+/// file afterwards.
 pub(crate) fn too_many(file: &File, len: u64) -> Option<u64> {
     if len <= MAX_HOLES {
         return None;
@@ -24,6 +28,12 @@ pub(crate) fn too_many(file: &File, len: u64) -> Option<u64> {
     (found > MAX_HOLES).then_some(found)
 }
 
+/// Adds up the holes before `len`, until there are more than [`MAX_HOLES`].
+///
+/// ```text
+/// data....hole......data..hole.....|len
+///         ^hole     ^data ^hole      SEEK_DATA in the last hole fails (ENXIO): it ends at len
+/// ```
 fn count(file: &File, len: u64) -> u64 {
     let (mut at, mut holes) = (0, 0);
     while holes <= MAX_HOLES

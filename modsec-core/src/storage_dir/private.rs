@@ -1,9 +1,28 @@
-//! The directory in the root that only we may enter.
+//! The private directory `.modsec-parser` in the storage directory, which only this account may
+//! enter.
 //!
-//! A name in a site user's directory can lead to another file from one system call to the next.
-//! So nothing is deleted there: a file is moved in here first, where nobody else can touch it,
-//! looked at again, and only then deleted. Whatever a crash leaves behind in here is an entry like
-//! all others and the first thing the next walk yields.
+//! A name in a site user's directory can lead to another file from one system call to the next. So
+//! nothing is deleted there: a file is moved into the private directory first, where no other user
+//! can touch it, looked at again, and only then deleted. `--follow` moves every finished file here
+//! at once, because the engine overwrites a file when a name comes again.
+//!
+//! ```text
+//! .modsec-parser/                    0700, owned by the account that runs the program
+//!     lock                           flock(2): one program at a time claims and removes
+//!     .index                         state file, see `state_file`
+//!     .index.new                     the same while it is written
+//!     8f3a-0.20260822-101500-ZxA     INODE-NUMBER.NAME, a claimed entry; both numbers in base 16
+//! ```
+//!
+//! INODE is that of the file, NUMBER counts the files taken in by this process, from 0. The name of
+//! an entry has no dot in front of the first dot, so [`original_name`] gets it back whatever the
+//! engine called it.
+//!
+//! What a crash leaves here is an entry like all others, and the first thing that the next walk
+//! yields. The file keeps its owner, so it is known to which site it belongs.
+//!
+//! `modsec-parser`, `watch-dir` and `recidive` work on the same tree. `watch-dir` leaves this
+//! directory alone; `recidive` reads claimed files and never writes here.
 
 mod make;
 
@@ -24,30 +43,40 @@ use super::StorageDirError;
 use super::dir::Dir;
 use crate::names::NAME_MAX;
 
-/// Name of the private directory.
+/// Name of the private directory in the storage directory. Starts with a dot, so it is neither a
+/// user's directory nor a day ([`crate::names::Place`]).
 pub(crate) const PRIVATE: &str = ".modsec-parser";
-/// Name of the lock file in it.
+/// Name of the lock file in it: empty, mode 0600, never removed.
 pub(super) const LOCK: &str = "lock";
-/// Name of the note in it, see the module `note`. Whoever else reads this directory passes over names like this one.
-pub(super) const NOTE: &str = ".index";
-/// Name of a note that is being written.
-pub(super) const NEW_NOTE: &str = ".index.new";
+/// Name of the state file in it, see the module `state_file`. Starts with a dot, so it is no
+/// claimed entry, and `recidive` passes it over.
+pub(super) const STATE_FILE: &str = ".index";
+/// Name of the state file while it is being written.
+pub(super) const NEW_STATE_FILE: &str = ".index.new";
 
-/// The private directory, opened for moving files in, with the lock held.
+/// The private directory, opened and locked: the only place from which files are deleted.
 #[derive(Debug)]
 pub(super) struct Private {
+    /// The directory itself, by descriptor: it stays usable if a site user moves it away.
     pub(super) dir: Arc<Dir>,
+    /// Number of the next file that is taken in.
     next: AtomicU64,
-    /// Names that a removal is working on. A listing must not yield them: they would be read
-    /// a second time.
+    /// Names in the private directory that [`EntryFile::remove`](super::EntryFile) works on at this
+    /// moment. A listing must not yield them, or the entry would be read a second time.
     removing: Mutex<HashSet<OsString>>,
+    /// New paths of what stood in the place of the directory.
     aside: Vec<PathBuf>,
+    /// Holds the flock(2) for as long as this value lives.
     _lock: File,
 }
 
 impl Private {
-    /// Opens the private directory and locks it. Makes it if it is missing, and moves aside what
-    /// is not ours.
+    /// Opens the private directory in `root` and locks it; makes it if it is missing, and moves
+    /// what is not ours aside. See `make` for the order of the steps.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageDirError::Locked`] and the variants that begin with `Private`.
     pub(super) fn lock(root: &Arc<Dir>) -> Result<Private, StorageDirError> {
         let Made { dir, lock, aside } = make::open(root)?;
         Ok(Private {
@@ -59,12 +88,22 @@ impl Private {
         })
     }
 
-    /// Returns where that is which stood in the place of the directory.
+    /// Returns the paths to which foreign things that had the name of the directory were moved.
     pub(super) fn aside(&self) -> &[PathBuf] {
         &self.aside
     }
 
-    /// Moves `name` out of `from` under a new name, unseen by listings until released.
+    /// Moves `name` from the directory `from` into this one, under a name made of `inode`, the next
+    /// number and `name`.
+    ///
+    /// The file that arrives may be another than the one the caller has looked at: compare it
+    /// before anything is done with it. Until the result is dropped, [`Private::is_removing`] is
+    /// `true` for the new name. Never replaces a file: a name left by an earlier run is skipped.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if `name` is gone, `EXDEV` if the kernel sees two file systems, or what else
+    /// renameat2(2) said. The file is then where it was.
     pub(super) fn take(&self, from: &Dir, name: &OsStr, inode: u64) -> Result<Taken<'_>, Errno> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -83,18 +122,22 @@ impl Private {
         }
     }
 
-    /// Returns `true` if a removal is working on `name`. Ask after listing it, not before.
+    /// Returns `true` if a removal works on `name`. Ask after the name was listed, not before: a
+    /// removal that begins between the two would be missed.
     pub(super) fn is_removing(&self, name: &OsStr) -> bool {
         self.removing().contains(name)
     }
 
+    /// Locks the set of names; it is whole even if a thread died holding the lock.
     fn removing(&self) -> MutexGuard<'_, HashSet<OsString>> {
         // A set of names is whole even if a thread died holding it.
         self.removing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns `true` if `path`, below the root, is the private directory or on its way to become it.
+/// Returns `true` if `path`, below the storage directory, is the private directory or one that is
+/// about to be renamed to it (`.modsec-parser.` and 16 hexadecimal digits). Other programs of this
+/// project leave both alone without a warning.
 pub(crate) fn is_private(path: &Path) -> bool {
     let is_digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     path.to_str().is_some_and(|name| {
@@ -102,8 +145,10 @@ pub(crate) fn is_private(path: &Path) -> bool {
     })
 }
 
-/// A file that was moved into the private directory. When this is dropped, listings see the file
-/// again if it still exists.
+/// A file that was moved into the private directory and is hidden from listings.
+///
+/// When this is dropped, listings show the file again if it still exists, so that an entry whose
+/// removal failed is read in the next pass.
 #[derive(Debug)]
 pub(super) struct Taken<'a> {
     private: &'a Private,
@@ -111,16 +156,23 @@ pub(super) struct Taken<'a> {
 }
 
 impl Taken<'_> {
+    /// Returns the name in the private directory.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
     }
 
-    /// Deletes it.
+    /// Deletes the file (unlinkat(2)).
     pub(super) fn delete(self) -> Result<(), Errno> {
         unlinkat(self.private.dir.file(), &self.name, AtFlags::empty())
     }
 
-    /// Moves it back to `name` in `to`, or keeps it here if that name was taken again meanwhile.
+    /// Moves the file back to `name` in the directory `to`.
+    ///
+    /// If that name was taken again meanwhile, or the move fails, the file stays in the private
+    /// directory, where the next walk finds it as a claimed entry. It is never lost and never
+    /// replaces another. Where renameat2(2) knows no `RENAME_NOREPLACE`, a link is made and the old
+    /// name removed; a crash between the two leaves two names, and the file is then refused as a
+    /// hard link.
     pub(super) fn put_back(self, to: &Dir, name: &OsStr) {
         let from = self.private.dir.file();
         let moved = renameat_with(from, &self.name, to.file(), name, RenameFlags::NOREPLACE);
@@ -138,7 +190,11 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// Renames without replacing anything; old kernels and some file systems have no single call.
+/// Renames `name` in `from` to `new` in `to`, without replacing a file or a directory that holds
+/// something: `EEXIST` instead.
+///
+/// With `RENAME_NOREPLACE` in one step. Kernels before 3.15 and some file systems do not know that
+/// flag: there `new` is looked for first.
 fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errno> {
     let moved = renameat_with(from.file(), name, to.file(), new, RenameFlags::NOREPLACE);
     if !unsupported(moved) {
@@ -152,11 +208,16 @@ fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errn
     }
 }
 
+/// Returns `true` if renameat2(2) failed because kernel or file system does not know the flag.
 fn unsupported(result: Result<(), Errno>) -> bool {
     matches!(result, Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
-/// Builds the name under which a file is kept: unique, and the old name can be read from it.
+/// Builds the name under which a file is kept in the private directory.
+///
+/// With inode 0x8f3a and number 0, `20260822-101500-ZxA` becomes `8f3a-0.20260822-101500-ZxA`. A
+/// result of more than 255 bytes is cut at its end, which only shortens a transaction id of more
+/// than 200 bytes.
 fn private_name(inode: u64, number: u64, name: &OsStr) -> OsString {
     let mut bytes = format!("{inode:x}-{number:x}.").into_bytes();
     bytes.extend_from_slice(name.as_bytes());
@@ -165,20 +226,22 @@ fn private_name(inode: u64, number: u64, name: &OsStr) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// Returns the name that a file had before it was moved into the private directory.
+/// Returns the name that a file had before it was moved in: what stands behind the first dot.
+/// `None` if there is none.
 pub(super) fn original_name(private: &OsStr) -> Option<&OsStr> {
     let bytes = private.as_bytes();
     let dot = bytes.iter().position(|byte| *byte == b'.')?;
     Some(OsStr::from_bytes(&bytes[dot + 1..]))
 }
 
-/// Returns the inode that is part of a name in the private directory.
+/// Returns the inode number that is part of a name in the private directory; a rename does not
+/// change the inode, so `recidive` recognises a claimed file that it has read before.
 pub(crate) fn inode(private: &OsStr) -> Option<u64> {
     let mut key = private.as_bytes().split(|byte| *byte == b'-');
     u64::from_str_radix(std::str::from_utf8(key.next()?).ok()?, 16).ok()
 }
 
-/// Returns the number that is part of a name in the private directory.
+/// Returns the number under which a file was taken in; `None` for a name of another form.
 pub(super) fn number(private: &OsStr) -> Option<u64> {
     let mut halves = private.as_bytes().splitn(2, |byte| *byte == b'.');
     let key = std::str::from_utf8(halves.next()?).ok()?;
@@ -186,22 +249,27 @@ pub(super) fn number(private: &OsStr) -> Option<u64> {
     u64::from_str_radix(number, 16).ok()
 }
 
-/// Returns `true` if `name` is one of our own files that is no entry.
+/// Returns `true` if `name` in the private directory is a file of the program and no entry.
 pub(super) fn is_own_file(name: &OsStr) -> bool {
-    [LOCK, NOTE, NEW_NOTE].iter().any(|own| name == *own)
+    [LOCK, STATE_FILE, NEW_STATE_FILE]
+        .iter()
+        .any(|own| name == *own)
 }
 
-/// A process that holds the lock.
+/// A process that holds the lock on a storage directory, for the message to the administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Process id.
+    /// Process id, in the PID namespace of this process.
     pub pid: u32,
-    /// Name of its program, if it could be read.
+    /// Name of its program, at most 15 bytes with control characters escaped (`/proc/PID/comm`);
+    /// `None` if it could not be read.
     pub program: Option<String>,
 }
 
-/// Looks up who holds the lock in the kernel's own list, which cannot be stale.
+/// Looks up who holds the lock on the open file `lock`, in the kernel's own list `/proc/locks`.
+/// Unlike a PID file that list cannot be stale. `None` without `/proc`, or if the holder is in
+/// another PID namespace.
 fn holder(lock: &File) -> Option<Holder> {
     let meta = lock.metadata().ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
@@ -213,12 +281,14 @@ fn holder(lock: &File) -> Option<Holder> {
     })
 }
 
+/// Reads the name of a program from the file `comm` of its process.
 fn program(comm: &Path) -> Option<String> {
     let bytes = std::fs::read(comm).ok()?;
     Some(bytes.trim_ascii_end().escape_ascii().to_string())
 }
 
-/// Finds the owner of an `flock` in the text of `/proc/locks`.
+/// Finds the process that holds an `flock` on the file with these numbers in the text of
+/// `/proc/locks`. Lines with `->` are processes that wait for it, and do not count.
 fn lock_owner(locks: &str, device: u64, inode: u64) -> Option<u32> {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let file = format!("{major:02x}:{minor:02x}:{inode}");
@@ -259,6 +329,24 @@ mod tests {
                 .map(|entry| entry.unwrap().file_name())
                 .collect();
             assert_eq!(names, [PRIVATE]);
+        }
+    }
+
+    #[test]
+    fn own_files_are_known_by_their_path_also_a_half_written_state_file() {
+        for (path, want) in [
+            (".modsec-parser/lock", true),
+            ("audit/.modsec-parser/.index", true),
+            ("audit/.modsec-parser/.index.new", true),
+            ("audit/.modsec-parser/1-0.20260822-101500-a", false),
+            ("audit/lock", false),
+            ("lock", false),
+        ] {
+            assert_eq!(
+                crate::storage_dir::is_own_file(Path::new(path)),
+                want,
+                "{path}"
+            );
         }
     }
 

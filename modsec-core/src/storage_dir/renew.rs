@@ -1,8 +1,12 @@
-//! Files whose time of change has not come yet: the clock was set back after they were written.
+//! Files whose time of change lies in the future, because the clock was set back after they were
+//! written.
 //!
-//! Such a file would never be old enough to be taken. The time of change is set by the kernel alone,
-//! also whenever an owner is set, even to what it was: from then on the file is as old as all
-//! others, for every program and over restarts, and whoever still writes to it renews it again.
+//! A file is taken once it has been unchanged for `--min-age`. Measured by the clock of today, a
+//! file of tomorrow would not be old enough until tomorrow, or for years if the clock had been
+//! wrong by years. `st_ctime` cannot be set by hand, but the kernel sets it to the present whenever
+//! the owner is set, even to the same owner. So the parser calls fchown(2) without a new owner or
+//! group: from then on the file ages like all others, for every program and after a restart. A
+//! writer that appends to it later sets the time anew.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::fs::fchown;
@@ -11,29 +15,35 @@ use super::dir;
 use super::entry::EntryFile;
 use crate::spool::{Reason, Refusal};
 
-/// What a clock may be ahead without anybody having set it back: that of a file server, by some
-/// seconds. It passes by itself.
+/// How far `st_ctime` may be ahead of this machine's clock before it is taken for a mistake. On a
+/// network file system the server's clock counts, which may be some seconds ahead; such files
+/// become old enough by themselves.
 const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
-/// Returns `true` if `changed` cannot be a time that was.
+/// Returns `true` if `changed` is more than a minute later than `now`.
 pub(crate) fn is_ahead(changed: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     changed.signed_duration_since(now) > AHEAD
 }
 
 impl EntryFile {
-    /// Lets the kernel set the file's time of change to the present. Returns `false` if the file
-    /// system's own clock is ahead: then its times are right, and pass.
+    /// Sets the file's time of change to the present.
     ///
-    /// Needs the lock ([`super::StorageDir::lock`]), as everything does that changes something.
+    /// Returns `false`, and leaves the file alone, if the file system's clock is itself ahead of
+    /// ours: the time is right then, and will pass. That is found out first, on our own private
+    /// directory.
+    ///
+    /// Changes neither owner, group, mode nor contents. Needs the lock
+    /// ([`super::StorageDir::lock`]), as everything does that changes something in the tree.
     ///
     /// # Errors
     ///
-    /// What the file is instead of a plain one, or what the kernel said.
+    /// [`Reason::NotLocked`], what the file is instead of a plain one, or what fchown(2) said.
     pub(crate) fn renew(&self) -> Result<bool, Refusal> {
         self.try_renew()
             .map_err(|reason| self.dir.refusal(&self.name, reason))
     }
 
+    /// Does the work of [`EntryFile::renew`]; the caller adds the path to the error.
     fn try_renew(&self) -> Result<bool, Reason> {
         let private = self.tree.private().ok_or(Reason::NotLocked)?;
         let ours = private.dir.file();

@@ -1,62 +1,97 @@
-//! Whose turn it is in a walk: so much for each owner, then the others, then more for each.
+//! Fair shares of a walk: each owner's files get a budget of work, then it is the next owner's
+//! turn.
 //!
-//! A walk meets the files in the order of the tree. Whoever has used up his turn waits for the
-//! next one, which is longer, so that little is gone through twice: what one owner has put into the
-//! tree delays the entries of the others by no more than a turn.
+//! A walk meets files in the order of the tree. Without shares, one site user who makes a million
+//! files, or a few that are costly to read, would delay the entries of 1,600 others by hours. So a
+//! walk runs in rounds. In each round an owner may cause so much work; files beyond that are passed
+//! over. When the tree has been gone through and somebody was passed over ([`Turns::left`]), the
+//! next round follows with a budget four times as large, until nobody is:
+//!
+//! ```text
+//! round 1   64 MiB   site1 ████ passed over…   site2 ██ done   site3 █ done
+//! round 2  256 MiB   site1 ████████████████ passed over…
+//! round 3    1 GiB   site1 … done
+//! ```
+//!
+//! Budgets grow by a constant factor, so all names together are looked at only a few times more
+//! than once. The cost of the slowest owner to all others is one budget per round.
+//!
+//! # Unit
+//!
+//! Work is counted in bytes read. Other work is converted to the number of bytes that could be read
+//! and decoded in the same time, see [`LOOK`], [`OPEN`] and [`MICROSECOND`].
+//!
+//! # Who owns what
+//!
+//! The owner is the user id that the kernel reports. With a user namespace one user can own files
+//! of 65,536 ids, so only the first 4,096 ids of a round are counted one by one; all further ids
+//! share one budget, and so do names whose owner cannot be found out.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What the first turn of an owner may cost.
+/// Budget of an owner in the first round of a walk, in units of work: 64 MiB.
 pub(crate) const FIRST: u64 = 64 << 20;
-/// What one pass over claimed files may spend on one owner, at first and at the most: those of the
-/// others wait for its end.
+/// Budget of an owner in one pass over claimed files (the private directory), in units of work: at
+/// first 16 MiB, at most 32 MiB. It is smaller than [`FIRST`], because freshly finished entries of
+/// all other sites wait for the end of the pass.
 pub(crate) const CLAIMED: std::ops::RangeInclusive<u64> = 16 << 20..=32 << 20;
-/// How much longer the next turn is.
+/// How many times as large the budget of the next round is.
 const FACTOR: u64 = 4;
 
-/// Work is counted in bytes read. In the time of a look at a file as many can be read and decoded,
+/// Cost of looking at one name (one statx(2)), in units of work.
 const LOOK: u64 = 128;
-/// and as many in that of opening a directory, or a file and storing a row.
+/// Cost of opening a directory, or of opening a file and storing its row, in units of work.
 const OPEN: u64 = 4096;
-/// What a microsecond of work costs. Sizes are known before a file is read; what it really costs
-/// its records, alerts and delimiters decide, and the store.
+/// Cost of a microsecond of decoding or storing, in units of work. The size of a file is known
+/// before it is read and is charged in advance; the number of its records, alerts and boundaries
+/// decides what it really costs, and that is charged by the time it took.
 const MICROSECOND: u64 = 64;
 
-/// Owners counted one by one; the others share a turn.
+/// Owners counted one by one in a round. The others share one budget.
 const MAX_OWNERS: usize = 4096;
-/// Files in a row whose owners have used up their turns; the rest of a directory is left then.
+/// Names in a row whose owners have no budget left, after which the rest of a directory is given up
+/// in this round: listing a million of them would cost time too.
 const PATIENCE: u32 = 64;
 
-/// What the owners have spent in one turn. Clones share it.
+/// What each owner has spent in one round. Clones share one account: the walk charges it, and so do
+/// the threads that decode.
 #[derive(Debug, Clone)]
 pub(crate) struct Turns(Arc<Mutex<Spent>>);
 
+/// The account of one round.
 #[derive(Debug)]
 struct Spent {
+    /// Budget of each owner.
     limit: u64,
+    /// Work done so far by user id, for at most [`MAX_OWNERS`] ids.
     by_owner: HashMap<u32, u64>,
+    /// Work done so far for all other ids together.
     of_others: u64,
+    /// Questions in a row that were answered with no.
     in_vain: u32,
+    /// Whether any owner's work was left for the next round.
     left: bool,
-    /// Who has left a file in the middle.
+    /// Owners of whom a file of several entries was left in the middle, at most [`MAX_OWNERS`].
     leavers: HashSet<u32>,
 }
 
-/// What to do next.
+/// Whether a piece of work may be done in this round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// It is the owner's turn.
+    /// The owner has budget left; the cost has been charged.
     His,
-    /// It is not; go on to the next file.
+    /// The owner's budget is spent. Pass this name over, and go on to the next.
     Over,
-    /// It is not, and has not been for many files: go on to the next directory.
+    /// The same, and so it was for more than [`PATIENCE`] names in a row. Go on to the next
+    /// directory.
     Hopeless,
 }
 
 impl Turns {
+    /// Begins a round in which each owner may spend `limit` units; `u64::MAX` means no bound.
     pub(crate) fn new(limit: u64) -> Turns {
         Turns(Arc::new(Mutex::new(Spent {
             limit,
@@ -68,40 +103,45 @@ impl Turns {
         })))
     }
 
-    /// Returns how long the turn after one of `limit` is.
+    /// Returns the budget of the round after one with a budget of `limit`.
     pub(crate) fn next(limit: u64) -> u64 {
         limit.saturating_mul(FACTOR)
     }
 
-    /// Asks for a directory of `owner`.
+    /// Asks whether a directory of `owner` may be opened and listed. Ends a series of refusals: in
+    /// another directory there may be files of other owners.
     pub(crate) fn directory(&self, owner: Option<u32>) -> Turn {
         let mut spent = self.spent();
         spent.in_vain = 0;
         spent.ask(owner, OPEN)
     }
 
-    /// Asks for a file, or another name, that is only looked at.
+    /// Asks whether a name of `owner` that turned out to be nothing to read may be passed, which
+    /// costs one look; `None` if the owner is not known.
     pub(crate) fn look(&self, owner: Option<u32>) -> Turn {
         self.spent().ask(owner, LOOK)
     }
 
-    /// Asks for a file that is read.
+    /// Asks whether a file of `size` bytes of `owner` may be opened and read.
+    ///
+    /// The answer is yes as long as anything of the budget is left, even if the file is larger than
+    /// that: otherwise a file larger than every budget would never be read.
     pub(crate) fn file(&self, owner: u32, size: u64) -> Turn {
         self.spent().ask(Some(owner), size.saturating_add(OPEN))
     }
 
-    /// Returns `true` if somebody's turn was over too early.
+    /// Returns `true` if an owner had no budget left for something, so that another round is
+    /// needed.
     pub(crate) fn left(&self) -> bool {
         self.spent().left
     }
 
+    /// Locks the account. Its numbers are whole even if a thread died holding the lock.
     fn spent(&self) -> MutexGuard<'_, Spent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Turns {
-    /// Adds the time that work for `owner` took.
+    /// Charges `owner` with the time that decoding or storing took, beside the bytes.
     pub(crate) fn add_time(&self, owner: u32, time: Duration) {
         let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let mut spent = self.spent();
@@ -109,35 +149,40 @@ impl Turns {
         *of = of.saturating_add(time.saturating_mul(MICROSECOND));
     }
 
-    /// Returns how long a turn may be after one of `limit` over claimed files, of which looking at
-    /// all names took so long: no shorter than that, or most of the time went into looking.
+    /// Returns the budget for the next pass over claimed files after one with a budget of `limit`,
+    /// in which looking at all names took the time `looking`.
+    ///
+    /// Twice as much, but no more than the end of [`CLAIMED`]; or than the work of one such look,
+    /// if that is more: with a shorter turn most of the time would go into looking at names.
     pub(crate) fn next_claimed(limit: u64, looking: Duration) -> u64 {
         let looking = u64::try_from(looking.as_micros()).unwrap_or(u64::MAX);
         let most = looking.saturating_mul(MICROSECOND).max(*CLAIMED.end());
         limit.saturating_mul(2).min(most)
     }
 
-    /// Adds a record whose row takes `size` bytes.
+    /// Charges `owner` with one entry of a file of several, whose row takes `size` bytes.
     pub(crate) fn add_record(&self, owner: u32, size: u64) {
         let mut spent = self.spent();
         let of = spent.of(Some(owner));
         *of = of.saturating_add(size.saturating_add(OPEN));
     }
 
-    /// Takes back what a file of `size` bytes cost when it was asked for: its records are added one
-    /// by one.
+    /// Gives back to `owner` the `size` bytes that were charged when a file was opened: its entries
+    /// are charged one by one as they are stored, because it may be left in the middle.
     pub(crate) fn take_back(&self, owner: u32, size: u64) {
         let mut spent = self.spent();
         let of = spent.of(Some(owner));
         *of = of.saturating_sub(size);
     }
 
+    /// Returns `true` if `owner` has no budget left.
     pub(crate) fn is_over(&self, owner: u32) -> bool {
         let mut spent = self.spent();
         *spent.of(Some(owner)) >= spent.limit
     }
 
-    /// Leaves a file of `owner` in the middle.
+    /// Notes that a file of several entries of `owner` was left in the middle; the next round goes
+    /// on with it.
     pub(crate) fn leave(&self, owner: u32) {
         let mut spent = self.spent();
         spent.left = true;
@@ -146,13 +191,15 @@ impl Turns {
         }
     }
 
-    /// Returns `true` if a file of `owner` was left in the middle.
+    /// Returns `true` if a file of `owner` was left in the middle in this round.
     pub(crate) fn has_left(&self, owner: u32) -> bool {
         self.spent().leavers.contains(&owner)
     }
 }
 
 impl Spent {
+    /// Returns the account of `owner`, or the common one if there is no room for it or it is not
+    /// known.
     fn of(&mut self, owner: Option<u32>) -> &mut u64 {
         match owner {
             Some(uid) if self.by_owner.len() < MAX_OWNERS || self.by_owner.contains_key(&uid) => {
@@ -162,6 +209,7 @@ impl Spent {
         }
     }
 
+    /// Charges `cost` to `owner` if it has anything left of its budget, and says what to do next.
     fn ask(&mut self, owner: Option<u32>, cost: u64) -> Turn {
         let limit = self.limit;
         let spent = self.of(owner);

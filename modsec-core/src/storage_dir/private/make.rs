@@ -1,9 +1,26 @@
-//! Opening the private directory, or making it whatever stands in its place.
+//! Opening the private directory and taking its lock, or making it, whatever stands in its place.
 //!
-//! Whoever may write to the root can put anything under the name of the private directory, and do
-//! it again at once. So it is made under a name that nobody can foresee, with its lock held, and
-//! takes the place of what is there in one step (`RENAME_EXCHANGE`): there is no moment at which
-//! the name is free.
+//! In many installations each site user may write to the storage directory. Such a user can make
+//! anything under the name `.modsec-parser`, at any moment and again at once. So the directory is
+//! never made under that name:
+//!
+//! ```text
+//! 1  what has the name?   ours      → take its lock, done
+//!                         nothing   → steps 2 to 4 with RENAME_NOREPLACE
+//!                         foreign   → steps 2 to 5 with RENAME_EXCHANGE
+//! 2  mkdir .modsec-parser.RANDOM (0700), open it, make and lock `lock` in it
+//! 3  rename it to .modsec-parser; with EXCHANGE there is no moment at which the name is free
+//! 4  is the directory at that name ours?   no → again from 1
+//! 5  rename what was there to .modsec-parser.aside-RANDOM, and report that path
+//! ```
+//!
+//! Because the directory is locked before it gets its name, two parsers that start together cannot
+//! both believe that they hold it. "Ours" means: a directory of this account, not writable for
+//! others, whose lock file is this account's too. A directory that this account once made
+//! elsewhere, and that a user has moved here with prepared contents, is not.
+//!
+//! A user who changes the name without pause can win every attempt; after [`MAX_ATTEMPTS`] the
+//! start fails with a message that says how to take that right away.
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
@@ -27,60 +44,75 @@ use crate::spool::{self, FileId, Reason, Refusal};
 use crate::storage_dir::StorageDirError;
 use crate::storage_dir::dir::Dir;
 
-/// Beginning of the name under which the directory is made.
+/// Prefix of the name under which the directory is made; 16 hexadecimal digits follow.
 pub(super) const FRESH: &str = ".modsec-parser.";
-/// Beginning of the name of what stood in its place.
+/// Prefix of the name of what stood in its place; 16 hexadecimal digits follow. Never removed by
+/// the program: it may be evidence, or the administrator's.
 const ASIDE: &str = ".modsec-parser.aside-";
-/// Attempts until somebody who changes the name all the time has won: a fraction of a second. Four
-/// processes that do nothing else win 64 in a row once in some thousand starts.
-const ROUNDS: u32 = 1024;
+/// Attempts before the start fails, a fraction of a second in all. Measured: four processes that do
+/// nothing but change the name win 64 attempts in a row once in some thousand starts.
+const MAX_ATTEMPTS: u32 = 1024;
 
-/// How often and how long the turn of another parser is waited for: half a second in all.
-const TURN_TRIES: u32 = 100;
-const TURN_WAIT: Duration = Duration::from_millis(5);
+/// How often the lock of the storage directory is asked for while another parser starts,
+const ROOT_LOCK_TRIES: u32 = 100;
+/// and how long the pause between two attempts is: half a second in all.
+const ROOT_LOCK_WAIT: Duration = Duration::from_millis(5);
 
 /// The private directory with its lock held.
 #[derive(Debug)]
 pub(super) struct Made {
+    /// The open directory.
     pub(super) dir: Arc<Dir>,
+    /// Its lock file, on which this process holds an exclusive flock(2).
     pub(super) lock: File,
-    /// What stood in its place, where it is now.
+    /// New paths of what stood in its place.
     pub(super) aside: Vec<PathBuf>,
 }
 
-/// What has a name in the root.
-enum Found {
-    Nothing,
+/// What has a certain name in the storage directory.
+enum Occupant {
+    /// Nothing.
+    None,
+    /// A private directory of this account, with mode 0700 and without others' files.
     Ours(Arc<Dir>),
+    /// Anything else: a link, a file, a mount point, another user's directory.
     Foreign,
 }
 
 /// How one attempt ended.
 enum Attempt {
+    /// The directory has its name and is locked.
     Done(Made),
-    /// Somebody else has done something meanwhile.
-    Again,
+    /// Another process has changed something meanwhile.
+    Retry,
+    /// Another attempt would end in the same way.
     Failed(StorageDirError),
 }
 
-/// Opens the private directory and takes its lock; makes it if it is missing, or if something has
-/// its name that is not ours.
+/// Opens the private directory in `root` and takes its lock; makes it if it is missing, or if
+/// something has its name that is not ours. See the module for the steps.
+///
+/// # Errors
+///
+/// [`StorageDirError::Locked`] if another process holds the lock,
+/// [`StorageDirError::PrivateContested`] after [`MAX_ATTEMPTS`], and what [`outcome`] makes of a
+/// system call that failed.
 pub(super) fn open(root: &Arc<Dir>) -> Result<Made, StorageDirError> {
     let mut aside = Vec::new();
-    let mut turn = None;
-    for _ in 0..ROUNDS {
-        let attempt = match find(root, OsStr::new(PRIVATE))? {
-            Found::Ours(dir) => lock_found(root, dir)?,
-            _ if turn.is_none() => {
-                turn = Some(wait_for_turn(root));
-                Attempt::Again
+    let mut root_lock = None;
+    for _ in 0..MAX_ATTEMPTS {
+        let attempt = match occupant(root, OsStr::new(PRIVATE))? {
+            Occupant::Ours(dir) => lock_found(root, dir)?,
+            _ if root_lock.is_none() => {
+                root_lock = Some(lock_root(root));
+                Attempt::Retry
             }
-            Found::Nothing => make(root, false, &mut aside),
-            Found::Foreign => make(root, true, &mut aside),
+            Occupant::None => make(root, false, &mut aside),
+            Occupant::Foreign => make(root, true, &mut aside),
         };
         match attempt {
             Attempt::Done(made) => return Ok(Made { aside, ..made }),
-            Attempt::Again => {}
+            Attempt::Retry => {}
             Attempt::Failed(error) => return Err(error),
         }
     }
@@ -89,15 +121,17 @@ pub(super) fn open(root: &Arc<Dir>) -> Result<Made, StorageDirError> {
     })
 }
 
-/// Waits until no other parser is making the directory: what one has just put in its place must not
-/// be taken for somebody else's by the next. Whoever may read the storage directory can keep this
-/// lock as long as he likes, so it is not waited for longer than a parser may need.
-fn wait_for_turn(root: &Dir) -> Option<OwnedFd> {
+/// Takes an flock(2) on the storage directory itself while the private directory is made, so that
+/// one starting parser does not take for foreign what another has just put there.
+///
+/// `None` if it cannot be had within half a second: any user who may read the storage directory can
+/// hold it for ever. The steps are safe without it; it only spares a retry.
+fn lock_root(root: &Dir) -> Option<OwnedFd> {
     let root = spool::open_dir(root.file(), Path::new("")).ok()?;
-    for _ in 0..TURN_TRIES {
+    for _ in 0..ROOT_LOCK_TRIES {
         match flock(&root, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(root),
-            Err(Errno::AGAIN) => thread::sleep(TURN_WAIT),
+            Err(Errno::AGAIN) => thread::sleep(ROOT_LOCK_WAIT),
             // Not every file system can lock a directory.
             Err(_) => return None,
         }
@@ -105,10 +139,12 @@ fn wait_for_turn(root: &Dir) -> Option<OwnedFd> {
     None
 }
 
-/// Returns what `name` leads to. It is ours if it belongs to this account and so does its lock, and
-/// nobody else could write to it: any directory of this account could have been moved here, with
-/// what others have put into it.
-fn find(root: &Arc<Dir>, name: &OsStr) -> Result<Found, StorageDirError> {
+/// Returns what has the name `name` in `root`, and sets the mode of a directory of ours to 0700.
+///
+/// # Errors
+///
+/// [`StorageDirError::Private`] if the kernel does not let us find out.
+fn occupant(root: &Arc<Dir>, name: &OsStr) -> Result<Occupant, StorageDirError> {
     let failed = |source| StorageDirError::Private {
         path: root.path().join(PRIVATE),
         source,
@@ -117,9 +153,9 @@ fn find(root: &Arc<Dir>, name: &OsStr) -> Result<Found, StorageDirError> {
         Ok(dir) => dir,
         Err(Refusal { reason, .. }) => {
             return match reason {
-                Reason::Vanished => Ok(Found::Nothing),
+                Reason::Vanished => Ok(Occupant::None),
                 Reason::Io(error) => Err(failed(error)),
-                _ => Ok(Found::Foreign),
+                _ => Ok(Occupant::Foreign),
             };
         }
     };
@@ -135,12 +171,13 @@ fn find(root: &Arc<Dir>, name: &OsStr) -> Result<Found, StorageDirError> {
             Err(errno) => errno == Errno::NOENT,
         };
     if !is_ours {
-        return Ok(Found::Foreign);
+        return Ok(Occupant::Foreign);
     }
     only_us(dir.file()).map_err(failed)?;
-    Ok(Found::Ours(dir))
+    Ok(Occupant::Ours(dir))
 }
 
+/// Sets the mode to 0700 if it is another, such as 0770 set by an older `watch_dir.sh`.
 fn only_us(dir: &File) -> io::Result<()> {
     if dir.metadata()?.mode() & 0o7777 != 0o700 {
         dir.set_permissions(Permissions::from_mode(0o700))?;
@@ -148,6 +185,11 @@ fn only_us(dir: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the lock of a directory of ours that was found in its place.
+///
+/// # Errors
+///
+/// [`StorageDirError::Locked`] with the process that holds it, or [`StorageDirError::Private`].
 fn lock_found(root: &Dir, dir: Arc<Dir>) -> Result<Attempt, StorageDirError> {
     let failed = |source| StorageDirError::Private {
         path: dir.path(),
@@ -168,6 +210,7 @@ fn lock_found(root: &Dir, dir: Arc<Dir>) -> Result<Attempt, StorageDirError> {
     }
 }
 
+/// Opens the lock file in `dir`, or makes it with mode 0600. Through no link and without waiting.
 fn open_lock(dir: impl AsFd) -> Result<File, Errno> {
     let flags = OFlags::RDWR
         | OFlags::CREATE
@@ -178,43 +221,53 @@ fn open_lock(dir: impl AsFd) -> Result<File, Errno> {
     openat(dir, LOCK, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
-/// Makes a directory and puts it where it belongs, in exchange for what is there if
-/// `is_occupied`.
+/// Makes a private directory and gives it its name: in exchange for what is there if `is_occupied`,
+/// whose new path is then added to `aside`.
+///
+/// After a failure the new directory is removed again. If it could not be finished
+/// ([`Fresh::make`]), an empty one may stay under its random name; all programs pass over it.
 fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt {
     let fresh = match Fresh::make(root) {
         Ok(fresh) => fresh,
-        Err(errno) => return why(root, errno, false),
+        Err(errno) => return outcome(root, errno, false),
     };
     let placed = if is_occupied {
         exchange(root, &fresh.name)
     } else {
-        put(root, &fresh.name)
+        rename_to_free_name(root, &fresh.name)
     };
     if let Err(errno) = placed {
         fresh.discard(root);
-        return why(root, errno, is_occupied);
+        return outcome(root, errno, is_occupied);
     }
     // At once: whoever moves it away later does so with one that is held open and locked.
     let is_in_place = spool::look(root.file(), OsStr::new(PRIVATE))
         .is_ok_and(|stat| FileId::of(&stat) == FileId::of(&fresh.stat));
     if is_occupied {
         // Another parser that starts at this moment may have been faster: its directory stays.
-        if matches!(find(root, OsStr::new(&fresh.name)), Ok(Found::Ours(_))) {
+        if matches!(
+            occupant(root, OsStr::new(&fresh.name)),
+            Ok(Occupant::Ours(_))
+        ) {
             let _ = exchange(root, &fresh.name);
             fresh.discard(root);
-            return Attempt::Again;
+            return Attempt::Retry;
         }
-        aside.push(set_aside(root, &fresh.name));
+        aside.push(move_aside(root, &fresh.name));
     }
     if is_in_place {
         fresh.done(root)
     } else {
-        Attempt::Again
+        Attempt::Retry
     }
 }
 
-/// Tells from what the kernel said whether another attempt is worth it.
-fn why(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
+/// Decides from what the kernel said whether another attempt is worth it.
+///
+/// Errors that mean "somebody changed the name meanwhile" lead to [`Attempt::Retry`]. `EBUSY` means
+/// a mount point, which cannot be renamed. `EPERM` in an exchange comes from a sticky directory in
+/// which the name belongs to another user.
+fn outcome(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
     let path = root.path().join(PRIVATE);
     let uid = || spool::look(root.file(), OsStr::new(PRIVATE)).map(|stat| stat.st_uid);
     match errno {
@@ -224,9 +277,9 @@ fn why(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
         | Errno::LOOP
         | Errno::NOENT
         | Errno::NOTDIR
-        | Errno::NOTEMPTY => Attempt::Again,
+        | Errno::NOTEMPTY => Attempt::Retry,
         Errno::BUSY => Attempt::Failed(StorageDirError::PrivateMounted { path }),
-        Errno::PERM | Errno::ACCESS if is_occupied => uid().map_or(Attempt::Again, |uid| {
+        Errno::PERM | Errno::ACCESS if is_occupied => uid().map_or(Attempt::Retry, |uid| {
             Attempt::Failed(StorageDirError::PrivateTaken { path, uid })
         }),
         errno => Attempt::Failed(StorageDirError::Private {
@@ -236,10 +289,12 @@ fn why(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
     }
 }
 
-/// Renames `fresh` to the free name. It appears by being renamed: `watch_dir.sh`, beside which we
-/// may have to work, hands every directory over to another user whose creation it sees, some
-/// milliseconds later and by its path.
-fn put(root: &Dir, fresh: &str) -> Result<(), Errno> {
+/// Renames `fresh` to the name of the private directory, which must be free.
+///
+/// It appears by being renamed, not made: `watch_dir.sh`, beside which we may have to work, hands
+/// every directory whose creation it sees over to another user, some milliseconds later and by its
+/// path.
+fn rename_to_free_name(root: &Dir, fresh: &str) -> Result<(), Errno> {
     let root = root.file();
     match renameat_with(root, fresh, root, PRIVATE, RenameFlags::NOREPLACE) {
         // Not every file system knows the flag. What replaces an empty directory at the most
@@ -249,7 +304,10 @@ fn put(root: &Dir, fresh: &str) -> Result<(), Errno> {
     }
 }
 
-/// Gives `fresh` the name of the private directory, and what has that name the name of `fresh`.
+/// Exchanges the names of `fresh` and of what is in the place of the private directory.
+///
+/// Without `RENAME_EXCHANGE` (NFS, some FUSE file systems) in three renames, between which another
+/// process may take the name; the attempt is then repeated.
 fn exchange(root: &Dir, fresh: &str) -> Result<(), Errno> {
     let file = root.file();
     let exchanged = renameat_with(file, fresh, file, PRIVATE, RenameFlags::EXCHANGE);
@@ -259,26 +317,33 @@ fn exchange(root: &Dir, fresh: &str) -> Result<(), Errno> {
     // In three steps then, between which somebody else may take the name again.
     let aside = spool::random_name(ASIDE);
     rename_in(root, OsStr::new(PRIVATE), root, OsStr::new(&aside))?;
-    put(root, fresh)?;
+    rename_to_free_name(root, fresh)?;
     rename_in(root, OsStr::new(&aside), root, OsStr::new(fresh))
 }
 
-/// Gives what was found in our place a name that says so; returns its path.
-fn set_aside(root: &Dir, name: &str) -> PathBuf {
+/// Renames what was found in our place to a name that says so, and returns its path: the old one if
+/// it could not be renamed.
+fn move_aside(root: &Dir, name: &str) -> PathBuf {
     let aside = spool::random_name(ASIDE);
     let moved = rename_in(root, OsStr::new(name), root, OsStr::new(&aside));
     root.path().join(if moved.is_ok() { &aside } else { name })
 }
 
-/// A directory that is ours, under a name of its own.
+/// A new private directory, locked, that has a random name still.
 struct Fresh {
+    /// Its name in the storage directory.
     name: String,
     dir: OwnedFd,
+    /// Its attributes, to tell later whether the directory in the right place is this one.
     stat: Stat,
     lock: File,
 }
 
 impl Fresh {
+    /// Makes the directory, opens it, and makes and locks the lock file in it.
+    ///
+    /// Between mkdirat(2) and open a user who may write to the storage directory could exchange it;
+    /// one of another owner is not used (`EAGAIN`).
     fn make(root: &Dir) -> Result<Fresh, Errno> {
         let name = spool::random_name(FRESH);
         mkdirat(root.file(), &name, Mode::RWXU)?;
@@ -308,7 +373,7 @@ impl Fresh {
         })
     }
 
-    /// Removes what was made in vain.
+    /// Removes lock file and directory after an attempt that failed.
     fn discard(self, root: &Dir) {
         let _ = unlinkat(&self.dir, LOCK, AtFlags::empty());
         let _ = unlinkat(root.file(), &self.name, AtFlags::REMOVEDIR);
