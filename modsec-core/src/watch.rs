@@ -38,17 +38,17 @@
 //! Who makes or changes directories without end waits: after 2,048 events of one owner (or in one
 //! tree) in ten seconds its directories are looked at again after pauses of 1 to 32 seconds.
 
-mod closed;
+mod closed_files;
 mod engine;
 #[cfg(test)]
 #[path = "../tests/machine/inotify.rs"]
 pub(crate) mod inotify_instances;
+mod listing_queue;
 mod pace;
 mod root;
 mod table;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 use std::fmt;
 use std::io;
@@ -68,8 +68,8 @@ pub use self::root::RootError;
 pub use crate::names::Place;
 use crate::spool::Reason;
 
-/// After that long a service that watches says that it works, though its first look at the tree is
-/// not over: a tree of millions of directories takes longer than a service manager waits.
+/// After how long a service that watches reports that it is ready, although its first walk is not
+/// over: a tree of millions of directories takes longer than a service manager waits.
 pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Which files a [`Watcher`] reports.
@@ -197,7 +197,9 @@ pub enum WatchError {
 /// calls it at least every [`patience`](Self::patience).
 #[derive(Debug)]
 pub struct Watcher {
+    /// What does the work, without waiting.
     engine: Engine,
+    /// The inotify descriptor, registered with the runtime by the first call of [`Watcher::next`].
     readable: Option<AsyncFd<OwnedFd>>,
 }
 
@@ -312,6 +314,11 @@ impl AsFd for Watcher {
     }
 }
 
+/// Registers the inotify descriptor with the current tokio runtime.
+///
+/// # Errors
+///
+/// What dup(2) or `epoll_ctl(2)` said.
 #[expect(
     deprecated,
     reason = "its successor is an unsafe function; what that demands holds for an `OwnedFd` that \

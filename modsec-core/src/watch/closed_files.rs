@@ -1,30 +1,41 @@
 //! Files that were closed and are still to be reported: one of each site in turn.
 //!
-//! The kernel tells of them in the order in which they were closed. Whoever closes the same file
-//! again and again, or very many, shall not make the others wait.
+//! The kernel reports them in the order in which they were closed. A site user who closes one file
+//! again and again, or a hundred thousand of them, must not make the files of the other sites wait:
+//!
+//! ```text
+//! closed:    a/1 a/2 a/3 a/1 b/1 a/4 c/1         (a/1 twice)
+//! reported:  a/1 b/1 c/1 a/2 a/3 a/4
+//! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::walk::site_of;
+use super::listing_queue::site_of;
 
-/// Files of one site that wait: as many as the kernel's own queue has events by default.
+/// Files of one site that wait: as many as the kernel's own queue holds events by default
+/// (`fs.inotify.max_queued_events`).
 const MAX_OF_SITE: usize = 16_384;
 /// Files that wait in all.
 const MAX: usize = 65_536;
 
-/// The files.
+/// The files, by site, each path once.
 #[derive(Debug, Default)]
-pub(crate) struct Closed {
+pub(crate) struct ClosedFiles {
+    /// Paths below the storage directory, by the site they belong to, the oldest first.
     sites: HashMap<OsString, VecDeque<PathBuf>>,
     /// Names of the sites, the one whose turn it is first.
     order: VecDeque<OsString>,
+    /// All paths that wait.
     known: HashSet<PathBuf>,
 }
 
-impl Closed {
-    /// Lets `path` wait, unless it does already. Returns `false` if there are too many.
+impl ClosedFiles {
+    /// Lets `path` wait, unless it does already.
+    ///
+    /// Returns `false` if there is no room for it: then the tree must be walked again, as if the
+    /// kernel had dropped the event.
     #[must_use]
     pub(crate) fn push(&mut self, path: PathBuf) -> bool {
         if self.known.contains(&path) {
@@ -43,7 +54,7 @@ impl Closed {
         true
     }
 
-    /// Returns the next file.
+    /// Returns the next file: the oldest one of the site whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<PathBuf> {
         let name = self.order.pop_front()?;
         let files = self.sites.get_mut(&name)?;
@@ -57,6 +68,7 @@ impl Closed {
         Some(path)
     }
 
+    /// Forgets all files.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -68,7 +80,7 @@ mod tests {
 
     #[test]
     fn sites_take_turns_and_a_file_waits_once() {
-        let mut closed = Closed::default();
+        let mut closed = ClosedFiles::default();
         for _ in 0..3 {
             for path in ["a/1", "a/2", "a/3", "b/1", "c/1"] {
                 assert!(closed.push(path.into()));
@@ -82,8 +94,8 @@ mod tests {
 
     #[test]
     fn one_site_has_room_for_so_many_and_leaves_some_to_the_others() {
-        let mut closed = Closed::default();
-        let push = |closed: &mut Closed, site, count| {
+        let mut closed = ClosedFiles::default();
+        let push = |closed: &mut ClosedFiles, site, count| {
             let paths = (0..count).map(|number| PathBuf::from(format!("{site}/{number}")));
             paths.filter(|path| closed.push(path.clone())).count()
         };

@@ -1,4 +1,30 @@
 //! The watcher without waiting: kernel events, walks, and the state of the storage directory.
+//!
+//! ```text
+//! inotify ─read─► raw events ─┬─ directory ─► ready: Event::Directory ─► fresh walk: watch, list
+//!                             ├─ file closed ─► closed files, one of each site in turn
+//!                             └─ overflow ─► sweep: a walk over the whole tree, then Event::Rescan
+//! clock, every second ─► is the storage directory still at its path?  paused owners, idle watches,
+//!                        periodic sweep
+//! ```
+//!
+//! Two walks run side by side. The *fresh* walk lists directories that have just appeared; writers
+//! wait for them, so it goes first. The *sweep* goes through the whole tree at the start, after
+//! lost events, and as a safety net.
+//!
+//! # No gap between looking and watching
+//!
+//! A directory is reported, then watched, then listed. What is made in it before the watch is in
+//! the list; what is made after it is in an event; what is made between the two is in both. So
+//! things may be reported twice, but none is missed. If the kernel's queue overflows, the sweep
+//! finds what the lost events would have told.
+//!
+//! # Nobody holds the others up
+//!
+//! Events go first, because a writer may wait for what they bring about. After every 64 of them the
+//! clock, each walk and the closed files get one step, so a site user who floods the queue delays
+//! the others, and does not stop them. An owner who changes directories without end is put on pause
+//! ([`super::pace`]).
 
 mod watches;
 
@@ -12,78 +38,101 @@ use std::time::{Duration, Instant};
 use inotify::{EventMask, Inotify, WatchDescriptor};
 use rustix::fs::{FileType, Stat};
 
-use super::closed::Closed;
+use super::closed_files::ClosedFiles;
+use super::listing_queue::{ListingQueue, Step, site_of};
 use super::pace::{Owner, Pace};
 use super::root::{Root, RootError};
 use super::table::{Now, Table};
-use super::walk::{Step, Walk, site_of};
 use super::{Directory, Event, Files, Options, Place, RescanReason, WatchError};
 use crate::spool::Reason;
 
-/// Room for some thousand events per read.
+/// Bytes read from inotify at a time: some thousand events.
 const BUFFER: usize = 64 * 1024;
-/// How often to look whether the storage directory is still the one at its path. inotify does not
-/// tell of mounts, nor of a parent that is moved away.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often to check whether the storage directory is still the one at its path. inotify reports
+/// neither a mount on it, nor that a directory above was moved away.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often to look for a storage directory that is not there.
-const LOOK_FOR_EVERY: Duration = Duration::from_millis(100);
-/// How often to give up watches on idle minutes.
-const RETIRE_EVERY: Duration = Duration::from_secs(60);
-/// How often to try again to watch what could not be watched.
+const RETRY_ROOT_EVERY: Duration = Duration::from_millis(100);
+/// How often to end watches on idle minutes.
+const UNWATCH_IDLE_EVERY: Duration = Duration::from_secs(60);
+/// When to try again to watch what could not be watched.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
-/// After so many events in a row the walks and the clock get a turn, so that a flood cannot hold
-/// them up.
-const PATIENCE_OF_OTHERS: u32 = 64;
+/// Steps after which walks, closed files and the clock get one each, even if there are more events.
+const EVENTS_PER_TURN: u32 = 64;
 
+/// One event as the kernel reports it, see inotify(7).
 #[derive(Debug)]
-struct Raw {
+struct RawEvent {
+    /// Which watch it belongs to.
     wd: WatchDescriptor,
+    /// What has happened.
     mask: EventMask,
+    /// The name in the watched directory; `None` if it is about the directory itself.
     name: Option<OsString>,
 }
 
-/// How something was found.
+/// How a directory or file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// The kernel tells of it.
+    /// The kernel has reported it.
     Event,
-    /// In a directory that has just appeared: urgent.
+    /// It was in a directory that has just appeared: urgent.
     Fresh,
-    /// In a walk over the whole tree.
+    /// It was met in a walk over the whole tree.
     Sweep,
 }
 
+/// The state of a [`super::Watcher`].
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// Path of the storage directory, as the caller gave it.
     path: PathBuf,
     options: Options,
     inotify: Inotify,
+    /// For reading events.
     buffer: Box<[u8]>,
-    raw: VecDeque<Raw>,
-    out: VecDeque<Event>,
-    /// Files to be reported.
-    closed: Closed,
+    /// Events that were read and not handled yet.
+    raw: VecDeque<RawEvent>,
+    /// Events for the caller.
+    ready: VecDeque<Event>,
+    /// Closed files for the caller; after `ready`.
+    closed: ClosedFiles,
+    /// The storage directory; `None` while it is not there.
     root: Option<Root>,
-    /// Text of the last reported reason for not having a root, so that it is reported once.
-    complaint: Option<String>,
-    /// What the next walk over the whole tree is for, after the current one.
+    /// Text of the last reported reason for not having a root, so that each is reported once.
+    reported_loss: Option<String>,
+    /// Why the tree is to be walked again once the current walk over it is done.
     next_sweep: Option<RescanReason>,
+    /// Why the walk at hand was begun.
     current_sweep: Option<RescanReason>,
-    sweep: Walk,
-    fresh: Walk,
+    /// The walk over the whole tree.
+    sweep: ListingQueue,
+    /// The walk through directories that have just appeared.
+    fresh: ListingQueue,
+    /// All watched directories.
     table: Table,
+    /// How much work each owner has caused of late.
     pace: Pace,
-    /// Users who have been told that they have all the watches they get.
-    full: BTreeSet<u32>,
+    /// User ids about which it was logged that they have all the watches they get.
+    warned_owners: BTreeSet<u32>,
+    /// Counts rounds, see [`EVENTS_PER_TURN`].
     turn: u32,
+    /// The clock as of the last check, so that it need not be read for every event.
     now: Now,
-    look_at: Instant,
-    retire_at: Instant,
+    /// When [`Engine::check_clock`] is due.
+    check_at: Instant,
+    unwatch_idle_at: Instant,
+    /// When to try again to watch what could not be watched; `None` if all could be.
     retry_at: Option<Instant>,
     periodic_at: Option<Instant>,
 }
 
 impl Engine {
+    /// Starts inotify and opens the storage directory at `path`, which may be absent.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Start`].
     pub(crate) fn new(path: &Path, options: Options) -> Result<Self, WatchError> {
         let start = Instant::now();
         let mut engine = Self {
@@ -91,56 +140,69 @@ impl Engine {
             inotify: Inotify::init().map_err(WatchError::Start)?,
             buffer: vec![0; BUFFER].into(),
             raw: VecDeque::new(),
-            out: VecDeque::new(),
-            closed: Closed::default(),
+            ready: VecDeque::new(),
+            closed: ClosedFiles::default(),
             root: None,
-            complaint: None,
+            reported_loss: None,
             next_sweep: None,
             current_sweep: None,
-            sweep: Walk::default(),
-            fresh: Walk::default(),
+            sweep: ListingQueue::default(),
+            fresh: ListingQueue::default(),
             table: Table::default(),
             pace: Pace::default(),
-            full: BTreeSet::new(),
+            warned_owners: BTreeSet::new(),
             turn: 0,
             now: Now::read(),
-            look_at: start,
-            retire_at: start + RETIRE_EVERY,
+            check_at: start,
+            unwatch_idle_at: start + UNWATCH_IDLE_EVERY,
             retry_at: None,
             periodic_at: options.rescan_after.map(|after| start + after),
             options,
         };
-        engine.look_for_root(RescanReason::Started);
+        engine.find_root(RescanReason::Started);
         Ok(engine)
     }
 
+    /// Returns how long a caller may wait for the descriptor before it calls again: until the next
+    /// check.
     pub(crate) fn patience(&self) -> Duration {
-        self.look_at.saturating_duration_since(Instant::now())
+        self.check_at.saturating_duration_since(Instant::now())
     }
 
     pub(crate) fn watched(&self) -> usize {
         self.table.len()
     }
 
+    /// Has the whole tree walked once more, after the current walk.
     pub(crate) fn rescan(&mut self, reason: RescanReason) {
         if self.root.is_some() {
             self.next_sweep = Some(reason);
         }
     }
 
+    /// Returns the next event, or `None` if there is nothing to do now.
+    ///
+    /// Each round does one small step, in this order: hand out what is ready; read from inotify;
+    /// check the clock if it is due and the events are handled; handle one raw event; hand out one
+    /// closed file; do one step of the fresh walk, or else of the sweep. All raw events come before
+    /// the first file, so that the files of every site are known when it is decided whose is next.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError::Read`] if inotify fails.
     pub(crate) fn try_next(&mut self) -> Result<Option<Event>, WatchError> {
         loop {
-            if let Some(event) = self.out.pop_front() {
+            if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
             if self.raw.is_empty() {
                 self.read()?;
             }
             self.turn = self.turn.wrapping_add(1);
-            let others_turn = self.turn.is_multiple_of(PATIENCE_OF_OTHERS);
+            let others_turn = self.turn.is_multiple_of(EVENTS_PER_TURN);
             // After the events: somebody waits for what they bring about.
-            if (others_turn || self.raw.is_empty()) && Instant::now() >= self.look_at {
-                self.look();
+            if (others_turn || self.raw.is_empty()) && Instant::now() >= self.check_at {
+                self.check_clock();
                 continue;
             }
             if others_turn {
@@ -155,7 +217,7 @@ impl Engine {
             // All events first, so that every site's files are known when it is decided whose
             // is next.
             if let Some(raw) = self.raw.pop_front() {
-                self.take(raw);
+                self.handle(raw);
             } else if let Some(path) = self.closed.pop() {
                 return Ok(Some(Event::File(path)));
             } else if !self.walk(Source::Fresh) && !self.walk(Source::Sweep) {
@@ -164,9 +226,10 @@ impl Engine {
         }
     }
 
+    /// Reads what inotify has, one buffer at the most; waits for nothing.
     fn read(&mut self) -> Result<(), WatchError> {
         match self.inotify.read_events(&mut self.buffer) {
-            Ok(events) => self.raw.extend(events.map(|event| Raw {
+            Ok(events) => self.raw.extend(events.map(|event| RawEvent {
                 wd: event.wd,
                 mask: event.mask,
                 name: event.name.map(OsString::from),
@@ -178,23 +241,24 @@ impl Engine {
         Ok(())
     }
 
-    /// Does what is due by the clock.
-    fn look(&mut self) {
+    /// Does what is due by the clock: checks that the storage directory is in its place, ends the
+    /// pauses of owners and the watches on idle minutes, and begins a walk if one is due.
+    fn check_clock(&mut self) {
         let now = Instant::now();
         self.now = Now::read();
-        self.look_at = now + LOOK_EVERY;
+        self.check_at = now + CHECK_EVERY;
         match &self.root {
-            None => return self.look_for_root(RescanReason::Returned),
+            None => return self.find_root(RescanReason::Returned),
             Some(root) if !root.is_in_place() => return self.lose_root(),
             Some(_) => {}
         }
         for path in self.pace.due(now) {
             self.found_directory(path, Source::Fresh);
         }
-        if now >= self.retire_at {
-            self.retire_at = now + RETIRE_EVERY;
+        if now >= self.unwatch_idle_at {
+            self.unwatch_idle_at = now + UNWATCH_IDLE_EVERY;
             for wd in self.table.idle(self.now) {
-                self.release(&wd);
+                self.unwatch(&wd);
             }
         }
         if self.retry_at.is_some_and(|at| now >= at) && self.sweep.is_done() {
@@ -207,44 +271,52 @@ impl Engine {
         }
     }
 
-    fn look_for_root(&mut self, reason: RescanReason) {
+    /// Opens the storage directory; with success a walk begins, which ends with `reason`.
+    fn find_root(&mut self, reason: RescanReason) {
         match Root::open(&self.path) {
             Ok(root) => {
                 self.root = Some(root);
-                self.complaint = None;
+                self.reported_loss = None;
                 self.next_sweep = Some(reason);
             }
-            Err(error) => self.complain(error),
+            Err(error) => self.report_loss(error),
         }
     }
 
-    fn complain(&mut self, error: RootError) {
-        self.look_at = Instant::now() + LOOK_FOR_EVERY;
+    /// Reports why there is no storage directory, unless that was the last report, and tries again
+    /// soon.
+    fn report_loss(&mut self, error: RootError) {
+        self.check_at = Instant::now() + RETRY_ROOT_EVERY;
         let text = error.to_string();
-        if self.complaint.as_ref() != Some(&text) {
-            self.complaint = Some(text);
-            self.out.push_back(Event::Lost(error));
+        if self.reported_loss.as_ref() != Some(&text) {
+            self.reported_loss = Some(text);
+            self.ready.push_back(Event::Lost(error));
         }
     }
 
-    /// Forgets the tree, and looks at once for another at its path.
+    /// Drops everything about a storage directory that was moved, removed or covered by a mount,
+    /// and looks at once for another at its path.
     fn lose_root(&mut self) {
         let Some(root) = self.root.take() else { return };
-        self.give_up(Path::new(""));
+        self.unwatch_tree(Path::new(""));
         self.raw.clear();
         self.closed.clear();
         self.fresh.clear();
         self.sweep.clear();
         self.pace.clear();
         (self.current_sweep, self.next_sweep, self.retry_at) = (None, None, None);
-        self.out.push_back(Event::Lost(RootError::Gone {
+        self.ready.push_back(Event::Lost(RootError::Gone {
             path: root.path().to_owned(),
         }));
-        self.look_for_root(RescanReason::Returned);
+        self.find_root(RescanReason::Returned);
     }
 
-    fn take(&mut self, raw: Raw) {
-        let Raw { wd, mask, name } = raw;
+    /// Handles one event of the kernel.
+    ///
+    /// An event in the tree of an owner on pause ends the watches there, so that the owner no
+    /// longer fills the queue; after the pause the directory is looked at again.
+    fn handle(&mut self, raw: RawEvent) {
+        let RawEvent { wd, mask, name } = raw;
         if mask.contains(EventMask::Q_OVERFLOW) {
             self.next_sweep = Some(RescanReason::Overflow);
             return;
@@ -256,10 +328,10 @@ impl Engine {
         if mask.intersects(EventMask::IGNORED | EventMask::UNMOUNT) {
             self.table.forget(&wd);
         } else if matches!(place, Place::User | Place::UserDay)
-            && !self.is_answered(uid, &parent, place)
+            && !self.may_report(uid, &parent, place)
         {
             // Not watched until its owner is answered again: nothing fills the queue meanwhile.
-            return self.give_up(&parent);
+            return self.unwatch_tree(&parent);
         }
         let Some(name) = name else {
             return self.changed_itself(&parent, place, mask);
@@ -270,7 +342,7 @@ impl Engine {
             mask.contains(EventMask::ISDIR),
             mask.contains(EventMask::MOVED_FROM),
         ) {
-            (true, true) => self.give_up(&path),
+            (true, true) => self.unwatch_tree(&path),
             // What is watched itself tells of itself.
             (true, false) if mask.contains(EventMask::ATTRIB) && self.table.at(&path).is_some() => {
             }
@@ -286,7 +358,7 @@ impl Engine {
         }
     }
 
-    /// Handles what the kernel tells of a watched directory itself.
+    /// Handles an event about a watched directory itself.
     fn changed_itself(&mut self, path: &Path, place: Place, mask: EventMask) {
         let gone = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT;
         if place != Place::Root && mask.contains(EventMask::ATTRIB) {
@@ -296,8 +368,13 @@ impl Engine {
         }
     }
 
-    /// Counts an answer to the owner of the directory at `path`; `false` if it has to wait.
-    fn is_answered(&mut self, uid: u32, path: &Path, place: Place) -> bool {
+    /// Returns `true` if the owner of the directory at `path` may cause another report now, and
+    /// counts it; otherwise the directory is looked at again after the owner's pause.
+    ///
+    /// Where directories are asked for, untrusted users are counted by user id. Everything else in
+    /// a user's tree is counted by tree. Shared directories of trusted owners are never put on
+    /// pause.
+    fn may_report(&mut self, uid: u32, path: &Path, place: Place) -> bool {
         let owner = match place {
             _ if self.options.directories && !self.is_trusted(uid) => Owner::User(uid),
             Place::User | Place::UserDay | Place::UserMinute => Owner::Site(site_of(path)),
@@ -311,7 +388,8 @@ impl Engine {
         self.pace.answers(owner, waits, Instant::now())
     }
 
-    /// Does one step of a walk; returns `true` if there was one to do.
+    /// Does one step of the fresh walk or of the sweep; returns `true` if there was one to do. The
+    /// end of a sweep is reported as [`Event::Rescan`].
     fn walk(&mut self, source: Source) -> bool {
         if source == Source::Sweep && self.current_sweep.is_none() {
             let Some(reason) = self.next_sweep.take() else {
@@ -329,13 +407,17 @@ impl Engine {
             Step::Entry { path, place, kind } => self.entry(path, place, kind, source),
             Step::Done if source != Source::Sweep => return false,
             Step::Done => self
-                .out
+                .ready
                 .extend(self.current_sweep.take().map(Event::Rescan)),
         }
         true
     }
 
-    /// Watches the directory at `path`, then begins to list it.
+    /// Watches the directory at `path`, if it is worth it and there is room, then begins to list
+    /// it.
+    ///
+    /// A user or a flat day that was not watched is reported once more, because a change of its
+    /// mode between the first report and the watch was not noticed.
     fn open(&mut self, path: PathBuf, source: Source) {
         let Some(place) = Place::of(&path) else {
             return;
@@ -359,13 +441,16 @@ impl Engine {
         }
     }
 
+    /// Opens the directory at `path` below the storage directory. `None` if that fails: it
+    /// vanished, it is refused ([`Event::Ignored`]), or descriptors or memory ran out and it is
+    /// tried again later.
     fn opened(&mut self, path: &Path) -> Option<(OwnedFd, Stat)> {
         match self.root.as_ref()?.open_below(path) {
             Ok(opened) => Some(opened),
             Err(reason) => {
                 match reason {
                     Reason::Vanished => {}
-                    reason if reason.is_exhausted() => self.limited(),
+                    reason if reason.is_exhausted() => self.limit_reached(),
                     reason => self.refuse(path.to_owned(), reason),
                 }
                 None
@@ -373,6 +458,7 @@ impl Engine {
         }
     }
 
+    /// Handles one name that a walk has met.
     fn entry(&mut self, path: PathBuf, place: Place, kind: FileType, source: Source) {
         match kind {
             FileType::Directory if !place.is_minute() => self.found_directory(path, source),
@@ -386,7 +472,7 @@ impl Engine {
                 }
             }
             _ if place.is_minute() && self.reports_found(source) => {
-                self.out.push_back(Event::File(path));
+                self.ready.push_back(Event::File(path));
             }
             _ if place.is_minute() => {}
             FileType::Symlink => self.refuse(path, Reason::Symlink),
@@ -394,10 +480,14 @@ impl Engine {
         }
     }
 
+    /// Returns `true` if files met in a walk are reported: always in a directory that has just
+    /// appeared, in a sweep only if the caller asked for all ([`Files::All`]).
     fn reports_found(&self, source: Source) -> bool {
         source != Source::Sweep || self.options.files == Files::All
     }
 
+    /// Handles a directory that an event or a walk has met: reports it, then lets it wait to be
+    /// watched and listed.
     fn found_directory(&mut self, path: PathBuf, source: Source) {
         let Some(place) = Place::of(&path) else {
             return self.refuse(path, Reason::Name);
@@ -421,7 +511,8 @@ impl Engine {
         }
     }
 
-    /// Reports a directory; `false` if that has to wait.
+    /// Reports the directory at `path` if the caller asked for directories. Returns `false` if its
+    /// owner is on pause, so that nothing more should be done with it now.
     fn report(&mut self, path: &Path, place: Place, source: Source) -> bool {
         if !self.options.directories {
             return true;
@@ -431,14 +522,12 @@ impl Engine {
         };
         // In a directory of one user its owner has been asked already.
         let is_beside_others = matches!(place, Place::User | Place::FlatDay | Place::FlatMinute);
-        if source == Source::Event
-            && is_beside_others
-            && !self.is_answered(stat.st_uid, path, place)
+        if source == Source::Event && is_beside_others && !self.may_report(stat.st_uid, path, place)
         {
             return false;
         }
         let path = path.to_owned();
-        self.out.push_back(Event::Directory(Directory {
+        self.ready.push_back(Event::Directory(Directory {
             path,
             place,
             handle,
@@ -446,7 +535,8 @@ impl Engine {
         true
     }
 
-    /// Looks again at a directory that is known, or about to be: its mode or owner has changed.
+    /// Reports again a directory whose mode or owner has changed. If the owner of one in a shared
+    /// day is on pause, the day stops reporting such changes for a while.
     fn attributes_changed(&mut self, path: &Path) {
         let Some(place) = Place::of(path) else {
             return;
@@ -455,13 +545,14 @@ impl Engine {
             return;
         }
         match place {
-            Place::FlatDay => self.hush(path),
-            Place::FlatMinute => self.hush(path.parent().unwrap_or(path)),
+            Place::FlatDay => self.ignore_attributes(path),
+            Place::FlatMinute => self.ignore_attributes(path.parent().unwrap_or(path)),
             _ => {}
         }
     }
 
-    /// Looks at something created that is no directory: only links are worth a word.
+    /// Handles something that was created and is no directory: a symbolic link is reported as
+    /// refused, anything else is not worth an event.
     fn found_other(&mut self, path: PathBuf) {
         if !self.options.directories {
             return;
@@ -474,16 +565,23 @@ impl Engine {
         }
     }
 
+    /// Reports what was left alone, if the caller asked for directories.
     fn refuse(&mut self, path: PathBuf, reason: Reason) {
         if self.options.directories {
-            self.out.push_back(Event::Ignored { path, reason });
+            self.ready.push_back(Event::Ignored { path, reason });
         }
     }
 
+    /// Returns `true` if the storage directory is there and open.
     pub(crate) fn has_root(&self) -> bool {
         self.root.is_some()
     }
 
+    /// Opens the directory at `relative`, one component at a time, none of them a link.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Vanished`] without a storage directory, and what [`Root::open_below`] says.
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         self.root
             .as_ref()

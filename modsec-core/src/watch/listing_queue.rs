@@ -1,8 +1,20 @@
-//! Listing directories a few entries at a time, so that a long list delays nobody.
+//! Directories that wait to be listed, a few names at a time and of each site in turn.
 //!
-//! Sites, by which the first names of paths are meant here, take turns: a directory that has just
-//! appeared is opened and watched although another site has a hundred thousand names in one of
-//! its own.
+//! A *site* is the first name of a path: a user, or a day of the flat layout. Each site has at most
+//! one directory open; what is found below is put on its stack, so a tree is walked depth first:
+//!
+//! ```text
+//! add("site1/20260822")
+//! step() ─► Open("site1/20260822")       the caller opens and watches it, and hands it over:
+//! list("site1/20260822", UserDay, fd)
+//! step() ─► Entry { path: "site1/20260822/20260822-1015", … }   up to 64 names of site1,
+//! step() ─► Entry { path: "site2/…", … }                        up to 64 names of site2, …
+//! step() ─► Done                         nothing is left of any site
+//! ```
+//!
+//! So a directory that has just appeared is opened and watched although another site has a hundred
+//! thousand names in one of its own. Memory is bounded by the directories that wait beside the
+//! current path of each site, not by the tree, and by [`MAX_PENDING`] for each site.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
@@ -14,32 +26,35 @@ use rustix::fs::FileType;
 use super::Place;
 use crate::spool::{Found, Listing};
 
-/// Entries of one site before the next site.
+/// Names of one site before the next site.
 const TURN: u32 = 64;
 /// Directories that are open at a time, each of another site.
 const MAX_OPEN: usize = 32;
-/// Directories of one site that wait; with more, the whole site is listed once more instead.
+/// Directories of one site that wait. With more, the whole site is listed once more instead:
+/// slower, but nothing is forgotten.
 const MAX_PENDING: usize = 100_000;
 
 /// Directories still to be listed, and those being listed.
-///
-/// Memory is bounded by the directories beside the current path of each site, not by the tree: what
-/// is found is listed before its siblings.
 #[derive(Debug, Default)]
-pub(crate) struct Walk {
+pub(crate) struct ListingQueue {
+    /// What is to be listed, by site.
     sites: HashMap<OsString, Site>,
-    /// Their names, the one whose turn it is first.
+    /// Names of the sites, the one whose turn it is first.
     order: VecDeque<OsString>,
-    /// Steps of this turn.
+    /// Steps of the first site in this turn.
     steps: u32,
+    /// Directories that are open, at most [`MAX_OPEN`].
     listings: usize,
 }
 
 /// What is to be listed of one site.
 #[derive(Debug, Default)]
 struct Site {
+    /// Directories that wait, the next one last.
     pending: Vec<PathBuf>,
+    /// The same as a set, so that a path waits once.
     known: HashSet<PathBuf>,
+    /// The directory that is being listed.
     open: Option<Listed>,
 }
 
@@ -51,12 +66,14 @@ struct Listed {
     names: Listing,
 }
 
-/// What is next in a walk.
+/// What is next to do.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Open, watch, and hand over by [`Walk::list`].
+    /// Open this directory, watch it, and hand its descriptor over by [`ListingQueue::list`].
+    /// Whoever cannot open it just asks for the next step.
     Open(PathBuf),
-    /// An entry of the directory being listed.
+    /// A name in the directory being listed: its path, what that directory is for, and what the
+    /// listing says about the type of the name.
     Entry {
         path: PathBuf,
         place: Place,
@@ -66,15 +83,19 @@ pub(crate) enum Step {
     Done,
 }
 
-impl Walk {
+impl ListingQueue {
+    /// Returns `true` if nothing waits and nothing is open.
     pub(crate) fn is_done(&self) -> bool {
         self.order.is_empty()
     }
 
+    /// Forgets everything and closes all directories.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
+    /// Lets the directory at `path` wait, unless it does already. It may be gone when its turn
+    /// comes.
     pub(crate) fn add(&mut self, path: PathBuf) {
         let name = site_of(&path);
         let site = self.site(name.clone());
@@ -86,7 +107,7 @@ impl Walk {
         }
     }
 
-    /// Goes on with the entries of `handle`, which is at `path`.
+    /// Begins to list the directory `handle`, which was opened at `path` and is for `place`.
     pub(crate) fn list(&mut self, path: PathBuf, place: Place, handle: OwnedFd) {
         let site = self.site(site_of(&path));
         let before = site.open.replace(Listed {
@@ -97,6 +118,8 @@ impl Walk {
         self.listings += usize::from(before.is_none());
     }
 
+    /// Returns what is to be listed of the site called `name`; puts it at the end of the order if
+    /// it is new.
     fn site(&mut self, name: OsString) -> &mut Site {
         self.sites.entry(name).or_insert_with_key(|name| {
             self.order.push_back(name.clone());
@@ -104,6 +127,8 @@ impl Walk {
         })
     }
 
+    /// Does one step: a name of the open directory of the site whose turn it is, or its next
+    /// directory.
     pub(crate) fn step(&mut self) -> Step {
         while let Some(name) = self.order.front() {
             let Some(site) = self.sites.get_mut(name) else {
@@ -138,12 +163,14 @@ impl Walk {
 }
 
 impl Site {
+    /// Puts `path` on the stack, unless it is there.
     fn add(&mut self, path: PathBuf) {
         if self.known.insert(path.clone()) {
             self.pending.push(path);
         }
     }
 
+    /// Takes the directory that was added last.
     fn pop(&mut self) -> Option<PathBuf> {
         let path = self.pending.pop()?;
         self.known.remove(&path);
@@ -151,13 +178,14 @@ impl Site {
     }
 }
 
-/// Returns the first name of a path; nothing for the storage directory itself.
+/// Returns the first name of a path; an empty one for the storage directory itself.
 pub(crate) fn site_of(path: &Path) -> OsString {
     path.iter().next().unwrap_or_default().to_owned()
 }
 
 impl Listed {
-    /// Returns the next entry. A directory removed while it is listed simply ends.
+    /// Returns the next name. A directory that was removed while it is listed, or that cannot be
+    /// read further, simply ends.
     fn next(&mut self) -> Option<Step> {
         let Found { name, kind } = self.names.next()?.ok()?;
         Some(Step::Entry {
@@ -175,9 +203,9 @@ mod tests {
 
     use super::*;
 
-    /// Walks through `root`; `seen` is told of every step, and may add what has appeared.
-    fn walk(root: &Path, start: &str, mut seen: impl FnMut(&str, &mut Walk)) {
-        let mut walk = Walk::default();
+    /// Walks through `root`; `seen` receives of every step, and may add what has appeared.
+    fn walk(root: &Path, start: &str, mut seen: impl FnMut(&str, &mut ListingQueue)) {
+        let mut walk = ListingQueue::default();
         walk.add(start.into());
         loop {
             match walk.step() {
@@ -245,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_path_waits_once_and_too_many_become_one() {
-        let mut walk = Walk::default();
+        let mut walk = ListingQueue::default();
         for number in 0..2 * MAX_PENDING + 10 {
             walk.add(format!("a/{}", number / 2).into());
             walk.add("b/x".into());

@@ -1,4 +1,13 @@
-//! Which directories are watched, for what, and when that ends.
+//! Which directories are watched, for which events, and when that ends.
+//!
+//! | directory | events |
+//! | --- | --- |
+//! | storage directory | created, moved in or out; itself removed or moved |
+//! | user, day | the same; mode or owner changed, if directories are asked for |
+//! | minute | closed after writing, moved in: no entry is complete before |
+//!
+//! A watch is set by way of `/proc/self/fd/N` of the opened directory: `inotify_add_watch(2)` takes a
+//! path, and at the directory's own path a site user could meanwhile have put a link to elsewhere.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -13,15 +22,17 @@ use crate::watch::root::Root;
 use crate::watch::table::IDLE_SECONDS;
 use crate::watch::{Place, RescanReason};
 
-/// Watches for the trees of one user. A busy site needs about a hundred; root has a few thousand
-/// to hundred thousands, for all programs of the machine.
+/// Watches for the trees of one user. A busy site needs about a hundred; root has some thousands to
+/// hundred thousands (`fs.inotify.max_user_watches`), for all programs of the machine.
 const MAX_OF_OWNER: usize = 1024;
-/// Users about whom that is said.
-const MAX_TOLD: usize = 1024;
+/// Users about whom a warning is logged when they have used up their watches.
+const MAX_WARNED: usize = 1024;
 
 impl Engine {
-    /// Old minutes met in a walk are not watched, because a day has 1440 of them, nor is what is in
-    /// a directory that is not watched.
+    /// Returns `true` if the directory at `path` should be watched.
+    ///
+    /// Minutes in the past that are met in a walk are not, because a day has 1,440 of them, nor
+    /// what is in a directory that is itself not watched: its removal would not be noticed.
     pub(super) fn is_worth_watching(
         &self,
         path: &Path,
@@ -46,14 +57,14 @@ impl Engine {
         }
     }
 
-    /// Returns `true` if the owner of the tree may have another watch. Otherwise the walks alone
-    /// find what happens in the directory.
+    /// Returns `true` if the owner of the tree may have another watch; warns once for each owner if
+    /// not. The walks alone then find what happens in the directory.
     pub(super) fn has_room(&mut self, path: &Path, place: Place, stat: &Stat) -> bool {
         let uid = self.table.charged(path, place, stat);
         let is_bounded =
             place.is_in_user_tree() && !self.is_trusted(uid) && self.table.at(path).is_none();
         let has_room = !is_bounded || self.table.of_owner(uid) < MAX_OF_OWNER;
-        if !has_room && self.full.len() < MAX_TOLD && self.full.insert(uid) {
+        if !has_room && self.warned_owners.len() < MAX_WARNED && self.warned_owners.insert(uid) {
             warn!(
                 ?path,
                 uid,
@@ -65,12 +76,19 @@ impl Engine {
         has_room
     }
 
-    /// Returns `true` for a user whose directories many sites use, or who owns the whole tree.
+    /// Returns `true` for a user id whose directories many sites use, so that a bound on it would
+    /// hit them all: root, the owner of the storage directory, and
+    /// [`Options::trusted_owner`](crate::watch::Options).
     pub(super) fn is_trusted(&self, uid: u32) -> bool {
         let owner = self.root.as_ref().map(Root::owner);
         uid == 0 || [self.options.trusted_owner, owner].contains(&Some(uid))
     }
 
+    /// Watches the directory `handle`, opened at `path`, for the events of `mask`; gives up another
+    /// one if there are too many beside it.
+    ///
+    /// If the kernel refuses (`ENOSPC`: `fs.inotify.max_user_watches`), that is logged, and all
+    /// directories are walked every half minute until it succeeds.
     pub(super) fn watch(
         &mut self,
         path: &Path,
@@ -86,20 +104,21 @@ impl Engine {
             Ok(wd) => {
                 if self.table.at(path).is_some_and(|before| *before != wd) {
                     // Another directory has taken the place of one that was moved unseen.
-                    self.give_up(path);
+                    self.unwatch_tree(path);
                 }
                 let excess = self.table.insert(&wd, path, place, stat, self.now);
                 if let Some(path) = excess {
-                    self.give_up(&path);
+                    self.unwatch_tree(&path);
                 }
             }
             Err(error) => {
                 debug!(?path, %error, "directory not watched");
-                self.limited();
+                self.limit_reached();
             }
         }
     }
 
+    /// Returns the events to ask for in a directory for `place`, see the table of the module.
     pub(super) fn mask(&self, place: Place) -> WatchMask {
         if place.is_minute() {
             return WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO;
@@ -118,9 +137,9 @@ impl Engine {
         }
     }
 
-    /// Wants to hear no more of changed modes and owners in the shared day at `path` until it is
-    /// opened again.
-    pub(super) fn hush(&mut self, path: &Path) {
+    /// Asks for no more changes of mode and owner in the shared day at `path`, until it is opened
+    /// again: one site user changes directories in it without end.
+    pub(super) fn ignore_attributes(&mut self, path: &Path) {
         if let Some((handle, stat)) = self.opened(path) {
             let place = Place::FlatDay;
             let mask = self.mask(place).difference(WatchMask::ATTRIB);
@@ -128,21 +147,24 @@ impl Engine {
         }
     }
 
-    /// Ends watching the directory at `path` and those below it.
-    pub(super) fn give_up(&mut self, path: &Path) {
+    /// Ends watching the directory at `path` and all below it.
+    pub(super) fn unwatch_tree(&mut self, path: &Path) {
         for wd in self.table.at_and_below(path) {
-            self.release(&wd);
+            self.unwatch(&wd);
         }
     }
 
-    pub(super) fn limited(&mut self) {
+    /// Logs once that not every directory can be watched, and has the tree walked in
+    /// [`RETRY_EVERY`].
+    pub(super) fn limit_reached(&mut self) {
         if self.retry_at.is_none() {
             warn!(watches = self.table.len(), "{}", RescanReason::Limit);
             self.retry_at = Some(Instant::now() + RETRY_EVERY);
         }
     }
 
-    pub(super) fn release(&mut self, wd: &WatchDescriptor) {
+    /// Ends one watch.
+    pub(super) fn unwatch(&mut self, wd: &WatchDescriptor) {
         self.table.forget(wd);
         // Refused if the directory is gone already, and its watch with it.
         let _ = self.inotify.watches().remove(wd.clone());
