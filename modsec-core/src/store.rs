@@ -1,35 +1,81 @@
 //! Databases that keep what the audit log said.
 //!
-//! [`open`] returns the backend that a URL names. All backends have the tables `logs` and
-//! `rule_matches` (see the files in `store/schema`), fill them from the same [`Row`]s, and keep
-//! the contract of [`Store`], which is executable code in the module `contract` (feature
-//! `store-contract`).
+//! [`open`] returns the backend that a URL names. All backends have the same tables, fill them from
+//! the same [`Row`]s, and keep the contract of [`Store`], which is executable code in the module
+//! `contract` (feature `store-contract`).
 //!
-//! # `SQLite`
+//! # From entry to table
+//!
+//! ```text
+//! entry's bytes ─► EntryHash::of ────────────────┐
+//!       └──────────► decode ─► Record ─► Row::new ┴► Row ─┐
+//!                                                         ├─► Batch::new ─► Store::insert ─► Inserted
+//!                                                    Row ─┘                   one transaction
+//! ```
+//!
+//! # Tables
+//!
+//! ```text
+//! logs                              rule_matches                     modsec_batches
+//! ──────────────────────────────    ─────────────────────────────    ────────────────────────────
+//! id          key, by the database  log_id    ─► logs.id, cascades   journal   key: which merged log
+//! entry_hash  unique, 16 bytes      position  from 0, in log order   batch     BatchId, 16 bytes
+//! …           LOG_COLUMNS           …         RULE_COLUMNS           committed_at
+//!                                   key: (log_id, position)
+//! modsec_migrations: version, applied_at
+//! ```
+//!
+//! One row of `logs` is one entry, one row of `rule_matches` one alert of it. The files in
+//! `store/schema` have all columns with their types. MySQL keys `modsec_batches` by a hash of the
+//! journal, because its text keys are compared without regard to case.
+//!
+//! # Exactly once
+//!
+//! The unique `entry_hash` makes an entry one row, however often, by how many processes and in how
+//! many batches it is inserted. The row of `modsec_batches` changes in the same transaction: after
+//! a crash [`Store::last_batch`] says whether the batch that the merged log was appended with is
+//! committed, so log and store agree. What a crash leaves at each step:
+//!
+//! | killed | tables | next run |
+//! | --- | --- | --- |
+//! | before the commit | as before the batch | `last_batch` is the one before: the log is taken back, the batch repeated |
+//! | between commit and answer | the whole batch | `last_batch` is the batch: the log keeps it |
+//! | after the answer | the whole batch | repeating it finds all rows known |
+//!
+//! # SQLite
 //!
 //! `sqlite:PATH`. The file is made if it is not there, readable for owner and group; its directory
-//! must exist and be writable, because `SQLite` keeps two more files beside it. Several processes
-//! may write to it, all on one machine. If the file is deleted, renamed or replaced while it is
-//! open, calls fail with [`StoreError::Unavailable`], and the next one opens what is at the path.
+//! must exist and be writable, because SQLite keeps two more files beside it. Several processes may
+//! write to it, all on one machine. If the file is deleted, renamed or replaced while it is open,
+//! calls fail with [`StoreError::Unavailable`], and the next one opens what is at the path.
 //!
-//! # `MySQL` and `MariaDB`
+//! # MySQL and MariaDB
 //!
 //! `mysql://[user[:password]@][host[:port]][/database][?option=value[&…]]`, percent-encoded where
-//! needed. Options: `socket=PATH` (a Unix socket), `ssl-ca=PATH` (authority of the server's
-//! certificate, PEM), and `ssl-mode`: `disabled` (default), `required` (encrypted, but the
-//! certificate is not looked at), or `verify-identity` (default with `ssl-ca`; without it, the
-//! usual public authorities count). `verify-ca` checks the name, too.
+//! needed. Options:
 //!
-//! What the URL leaves out comes from a `MySQL` option file, groups `[client]` and
-//! `[modsec-parser]`: the place for the password. The account needs `select`, `insert`, `update`
-//! and `delete` on the database; the first run also `create`, `alter`, `index` and `references`, or
-//! an administrator runs the statements that [`StoreError::MigrationDenied`] has. An account with
-//! the authentication plugin `unix_socket` or `ed25519` cannot be used.
+//! | option | means |
+//! | --- | --- |
+//! | `socket=PATH` | a Unix socket instead of TCP |
+//! | `ssl-ca=PATH` | certificate of the server's authority, PEM |
+//! | `ssl-mode=disabled` | plain text: the default on the same machine |
+//! | `ssl-mode=required` | encrypted, but the certificate is not looked at |
+//! | `ssl-mode=verify-identity` | encrypted, certificate and name are verified: the default for any other host, and with `ssl-ca` |
+//!
+//! `verify-ca` checks the name, too. Without `ssl-ca` the authorities that the system trusts count.
+//! MariaDB's `ssl` and `ssl-verify-server-cert` are understood as well.
+//!
+//! What the URL leaves out comes from a MySQL option file, groups `[client]` and `[modsec-parser]`:
+//! the place for the password. The account needs `select`, `insert`, `update` and `delete` on the
+//! database; the first run also `create`, `alter`, `index` and `references`, or an administrator
+//! runs the statements that [`StoreError::MigrationDenied`] has. An account with the authentication
+//! plugin `unix_socket` or `ed25519` cannot be used.
 //!
 //! An old table of `mod_sec_log_parser.py` gets columns and indexes, and keeps what it has: its
 //! shorter columns cut values, and its `created_at` has no fractions of a second. Where it takes no
-//! null, an unknown value is the empty text, 0 or the time of storing. Its engine must be `InnoDB`. Rows are deleted with `delete from logs`, which takes their matches along;
-//! `truncate` is refused by the server because of them.
+//! null, an unknown value is the empty text, 0 or the time of storing. Its engine must be `InnoDB`.
+//! Rows are deleted with `delete from logs`, which takes their matches along; `truncate` is refused
+//! by the server because of them.
 
 #[cfg(feature = "store-contract")]
 pub mod contract;
@@ -53,7 +99,8 @@ pub use self::row::{LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, V
 use crate::entry_hash::EntryHash;
 use crate::heart::Heart;
 
-/// What the methods of a [`Store`] return.
+/// What the methods of a [`Store`] return: boxed, so that a `Store` can be a trait object, and
+/// `Send`, so that it can be polled on any thread.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// A database to which entries are added.
@@ -69,30 +116,55 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 ///   lost; repeating the call is always safe and gives the state that one call would have given.
 /// - Dropping a future does not undo what it began; repeat the call.
 pub trait Store: Send {
-    /// Returns those of the entries that are in the store already.
+    /// Returns those of the entries that are in the store already. Changes nothing.
+    ///
+    /// The ingest asks before it appends to the merged log: an entry that is known is neither
+    /// stored nor appended again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] or [`StoreError::Configuration`]; the call may be repeated.
     fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>>;
 
     /// Adds a batch in one transaction, and in the same transaction remembers its id as the last
     /// one of its journal.
     ///
+    /// # Errors
+    ///
     /// A row that the database refuses for what is in it fails the batch with
-    /// [`StoreError::Refused`], which names all such rows: leave them out and repeat.
+    /// [`StoreError::Refused`], which names all such rows: leave them out and repeat. After
+    /// [`StoreError::Unavailable`] the batch may be stored if the answer to the commit was lost;
+    /// ask [`Store::last_batch`], or repeat the call.
     fn insert<'a>(&'a mut self, batch: &'a Batch) -> StoreFuture<'a, Inserted>;
 
-    /// Returns the id of the last batch committed under this journal key. After a crash this
-    /// tells whether the transaction went through.
+    /// Returns the id of the last batch committed under this journal key; `None` if there was none.
+    /// After a crash this says whether the transaction was committed.
+    ///
+    /// The answer must not change afterwards because of a transaction that a dead client left
+    /// behind: a backend waits until such a one is committed or rolled back.
     fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>>;
 
     /// Returns what messages call the store; never has a password in it.
     fn name(&self) -> String;
 }
 
-/// Names one batch; chosen by the caller, such as a hash over the hashes of its entries.
+/// Names one batch: 16 bytes chosen by the caller, such as a hash over the hashes of its entries.
+///
+/// Two batches under one journal must not have the same id, or a crash during the second would find
+/// it committed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchId([u8; 16]);
 
 impl BatchId {
-    /// Returns the id of a batch of these entries in this order.
+    /// Returns the id of a batch of these entries in this order: the first 16 bytes of BLAKE3 over
+    /// their hashes.
+    ///
+    /// ```
+    /// use modsec_core::{BatchId, EntryHash};
+    ///
+    /// let (a, b) = (EntryHash::of(b"a"), EntryHash::of(b"b"));
+    /// assert_ne!(BatchId::of([a, b]), BatchId::of([b, a]));
+    /// ```
     pub fn of(entries: impl IntoIterator<Item = EntryHash>) -> Self {
         let mut hasher = blake3::Hasher::new();
         for hash in entries {
@@ -136,7 +208,7 @@ pub struct Batch {
     /// Key of the merged log's journal whose last committed batch this becomes. Any text;
     /// compared byte by byte.
     pub journal: Option<String>,
-    /// The entries. May be empty, and may hold one entry more than once.
+    /// The entries. May be empty, and may hold one entry more than once: the first row counts.
     pub rows: Vec<Row>,
 }
 
@@ -162,13 +234,13 @@ pub struct Inserted {
 }
 
 impl Inserted {
-    /// Returns what a store reports that added `stored` rows and had `known` already.
+    /// Returns the report of a store that added `stored` rows and had `known` already.
     pub fn new(stored: usize, known: usize) -> Self {
         Inserted { stored, known }
     }
 }
 
-/// Which store to open, and how.
+/// Which of the built-in stores to open, and how.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreOptions {
@@ -199,8 +271,8 @@ impl fmt::Debug for StoreOptions {
 }
 
 impl StoreOptions {
-    /// Returns the part of the URL before the first colon, if it can be a scheme. Anything else
-    /// is no one's business: it may be a mistyped password.
+    /// Returns the part of the URL before the first colon, if it can be a scheme; else nothing, as
+    /// it may be a mistyped password, and the result is shown.
     fn scheme(&self) -> &str {
         let scheme = self.url.split_once(':').map_or("", |(scheme, _)| scheme);
         let plain = scheme
@@ -210,7 +282,7 @@ impl StoreOptions {
     }
 }
 
-/// How a store is opened, as often as that is needed: again after a failure.
+/// Opens a store as often as that is needed: at the start, and again after a failure.
 ///
 /// [`StoreOptions`] open one of the backends here by its URL. For any other store, say how:
 ///
@@ -227,9 +299,10 @@ impl StoreOptions {
 pub struct StoreOpener(Arc<dyn Fn(Heart) -> StoreFuture<'static, Box<dyn Store>> + Send + Sync>);
 
 impl StoreOpener {
-    /// Returns an opener that calls `open`.
+    /// Returns an opener that calls `open` each time.
     ///
-    /// An error with [`StoreError::is_unavailable`] is one that passes by itself.
+    /// An error of `open` with [`StoreError::is_unavailable`] is taken for one that passes by
+    /// itself: a service waits and opens again. Any other one ends it.
     pub fn new<S, F>(open: impl Fn() -> F + Send + Sync + 'static) -> StoreOpener
     where
         S: Store + 'static,
@@ -266,8 +339,11 @@ impl From<StoreOptions> for StoreOpener {
     }
 }
 
+/// One backend as [`open`] finds it.
 struct Backend {
+    /// What the URL begins with, before the colon; compared without regard to case.
     scheme: &'static str,
+    /// Connects, makes or upgrades the tables, and beats the heart meanwhile.
     open: for<'a> fn(&'a StoreOptions, Heart) -> StoreFuture<'a, Box<dyn Store>>,
 }
 

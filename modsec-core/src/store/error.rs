@@ -1,4 +1,16 @@
-//! Why a store did not do what it was asked.
+//! Why a store did not do what it was asked, sorted by who has to act.
+//!
+//! | variant | who acts | is the batch stored? |
+//! | --- | --- | --- |
+//! | [`UnknownScheme`](StoreError::UnknownScheme) | the administrator: the URL | no store yet |
+//! | [`Configuration`](StoreError::Configuration) | the administrator: settings, permissions, tables | no |
+//! | [`Unavailable`](StoreError::Unavailable) | nobody: the caller repeats the call later | perhaps, if the commit's answer was lost |
+//! | [`Refused`](StoreError::Refused) | the caller: repeat without these rows | no |
+//! | [`SchemaTooNew`](StoreError::SchemaTooNew) | the administrator: install the newer program | no store yet |
+//! | [`MigrationDenied`](StoreError::MigrationDenied) | a database administrator: run the statements | no |
+//!
+//! Repeating a call is safe in every case, see the contract of [`Store`](super::Store). No message
+//! quotes a password. What the database says is the `source`, and is not repeated in the text.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,7 +18,11 @@ use std::path::PathBuf;
 use super::Row;
 use crate::entry_hash::EntryHash;
 
-/// Why a store could not be opened, read or written. `store` is its [`name`](super::Store::name).
+/// Why a store could not be opened, read or written.
+///
+/// `store` in each variant is what [`Store::name`](super::Store::name) returns. A caller needs
+/// three questions, and no `match`: [`is_unavailable`](Self::is_unavailable),
+/// [`refused`](Self::refused) and [`statements`](Self::statements).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -16,17 +32,19 @@ pub enum StoreError {
         compiled_in.join(", ")
     )]
     UnknownScheme {
-        /// What stands before the colon.
+        /// What stands before the colon of the URL. Empty if it cannot be a scheme, because it may
+        /// be a password then.
         scheme: String,
-        /// The schemes there are.
+        /// Schemes of the backends that this program was built with.
         compiled_in: Vec<&'static str>,
     },
-    /// Somebody has to change the configuration, a permission, or the database.
+    /// Configuration, permissions or tables must be changed before the call can succeed: a wrong
+    /// password, a read-only file, a missing column, a table of an engine without transactions.
     #[error("{store}: {problem}")]
     Configuration {
         /// The store.
         store: String,
-        /// What is wrong, and what to do.
+        /// What was attempted, what is wrong, and what to do. One line without a final stop.
         problem: String,
         /// What the database says.
         source: Option<Box<dyn Error + Send + Sync>>,
@@ -36,13 +54,13 @@ pub enum StoreError {
     Unavailable {
         /// The store.
         store: String,
-        /// What is in the way.
+        /// What was attempted and what is in the way. One line without a final stop.
         problem: String,
         /// What the database says.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
     /// Rows that the database does not accept, for instance because of a trigger or a constraint
-    /// that somebody added. Nothing of the batch is stored; without these rows it can be.
+    /// that an administrator added. Nothing of the batch is stored; without these rows it can be.
     #[error("{store}: the database refuses {} of the batch's entries, first {}", rows.len(), first(rows))]
     Refused {
         /// The store.
@@ -78,20 +96,21 @@ pub enum StoreError {
     },
 }
 
-/// One row that the database does not accept.
+/// One row that the database does not accept. The rest of its batch is sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The entry.
+    /// Hash of the entry: the key by which to find the row in the batch.
     pub entry: EntryHash,
-    /// Where it was found, if the row says so.
+    /// Where the entry was found, if [`Row::path`] says so.
     pub path: Option<PathBuf>,
-    /// What the database says.
+    /// What the database says. May quote values of the row, which a client chose: escape it for
+    /// display.
     pub reason: String,
 }
 
 impl Refused {
-    /// Returns what is said of `row`, which the database refuses for this `reason`.
+    /// Returns what is reported of `row`, which the database refuses for this `reason`.
     pub fn new(row: &Row, reason: impl Into<String>) -> Self {
         Refused {
             entry: row.entry_hash,
@@ -101,6 +120,9 @@ impl Refused {
     }
 }
 
+/// Shows the first refused row as `"/path" ("reason")`, or by its hash if it has no path.
+///
+/// Both texts are escaped: site users choose file names, and clients choose what a reason quotes.
 #[expect(
     clippy::unnecessary_debug_formatting,
     reason = "a stranger chose the path: escaped"
@@ -114,14 +136,16 @@ fn first(rows: &[Refused]) -> String {
 }
 
 impl StoreError {
-    /// Returns `true` if the same call may succeed later without anybody changing anything here: the
-    /// server is away, its disk is full, or somebody else holds a lock.
+    /// Returns `true` if the same call may succeed later although nothing is changed here: the
+    /// server is away, its disk is full, or another process holds a lock.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, StoreError::Unavailable { .. })
     }
 
-    /// Returns the statements that an administrator is to run: SQL for the database's own client,
-    /// each ended by a semicolon and a line feed, with nothing in them that a stranger chose.
+    /// Returns the statements that an administrator is to run; `None` for all other errors.
+    ///
+    /// SQL for the database's own client, beginning with `use`, each statement ended by a semicolon
+    /// and a line feed. No text of an entry is in it.
     pub fn statements(&self) -> Option<&str> {
         match self {
             StoreError::MigrationDenied { statements, .. } => Some(statements),
@@ -129,7 +153,7 @@ impl StoreError {
         }
     }
 
-    /// Returns the rows to leave out of the batch, if they are the reason.
+    /// Returns the rows to leave out of the batch, in its order; empty if they are not the reason.
     pub fn refused(&self) -> &[Refused] {
         match self {
             StoreError::Refused { rows, .. } => rows,

@@ -1,4 +1,7 @@
 //! A store that lasts as long as the process: for tests and examples.
+//!
+//! It is also the shortest complete reading of the contract of [`Store`]: one lock is the
+//! transaction, a set of hashes is the unique key, and a map is the table `modsec_batches`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,14 +10,37 @@ use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFutu
 use crate::entry_hash::EntryHash;
 
 /// Keeps rows in memory. Clones share them, as two programs share one database.
+///
+/// ```
+/// use modsec_core::record::Record;
+/// use modsec_core::EntryHash;
+/// use modsec_core::store::{Batch, Inserted, MemoryStore, Origin, Row, Store};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let mut store = MemoryStore::new();
+/// let row = Row::new(&Record::default(), EntryHash::of(b"entry"), &Origin::default(), None);
+/// let batch = Batch::new(None, vec![row]);
+/// assert_eq!(store.insert(&batch).await?, Inserted::new(1, 0));
+/// // Once more: nothing changes.
+/// assert_eq!(store.insert(&batch).await?, Inserted::new(0, 1));
+/// assert_eq!(store.rows().len(), 1);
+/// # Ok::<(), modsec_core::store::StoreError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Tables>>);
 
+/// What a database would keep in its tables.
 #[derive(Debug, Default)]
 struct Tables {
+    /// Tables `logs` and `rule_matches`, in the order of insertion.
     rows: Vec<Row>,
+    /// The unique key of `logs`: hashes of all [`rows`](Self::rows).
     known: HashSet<EntryHash>,
+    /// Table `modsec_batches`: journal to the batch committed last.
     last_batches: HashMap<String, BatchId>,
+    /// `unique_id`s whose rows are refused.
     refused: HashSet<String>,
 }
 
@@ -29,11 +55,14 @@ impl MemoryStore {
         self.tables().rows.clone()
     }
 
-    /// Makes the store refuse rows with this `unique_id`, as a constraint in a database would.
+    /// Makes the store refuse new rows with this `unique_id`, as a constraint in a database would.
+    ///
+    /// Rows that are stored already stay, and inserting them again is no refusal.
     pub fn refuse(&self, unique_id: &str) {
         self.tables().refused.insert(unique_id.to_owned());
     }
 
+    /// Locks the tables, also after a panic in another thread.
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // Every change below is complete once it has begun, so a panic elsewhere spoils nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -41,6 +70,8 @@ impl MemoryStore {
 }
 
 impl Tables {
+    /// Returns the rows of `batch` that a constraint would refuse: new ones with a refused
+    /// `unique_id`.
     fn refused(&self, batch: &Batch) -> Vec<Refused> {
         let refused = |row: &&Row| {
             !self.known.contains(&row.entry_hash)
@@ -53,14 +84,11 @@ impl Tables {
             .rows
             .iter()
             .filter(refused)
-            .map(|row| Refused {
-                entry: row.entry_hash,
-                path: row.path.clone(),
-                reason: "refused on request".to_owned(),
-            })
+            .map(|row| Refused::new(row, "refused on request"))
             .collect()
     }
 
+    /// Adds the rows that are new and notes the batch as the last one of its journal. Cannot fail.
     fn insert(&mut self, batch: &Batch) -> Inserted {
         let before = self.rows.len();
         for row in &batch.rows {
@@ -72,10 +100,7 @@ impl Tables {
             self.last_batches.insert(journal.clone(), batch.id);
         }
         let stored = self.rows.len() - before;
-        Inserted {
-            stored,
-            known: batch.rows.len() - stored,
-        }
+        Inserted::new(stored, batch.rows.len() - stored)
     }
 }
 

@@ -1,8 +1,43 @@
-//! `MySQL`, `MariaDB` and what speaks their protocol: a server, or a cluster, for many sensors.
+//! MySQL, MariaDB and what speaks their protocol: a server, or a cluster, for many sensors.
 //!
 //! One batch is one transaction of a few large statements. A connection is made when it is needed
 //! and given up at the first doubt. What went wrong is repeated for some seconds; a batch can be
 //! repeated safely, because the hash of an entry is unique in the table.
+//!
+//! # How a batch is stored
+//!
+//! ```text
+//! make_tables ── once, and again after the tables were dropped          migrate.rs
+//!      │
+//!      ▼
+//! try_insert ◄──────────────────────────────────────────────┐
+//!      │ a commit was sent before and not answered?          │
+//!      │    was_committed: read the store again ──► Inserted │
+//!      ▼                                                     │ wait: pause, repeat for RETRY_FOR
+//! Session::store: begin, rows, ids, matches, batch, commit   │
+//!      ├─ Stored ──────────────────────────────► Inserted    │
+//!      ├─ SomeKnown: leave them out, once more               │
+//!      ├─ Refused ─────────────────────────────► Refused     │
+//!      └─ an error: failure::remedy ─────────────────────────┤
+//!                                                            └─ give up: Unavailable, Configuration
+//! ```
+//!
+//! # What holds
+//!
+//! - *A session is out of [`MysqlStore::session`] while a call uses it.* An error or a dropped
+//!   future drops the connection with it, and the server rolls its open transaction back. No call
+//!   ever starts on a connection with an unknown state.
+//! - *A commit without an answer is looked up, not guessed.* The rows of the transaction were not
+//!   in the table before, and it stores all or none: if all are there now, it was committed.
+//! - *Every wait has a limit*, except for a migration, which beats as long as the server still
+//!   lists the connection.
+//!
+//! # Rooms
+//!
+//! `option_file`, `settings`, `options` and `tls` turn a URL and an option file into an address;
+//! `migrate` makes the tables; `session` has one connection with its statements; `columns` fits
+//! values to the columns that the server describes; `statements` divides rows into statements;
+//! `failure` says what an error asks for.
 
 mod columns;
 mod failure;
@@ -30,39 +65,52 @@ use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFutu
 use crate::entry_hash::EntryHash;
 use crate::heart::Heart;
 
-/// How long failures are met by repetition here, before the caller hears of them. A restart of
+/// How long a failed transaction is repeated here before the caller gets the error. A restart of
 /// the server takes about this long.
 const RETRY_FOR: Duration = Duration::from_secs(10);
 /// The first pause between repetitions; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause.
+/// The longest pause between repetitions.
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-/// Time for a connection to be made.
+/// Time for a connection to be made and its session set up. A packet filter that drops everything
+/// shows itself by this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for one transaction. Longer than the server's own limit for waiting on a lock (50 s), so
 /// that the server can say what is the matter.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How often the server is asked whether it is still at a migration.
+/// How often the server is asked whether it is still busy with a migration.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
+/// A store on one server. Opened by [`open`]; connects again by itself.
 struct MysqlStore {
+    /// Address, account and name of the server.
     target: Target,
+    /// Beats in every wait, so that a watchdog sees the difference between waiting and hanging.
     heart: Heart,
-    /// Not there while a call is under way: a call that is dropped takes its connection along,
-    /// and the server rolls its transaction back.
+    /// The connection, between calls. `None` while a call uses it: a call that fails or is dropped
+    /// takes its connection along, and the server rolls its transaction back.
     session: Option<Session>,
-    /// The tables are to be made: at first, and when they or the database were dropped.
+    /// `true` if the tables are to be made: at first, and after an error said that they or the
+    /// database are gone.
     lacks_tables: bool,
 }
 
-/// A transaction whose commit was sent and not answered.
+/// A transaction whose commit was sent and not answered: it may be stored or not.
 #[derive(Default)]
-struct Unanswered {
-    /// The rows it would have added.
+struct UnansweredCommit {
+    /// Hashes of the rows it would have added. None of them was in the table before it.
     entries: Vec<EntryHash>,
 }
 
+/// Opens the store that a `mysql:` URL names: reads the option file, connects, makes or upgrades
+/// the tables.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`] for what is wrong with URL, option file or account;
+/// [`StoreError::Unavailable`] after [`RETRY_FOR`] without a server; those of
+/// [`migrate`](migrate::migrate).
 pub(super) async fn open(
     options: &StoreOptions,
     heart: Heart,
@@ -78,22 +126,30 @@ pub(super) async fn open(
 }
 
 impl MysqlStore {
-    /// Makes the tables, or brings them up to date, if that is to be done.
+    /// Makes the tables, or brings them up to date, if [`lacks_tables`](Self::lacks_tables) says
+    /// so.
+    ///
+    /// Repeats what may pass by itself for [`RETRY_FOR`]. After an error the flag stays, so the
+    /// next call begins here again.
     async fn make_tables(&mut self) -> Result<(), StoreError> {
-        let mut patience = Patience::new();
+        let mut retries = Retries::new();
         while self.lacks_tables {
             match self.prepare().await {
                 Ok(()) => self.lacks_tables = false,
                 Err(Failed::Store(error)) => return Err(error),
                 Err(Failed::Driver(error)) => {
-                    self.wait(&mut patience, "cannot open", error).await?;
+                    self.wait(&mut retries, "cannot open", error).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Connects, and makes or upgrades the tables.
+    /// Connects, makes or upgrades the tables, and keeps the connection as the session.
+    ///
+    /// The migration has no time limit, since an index on a table that has grown for years takes
+    /// its time. In its place [`beat_while_connected`](Self::beat_while_connected) asks the server:
+    /// a connection that the server no longer has ends the wait.
     async fn prepare(&mut self) -> Result<(), Failed> {
         let connect = Session::connect(&self.target.opts);
         let mut conn = self.within(CONNECT_TIMEOUT, connect).await?;
@@ -102,12 +158,13 @@ impl MysqlStore {
         tokio::select! {
             biased;
             done = migrate::migrate(&self.target.name, &mut conn) => done?,
-            gone = self.beat_while_served(id) => return Err(gone.into()),
+            gone = self.beat_while_connected(id) => return Err(gone.into()),
         }
         self.session = Some(self.within(CONNECT_TIMEOUT, Session::new(conn)).await?);
         Ok(())
     }
 
+    /// Takes the session, or connects anew. The caller puts it back once its call has succeeded.
     async fn session(&mut self) -> Result<Session, Error> {
         if let Some(session) = self.session.take() {
             return Ok(session);
@@ -116,7 +173,10 @@ impl MysqlStore {
         self.within(CONNECT_TIMEOUT, connect).await
     }
 
-    /// Runs a future for a limited time; a peer that is silent for longer counts as gone.
+    /// Runs a future for at most `limit`, and beats meanwhile.
+    ///
+    /// A peer that is silent for longer counts as gone: the error is `ConnectionClosed`, which is
+    /// repeated on a new connection.
     async fn within<T>(
         &self,
         limit: Duration,
@@ -127,19 +187,23 @@ impl MysqlStore {
         self.heart.wait_for(limited).await.map_err(late)?
     }
 
-    /// Beats as long as the server answers, and returns once it has connection `id` no more.
-    async fn beat_while_served(&self, id: u32) -> Error {
+    /// Beats as long as the server answers, and returns once it no longer lists connection `id`.
+    ///
+    /// Asks every [`ASK_EVERY`] over a connection of its own. Behind a proxy the server knows the
+    /// connection by another number, so an `id` that was never listed proves nothing. A server that
+    /// does not answer gives no beat: a watchdog then ends the program.
+    async fn beat_while_connected(&self, id: u32) -> Error {
         // Behind a proxy the server knows the connection by another number.
-        let mut was_served = false;
+        let mut was_connected = false;
         loop {
             sleep(ASK_EVERY).await;
-            let ask = timeout(CONNECT_TIMEOUT, is_served(&self.target.opts, id));
+            let ask = timeout(CONNECT_TIMEOUT, is_connected(&self.target.opts, id));
             match ask.await {
-                Ok(Ok(false)) if was_served => {
+                Ok(Ok(false)) if was_connected => {
                     return Error::Driver(DriverError::ConnectionClosed);
                 }
-                Ok(Ok(is_served)) => {
-                    was_served |= is_served;
+                Ok(Ok(is_connected)) => {
+                    was_connected |= is_connected;
                     self.heart.beat();
                 }
                 // Too many connections, say: an answer nevertheless.
@@ -149,10 +213,18 @@ impl MysqlStore {
         }
     }
 
-    /// Pauses before a repetition, or gives the error up to the caller.
+    /// Pauses before a repetition, or returns the error for the caller.
+    ///
+    /// `what` is the attempt in words, such as `cannot read`. Repeated are errors that may pass by
+    /// themselves, while [`Retries`] has a pause left.
+    ///
+    /// # Errors
+    ///
+    /// The error as [`failure::store_error`] words it: at once for what only an administrator can
+    /// change or what takes longer than seconds ([`Remedy::Later`]), else after [`RETRY_FOR`].
     async fn wait(
         &mut self,
-        patience: &mut Patience,
+        retries: &mut Retries,
         what: &str,
         error: Error,
     ) -> Result<(), StoreError> {
@@ -161,7 +233,7 @@ impl MysqlStore {
             failure::remedy(&error),
             Remedy::Repeat | Remedy::Reconnect | Remedy::Data | Remedy::Probe
         );
-        match patience.next() {
+        match retries.next_pause() {
             Some(pause) if transient => {
                 // For minutes on end if the server is away; the caller says so once.
                 debug!(store = self.target.name, error = %failure::cause(error), "transaction is repeated");
@@ -176,6 +248,7 @@ impl MysqlStore {
         }
     }
 
+    /// Returns those of `hashes` that are in the table, by one try.
     async fn find_known(&mut self, hashes: &[EntryHash]) -> Result<HashSet<EntryHash>, Error> {
         let mut session = self.session().await?;
         let known = self
@@ -185,6 +258,7 @@ impl MysqlStore {
         Ok(known)
     }
 
+    /// Returns the batch committed last under `journal`, by one try.
     async fn find_last_batch(&mut self, journal: &str) -> Result<Option<BatchId>, Error> {
         let mut session = self.session().await?;
         let last = self
@@ -194,33 +268,48 @@ impl MysqlStore {
         Ok(last)
     }
 
-    /// Returns `true` if a transaction went through of which only the answer was lost.
-    async fn went_through(&mut self, batch: &Batch, lost: &Unanswered) -> Result<bool, Error> {
+    /// Returns `true` if the transaction was committed of which only the answer is missing.
+    ///
+    /// With a journal, its last batch must be this one. In either case all entries that the
+    /// transaction added must be there. An empty transaction without a journal counts as committed:
+    /// it changed nothing.
+    async fn was_committed(
+        &mut self,
+        batch: &Batch,
+        unanswered: &UnansweredCommit,
+    ) -> Result<bool, Error> {
         if let Some(journal) = &batch.journal
             && self.find_last_batch(journal).await? != Some(batch.id)
         {
             return Ok(false);
         }
-        // None of them were there before it, and it brings all or none.
-        let known = self.find_known(&lost.entries).await?;
-        Ok(lost.entries.iter().all(|entry| known.contains(entry)))
+        // None of them were there before it, and a transaction stores all or none.
+        let known = self.find_known(&unanswered.entries).await?;
+        Ok(unanswered.entries.iter().all(|entry| known.contains(entry)))
     }
 
     /// Tries once to store the batch.
+    ///
+    /// `unanswered` is the state of an earlier try whose commit had no answer, and is set again if
+    /// this one has none. Of an entry that is in the batch more than once the first row counts.
+    /// Entries that another writer has stored meanwhile are left out, and the rest is tried again:
+    /// each round leaves out at least one, so this ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed::Store`] with [`StoreError::Refused`] if rows are to blame; [`Failed::Driver`] for
+    /// everything that [`failure::remedy`] is to judge.
     async fn try_insert(
         &mut self,
         batch: &Batch,
-        lost: &mut Option<Unanswered>,
-    ) -> Result<Result<Inserted, Vec<Refused>>, Error> {
-        if let Some(unanswered) = lost.as_ref() {
-            let stored = unanswered.entries.len();
-            if self.went_through(batch, unanswered).await? {
-                return Ok(Ok(Inserted {
-                    stored,
-                    known: batch.rows.len() - stored,
-                }));
+        unanswered: &mut Option<UnansweredCommit>,
+    ) -> Result<Inserted, Failed> {
+        if let Some(commit) = unanswered.as_ref() {
+            let stored = commit.entries.len();
+            if self.was_committed(batch, commit).await? {
+                return Ok(Inserted::new(stored, batch.rows.len() - stored));
             }
-            *lost = None;
+            *unanswered = None;
         }
         let mut seen = HashSet::new();
         let mut rows: Vec<&Row> = batch
@@ -230,19 +319,17 @@ impl MysqlStore {
             .collect();
         loop {
             let mut session = self.session().await?;
-            let store = session.store(&rows, batch, lost);
+            let store = session.store(&rows, batch, unanswered);
             match self.within(TRANSACTION_TIMEOUT, store).await? {
                 Outcome::Stored => {
                     self.session = Some(session);
                     let stored = rows.len();
-                    return Ok(Ok(Inserted {
-                        stored,
-                        known: batch.rows.len() - stored,
-                    }));
+                    return Ok(Inserted::new(stored, batch.rows.len() - stored));
                 }
                 Outcome::Refused(rows) => {
                     self.session = Some(session);
-                    return Ok(Err(rows));
+                    let store = self.target.name.clone();
+                    return Err(Failed::Store(StoreError::Refused { store, rows }));
                 }
                 Outcome::SomeKnown(known) => {
                     self.session = Some(session);
@@ -252,43 +339,43 @@ impl MysqlStore {
         }
     }
 
-    /// Returns the rows that fail with an unknown error while others do not, or that error.
-    async fn find_culprits(&mut self, batch: &Batch, error: Error) -> StoreError {
+    /// Returns the rows that fail with an unknown error while others do not, as
+    /// [`StoreError::Refused`]; if there are none, `error` itself.
+    async fn find_faulty_rows(&mut self, batch: &Batch, error: Error) -> StoreError {
         let store = self.target.name.clone();
-        match self.try_culprits(batch).await {
+        match self.try_faulty_rows(batch).await {
             Ok(rows) if !rows.is_empty() => StoreError::Refused { store, rows },
             // Another error now says no more than the one that lasted.
             Ok(_) | Err(_) => failure::store_error(&store, "cannot store the batch", error),
         }
     }
 
-    async fn try_culprits(&mut self, batch: &Batch) -> Result<Vec<Refused>, Error> {
+    /// Looks once for rows that are to blame, see [`Session::faulty_rows`]. Stores nothing.
+    async fn try_faulty_rows(&mut self, batch: &Batch) -> Result<Vec<Refused>, Error> {
         let mut session = self.session().await?;
         let found = self
-            .within(TRANSACTION_TIMEOUT, session.culprits(&batch.rows))
+            .within(TRANSACTION_TIMEOUT, session.faulty_rows(&batch.rows))
             .await?;
         self.session = Some(session);
         Ok(found)
     }
 
+    /// Stores the batch, repeating for [`RETRY_FOR`] what may pass by itself.
     async fn insert_batch(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
         self.make_tables().await?;
-        let mut patience = Patience::new();
-        let mut lost = None;
+        let mut retries = Retries::new();
+        let mut unanswered = None;
         loop {
-            match self.try_insert(batch, &mut lost).await {
-                Ok(Ok(inserted)) => return Ok(inserted),
-                Ok(Err(rows)) => {
-                    return Err(StoreError::Refused {
-                        store: self.target.name.clone(),
-                        rows,
-                    });
+            match self.try_insert(batch, &mut unanswered).await {
+                Ok(inserted) => return Ok(inserted),
+                Err(Failed::Store(error)) => return Err(error),
+                Err(Failed::Driver(error))
+                    if may_be_a_rows_fault(&error, &retries, unanswered.as_ref()) =>
+                {
+                    return Err(self.find_faulty_rows(batch, error).await);
                 }
-                Err(error) if is_suspicious(&error, &patience, lost.as_ref()) => {
-                    return Err(self.find_culprits(batch, error).await);
-                }
-                Err(error) => {
-                    self.wait(&mut patience, "cannot store the batch", error)
+                Err(Failed::Driver(error)) => {
+                    self.wait(&mut retries, "cannot store the batch", error)
                         .await?;
                 }
             }
@@ -300,11 +387,11 @@ impl Store for MysqlStore {
     fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
         Box::pin(async move {
             self.make_tables().await?;
-            let mut patience = Patience::new();
+            let mut retries = Retries::new();
             loop {
                 match self.find_known(hashes).await {
                     Ok(known) => return Ok(known),
-                    Err(error) => self.wait(&mut patience, "cannot read", error).await?,
+                    Err(error) => self.wait(&mut retries, "cannot read", error).await?,
                 }
             }
         })
@@ -317,11 +404,11 @@ impl Store for MysqlStore {
     fn last_batch<'a>(&'a mut self, journal: &'a str) -> StoreFuture<'a, Option<BatchId>> {
         Box::pin(async move {
             self.make_tables().await?;
-            let mut patience = Patience::new();
+            let mut retries = Retries::new();
             loop {
                 match self.find_last_batch(journal).await {
                     Ok(last) => return Ok(last),
-                    Err(error) => self.wait(&mut patience, "cannot read", error).await?,
+                    Err(error) => self.wait(&mut retries, "cannot read", error).await?,
                 }
             }
         })
@@ -332,14 +419,23 @@ impl Store for MysqlStore {
     }
 }
 
-/// Returns `true` if an error that nobody knows may be a row's doing: it has come back for as long as a
-/// failure is met by repetition, and not in answer to a commit.
-fn is_suspicious(error: &Error, patience: &Patience, lost: Option<&Unanswered>) -> bool {
-    failure::remedy(error) == Remedy::Probe && patience.is_over() && lost.is_none()
+/// Returns `true` if an error without a known remedy may be caused by the values of a row.
+///
+/// It has come back for all of [`RETRY_FOR`], and was no answer to a commit. Only then the
+/// expensive search for the row is worth it, see [`Session::faulty_rows`].
+fn may_be_a_rows_fault(
+    error: &Error,
+    retries: &Retries,
+    unanswered: Option<&UnansweredCommit>,
+) -> bool {
+    failure::remedy(error) == Remedy::Probe && retries.is_over() && unanswered.is_none()
 }
 
-/// Asks the server by another connection whether it still has connection `id`.
-async fn is_served(opts: &Opts, id: u32) -> Result<bool, Error> {
+/// Asks the server over another connection whether it still has connection `id`.
+///
+/// Source: `information_schema.processlist`. An account sees its own connections there without any
+/// further right.
+async fn is_connected(opts: &Opts, id: u32) -> Result<bool, Error> {
     let mut conn = Conn::new(opts.clone()).await?;
     let found: Option<u8> = conn
         .query_first(format!(
@@ -350,23 +446,28 @@ async fn is_served(opts: &Opts, id: u32) -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
-/// The pauses between repetitions.
-struct Patience {
+/// Pauses between repetitions of one call: 50 ms, 100 ms, 200 ms, … 2 s, until [`RETRY_FOR`] after
+/// the first failure.
+struct Retries {
+    /// When repetitions end; set by the first failure.
     until: Option<Instant>,
+    /// The next pause.
     pause: Duration,
 }
 
-impl Patience {
-    fn new() -> Patience {
-        Patience {
+impl Retries {
+    /// Returns the pauses of a call that has not failed yet.
+    fn new() -> Retries {
+        Retries {
             until: None,
             pause: FIRST_PAUSE,
         }
     }
 
-    /// Returns the next pause; `None` once repetitions have gone on for [`RETRY_FOR`]. Time
-    /// counts from the first failure, not from the beginning of a transaction that took long.
-    fn next(&mut self) -> Option<Duration> {
+    /// Returns the next pause; `None` once repetitions have gone on for [`RETRY_FOR`].
+    ///
+    /// Time counts from the first failure, not from the beginning of a transaction that took long.
+    fn next_pause(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let until = *self.until.get_or_insert(now + RETRY_FOR);
         let pause = self.pause;

@@ -1,4 +1,26 @@
-//! A record as database columns: order, units and limits, once for every backend.
+//! A record as database columns: names, order, units and limits, once for every backend.
+//!
+//! ```text
+//! Record (borrowed bytes of one entry)       Origin (sensor, account, path)
+//!         │ Row::new: decode, cut, pick one alert    │
+//!         └───────────────────┬──────────────────────┘
+//!                            Row ── values() ──► 26 values in the order of LOG_COLUMNS
+//!                             │
+//!                             └─ rule_matches: one RuleRow per alert
+//!                                                values() ──► 14 values in the order of RULE_COLUMNS
+//! ```
+//!
+//! A backend writes what [`Row::values`] and [`RuleRow::values`] return and adds only its own keys:
+//! `id` in `logs`, `log_id` and `position` in `rule_matches`. So two databases that got the same
+//! entries differ in nothing but ids and, where an old table has narrow columns, in where texts are
+//! cut.
+//!
+//! What holds for every value:
+//!
+//! - Unknown is `None`, and null in the database. No empty text and no 0 stand for it.
+//! - Text is UTF-8 of at most [`MAX_TEXT`] bytes. Bytes that are not UTF-8 become U+FFFD.
+//! - Times are instants in UTC. How many digits of the second survive depends on the column.
+//! - The ten rule fields of `logs` come from one alert ([`Record::primary`]), never from several.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,17 +32,30 @@ use crate::entry_hash::EntryHash;
 use crate::record::{Alert, EngineMode, Record, Severity};
 use crate::text::Text;
 
-/// Bytes kept of one text, as UTF-8: what a `text` column of `MySQL` holds. All backends cut here,
-/// so that they hold the same. The merged log has the whole entry.
+/// Bytes kept of one text, as UTF-8: what a `text` column of MySQL holds.
+///
+/// All backends cut here, between characters, so that they hold the same. The merged log has the
+/// whole entry.
 pub const MAX_TEXT: usize = 65_535;
 
 /// What is known of an entry from where it was found, not from its bytes.
+///
+/// A log read from one file has no owner per entry, and a record that came over another way may
+/// have no file; every field may be absent.
+///
+/// ```
+/// use modsec_core::store::Origin;
+///
+/// let mut origin = Origin::default();
+/// origin.sensor = Some("web1.example.org".to_owned());
+/// origin.account = Some("site42".to_owned());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Origin {
-    /// Name of the host that wrote the entry.
+    /// Name of the host that wrote the entry. Column `sensor`.
     pub sensor: Option<String>,
-    /// Owner of the file: the account of the site under MPM-ITK.
+    /// Owner of the file: under MPM-ITK the account of the site. Column `account`.
     pub account: Option<String>,
     /// The file. Not a column; messages about the row name it.
     pub path: Option<PathBuf>,
@@ -30,95 +65,106 @@ pub struct Origin {
 ///
 /// Rule fields come from [`Record::primary`] alone. Bytes that are not UTF-8 are decoded
 /// lossily; besides that and the cut at [`MAX_TEXT`], values are those of the entry.
+///
+/// `Row` owns its texts: the entry's bytes can be freed once it is built. An entry may have many
+/// alerts with several texts each, so a row can have megabytes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
-    /// Unique in the store.
+    /// `entry_hash`: 16 bytes, unique in the store. The only key of an entry.
     pub entry_hash: EntryHash,
-    /// `REQUEST_METHOD`.
+    /// `REQUEST_METHOD`: first word of the request line (part B), such as `GET`.
     pub method: Option<String>,
-    /// `REQUEST_URI`.
+    /// `REQUEST_URI`: as the client wrote it (part B), percent-encoding included.
     pub uri: Option<String>,
-    /// `REMOTE_ADDR`: the peer's address as logged.
+    /// `REMOTE_ADDR`: the TCP peer's address as logged (part A). Text, because it is kept even if
+    /// it is no address; see [`Row::client_ip`] for one that is.
     pub remote_addr: Option<String>,
-    /// `ruleId`, text as the engine does not demand a number.
+    /// `ruleId` of the primary alert. Text, as the engine does not demand a number.
     pub rule_id: Option<String>,
-    /// `Host`.
+    /// `Host`: value of the request header of that name (part B). Chosen by the client.
     pub host: Option<String>,
-    /// `msg`; of an alert without one, what the engine says in its place.
+    /// `msg` of the primary alert; of an alert without one, what the engine says in its place.
     pub msg: Option<String>,
-    /// `data`.
+    /// `data` of the primary alert (`logdata`): the part of the request that matched.
     pub data: Option<String>,
-    /// `unique_id`. Repeats; not a key.
+    /// `unique_id`: the transaction's id (part A). Repeats between hosts and restarts; not a key.
     pub unique_id: Option<String>,
-    /// `severity`, stored by its upper-case name.
+    /// `severity` of the primary alert, stored by its upper-case name, such as `CRITICAL`.
     pub severity: Option<Severity>,
-    /// `maturity`.
+    /// `maturity` of the primary alert, by the rule's author: 1 (new) to 9 (well tried).
     pub maturity: Option<i64>,
-    /// `accuracy`.
+    /// `accuracy` of the primary alert, by the rule's author: 1 (many false alarms) to 9 (few).
     pub accuracy: Option<i64>,
-    /// `User_Agent`.
+    /// `User_Agent`: request header `User-Agent` (part B). Chosen by the client.
     pub user_agent: Option<String>,
-    /// `responce_header`: the numeric status.
+    /// `responce_header`: the numeric HTTP status (part F). The column's spelling is that of
+    /// `mod_sec_log_parser.py`, whose queries go on working.
     pub status: Option<u16>,
-    /// `Engine_Mode`, stored as `ModSecurity` 2 spells it.
+    /// `Engine_Mode`: `SecRuleEngine` at that moment (part H), as ModSecurity 2 spells it:
+    /// `ENABLED`, `DETECTION_ONLY` or `DISABLED`.
     pub engine_mode: Option<EngineMode>,
-    /// `Score`: total inbound anomaly score.
+    /// `Score`: total inbound anomaly score of the Core Rule Set, in points.
     pub score: Option<i64>,
-    /// `SQLi`.
+    /// `SQLi`: the part of the score that SQL-injection rules gave, in points.
     pub sqli: Option<i64>,
-    /// `XSS`.
+    /// `XSS`: the part of the score that cross-site-scripting rules gave, in points.
     pub xss: Option<i64>,
-    /// `phase`.
+    /// `phase` in which the transaction was stopped, else that of the primary alert: 1 to 5.
     pub phase: Option<u8>,
-    /// `created_at`: when the server wrote the entry, in UTC, to the microsecond.
+    /// `created_at`: when the server wrote the entry (part A), in UTC, to the microsecond. A time
+    /// without an offset is taken for one in this machine's time zone.
     pub created_at: Option<DateTime<Utc>>,
-    /// `sensor`.
+    /// `sensor`: host that wrote the entry, from [`Origin`].
     pub sensor: Option<String>,
-    /// `account`.
+    /// `account`: owner of the entry's file, from [`Origin`].
     pub account: Option<String>,
     /// `client_ip`: who sent the request, also behind a trusted proxy.
     pub client_ip: Option<IpAddr>,
-    /// `status_line`.
+    /// `status_line`: the response's first line as logged (part F), such as `HTTP/1.1 403
+    /// Forbidden`.
     pub status_line: Option<String>,
-    /// `intercepted`.
+    /// `intercepted`: `true` if the engine stopped the transaction. Stored as 1 or 0.
     pub intercepted: bool,
-    /// `flags`: names with commas between them; `None` if there are none.
+    /// `flags`: names of [`Record::flags`] with commas between them, such as `ambiguous,truncated`;
+    /// `None` if there are none.
     pub flags: Option<String>,
     /// The alerts in the order of the log.
     pub rule_matches: Vec<RuleRow>,
-    /// Where the entry was found. Not a column.
+    /// Where the entry was found. Not a column; [`Refused`](super::Refused) names it in messages.
     pub path: Option<PathBuf>,
 }
 
 /// One alert as a row of the table `rule_matches`.
+///
+/// Source: a `Message:` line of part H, or what JSON dialects have in its place.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct RuleRow {
-    /// `ruleId`.
+    /// `ruleId`: `[id "…"]`. Text, as the engine does not demand a number.
     pub rule_id: Option<String>,
-    /// `msg`, only the rule's own.
+    /// `msg`, only the rule's own text. Part H, `[msg "…"]`.
     pub msg: Option<String>,
-    /// `data`.
+    /// `data`: what the rule's action `logdata` wrote. Part H, `[data "…"]`.
     pub data: Option<String>,
-    /// `severity`, stored by its upper-case name.
+    /// `severity`, stored by its upper-case name, such as `CRITICAL`.
     pub severity: Option<Severity>,
-    /// `file` of the rule.
+    /// `file`: the configuration file that has the rule.
     pub file: Option<String>,
-    /// `line` in that file.
+    /// `line` of the rule in that file, counted from 1.
     pub line: Option<u32>,
-    /// `rev`.
+    /// `rev`: the rule's revision, action `rev`.
     pub rev: Option<String>,
-    /// `ver`.
+    /// `ver`: version of the rule set, action `ver`, such as `OWASP_CRS/4.0.0`.
     pub ver: Option<String>,
-    /// `maturity`.
+    /// `maturity`, 1 to 9 by convention; any number is kept.
     pub maturity: Option<i64>,
-    /// `accuracy`.
+    /// `accuracy`, 1 to 9 by convention; any number is kept.
     pub accuracy: Option<i64>,
     /// `tags`: a JSON array of strings; `None` without tags. Tags that do not fit into
     /// [`MAX_TEXT`] are left out whole, so that it stays valid JSON.
     pub tags: Option<String>,
-    /// `phase`.
+    /// `phase` in which the rule ran: 1 (request headers) to 5 (logging).
     pub phase: Option<u8>,
     /// `verified`: 1 if part K lists the rule, 0 if the alert was cut or part K contradicts it.
     pub verified: Option<bool>,
@@ -126,7 +172,9 @@ pub struct RuleRow {
     pub detail: Option<String>,
 }
 
-/// The columns of `logs` in the order of [`Row::values`], without `id`.
+/// Names of the columns of `logs` in the order of [`Row::values`], without `id`.
+///
+/// The first 19 are those of `mod_sec_log_parser.py`, misspelling included; the last 7 are ours.
 pub const LOG_COLUMNS: [&str; 26] = [
     "REQUEST_METHOD",
     "REQUEST_URI",
@@ -163,25 +211,41 @@ pub const RULE_COLUMNS: [&str; 14] = [
     "tags", "phase", "verified", "detail",
 ];
 
-/// A value on its way into a database.
+/// A value on its way into a database, still without the database's own types.
+///
+/// Backends map it: [`Value::Time`] to text or a timestamp, [`Value::Hash`] to 16 bytes of a blob.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     /// Nothing known.
     Null,
-    /// A number.
+    /// A whole number. Switches are 1 and 0.
     Int(i64),
-    /// Text.
+    /// Text of at most [`MAX_TEXT`] bytes; may hold any character, NUL included.
     Text(Cow<'a, str>),
-    /// An instant.
+    /// An instant. [`sql_time`] writes it; a backend stores null for what that cannot write.
     Time(DateTime<Utc>),
-    /// A hash.
+    /// An entry's hash, as 16 bytes and not as text.
     Hash(EntryHash),
 }
 
 impl Row {
     /// Builds the row of `record`, whose bytes have this `hash`.
     ///
-    /// `client_ip` is the address behind a trusted proxy, which only the caller can tell.
+    /// `client_ip` is who sent the request: the address of part A or, behind a trusted proxy, the one
+    /// in the proxy's header. The record cannot tell it, as the administrator chooses whom to trust:
+    /// take it from [`TrustedProxies::client`](crate::record::TrustedProxies::client).
+    ///
+    /// Cannot fail. Decodes and copies every text once; a text longer than [`MAX_TEXT`] is cut.
+    ///
+    /// ```
+    /// use modsec_core::record::Record;
+    /// use modsec_core::store::{Origin, Row};
+    /// use modsec_core::EntryHash;
+    ///
+    /// let row = Row::new(&Record::default(), EntryHash::of(b"entry"), &Origin::default(), None);
+    /// assert_eq!(row.uri, None);
+    /// assert!(!row.intercepted);
+    /// ```
     pub fn new(
         record: &Record<'_>,
         hash: EntryHash,
@@ -222,7 +286,11 @@ impl Row {
         }
     }
 
-    /// Returns how many bytes it takes in memory, about.
+    /// Returns how many bytes the row takes in memory, about: the struct, its texts by capacity,
+    /// and its rule matches.
+    ///
+    /// The ingest counts rows by it, so that the batch under way has a bound whatever the entries
+    /// hold.
     #[cfg(feature = "jobs")]
     pub(crate) fn size(&self) -> usize {
         let texts = [
@@ -244,7 +312,7 @@ impl Row {
         size_of::<Row>() + heap(texts) + rules
     }
 
-    /// Returns the values in the order of [`LOG_COLUMNS`].
+    /// Returns the values in the order of [`LOG_COLUMNS`], borrowing all texts.
     pub fn values(&self) -> [Value<'_>; LOG_COLUMNS.len()] {
         [
             Value::text(self.method.as_ref()),
@@ -279,6 +347,7 @@ impl Row {
 }
 
 impl RuleRow {
+    /// Builds the row of one alert. Texts are decoded and cut as in [`Row::new`].
     fn new(alert: &Alert<'_>) -> RuleRow {
         RuleRow {
             rule_id: text(alert.rule_id.as_ref()),
@@ -298,6 +367,7 @@ impl RuleRow {
         }
     }
 
+    /// Returns how many bytes it takes in memory, about, as [`Row::size`] does.
     #[cfg(feature = "jobs")]
     fn size(&self) -> usize {
         let texts = [
@@ -313,7 +383,7 @@ impl RuleRow {
         size_of::<RuleRow>() + heap(texts)
     }
 
-    /// Returns the values in the order of [`RULE_COLUMNS`].
+    /// Returns the values in the order of [`RULE_COLUMNS`], borrowing all texts.
     pub fn values(&self) -> [Value<'_>; RULE_COLUMNS.len()] {
         [
             Value::text(self.rule_id.as_ref()),
@@ -335,20 +405,23 @@ impl RuleRow {
 }
 
 impl<'a> Value<'a> {
+    /// Returns a text, or null if there is none.
     fn text(text: Option<&'a String>) -> Self {
         text.map_or(Value::Null, |text| Value::Text(Cow::Borrowed(text)))
     }
 
+    /// Returns the fixed name of an enum's value, or null if there is none.
     fn name(name: Option<&'static str>) -> Self {
         name.map_or(Value::Null, |name| Value::Text(Cow::Borrowed(name)))
     }
 
+    /// Returns a number of any width up to 64 bits, or null if there is none.
     fn int(number: Option<impl Into<i64>>) -> Self {
         number.map_or(Value::Null, |number| Value::Int(number.into()))
     }
 }
 
-/// Returns what texts take on the heap, with what the allocator adds to each.
+/// Returns how many bytes texts take on the heap; 16 more each for the allocator's own record.
 #[cfg(feature = "jobs")]
 fn heap<const N: usize>(texts: [&Option<String>; N]) -> usize {
     let texts = texts.into_iter().flatten();
@@ -356,6 +429,8 @@ fn heap<const N: usize>(texts: [&Option<String>; N]) -> usize {
 }
 
 /// Returns the longest beginning of `text` that has at most `bytes` bytes and cuts no character.
+///
+/// `cut("é", 1)` is empty: the character has two bytes.
 pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
@@ -364,8 +439,19 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Writes an instant as `YYYY-MM-DD HH:MM:SS.ffffff` in UTC: it sorts as text, and both `SQLite`'s
-/// date functions and `MySQL` read it. `None` outside the years 0 to 9999, which neither knows.
+/// Writes an instant as `YYYY-MM-DD HH:MM:SS.ffffff` in UTC.
+///
+/// In this form instants sort as text, and SQLite's date functions and MySQL read it. Digits behind
+/// the microsecond are cut, not rounded. Returns `None` outside the years 0 to 9999, which neither
+/// database knows.
+///
+/// ```
+/// use modsec_core::store::sql_time;
+///
+/// let time = "2026-08-22T10:15:00.000001+05:45".parse()?;
+/// assert_eq!(sql_time(&time).as_deref(), Some("2026-08-22 04:30:00.000001"));
+/// # Ok::<(), chrono::ParseError>(())
+/// ```
 pub fn sql_time(time: &DateTime<Utc>) -> Option<String> {
     let text = time.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
     // Years of another length get a sign.
@@ -373,6 +459,10 @@ pub fn sql_time(time: &DateTime<Utc>) -> Option<String> {
         .then_some(text)
 }
 
+/// Decodes a text lossily and cuts it to [`MAX_TEXT`] bytes.
+///
+/// An owned text that fits is moved; all else is copied once, so that no row keeps a capacity far
+/// beyond its length.
 fn text(text: Option<&Text<'_>>) -> Option<String> {
     let text = text?.to_str_lossy();
     Some(match text {
@@ -381,6 +471,11 @@ fn text(text: Option<&Text<'_>>) -> Option<String> {
     })
 }
 
+/// Writes tags as a JSON array of strings, such as `["attack-sqli","paranoia-level/1"]`; `None` for
+/// no tags.
+///
+/// A tag that would make the text longer than [`MAX_TEXT`] is left out whole, and shorter ones
+/// behind it may still go in: what is stored is always valid JSON.
 fn json_array(tags: &[Text<'_>]) -> Option<String> {
     let mut json = String::new();
     for tag in tags {
@@ -399,6 +494,8 @@ fn json_array(tags: &[Text<'_>]) -> Option<String> {
     Some(json)
 }
 
+/// Appends `text` with quotes, backslashes and control characters escaped as RFC 8259, section 7,
+/// demands. All other characters stand as they are.
 fn push_json_escaped(json: &mut String, text: &str) {
     for c in text.chars() {
         match c {

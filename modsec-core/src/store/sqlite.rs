@@ -1,8 +1,30 @@
-//! One `SQLite` file. Nothing to install; one machine.
+//! One SQLite file. Nothing to install; one machine.
 //!
-//! `SQLite` blocks its caller, so the connection lives on a thread of its own and this file is the
-//! only one that knows. The database is in WAL mode with `synchronous=FULL`: a committed batch
-//! survives a power failure, and readers do not block the writer.
+//! SQLite blocks its caller, so the connection lives on a thread of its own and this room is the
+//! only one that knows:
+//!
+//! ```text
+//! caller (async)                      thread "sqlite"
+//! SqliteStore::call ── job ─────────► Worker::run
+//!       │                              │ is the path still this file?      files.rs
+//!       │                              │ Database: statements, commit      here
+//!       │                              │ is it still?
+//!       ◄── oneshot: result ──────────┘
+//! ```
+//!
+//! The database is in WAL mode with `synchronous=FULL`: a committed batch survives a power failure,
+//! and readers do not block the writer. One process writes at a time; others wait up to ten
+//! seconds.
+//!
+//! # What holds
+//!
+//! - *A batch is one immediate transaction.* It is dropped, and so rolled back, on every way out
+//!   but the commit.
+//! - *What was committed counts only if it is at the path.* A database that was replaced under us
+//!   takes rows as before, and no reader finds them. So the path is looked at before and after each
+//!   job.
+//! - *A dropped future does not stop its job.* The thread finishes it; repeating the call finds the
+//!   rows known.
 
 mod files;
 mod open;
@@ -32,37 +54,55 @@ use super::{
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
 
-type Work = Box<dyn FnOnce(&mut Worker) + Send>;
+/// Work for the thread, together with the way back for its result.
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// The caller's side: sends work to the thread that has the connection.
+/// The caller's side: sends jobs to the thread that has the connection.
 struct SqliteStore {
+    /// `sqlite:PATH`, for messages.
     name: String,
-    work: Option<mpsc::Sender<Work>>,
+    /// Jobs for the thread, which does them one by one, in order. `None` only while the store is
+    /// dropped: closing it ends the thread.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// The thread, to wait for its end.
     thread: Option<JoinHandle<()>>,
 }
 
 /// The database as the thread has it open.
 struct Database {
+    /// As [`SqliteStore::name`].
     name: String,
+    /// The only connection of this store. Not used by two threads.
     connection: Connection,
+    /// Which files were opened, to notice when the path leads to others.
     files: Files,
+    /// The SQL that adds a row of `logs` unless its hash is there already.
     insert_log: String,
+    /// The SQL that adds a row of `rule_matches`.
     insert_rule: String,
 }
 
 impl SqliteStore {
+    /// Lets the thread do `work`, and returns its result.
+    ///
+    /// The job is sent at once, before the future is polled. Jobs are done in the order of the
+    /// calls.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; [`StoreError::Unavailable`] if the thread has ended, as after a panic.
     fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let (reply, answer) = oneshot::channel();
-        let work: Work = Box::new(move |worker| {
+        let job: Job = Box::new(move |worker| {
             // Nobody waits for the answer any more if the caller's future was dropped.
             let _ = reply.send(worker.run(work));
         });
-        if let Some(thread) = &self.work {
+        if let Some(thread) = &self.jobs {
             // If the thread is gone, so is `reply`, and `answer` says so.
-            let _ = thread.send(work);
+            let _ = thread.send(job);
         }
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
@@ -77,9 +117,9 @@ impl SqliteStore {
 }
 
 impl Drop for SqliteStore {
-    /// Waits for work under way, so that the file is closed when the store is gone.
+    /// Waits for jobs under way, so that the file is closed when the store is gone.
     fn drop(&mut self) {
-        self.work = None;
+        self.jobs = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -118,6 +158,7 @@ impl Store for SqliteStore {
 }
 
 impl Database {
+    /// Puts an open database together with the statements for it.
     fn new(name: String, connection: Connection, files: Files) -> Database {
         Database {
             name,
@@ -136,6 +177,7 @@ impl Database {
         }
     }
 
+    /// Returns which of the hashes are in `logs`, one look-up in the index each.
     fn known(&self, hashes: &[EntryHash]) -> rusqlite::Result<HashSet<EntryHash>> {
         let mut select = self
             .connection
@@ -149,6 +191,7 @@ impl Database {
         Ok(known)
     }
 
+    /// Stores a batch, or says why not. After an error nothing of it is stored.
     fn insert(&mut self, batch: &Batch) -> Result<Inserted, StoreError> {
         let mut refused = Vec::new();
         match self.try_insert(batch, &mut refused) {
@@ -162,6 +205,19 @@ impl Database {
     }
 
     /// Commits the batch if no row is refused, or else rolls back.
+    ///
+    /// All rows are tried, so `refused` has all that the database does not accept. The transaction
+    /// is immediate: one that starts by reading could not be sure to become the writer.
+    ///
+    /// ```text
+    /// begin immediate ─► for each row: insert; duplicate: known; constraint: refused
+    ///                 ─► modsec_batches ─ killed here: nothing is stored
+    ///                 ─► commit         ─ killed here: all stored, `last_batch` says so
+    /// ```
+    ///
+    /// A trigger that an administrator added may say `raise(rollback)`. That ends the transaction,
+    /// and each later row would be stored by itself; so this stops at once, with that row in
+    /// `refused`.
     fn try_insert(
         &mut self,
         batch: &Batch,
@@ -181,11 +237,9 @@ impl Database {
             match inserts.insert(row) {
                 Ok(true) => inserted.stored += 1,
                 Ok(false) => inserted.known += 1,
-                Err(error) if is_refusal(&error) => refused.push(Refused {
-                    entry: row.entry_hash,
-                    path: row.path.clone(),
-                    reason: error.to_string(),
-                }),
+                Err(error) if is_refusal(&error) => {
+                    refused.push(Refused::new(row, error.to_string()));
+                }
                 Err(error) => return Err(error),
             }
             // Somebody's trigger said `raise(rollback)`: what followed would be kept row by row.
@@ -211,6 +265,8 @@ impl Database {
         Ok(inserted)
     }
 
+    /// Returns the batch committed last under `journal`. A transaction of a dead process is no
+    /// longer there to be waited for: its lock ended with it.
     fn last_batch(&self, journal: &str) -> rusqlite::Result<Option<BatchId>> {
         self.connection
             .prepare_cached("select batch from modsec_batches where journal = ?")?
@@ -218,12 +274,13 @@ impl Database {
             .optional()
     }
 
+    /// Returns the error for the caller, see [`store_error`].
     fn error(&self, what: &str, error: rusqlite::Error) -> StoreError {
         store_error(&self.name, what, error)
     }
 }
 
-/// The statements of one transaction.
+/// The prepared statements of one transaction.
 struct Inserts<'t> {
     connection: &'t Connection,
     log: CachedStatement<'t>,
@@ -231,7 +288,7 @@ struct Inserts<'t> {
 }
 
 impl Inserts<'_> {
-    /// Returns whether the row is new.
+    /// Adds one row with its matches; returns `false` if its hash is there already.
     fn insert(&mut self, row: &Row) -> rusqlite::Result<bool> {
         if self.log.execute(params_from_iter(row.values()))? == 0 {
             return Ok(false);
@@ -246,11 +303,13 @@ impl Inserts<'_> {
     }
 }
 
+/// Returns `?, ?, …` for so many values.
 fn placeholders(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
 
 impl ToSql for Value<'_> {
+    /// Times are text, hashes blobs of 16 bytes. A time that [`sql_time`] cannot write is null.
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
             Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
@@ -264,8 +323,8 @@ impl ToSql for Value<'_> {
     }
 }
 
-/// Returns `true` if the row's own values are the reason: constraints and triggers that somebody
-/// added.
+/// Returns `true` if the row's own values are the reason: constraints and triggers that an
+/// administrator added, or a value that is too large.
 fn is_refusal(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -273,6 +332,12 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Returns the error for the caller: `what` was attempted, what is wrong, what to do, and SQLite's
+/// words as the source.
+///
+/// Locks, a full or failing disk and lack of memory pass ([`StoreError::Unavailable`]); permissions
+/// and the file itself do not ([`StoreError::Configuration`]). Source: "Result and Error Codes" of
+/// SQLite.
 fn store_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
     let store = store.to_owned();
     let (later, reason) = match error.sqlite_error_code() {

@@ -1,7 +1,8 @@
+//! The clauses, from the simplest to two stores that write at the same time.
+//!
+//! Each takes an empty database, and panics with what it found and what it wanted.
+
 use std::collections::HashSet;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
@@ -12,6 +13,7 @@ use crate::record::{Record, Request};
 use crate::store::{Inserted, Origin, Row, Store, StoreError};
 use crate::text::Text;
 
+/// Inserts rows without a journal, and returns what became of them.
 async fn insert(store: &mut Box<dyn Store>, rows: impl IntoIterator<Item = Row>) -> Inserted {
     store
         .insert(&batch(rows, None))
@@ -19,6 +21,7 @@ async fn insert(store: &mut Box<dyn Store>, rows: impl IntoIterator<Item = Row>)
         .expect("the batch is accepted")
 }
 
+/// Returns what a database should hold after these rows were stored, in their order.
 fn expected<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<Dumped> {
     rows.into_iter().map(Dumped::from_row).collect()
 }
@@ -244,6 +247,8 @@ pub async fn over_long_values_are_cut(db: &dyn Fixture) {
     assert_eq!(found[2], Dumped::from_row(&rows[2]));
 }
 
+/// Panics unless `found` is a beginning of `want` with at least eight characters, or all of it if
+/// it is shorter.
 fn assert_beginning(found: Option<&str>, want: Option<&str>) {
     let (found, want) = (found.unwrap_or_default(), want.unwrap_or_default());
     let enough = found.chars().count() >= want.chars().count().min(8);
@@ -427,7 +432,7 @@ pub async fn two_stores_share_one_database(db: &dyn Fixture) {
         }
         sum
     };
-    let (forward, backward) = both(forward, backward).await;
+    let (forward, backward) = tokio::join!(forward, backward);
     assert_eq!(forward + backward, 450);
     let mut found = db.dump().await;
     let mut want = expected(&(0..450).map(row).collect::<Vec<_>>());
@@ -437,32 +442,6 @@ pub async fn two_stores_share_one_database(db: &dyn Fixture) {
     for (found, want) in found.iter().zip(&want) {
         assert_eq!(found, want);
     }
-}
-
-/// Runs both at the same time.
-async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut a_done, mut b_done) = (None, None);
-    poll_fn(move |context| {
-        if a_done.is_none()
-            && let Poll::Ready(done) = a.as_mut().poll(context)
-        {
-            a_done = Some(done);
-        }
-        if b_done.is_none()
-            && let Poll::Ready(done) = b.as_mut().poll(context)
-        {
-            b_done = Some(done);
-        }
-        match (a_done.take(), b_done.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (a_done, b_done) = (a, b);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 /// A name for messages, without a password.

@@ -43,6 +43,7 @@ pub fn row(n: usize) -> Row {
     }
 }
 
+/// Returns one rule match with values of usual lengths.
 fn rule(id: &str) -> RuleRow {
     RuleRow {
         rule_id: Some(id.to_owned()),

@@ -1,11 +1,21 @@
 //! What the columns of a table can hold, and values made to fit.
 //!
-//! The widths are read from the server, as an old table has others than a new one. Cutting is
-//! done here and not left to the server, which would round a time into the next second, warn of
-//! every value, and, if it takes no notice of the session's mode, refuse the statement.
+//! The widths are read from the server, as an old table has others than a new one. Cutting is done
+//! here and not left to the server, which would round a time into the next second, warn of every
+//! value, and, if it takes no notice of the session's mode, refuse the statement.
 //!
-//! Characters that a column's character set lacks (`latin1` in old tables) become question marks
-//! in the server, which is asked to convert. Left to itself, `MySQL` refuses them since 8.0.22.
+//! ```text
+//! value                     column                        sent
+//! "日本語文"                varchar(3)                    "日本語"       cut by characters
+//! "日本語"                  tinytext of 7 bytes           "日本"         cut by bytes, between characters
+//! 99999999999               int                           2147483647     nearest number
+//! "my-rule"                 int (ruleId of an old table)  null           no number
+//! 10:15:00.999999           timestamp(0)                  10:15:00       not rounded
+//! null                      varchar not null              ""             see NullSubstitute
+//! ```
+//!
+//! Characters that a column's character set lacks (`latin1` in old tables) become question marks in
+//! the server, which is asked to convert. Left to itself, MySQL refuses them since 8.0.22.
 
 use std::collections::HashMap;
 
@@ -16,15 +26,17 @@ use mysql_async::{Conn, Error, Value as MyValue};
 use crate::store::Value;
 use crate::store::row::{MAX_TEXT, cut, sql_time};
 
-/// Seconds since 1970 that a `timestamp` column holds. Newer `MariaDB` knows more, but not every
-/// server does.
+/// Seconds since 1970 that a `timestamp` column holds: up to 2038-01-19 03:14:07 UTC. Newer MariaDB
+/// knows more, but not every server does.
 const TIMESTAMP_RANGE: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
 
-/// One column, as the server describes it.
+/// What matters of one column, as the server describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Column {
+    /// Its type and size.
     kind: Kind,
-    absent: Absent,
+    /// What it gets where there is no value.
+    null_substitute: NullSubstitute,
 }
 
 /// What a column gets in place of a value that is not known.
@@ -32,10 +44,12 @@ struct Column {
 /// A column that takes no null must get something else from us: whether the server would put it
 /// there or refuse the statement depends on the number of rows in the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Absent {
-    Null,
+enum NullSubstitute {
+    /// Null: the column takes it.
+    Nothing,
     /// The empty text.
     Empty,
+    /// The number 0.
     Zero,
     /// The time of storing.
     Now,
@@ -48,18 +62,22 @@ enum Kind {
     Characters(usize),
     /// Text of so many bytes.
     Bytes(usize),
+    /// Whole numbers from the first to the second.
     Integers(i64, i64),
     /// A point in time with so many digits of the second.
     Time {
+        /// Digits of the second behind the point, 0 to 6.
         digits: usize,
+        /// `true` for `timestamp`, which has the range [`TIMESTAMP_RANGE`]; `false` for `datetime`.
         timestamp: bool,
     },
-    /// Whatever it is, not by us.
+    /// A type that none of our migrations makes, such as `json` or `double`. Values go through as
+    /// they are.
     Other,
 }
 
-/// Name, type, the type in full, characters or bytes, character set, digits of the second, and
-/// whether it takes null.
+/// One row of `information_schema.columns`: name, type, the type in full, size in characters or
+/// bytes, character set, digits of the second, and whether it takes null (`YES` or `NO`).
 type Described = (
     String,
     String,
@@ -73,14 +91,17 @@ type Described = (
 /// The columns of a table, as far as they are written to.
 #[derive(Debug)]
 pub(super) struct Columns {
+    /// In the order of the values.
     columns: Vec<Column>,
-    /// What stands for each value in a statement.
+    /// What stands for each value in a statement: `?`, or a conversion of it.
     placeholders: Vec<String>,
 }
 
 impl Columns {
     /// Returns the values as the columns can hold them, each with at most `most` bytes of text.
     /// Where there must be a time and none is known, it is `now`.
+    ///
+    /// Yields as many values as the table has columns, in their order. Cannot fail.
     pub(super) fn fit<'a>(
         &self,
         values: impl IntoIterator<Item = Value<'a>>,
@@ -91,7 +112,8 @@ impl Columns {
         pairs.map(move |(column, value)| column.fit(&value, most, now))
     }
 
-    /// Returns what stands for the values of one row in a statement.
+    /// Returns what stands for the values of one row in a statement, such as `?, ?, convert(… using
+    /// latin1)`.
     pub(super) fn placeholders(&self) -> String {
         self.placeholders.join(", ")
     }
@@ -100,6 +122,11 @@ impl Columns {
 /// Returns the columns of a table of the current database in the order of `names`.
 ///
 /// A column that the account cannot see holds whatever the server says when it is written to.
+///
+/// # Errors
+///
+/// Those of the connection. A missing table is none: all its columns are then unknown, and the
+/// statement that writes to it fails.
 pub(super) async fn describe(
     conn: &mut Conn,
     table: &str,
@@ -143,45 +170,50 @@ fn placeholder(charset: Option<&str>) -> String {
 }
 
 impl Column {
+    /// A column that `information_schema` does not show.
     const UNKNOWN: Column = Column {
         kind: Kind::Other,
-        absent: Absent::Null,
+        null_substitute: NullSubstitute::Nothing,
     };
 
+    /// Reads what matters of a column's description.
     fn new(described: &Described) -> Column {
         Column {
             kind: Kind::new(described),
-            absent: Absent::new(&described.1, &described.6),
+            null_substitute: NullSubstitute::new(&described.1, &described.6),
         }
     }
 
     /// Returns the value as the column can hold it, with at most `most` bytes of text.
     fn fit(self, value: &Value<'_>, most: usize, now: DateTime<Utc>) -> MyValue {
-        match (self.kind.fit(value, most), self.absent) {
-            (MyValue::NULL, Absent::Empty) => MyValue::Bytes(Vec::new()),
-            (MyValue::NULL, Absent::Zero) => MyValue::Int(0),
-            (MyValue::NULL, Absent::Now) => self.kind.fit(&Value::Time(now), most),
+        match (self.kind.fit(value, most), self.null_substitute) {
+            (MyValue::NULL, NullSubstitute::Empty) => MyValue::Bytes(Vec::new()),
+            (MyValue::NULL, NullSubstitute::Zero) => MyValue::Int(0),
+            (MyValue::NULL, NullSubstitute::Now) => self.kind.fit(&Value::Time(now), most),
             (value, _) => value,
         }
     }
 }
 
-impl Absent {
-    fn new(data_type: &str, is_nullable: &str) -> Absent {
+impl NullSubstitute {
+    /// Returns the substitute for a column of this type: nothing if it takes null, else the time of
+    /// storing for times, 0 for numbers, and the empty text for all others.
+    fn new(data_type: &str, is_nullable: &str) -> NullSubstitute {
         if !is_nullable.eq_ignore_ascii_case("no") {
-            return Absent::Null;
+            return NullSubstitute::Nothing;
         }
         let data_type = data_type.to_lowercase();
         match data_type.as_str() {
-            "timestamp" | "datetime" | "date" | "time" => Absent::Now,
-            "decimal" | "float" | "double" | "bit" | "year" => Absent::Zero,
-            _ if data_type.ends_with("int") || data_type == "integer" => Absent::Zero,
-            _ => Absent::Empty,
+            "timestamp" | "datetime" | "date" | "time" => NullSubstitute::Now,
+            "decimal" | "float" | "double" | "bit" | "year" => NullSubstitute::Zero,
+            _ if data_type.ends_with("int") || data_type == "integer" => NullSubstitute::Zero,
+            _ => NullSubstitute::Empty,
         }
     }
 }
 
 impl Kind {
+    /// Sorts a described type. Names of types are those of `information_schema`, without size.
     fn new((_, data_type, column_type, length, charset, digits, _): &Described) -> Kind {
         let length = length.map_or(usize::MAX, |length| {
             usize::try_from(length).unwrap_or(usize::MAX)
@@ -231,6 +263,8 @@ impl Kind {
         }
     }
 
+    /// Returns a text as the column can hold it: cut to its size and to `most` bytes; as a number
+    /// where the column has numbers, or null if it is none.
     fn fit_text(self, text: &str, most: usize) -> MyValue {
         let text = match self {
             Kind::Characters(count) => match text.char_indices().nth(count) {
@@ -250,6 +284,8 @@ impl Kind {
     }
 }
 
+/// Returns how many bytes a character of this set may take, where that is the same for all; else 1,
+/// as `UTF-8` texts are measured in bytes.
 fn width(charset: Option<&str>) -> usize {
     match charset {
         Some("ucs2" | "utf16" | "utf16le" | "utf32") => 4,
@@ -257,6 +293,8 @@ fn width(charset: Option<&str>) -> usize {
     }
 }
 
+/// Returns the range of whole numbers with so many bits. An unsigned 64-bit column is used up to
+/// `i64::MAX` only, since values are signed.
 fn integers(bits: u32, unsigned: bool) -> Kind {
     let greatest = i64::MAX >> (64 - bits);
     if !unsigned {
@@ -265,6 +303,7 @@ fn integers(bits: u32, unsigned: bool) -> Kind {
     Kind::Integers(0, greatest.saturating_mul(2).saturating_add(1))
 }
 
+/// Returns an instant with as many digits as the column has, or null outside of its range.
 fn fit_time(time: &DateTime<Utc>, digits: usize, timestamp: bool) -> MyValue {
     let in_range = !timestamp || TIMESTAMP_RANGE.contains(&time.timestamp());
     // The server would round what is left over, which moves an instant into the next second.
@@ -389,14 +428,14 @@ mod tests {
         ] {
             let column = Column {
                 kind: kind(data_type, Some(10), "", 1),
-                absent: Absent::new(data_type, nullable),
+                null_substitute: NullSubstitute::new(data_type, nullable),
             };
             let found = column.fit(&Value::Null, 100, now);
             assert_eq!(found, want, "{data_type} {nullable}");
         }
         let column = Column {
             kind: kind("timestamp", None, "", 1),
-            absent: Absent::Now,
+            null_substitute: NullSubstitute::Now,
         };
         let late = Utc.timestamp_opt(0x8000_0000, 0).unwrap();
         let found = column.fit(&Value::Time(late), 100, now);

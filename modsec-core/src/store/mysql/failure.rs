@@ -1,4 +1,20 @@
 //! What to do about an error of the server or the connection.
+//!
+//! | the error says | [`Remedy`] | then |
+//! | --- | --- | --- |
+//! | deadlock, lock wait, conflict | `Repeat` | the transaction once more, for some seconds |
+//! | connection lost, shutting down | `Reconnect` | once more on a new connection, for some seconds |
+//! | disk full, read-only | `Later` | `Unavailable` at once: it lasts longer than seconds |
+//! | unknown | `Probe` | repeat, then look for a row that brings it about |
+//! | a value | `Data` | look for the row, leave it out |
+//! | no right | `Permission` | `Configuration`, for an administrator |
+//! | login, database, certificate | `Configure` | `Configuration`, for an administrator |
+//!
+//! Only clear evidence may make a row be left out: an entry that is refused is kept aside, and one
+//! that is repeated waits in its file. So the unknown is repeated first.
+//!
+//! Sources: "Server Error Message Reference" in MySQL's manual, "MariaDB Error Codes", the error list
+//! of `TiDB`. Numbers from 1900 on can mean different things to MySQL and MariaDB.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +23,7 @@ use mysql_async::{DriverError, Error, IoError, ServerError};
 use super::tls;
 use crate::store::StoreError;
 
-/// What an error asks for.
+/// What an error asks for. See the table above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Repeat the transaction: the server rolled it back in favour of another one.
@@ -18,18 +34,18 @@ pub(super) enum Remedy {
     Later,
     /// Repeat, and if it stays, find out whether a row is to blame: no error that we know.
     Probe,
-    /// Leave a row out.
+    /// Leave a row out: its values cannot be stored.
     Data,
-    /// Let an administrator give a right.
+    /// Tell the caller that an administrator must grant a right.
     Permission,
-    /// Let somebody change the configuration or the tables.
+    /// Tell the caller that configuration, account or tables must be changed.
     Configure,
 }
 
 /// Server error 1062: a value of a unique key is there already.
 pub(super) const DUPLICATE: u16 = 1062;
 
-/// Returns the server's own number of the error.
+/// Returns the server's own number of the error; `None` if it does not come from the server.
 pub(super) fn code(error: &Error) -> Option<u16> {
     match error {
         Error::Server(ServerError { code, .. }) => Some(*code),
@@ -37,12 +53,16 @@ pub(super) fn code(error: &Error) -> Option<u16> {
     }
 }
 
-/// Returns `true` if the database or a table is not there.
+/// Returns `true` if no database is chosen (1046), it does not exist (1049), or a table does not
+/// (1146).
 pub(super) fn is_table_missing(error: &Error) -> bool {
     matches!(code(error), Some(1046 | 1049 | 1146))
 }
 
-/// Tells what the error asks for.
+/// Returns what the error asks for.
+///
+/// Errors of the network and the driver ask for a new connection, unless they are about the login
+/// or TLS, which a repetition does not change.
 pub(super) fn remedy(error: &Error) -> Remedy {
     match error {
         Error::Server(error) => server_remedy(error),
@@ -62,6 +82,8 @@ pub(super) fn remedy(error: &Error) -> Remedy {
     }
 }
 
+/// Returns what an error of the server asks for: by its number if that is known here, else by the
+/// class of its SQLSTATE, the first two of five characters.
 fn server_remedy(error: &ServerError) -> Remedy {
     match error.code {
         // Deadlock and, with Galera, a commit that lost against another node's; lock wait; TiDB's
@@ -152,7 +174,10 @@ const DATA: [RangeInclusive<u16>; 36] = [
     3903..=3907,
 ];
 
-/// Returns the error for the caller. What was to be done stands in `what`.
+/// Returns the error for the caller: `what` was attempted, what to do about it, and the server's
+/// words as the source.
+///
+/// Lasting ones become [`StoreError::Configuration`], all others [`StoreError::Unavailable`].
 pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
     let store = store.to_owned();
     let advice = match (&error, remedy(&error)) {

@@ -1,8 +1,29 @@
 //! Makes the tables, or brings those that are there up to date.
 //!
-//! `MySQL` commits after each change of a table, so a migration can be interrupted halfway, and
-//! two sensors of a fleet can start at once. Therefore nothing is assumed: what there is is read
-//! from the server, and only what is missing is added.
+//! MySQL commits after each change of a table, so a migration can be interrupted halfway, and two
+//! sensors of a fleet can start at once. Therefore nothing is assumed: what there is is read from
+//! the server, and only what is missing is added.
+//!
+//! ```text
+//! schema/mysql-0001.sql ─ statements_of ─► create table logs …
+//!                                          alter table logs add column entry_hash …
+//! Existing::read ─ what there is ────────► alter table logs add key …
+//!                         │ missing
+//!                         ▼
+//!         table is absent: create it
+//!         additions to one table in a row: one `alter table`, which goes through the rows once
+//!         is there already: left out
+//!                         │ run, one by one
+//!                         ├─ "exists already": another process was faster; read again, at most 20 times
+//!                         ├─ no right: MigrationDenied with the statements that are left
+//!                         └─ done: insert the version into modsec_migrations
+//! ```
+//!
+//! A crash between any two statements leaves tables that the next start completes: the version is
+//! written last. Rows go into the tables only after all statements are done, so no row ever meets
+//! half of a migration made by this process.
+//!
+//! A migration is never edited once it was released; another one is added.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,25 +37,27 @@ use crate::store::StoreError;
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
 
-/// The tables that rows go to.
+/// The tables that rows go to. If one is missing, whatever version is recorded, all migrations are
+/// gone through again.
 const TABLES: [&str; 3] = ["logs", "rule_matches", "modsec_batches"];
 
+/// The table of applied migrations. Made by the first one, kept by all.
 const RECORD: &str = "create table if not exists modsec_migrations (
     version int not null primary key,
     applied_at timestamp not null default current_timestamp
 ) engine=InnoDB";
 
-/// "Table exists already", "duplicate column", "duplicate key name", "duplicate entry": somebody
-/// else is migrating, too.
+/// Numbers of "table exists already", "duplicate column", "duplicate key name" and "duplicate
+/// entry": another process is migrating, too.
 const DONE_BY_ANOTHER: [u16; 4] = [1050, 1060, 1061, 1062];
 /// How often to look again because of that. Each time at least one statement has been done.
 const ATTEMPTS: usize = 20;
 
-/// Why the tables are not as they should be.
+/// Why the tables are not as they should be, or a batch is not stored.
 pub(super) enum Failed {
-    /// The server or the connection.
+    /// An error of the server or the connection, for [`failure::remedy`] to judge.
     Driver(Error),
-    /// Something for an administrator.
+    /// An error for the caller, which no repetition changes.
     Store(StoreError),
 }
 
@@ -44,7 +67,15 @@ impl From<Error> for Failed {
     }
 }
 
-/// Brings the tables of the current database to this program's version.
+/// Brings the tables of the current database to this program's version. Does nothing, and locks
+/// nothing, if they have it.
+///
+/// # Errors
+///
+/// [`StoreError::SchemaTooNew`]; [`StoreError::MigrationDenied`] with the statements that are left;
+/// [`StoreError::Configuration`] for tables without transactions, or alerts without their `logs`;
+/// or the driver's error. After any of them drop the connection: it may hold the lock of
+/// migrations.
 pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> {
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let existing = Existing::read(conn).await?;
@@ -77,6 +108,8 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
     Ok(())
 }
 
+/// Returns the version of the tables: 0 if one of [`TABLES`] or the record of migrations is
+/// missing.
 async fn version(conn: &mut Conn, existing: &Existing) -> Result<i64, Error> {
     let has = |table: &&str| existing.tables.contains_key(*table);
     // What is recorded says nothing about tables that were dropped since.
@@ -89,6 +122,11 @@ async fn version(conn: &mut Conn, existing: &Existing) -> Result<i64, Error> {
     Ok(version.unwrap_or_default())
 }
 
+/// Applies one migration, again and again as long as another process does the same.
+///
+/// # Errors
+///
+/// As for [`migrate`]. What was done stays done, and is left out the next time.
 async fn apply(store: &str, conn: &mut Conn, version: i64, source: &str) -> Result<(), Failed> {
     let mut attempts = 0;
     loop {
@@ -116,11 +154,13 @@ async fn apply(store: &str, conn: &mut Conn, version: i64, source: &str) -> Resu
     }
 }
 
+/// Returns `true` if a statement failed because its work is done already.
 fn is_done_by_another(error: &Error) -> bool {
     failure::code(error).is_some_and(|code| DONE_BY_ANOTHER.contains(&code))
 }
 
-/// Runs the statements; on failure returns those that have not been done.
+/// Runs the statements in order; on failure returns those that have not been done, the failed one
+/// first.
 async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [String], Error)> {
     for (done, statement) in statements.iter().enumerate() {
         conn.query_drop(statement)
@@ -130,7 +170,8 @@ async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [
     Ok(())
 }
 
-/// Returns the statements for a client that has not chosen a database yet.
+/// Returns the statements for a client that has not chosen a database yet: `use` first, and a
+/// semicolon and a line feed behind each.
 fn for_administrator(database: &str, statements: &[String]) -> String {
     let quoted = database.replace('`', "``");
     let mut text = format!("use `{quoted}`;\n");
@@ -142,6 +183,9 @@ fn for_administrator(database: &str, statements: &[String]) -> String {
 }
 
 /// Refuses tables of an engine that cannot roll back: half a batch could stay in them.
+///
+/// Absent tables and engines that are not listed pass: `TiDB` and others call theirs by other
+/// names.
 fn transactional(store: &str, existing: &Existing) -> Result<(), Failed> {
     for table in TABLES {
         let engine = existing
@@ -163,7 +207,8 @@ fn transactional(store: &str, existing: &Existing) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Refuses alerts without their transactions: those of new rows would get the same numbers.
+/// Refuses `rule_matches` without `logs`: a new `logs` would number its rows from 1 again, and the
+/// old alerts would belong to new entries.
 fn belonging_together(store: &str, existing: &Existing) -> Result<(), Failed> {
     let has = |table: &str| existing.tables.contains_key(table);
     if has("rule_matches") && !has("logs") {
@@ -178,19 +223,23 @@ fn belonging_together(store: &str, existing: &Existing) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What there is in the current database. Names in lower case; tables with their engine.
+/// What there is in the current database. Names in lower case, as servers differ in what they keep.
 #[derive(Debug, Default)]
 struct Existing {
+    /// Tables with their engine, such as `InnoDB`; the empty text for a view.
     tables: HashMap<String, String>,
+    /// Columns of `logs` and `rule_matches`, as (table, column).
     columns: HashSet<(String, String)>,
+    /// Indexes of all tables, as (table, index).
     indexes: HashSet<(String, String)>,
-    /// First columns of the indexes.
+    /// First columns of the indexes, as (table, column).
     indexed: HashSet<(String, String)>,
-    /// Type of `logs.id`.
+    /// Type of `logs.id` in full, such as `int(11)`; `None` without that table.
     id_type: Option<String>,
 }
 
 impl Existing {
+    /// Reads all of it from `information_schema`, in three queries.
     async fn read(conn: &mut Conn) -> Result<Existing, Error> {
         let mut existing = Existing::default();
         let tables: Vec<(String, Option<String>)> = conn
@@ -233,6 +282,8 @@ impl Existing {
     }
 
     /// Returns the statements of a migration that are still to be done, in order.
+    ///
+    /// Consecutive additions to one table become one statement. No statement ends with a semicolon.
     fn missing(&self, source: &str) -> Vec<String> {
         let mut statements: Vec<String> = Vec::new();
         let mut altered = None;
@@ -259,6 +310,7 @@ impl Existing {
         statements
     }
 
+    /// Returns `true` for a `create table` whose table exists.
     fn has_table(&self, statement: &str) -> bool {
         let table = statement
             .strip_prefix("create table ")
@@ -266,8 +318,9 @@ impl Existing {
         table.is_some_and(|table| self.tables.contains_key(table))
     }
 
-    /// Returns `true` if `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done. Any
-    /// index that begins with the column serves as well as ours, unless it must be unique.
+    /// Returns `true` if `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done.
+    ///
+    /// Any index that begins with the column serves as well as ours, unless it must be unique.
     fn has(&self, table: &str, addition: &str) -> bool {
         let lower = addition.to_lowercase();
         let key = |name: &str| (table.to_owned(), name.to_owned());
@@ -284,7 +337,8 @@ impl Existing {
             || column.is_some_and(|column| self.indexed.contains(&column))
     }
 
-    /// A foreign key must have the very type of the column it names.
+    /// Puts the type of an existing `logs.id` in place of `bigint`: a foreign key must have the
+    /// very type of the column it names, and in an old table that is `int`.
     fn with_id_type(&self, statement: String) -> String {
         match &self.id_type {
             Some(id_type) => statement.replace(
@@ -296,11 +350,15 @@ impl Existing {
     }
 }
 
-/// Splits `alter table TABLE add …` behind the table.
+/// Splits `alter table TABLE add …` into the table and what is added; `None` for other statements.
 fn addition(statement: &str) -> Option<(&str, &str)> {
     statement.strip_prefix("alter table ")?.split_once(' ')
 }
 
+/// Splits the text of a migration into statements, without comments and semicolons.
+///
+/// A comment is a line that begins with `--`; a statement ends with a semicolon at the end of a
+/// line.
 fn statements_of(source: &str) -> Vec<String> {
     let lines: Vec<&str> = source
         .lines()

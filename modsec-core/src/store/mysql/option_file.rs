@@ -1,15 +1,32 @@
-//! The option files of `MySQL`'s own programs (`~/.my.cnf`).
+//! The option files of MySQL's own programs (`~/.my.cnf`).
+//!
+//! ```text
+//! [client]                       for all programs; ours, too
+//! user = waf
+//! password = 'p#w'               quotes keep # and spaces
+//! host = db.example.org          # a comment
+//! ssl-ca = /etc/mysql/ca.pem
+//!
+//! [modsec-parser]                for us alone
+//! database = logs
+//!
+//! [mysqldump]                    passed over
+//! ```
 //!
 //! Only what a connection needs is understood: `host`, `port`, `user`, `password`, `socket`,
-//! `database`, `ssl-ca`, `ssl-mode`, and `MariaDB`'s `ssl` and `ssl-verify-server-cert`. Source: "Using Option Files" in `MySQL`'s reference manual.
-//! `!include` lines are not followed, and everything else in the file is passed over.
+//! `database`, `ssl-ca`, `ssl-mode`, and MariaDB's `ssl` and `ssl-verify-server-cert`. A dash may
+//! be written as an underscore. Source: "Using Option Files" in MySQL's reference manual.
+//!
+//! `!include` lines are not followed, and everything else in the file is passed over: it belongs to
+//! other programs, so nothing in it is an error.
 
 use super::settings::Settings;
 
 /// The groups that concern us. As with `MySQL`'s programs, what comes later in the file wins.
 const GROUPS: [&str; 2] = ["client", "modsec-parser"];
 
-/// Reads the settings from the text of an option file.
+/// Reads the settings from the text of an option file. Never fails; what is not understood is
+/// passed over.
 pub(super) fn parse(text: &str) -> Settings {
     let mut settings = Settings::default();
     let mut in_group = false;
@@ -28,6 +45,7 @@ pub(super) fn parse(text: &str) -> Settings {
     settings
 }
 
+/// Takes one line over. `value` is `None` for a name without `=`, which unsets what came before.
 fn set(settings: &mut Settings, key: &str, value: Option<String>) {
     match key.replace('_', "-").as_str() {
         "host" => settings.host = value,
@@ -62,6 +80,8 @@ fn unquote(value: &str) -> String {
     plain
 }
 
+/// Appends what a backslash followed by `escaped` stands for: `\b`, `\t`, `\n`, `\r`, `\s` (a
+/// space), `\\`, and quotes. Any other backslash stands for itself, as in `C:\program`.
 fn push_escaped(plain: &mut String, escaped: Option<char>) {
     match escaped {
         Some('b') => plain.push('\u{8}'),
@@ -75,6 +95,8 @@ fn push_escaped(plain: &mut String, escaped: Option<char>) {
     }
 }
 
+/// Returns the value up to a `#` outside of quotes. A quote behind a backslash opens and closes
+/// nothing.
 fn without_comment(value: &str) -> &str {
     let mut quote = None;
     let mut escaped = false;

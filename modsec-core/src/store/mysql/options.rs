@@ -1,4 +1,13 @@
-//! From a URL and an option file to a connection.
+//! From a URL and an option file to an address for the driver.
+//!
+//! ```text
+//! URL ─ parse_url ─► Settings ─┐
+//!                              ├─ or ─► Settings ─ into_target ─► Target { opts, name }
+//! file ─ option_file::parse ───┘              checks port, database and TLS
+//! ```
+//!
+//! A wrong URL is reported without a word of it: a password with a character that must be
+//! percent-encoded can end up in the host, the database or an option.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,37 +18,47 @@ use tracing::warn;
 
 use super::option_file;
 use super::settings::Settings;
-use super::tls::Wrong;
+use super::tls::SettingError;
 use crate::named_file;
 use crate::store::{StoreError, StoreOptions};
 
-/// Sent on an idle connection, so that a server that lost its power is noticed.
+/// After this time without traffic the kernel asks whether the server is still there, so that one
+/// that lost its power is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// The statements there are, times two: see the ladder in `statements.rs`.
+/// Prepared statements that the driver keeps per connection: those there are, times two. See the
+/// row counts in `statements.rs`.
 const STATEMENT_CACHE: usize = 64;
-/// More than any sensible option file.
+/// Largest option file that is read, in bytes: more than any sensible one.
 const MAX_OPTION_FILE: u64 = 1024 * 1024;
 
 /// A server's address with all that is needed to log in there.
 pub(super) struct Target {
-    /// For the driver. Has the password in it.
+    /// For the driver. Has the password in it: never log it.
     pub(super) opts: Opts,
-    /// For messages.
+    /// For messages: `mysql://user@host:port/database`, or `localhost[/path]` for a socket. No
+    /// password.
     pub(super) name: String,
 }
 
 impl Target {
     /// Puts URL and option file together; the URL wins.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Configuration`] with what is wrong in the URL, or with the option file and the
+    /// system's reason. Nothing is connected to yet.
     pub(super) fn new(options: &StoreOptions) -> Result<Target, StoreError> {
-        let url = parse_url(&options.url).map_err(|problem| wrong(problem, None))?;
+        let url = parse_url(&options.url).map_err(|problem| configuration_error(problem, None))?;
         let file = read_option_file(options.defaults_file.as_deref())?;
         url.or(file)
             .into_target()
-            .map_err(|(problem, source)| wrong(problem, source))
+            .map_err(|(problem, source)| configuration_error(problem, source))
     }
 }
 
-fn wrong(problem: impl Into<String>, source: Option<io::Error>) -> StoreError {
+/// Returns the error for settings that cannot be used. The store has no better name than `mysql`
+/// yet.
+fn configuration_error(problem: impl Into<String>, source: Option<io::Error>) -> StoreError {
     StoreError::Configuration {
         store: "mysql".to_owned(),
         problem: problem.into(),
@@ -48,7 +67,12 @@ fn wrong(problem: impl Into<String>, source: Option<io::Error>) -> StoreError {
 }
 
 impl Settings {
-    fn into_target(self) -> Result<Target, Wrong> {
+    /// Checks the settings and builds what the driver needs.
+    ///
+    /// No database named is an error, not a default. The user is, as with MySQL's programs, the
+    /// value of `USER` if none is named. Through a socket nothing is encrypted: nobody else can
+    /// read it.
+    fn into_target(self) -> Result<Target, SettingError> {
         let wrong = |what: &str| (what.to_owned(), None);
         let host = self.host.unwrap_or_else(|| "localhost".to_owned());
         let port = match self.port.as_deref() {
@@ -99,6 +123,13 @@ impl Settings {
 ///
 /// The messages quote nothing of the URL: a password with a character that must be
 /// percent-encoded ends up in any of its parts.
+///
+/// Only the shape is checked here; `into_target` checks the values. Options are `socket` and those
+/// of [`Tls::set`](super::tls::Tls::set).
+///
+/// # Errors
+///
+/// A sentence with what to write instead.
 fn parse_url(url: &str) -> Result<Settings, &'static str> {
     let rest = url
         .split_once(':')
@@ -108,7 +139,7 @@ fn parse_url(url: &str) -> Result<Settings, &'static str> {
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let (login, place) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = match login.split_once(':') {
-        Some((user, password)) => (user, Some(decode(password)?)),
+        Some((user, password)) => (user, Some(percent_decode(password)?)),
         None => (login, None),
     };
     let (host, port) = match place.rsplit_once(':') {
@@ -121,16 +152,16 @@ fn parse_url(url: &str) -> Result<Settings, &'static str> {
                     percent-encode those of user and password");
     }
     let mut settings = Settings {
-        host: some(host.to_owned()),
+        host: non_empty(host.to_owned()),
         port,
-        user: some(decode(user)?),
+        user: non_empty(percent_decode(user)?),
         password,
-        database: some(decode(database)?),
+        database: non_empty(percent_decode(database)?),
         ..Settings::default()
     };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = some(decode(value)?);
+        let value = non_empty(percent_decode(value)?);
         match key {
             "socket" => settings.socket = value,
             _ if settings.tls.set(&key.replace('_', "-"), value) => {}
@@ -145,11 +176,17 @@ fn parse_url(url: &str) -> Result<Settings, &'static str> {
     Ok(settings)
 }
 
-fn some(text: String) -> Option<String> {
+/// Returns `None` for the empty text: a part of a URL that is empty is one that is left out.
+fn non_empty(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-fn decode(text: &str) -> Result<String, &'static str> {
+/// Replaces `%` and two hexadecimal digits by their byte. `+` stands for itself.
+///
+/// # Errors
+///
+/// A `%` without two digits, or bytes that are not UTF-8.
+fn percent_decode(text: &str) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut pieces = text.split('%');
     bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
@@ -165,6 +202,13 @@ fn decode(text: &str) -> Result<String, &'static str> {
 }
 
 /// Reads the file that was asked for, or else `~/.my.cnf` if there is one.
+///
+/// Warns if every user of the machine may read a password in it.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`] if it cannot be read or is not to be trusted (see [`named_file`]);
+/// a missing `~/.my.cnf` is no error, a missing file that was asked for is.
 fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
     let usual = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".my.cnf"));
     let Some(path) = asked.map(Path::to_owned).or_else(usual) else {
@@ -175,7 +219,7 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
             "cannot read the option file {}, name another with --defaults-file",
             path.display()
         );
-        wrong(problem, Some(error))
+        configuration_error(problem, Some(error))
     };
     let contents = match named_file::read_plain(&path, MAX_OPTION_FILE) {
         Ok(contents) => contents,

@@ -1,4 +1,21 @@
 //! One connection with its statements: what is said to the server.
+//!
+//! A batch in SQL, with the values that [`Columns`] has made fit:
+//!
+//! ```sql
+//! begin;
+//! insert into logs (REQUEST_METHOD, …) values (?, …), (?, …), …;          -- some statements
+//! select id, entry_hash from logs where entry_hash in (?, ?, …);          -- rows with matches only
+//! insert into rule_matches (log_id, position, ruleId, …) values (?, …), …;
+//! replace into modsec_batches (journal_key, journal, batch) values (?, ?, ?);
+//! commit;
+//! ```
+//!
+//! Rows that may be known are not skipped by the server (`insert ignore` would hide every other
+//! error, too). A duplicate key fails the statement, the transaction is rolled back, the known rows
+//! are asked for and left out.
+//!
+//! Nothing here repeats anything or looks at the time; that is the store's business.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +23,7 @@ use chrono::{DateTime, Utc};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Opts, Value as MyValue};
 
-use super::Unanswered;
+use super::UnansweredCommit;
 use super::columns::{self, Columns};
 use super::failure::{self, Remedy};
 use super::statements::Statement;
@@ -14,40 +31,52 @@ use crate::crash_points;
 use crate::entry_hash::EntryHash;
 use crate::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Refused, Row};
 
-/// For every connection. A `timestamp` is converted from the session's time zone, which differs
-/// from server to server. The mode is not strict: in strict mode one value that a column of an old
-/// table cannot hold would be an error.
+/// Settings for every connection.
+///
+/// Text is sent as `utf8mb4`. A `timestamp` is converted from the session's time zone, which
+/// differs from server to server, so it is UTC here. The mode is not strict: in strict mode one
+/// value that a column of an old table cannot hold would be an error.
 const SETTINGS: [&str; 2] = [
     "set names utf8mb4",
     "set time_zone = '+00:00', autocommit = 1, sql_mode = 'NO_ENGINE_SUBSTITUTION'",
 ];
 
-/// Bytes of a packet that are not values.
+/// Bytes of a packet that are not values: headers, types, the map of nulls.
 const PACKET_MARGIN: usize = 8 * 1024;
 
-/// What the server made of a batch.
+/// What became of the rows of one transaction, where that is no error.
 pub(super) enum Outcome {
     /// It is committed.
     Stored,
-    /// Nothing is stored: these entries were there already.
+    /// Nothing is stored: these entries were there already, at least one.
     SomeKnown(HashSet<EntryHash>),
-    /// Nothing is stored: these rows cannot be.
+    /// Nothing is stored: these rows cannot be, at least one.
     Refused(Vec<Refused>),
 }
 
+/// A connection that is set up, and the statements for the tables as they are on this server.
 pub(super) struct Session {
+    /// The connection. No transaction is open on it between two calls that succeeded.
     conn: Conn,
+    /// What the columns of `logs` can hold, in the order of [`LOG_COLUMNS`].
     log_columns: Columns,
+    /// What the columns of `rule_matches` can hold, in the order of [`RULE_COLUMNS`].
     rule_columns: Columns,
+    /// `insert into logs …`.
     insert_logs: Statement,
+    /// `insert into rule_matches …`.
     insert_rules: Statement,
+    /// `select id, entry_hash from logs …`.
     select_ids: Statement,
     /// Bytes of one text, so that one row always fits into a packet.
     max_text: usize,
 }
 
 impl Session {
-    /// Connects and sets the session up.
+    /// Connects and sets the session up, without a look at the tables, which may not exist yet.
+    ///
+    /// With Galera the session also waits until this node has applied what others committed
+    /// (`wsrep_sync_wait`), so that an entry stored through another node is known here.
     pub(super) async fn connect(opts: &Opts) -> Result<Conn, Error> {
         let mut conn = Conn::new(opts.clone()).await?;
         for settings in SETTINGS {
@@ -65,6 +94,9 @@ impl Session {
     }
 
     /// Reads what the tables can hold, and builds the statements for it.
+    ///
+    /// One text is limited to a share of `max_allowed_packet`, so that a row with a long text in
+    /// every column still fits into one packet. Of a server that does not say, 1 MiB is assumed.
     pub(super) async fn new(mut conn: Conn) -> Result<Session, Error> {
         let log_columns = columns::describe(&mut conn, "logs", &LOG_COLUMNS).await?;
         let rule_columns = columns::describe(&mut conn, "rule_matches", &RULE_COLUMNS).await?;
@@ -122,8 +154,11 @@ impl Session {
         Ok(ids)
     }
 
-    /// Returns the last batch of a journal. Waits for a transaction that is still under way, whose
-    /// client may have died with its commit sent: the answer must not change afterwards.
+    /// Returns the last batch of a journal.
+    ///
+    /// `for update` waits for a transaction that is still under way, whose client may have died
+    /// with its commit sent: the answer must not change afterwards. The lock ends with the
+    /// statement, because the session commits automatically.
     pub(super) async fn last_batch(&mut self, journal: &str) -> Result<Option<BatchId>, Error> {
         let key = hash_value(EntryHash::of(journal.as_bytes()));
         let batch: Option<Vec<u8>> = self
@@ -140,36 +175,40 @@ impl Session {
 
     /// Stores the rows, of which none is known to be in the table, in one transaction.
     ///
-    /// `lost` is set while a commit is under way, and left so if it has no answer.
+    /// `unanswered` is set while a commit is under way, and left so if it has no answer.
+    ///
+    /// After `Ok` no transaction is open. After an error the caller must drop the session: that
+    /// rolls back. Killed before the commit, the server rolls back; killed after it, the batch is
+    /// stored as a whole, and [`last_batch`](Self::last_batch) says so.
     pub(super) async fn store(
         &mut self,
         rows: &[&Row],
         batch: &Batch,
-        lost: &mut Option<Unanswered>,
+        unanswered: &mut Option<UnansweredCommit>,
     ) -> Result<Outcome, Error> {
         self.conn.query_drop("begin").await?;
-        match self.fill(rows, batch).await {
+        match self.insert_batch(rows, batch).await {
             Ok(()) => {}
             Err(error) if failure::remedy(&error) == Remedy::Data => {
                 self.conn.query_drop("rollback").await?;
-                return self.explain(rows, error).await;
+                return self.explain_refusal(rows, error).await;
             }
             // The caller drops the connection, which rolls back.
             Err(error) => return Err(error),
         }
-        *lost = Some(Unanswered {
+        *unanswered = Some(UnansweredCommit {
             entries: rows.iter().map(|row| row.entry_hash).collect(),
         });
         crash_points::pass("in-transaction");
         match self.conn.query_drop("commit").await {
             Ok(()) => {
                 crash_points::pass("committed");
-                *lost = None;
+                *unanswered = None;
             }
             Err(error) => {
                 // A clear no: with Galera, another node was faster.
                 if failure::remedy(&error) == Remedy::Repeat {
-                    *lost = None;
+                    *unanswered = None;
                 }
                 return Err(error);
             }
@@ -177,7 +216,12 @@ impl Session {
         Ok(Outcome::Stored)
     }
 
-    async fn fill(&mut self, rows: &[&Row], batch: &Batch) -> Result<(), Error> {
+    /// Puts rows, matches and the batch's id into the open transaction.
+    ///
+    /// `modsec_batches` is keyed by a hash of the journal, since text keys are compared without
+    /// regard to case and trailing spaces, and may be longer than a key may be. The journal's first
+    /// 255 characters stand beside it for people.
+    async fn insert_batch(&mut self, rows: &[&Row], batch: &Batch) -> Result<(), Error> {
         self.insert(rows).await?;
         let Some(journal) = &batch.journal else {
             return Ok(());
@@ -195,8 +239,8 @@ impl Session {
 
     /// Adds rows with their matches to the transaction.
     ///
-    /// The ids are asked for, not computed: how a server numbers the rows of one statement
-    /// depends on its settings, and on the number of nodes in a cluster.
+    /// The ids are asked for, not computed: how a server numbers the rows of one statement depends
+    /// on its settings, and on the number of nodes in a cluster. Rows without matches need no id.
     async fn insert(&mut self, rows: &[&Row]) -> Result<(), Error> {
         let now = Utc::now();
         let logs = rows.iter().map(|row| self.log_values(row, now)).collect();
@@ -212,11 +256,15 @@ impl Session {
         run(&mut self.conn, &self.insert_rules, rules).await
     }
 
+    /// Returns the values of one row of `logs`, made to fit. `now` stands for an unknown time where
+    /// the column takes no null.
     fn log_values(&self, row: &Row, now: DateTime<Utc>) -> Vec<MyValue> {
         let values = self.log_columns.fit(row.values(), self.max_text, now);
         values.collect()
     }
 
+    /// Appends the rows of `rule_matches` for one entry to `rules`: `id`, its position from 0, the
+    /// alert's values made to fit.
     fn rule_values(&self, id: i64, row: &Row, now: DateTime<Utc>, rules: &mut Vec<Vec<MyValue>>) {
         for (position, rule) in (0i64..).zip(&row.rule_matches) {
             let mut values = Vec::with_capacity(2 + RULE_COLUMNS.len());
@@ -226,8 +274,12 @@ impl Session {
         }
     }
 
-    /// Finds out why the rows were refused.
-    async fn explain(&mut self, rows: &[&Row], error: Error) -> Result<Outcome, Error> {
+    /// Finds out why the server refused the rows, after the transaction was rolled back.
+    ///
+    /// A duplicate key means that another writer was faster; else rows are tried one by one.
+    /// `error` is returned if no row can be blamed: then it was the journal's entry, or the table
+    /// was changed meanwhile.
+    async fn explain_refusal(&mut self, rows: &[&Row], error: Error) -> Result<Outcome, Error> {
         if failure::code(&error) == Some(failure::DUPLICATE) {
             let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
             let known = self.known(&hashes).await?;
@@ -244,23 +296,29 @@ impl Session {
         }
     }
 
-    /// Inserts the rows by halves, and leaves out what fails alone. Rolls back in the end.
+    /// Returns the rows that fail alone with an error of [`Remedy::Data`]. Rolls back in the end.
     async fn refused(&mut self, rows: &[&Row]) -> Result<Vec<Refused>, Error> {
         self.conn.query_drop("begin").await?;
         let mut refused = Vec::new();
-        for (row, error) in self.halve(rows, &[Remedy::Data]).await?.bad {
-            refused.push(refusal(row, error));
+        for (row, error) in self.bisect(rows, &[Remedy::Data]).await?.rejected {
+            refused.push(Refused::new(row, failure::cause(error).to_string()));
         }
         self.conn.query_drop("rollback").await?;
         Ok(refused)
     }
 
-    /// Returns the rows that are to blame for an error that nobody knows.
+    /// Returns the rows that are to blame for an error without a known remedy. Stores nothing.
     ///
-    /// A row is to blame only if it fails alone, and a witness can be inserted right before and
-    /// right after: it is neither an outage nor a defect that all rows meet. The witness is another
-    /// row of the batch or, if all of them fail, the row with harmless texts. Nothing is stored.
-    pub(super) async fn culprits(&mut self, rows: &[Row]) -> Result<Vec<Refused>, Error> {
+    /// A row is to blame only if three things hold:
+    ///
+    /// 1. It fails alone.
+    /// 2. A control row can be inserted right before and right after it: the server works.
+    /// 3. It fails between the two with the same error number.
+    ///
+    /// So neither an outage nor a defect that all rows meet makes a row be left out. The control
+    /// row is another row of the batch that was accepted or, if all of them fail, the row itself
+    /// with neutral texts.
+    pub(super) async fn faulty_rows(&mut self, rows: &[Row]) -> Result<Vec<Refused>, Error> {
         let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
         let mut seen = self.known(&hashes).await?;
         let rows: Vec<&Row> = rows
@@ -268,46 +326,59 @@ impl Session {
             .filter(|row| seen.insert(row.entry_hash))
             .collect();
         self.conn.query_drop("begin").await?;
-        let halved = self.halve(&rows, &[Remedy::Data, Remedy::Probe]).await?;
+        let bisected = self.bisect(&rows, &[Remedy::Data, Remedy::Probe]).await?;
         // The witness must not be there already.
         self.conn.query_drop("rollback").await?;
-        let mut culprits = Vec::new();
+        let mut faulty = Vec::new();
         self.conn.query_drop("begin").await?;
-        for (row, error) in halved.bad {
-            let witness = halved.good.cloned().unwrap_or_else(|| harmless(row));
-            let before = self.fails(&witness).await?;
-            let still = self.fails(row).await?;
-            let after = self.fails(&witness).await?;
+        for (row, error) in bisected.rejected {
+            let witness = bisected
+                .accepted
+                .cloned()
+                .unwrap_or_else(|| with_neutral_texts(row));
+            let before = self.try_alone(&witness).await?;
+            let still = self.try_alone(row).await?;
+            let after = self.try_alone(&witness).await?;
             let same = still.is_some_and(|still| failure::code(&still) == failure::code(&error));
             if before.is_none() && same && after.is_none() {
-                culprits.push(refusal(row, error));
+                faulty.push(Refused::new(row, failure::cause(error).to_string()));
             }
         }
         self.conn.query_drop("rollback").await?;
-        Ok(culprits)
+        Ok(faulty)
     }
 
-    /// Tries one row within the transaction and takes it back; returns why it cannot be inserted.
-    async fn fails(&mut self, row: &Row) -> Result<Option<Error>, Error> {
+    /// Tries one row within the transaction and takes it back; returns the error it fails with, or
+    /// `None` if it can be inserted.
+    ///
+    /// The outer error is one of the savepoint: the connection is of no further use.
+    async fn try_alone(&mut self, row: &Row) -> Result<Option<Error>, Error> {
         self.conn.query_drop("savepoint part").await?;
         let result = self.insert(&[row]).await;
         self.conn.query_drop("rollback to savepoint part").await?;
         Ok(result.err())
     }
 
-    /// Inserts the rows by halves into the transaction, except for those that fail alone with an
-    /// error of the given kinds. Other errors end it.
-    async fn halve<'r>(&mut self, rows: &[&'r Row], kinds: &[Remedy]) -> Result<Halved<'r>, Error> {
-        let mut halved = Halved::default();
+    /// Inserts the rows by halves into the open transaction, except for those that fail alone with
+    /// an error of the given kinds. Other errors end it.
+    ///
+    /// Finds *k* faulty rows of *n* by about *k* · log₂ *n* statements. Order stays that of `rows`:
+    /// the first half is always tried first.
+    async fn bisect<'r>(
+        &mut self,
+        rows: &[&'r Row],
+        kinds: &[Remedy],
+    ) -> Result<Bisected<'r>, Error> {
+        let mut bisected = Bisected::default();
         let mut left = vec![rows];
         while let Some(rows) = left.pop() {
             self.conn.query_drop("savepoint part").await?;
             match self.insert(rows).await {
-                Ok(()) => halved.good = halved.good.or(rows.first().copied()),
+                Ok(()) => bisected.accepted = bisected.accepted.or(rows.first().copied()),
                 Err(error) if kinds.contains(&failure::remedy(&error)) => {
                     self.conn.query_drop("rollback to savepoint part").await?;
                     if let [row] = rows {
-                        halved.bad.push((*row, error));
+                        bisected.rejected.push((*row, error));
                     } else {
                         let (first, second) = rows.split_at(rows.len() / 2);
                         left.extend([second, first]);
@@ -316,21 +387,23 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        Ok(halved)
+        Ok(bisected)
     }
 }
 
 /// What became of rows that were inserted by halves.
 #[derive(Default)]
-struct Halved<'r> {
-    /// One that could be inserted.
-    good: Option<&'r Row>,
-    /// Those that could not, even alone.
-    bad: Vec<(&'r Row, Error)>,
+struct Bisected<'r> {
+    /// One row that could be inserted; `None` if none could.
+    accepted: Option<&'r Row>,
+    /// Rows that could not be inserted, even alone, each with its error.
+    rejected: Vec<(&'r Row, Error)>,
 }
 
-/// Returns a row as large as this one, without the texts that a client can choose.
-fn harmless(row: &Row) -> Row {
+/// Returns a row as large as this one, with `x` in place of each text that a client can choose.
+///
+/// Its hash is another one, so that it does not collide with the row itself.
+fn with_neutral_texts(row: &Row) -> Row {
     let mut row = row.clone();
     row.entry_hash = EntryHash::of(row.entry_hash.as_bytes());
     let texts = [
@@ -351,14 +424,7 @@ fn harmless(row: &Row) -> Row {
     row
 }
 
-fn refusal(row: &Row, error: Error) -> Refused {
-    Refused {
-        entry: row.entry_hash,
-        path: row.path.clone(),
-        reason: failure::cause(error).to_string(),
-    }
-}
-
+/// Executes a statement for all rows, divided as [`Statement::steps`] says.
 async fn run(conn: &mut Conn, statement: &Statement, rows: Vec<Vec<MyValue>>) -> Result<(), Error> {
     for step in statement.steps(rows) {
         conn.exec_drop(step.text, step.params).await?;
@@ -366,6 +432,7 @@ async fn run(conn: &mut Conn, statement: &Statement, rows: Vec<Vec<MyValue>>) ->
     Ok(())
 }
 
+/// Returns a hash as the `binary(16)` that its column is.
 fn hash_value(hash: EntryHash) -> MyValue {
     MyValue::Bytes(hash.as_bytes().to_vec())
 }

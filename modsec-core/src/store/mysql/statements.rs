@@ -1,12 +1,21 @@
 //! Statements for many rows at once.
 //!
-//! A statement is prepared once for each number of rows it is used with. There are only a few
-//! such numbers, the rungs of a ladder, so that all of them stay prepared.
+//! A statement is prepared once for each number of rows it is used with. There are only a few such
+//! numbers, so that all of them stay prepared. A thousand small rows go as
+//!
+//! ```text
+//! 256 + 256 + 256 + 128 + 64 + 32 + 8 = 1000
+//! ```
+//!
+//! and rows that are large go in smaller numbers, each statement within [`MAX_BYTES`]. A row that
+//! alone is larger goes alone: the caller has cut its texts so that it fits into a packet.
 
 use mysql_async::{Params, Value as MyValue};
 
-/// Rows in one statement, largest first. Beyond these the gain is small. Where most rows go, each
-/// is half of the one before, so that statements come close to [`MAX_BYTES`].
+/// Numbers of rows in one statement, largest first.
+///
+/// Beyond these the gain is small. Where most rows go, each is half of the one before, so that
+/// statements come close to [`MAX_BYTES`].
 const RUNGS: [usize; 6] = [256, 128, 64, 32, 8, 1];
 /// Values in one statement; the protocol's limit is 65,535.
 const MAX_VALUES: usize = 8_192;
@@ -19,28 +28,37 @@ const MAX_BYTES: usize = 128 * 1024;
 /// What a value costs beside its bytes, generously: type, length, its bit in the map of nulls.
 const VALUE_BYTES: usize = 12;
 
-/// A statement that takes a list of rows, `BEGINNING (?, ?), (?, ?) END`.
+/// A statement that takes a list of rows, `BEGINNING (?, ?), (?, ?) END`, in several lengths.
 #[derive(Debug)]
 pub(super) struct Statement {
+    /// Its texts, for most rows first. The last one takes a single row.
     rungs: Vec<Rung>,
+    /// Most bytes of values in one statement.
     max_bytes: usize,
 }
 
+/// The statement's text for one number of rows.
 #[derive(Debug)]
 struct Rung {
+    /// How many rows it takes.
     rows: usize,
+    /// The SQL, with a placeholder for each value.
     text: String,
 }
 
 /// A part of the rows with the statement for them.
 pub(super) struct Step<'s> {
+    /// The SQL, the same text each time for the same number of rows, so that it is prepared once.
     pub(super) text: &'s str,
+    /// The rows' values, one after the other.
     pub(super) params: Params,
 }
 
 impl Statement {
     /// Builds `beginning ROW, ROW, … end`, where ROW is `row`, for a server that takes packets of
-    /// `max_packet` bytes.
+    /// `max_packet` bytes (`max_allowed_packet`).
+    ///
+    /// Texts of more than half a packet are left out; that for one row never is.
     pub(super) fn new(beginning: &str, row: &str, end: &str, max_packet: usize) -> Statement {
         let values = row.matches('?').count().max(1);
         let text = |rows: usize| format!("{beginning} {}{end}", vec![row; rows].join(", "));
@@ -59,7 +77,8 @@ impl Statement {
         }
     }
 
-    /// Divides the rows into steps that the server takes. Rows stay in order.
+    /// Divides the rows into steps that the server takes. Rows stay in order, and each is in one
+    /// step.
     pub(super) fn steps(&self, rows: Vec<Vec<MyValue>>) -> impl Iterator<Item = Step<'_>> {
         let sizes: Vec<usize> = rows.iter().map(|row| size(row)).collect();
         let mut rows = rows.into_iter();
@@ -75,8 +94,8 @@ impl Statement {
         })
     }
 
-    /// Returns the highest rung for the rows at the beginning of those left; `None` if there are
-    /// none.
+    /// Returns the text for most of the next rows; `sizes` has the bytes of all rows that are left.
+    /// `None` if there are none.
     fn rung(&self, sizes: &[usize]) -> Option<&Rung> {
         let fits = |rung: &&Rung| {
             let bytes: usize = sizes.iter().take(rung.rows).sum();
@@ -86,6 +105,7 @@ impl Statement {
     }
 }
 
+/// Returns how many bytes a row takes in a packet, rather more than less.
 fn size(row: &[MyValue]) -> usize {
     let bytes = |value: &MyValue| match value {
         MyValue::Bytes(bytes) => VALUE_BYTES + bytes.len(),

@@ -1,10 +1,22 @@
 //! Whether a connection is encrypted, and whether the server has to prove who it is.
 //!
 //! Rows have session cookies and passwords in them. Through a Unix socket and on the loopback
-//! interface nobody else sees them. To any other host the connection is encrypted and the server's
-//! certificate verified with its name, unless the administrator says otherwise. `PREFERRED`, which
-//! is what `MySQL`'s own programs do if nothing is said, falls back to plain text when anybody
-//! between the hosts wants it to; so it counts as nothing said.
+//! interface no other host sees them. To any other host the connection is encrypted and the
+//! server's certificate verified with its name, unless the administrator says otherwise.
+//!
+//! | settings | this machine | another host |
+//! | --- | --- | --- |
+//! | none, or `ssl-mode=preferred` | plain text | verified |
+//! | `ssl` | encrypted | verified |
+//! | `ssl-ca=…` | verified | verified |
+//! | `ssl-mode=required`, `skip-ssl-verify-server-cert` | encrypted | encrypted |
+//! | `ssl-mode=verify-ca`, `verify-identity`, `ssl-verify-server-cert` | verified | verified |
+//! | `ssl-mode=disabled`, `skip-ssl` | plain text | plain text |
+//!
+//! `PREFERRED`, which is what MySQL's own programs do if nothing is said, falls back to plain text
+//! when a host in between wants it to; so it counts as nothing said. `ssl-mode` (MySQL) beats `ssl`
+//! and `ssl-verify-server-cert` (MariaDB). A setting that only weakens the connection must be
+//! spelled out: there is no fallback from encrypted to plain text.
 
 use std::error::Error;
 use std::io;
@@ -16,44 +28,53 @@ use rustls::CertificateError;
 
 use crate::named_file;
 
-/// Certificates of the authorities that the system trusts: Debian, Red Hat, SUSE, others.
+/// Files with the certificates of the authorities that the system trusts: Debian, Red Hat, SUSE,
+/// others. The first that can be read counts.
 const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-/// The systems' own files are a quarter of a megabyte.
+/// Largest file of certificates that is read, in bytes. The systems' own are a quarter of a
+/// megabyte.
 const MAX_ROOTS: u64 = 16 * 1024 * 1024;
 
-/// What one source says. Not checked yet.
+/// What one source, URL or option file, says about encryption. Not checked yet.
 #[derive(Default, Clone)]
 pub(super) struct Tls {
+    /// `ssl-ca`: path of the authority's certificate.
     pub(super) ca: Option<String>,
+    /// `ssl-mode`, MySQL's word.
     mode: Option<String>,
-    /// Whether to encrypt, and whether to verify, in `MariaDB`'s words.
+    /// `ssl`, MariaDB's word: whether to encrypt.
     ssl: Option<String>,
+    /// `ssl-verify-server-cert`, MariaDB's word: whether to verify.
     verify: Option<String>,
 }
 
-/// What a connection needs.
+/// How a connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
+    /// Nothing is encrypted.
     Plain,
-    /// The server may be anybody.
+    /// Encrypted, without a look at the certificate: another host can pose as the server.
     Encrypted,
-    /// The server has a certificate for the name by which it is reached.
+    /// Encrypted, and the server has a certificate for the name by which it is reached.
     Verified,
 }
 
-/// Why a setting is not used: what is wrong, and what the system said.
-pub(super) type Wrong = (String, Option<io::Error>);
+/// Why a setting is not used: what is wrong, and what the system said, if it was asked.
+pub(super) type SettingError = (String, Option<io::Error>);
 
 impl Tls {
-    /// Takes over a parameter of a URL or an option file, `None` standing for a name alone.
-    /// Returns false if it is about something else.
+    /// Takes over a parameter of a URL or an option file, `None` standing for a name alone. Returns
+    /// `false` if it is about something else.
+    ///
+    /// As in MariaDB's option files, a switch alone means on, and `skip-` or `disable-` before it
+    /// turns its value around: `skip-ssl=0` is `ssl=1`.
     pub(super) fn set(&mut self, key: &str, value: Option<String>) -> bool {
-        let negated = |value: Option<String>| match value.as_deref().map(truth) {
+        let negated = |value: Option<String>| match value.as_deref().map(parse_bool) {
             None | Some(Some(true)) => Some("0".to_owned()),
             Some(Some(false)) => Some("1".to_owned()),
             Some(None) => value,
@@ -75,8 +96,8 @@ impl Tls {
         true
     }
 
-    /// Puts URL and option file together. Who says anything in the URL does not want the file's
-    /// weaker words; the authority may still come from there.
+    /// Puts URL and option file together. A URL that says anything about encryption does not want
+    /// the file's weaker words; the authority may still come from there.
     pub(super) fn or(self, file: Tls) -> Tls {
         let Tls {
             ca,
@@ -94,28 +115,34 @@ impl Tls {
     }
 
     /// Returns what the driver needs for a TCP connection to `host`; `None` for plain text.
-    pub(super) fn options(&self, host: &str) -> Result<Option<SslOpts>, Wrong> {
+    ///
+    /// # Errors
+    ///
+    /// An unknown word, or an authority's file that cannot be read or has no certificate.
+    pub(super) fn options(&self, host: &str) -> Result<Option<SslOpts>, SettingError> {
         let mode = self
-            .mode(is_here(host))
+            .mode(is_local(host))
             .map_err(|what| (what.into(), None))?;
         Ok(match mode {
             Mode::Plain => None,
             Mode::Encrypted => Some(SslOpts::default().with_danger_accept_invalid_certs(true)),
             // The driver cannot leave the name alone once it looks at the certificate, so
             // VERIFY_CA is as strict as VERIFY_IDENTITY.
-            Mode::Verified => Some(self.trusting()?),
+            Mode::Verified => Some(self.verifying()?),
         })
     }
 
-    fn mode(&self, is_here: bool) -> Result<Mode, &'static str> {
-        let switch = |said: &Option<String>| match said.as_deref().map(truth) {
+    /// Returns how a connection is protected; `is_local` says that it does not leave the machine.
+    /// The table above has the cases.
+    fn mode(&self, is_local: bool) -> Result<Mode, &'static str> {
+        let switch = |said: &Option<String>| match said.as_deref().map(parse_bool) {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
             Some(None) => Err("ssl and ssl-verify-server-cert are 1 or 0"),
         };
         let (ssl, verify) = (switch(&self.ssl)?, switch(&self.verify)?);
         let mode = self.mode.as_deref().map(str::to_ascii_lowercase);
-        let unsaid = match (is_here && self.ca.is_none(), ssl) {
+        let default_mode = match (is_local && self.ca.is_none(), ssl) {
             (false, _) => Mode::Verified,
             (true, Some(true)) => Mode::Encrypted,
             (true, _) => Mode::Plain,
@@ -126,7 +153,7 @@ impl Tls {
             .as_deref()
         {
             Some("disabled") => Ok(Mode::Plain),
-            Some("preferred") => Ok(unsaid),
+            Some("preferred") => Ok(default_mode),
             Some("required") => Ok(Mode::Encrypted),
             Some("verify-ca" | "verify-identity") => Ok(Mode::Verified),
             Some(_) => {
@@ -136,16 +163,16 @@ impl Tls {
                 (Some(false), _) => Mode::Plain,
                 (_, Some(true)) => Mode::Verified,
                 (_, Some(false)) => Mode::Encrypted,
-                (_, None) => unsaid,
+                (_, None) => default_mode,
             }),
         }
     }
 
-    /// Trusts the authority that is named, else those that the system trusts, else those that the
-    /// program was built with.
-    fn trusting(&self) -> Result<SslOpts, Wrong> {
+    /// Returns options that verify the server by the authority that is named, else by those that
+    /// the system trusts, else by those that the program was built with.
+    fn verifying(&self) -> Result<SslOpts, SettingError> {
         let roots = match &self.ca {
-            Some(path) => Some(authority(Path::new(path))?),
+            Some(path) => Some(read_authority(Path::new(path))?),
             None => SYSTEM_ROOTS.iter().find_map(|path| {
                 let contents = named_file::read_plain(Path::new(path), MAX_ROOTS).ok()?;
                 Some(contents.bytes)
@@ -162,7 +189,10 @@ impl Tls {
 }
 
 /// Reads what `ssl-ca` names: certificates as PEM, or one as DER.
-fn authority(path: &Path) -> Result<Vec<u8>, Wrong> {
+///
+/// A file without a certificate is refused here, so that the mistake is named, and not an unknown
+/// issuer when the connection is made.
+fn read_authority(path: &Path) -> Result<Vec<u8>, SettingError> {
     let wrong = |what, error| {
         let path = path.display();
         (format!("ssl-ca {path} {what}"), error)
@@ -183,7 +213,7 @@ fn authority(path: &Path) -> Result<Vec<u8>, Wrong> {
 }
 
 /// Returns `true` if what goes to `host` does not leave the machine.
-fn is_here(host: &str) -> bool {
+fn is_local(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     match address.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -191,7 +221,8 @@ fn is_here(host: &str) -> bool {
     }
 }
 
-fn truth(text: &str) -> Option<bool> {
+/// Reads a switch as MariaDB does: 1, on, true; 0, off, false; in any case.
+fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "on" | "true" => Some(true),
         "0" | "off" | "false" => Some(false),
@@ -199,7 +230,7 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// Says what to do about a connection that could not be encrypted.
+/// Returns what to do about a connection that could not be encrypted.
 pub(super) fn advice(error: &IoError) -> &'static str {
     match certificate_error(error) {
         Some(CertificateError::UnknownIssuer) => {
@@ -223,6 +254,8 @@ pub(super) fn advice(error: &IoError) -> &'static str {
     }
 }
 
+/// Returns what rustls has against the certificate, wherever it is in the chain of causes. An I/O
+/// error hides its inner one from `source`, so that is looked into.
 fn certificate_error(error: &IoError) -> Option<&CertificateError> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -245,12 +278,12 @@ fn certificate_error(error: &IoError) -> Option<&CertificateError> {
 mod tests {
     use super::*;
 
-    fn mode(settings: &[(&str, Option<&str>)], is_here: bool) -> Result<Mode, &'static str> {
+    fn mode(settings: &[(&str, Option<&str>)], is_local: bool) -> Result<Mode, &'static str> {
         let mut tls = Tls::default();
         for (key, value) in settings {
             assert!(tls.set(key, value.map(str::to_owned)), "{key}");
         }
-        tls.mode(is_here)
+        tls.mode(is_local)
     }
 
     #[test]
@@ -340,7 +373,7 @@ mod tests {
             ("127.0.0.1.example.org", false),
             ("", false),
         ] {
-            assert_eq!(is_here(host), want, "{host:?}");
+            assert_eq!(is_local(host), want, "{host:?}");
         }
     }
 
@@ -355,9 +388,9 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\n", false),
         ] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(authority(&path).is_ok(), works, "{text:?}");
+            assert_eq!(read_authority(&path).is_ok(), works, "{text:?}");
         }
-        let (what, error) = authority(dir.path()).unwrap_err();
+        let (what, error) = read_authority(dir.path()).unwrap_err();
         assert!(what.starts_with("ssl-ca /") && error.is_some(), "{what}");
     }
 }

@@ -16,6 +16,8 @@ use crate::store::StoreError;
 const TRIES: u32 = 5;
 
 /// Device and inode. A file that is open keeps its inode, so no other file has the same.
+///
+/// Both numbers can come back only after the file was removed and closed by all.
 type Identity = (u64, u64);
 
 /// The files of a database as they were when it was opened.
@@ -23,13 +25,21 @@ type Identity = (u64, u64);
 /// They are only looked at: closing a descriptor of such a file would drop the locks that `SQLite`
 /// has on it.
 pub(super) struct Files {
+    /// Path as it was given, and the file it led to.
     main: (PathBuf, Identity),
-    /// `-wal` and `-shm`, with which committed rows may be until the next checkpoint.
+    /// The same of `-wal` and `-shm`, in which committed rows may be until the next checkpoint.
     beside: Vec<(PathBuf, Identity)>,
 }
 
 impl Files {
     /// Opens the database at `path`, and notes which file that is.
+    ///
+    /// The path is looked at before and after. If it led to two files, the connection may be to
+    /// either, and another one is made.
+    ///
+    /// # Errors
+    ///
+    /// SQLite's own; `SQLITE_BUSY` if the path leads to another file at each of five looks.
     pub(super) fn open(
         path: &Path,
         flags: OpenFlags,
@@ -64,6 +74,10 @@ impl Files {
     }
 
     /// Fails if a path no longer leads to the file that is open.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`]: the next call opens what is at the path then.
     pub(super) fn check(&self, store: &str) -> Result<(), StoreError> {
         let unavailable = |problem, source: Option<io::Error>| StoreError::Unavailable {
             store: store.to_owned(),
@@ -92,7 +106,11 @@ impl Files {
     }
 
     /// Returns `true` if what is in the write-ahead log may still be copied into the database that
-    /// is open: nobody else can have begun another one for it.
+    /// is open.
+    ///
+    /// It may if the database was moved away, since its log is then no other one's, and if `-wal`
+    /// and `-shm` are the files that were opened, or gone. It must not if another process has begun
+    /// a new log there.
     pub(super) fn may_checkpoint(&self) -> bool {
         let is_moved = identity(&self.main.0).ok() != Some(self.main.1);
         let mut beside = self.beside.iter();
@@ -100,6 +118,7 @@ impl Files {
     }
 }
 
+/// Returns which file a path leads to, through links, without opening it.
 fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }

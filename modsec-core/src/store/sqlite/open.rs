@@ -1,4 +1,15 @@
 //! Opening the file, and bringing its tables up to date.
+//!
+//! ```text
+//! create    make the file with mode 0640 if there is none; sync its directory
+//! connect   no URI names, no mutex; note the file's identity; wait for locks; beat while working
+//! settings  WAL, synchronous=FULL, checkpoint and cache sizes
+//! migrate   version < newest, or a table is missing: all in one immediate transaction
+//! ```
+//!
+//! Unlike MySQL, SQLite changes tables within a transaction: a crash during a migration leaves the
+//! tables as they were. Two processes that start at once migrate one after the other, and the
+//! second finds nothing to do.
 
 use std::fs::File;
 use std::io;
@@ -11,13 +22,13 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Database, Files, SqliteStore, Work, Worker, store_error};
+use super::{Database, Files, Job, SqliteStore, Worker, store_error};
 use crate::heart::Heart;
 use crate::named_file;
 use crate::store::{Store, StoreError, StoreOptions};
 
-/// How long one call waits for another process that writes. A batch takes some 30 ms; a
-/// maintenance job such as `vacuum` may take this long.
+/// How long one call waits for another process that writes. A batch takes some 30 ms; a maintenance
+/// job such as `vacuum` may take this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How soon to try again what `SQLite` does not wait for by itself.
@@ -30,11 +41,16 @@ const BEAT_EVERY: i32 = 10_000;
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
 
-/// The tables that rows go to.
+/// The tables that rows go to, sorted by name. If one is missing, all migrations are gone through
+/// again.
 const TABLES: [&str; 3] = ["logs", "modsec_batches", "rule_matches"];
 
-/// `synchronous`: a commit is on the disk. `wal_autocheckpoint` in pages of 4 KiB: copying the
-/// log back less often is a third of the work under load. `cache_size` in KiB.
+/// Settings of every connection.
+///
+/// `synchronous = full`: a commit is on the disk. `wal_autocheckpoint` in pages of 4 KiB, so the
+/// log is copied back every 31 MiB: less often is a third of the work under load.
+/// `journal_size_limit` in bytes: a log that grew beyond 64 MiB is cut to that. `cache_size` in
+/// KiB, if negative.
 const SETTINGS: &str = "
     pragma journal_mode = wal;
     pragma synchronous = full;
@@ -43,21 +59,27 @@ const SETTINGS: &str = "
     pragma cache_size = -8192;
 ";
 
+/// Starts the thread and opens the database on it.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`] for a URL without the path of a file, and those of [`connect`];
+/// [`StoreError::Unavailable`] if no thread can be started.
 pub(in crate::store) async fn open(
     options: &StoreOptions,
     heart: Heart,
 ) -> Result<Box<dyn Store>, StoreError> {
     let path = path(&options.url)?;
     let name = format!("sqlite:{}", path.display());
-    let (work, inbox) = mpsc::channel::<Work>();
+    let (jobs, inbox) = mpsc::channel::<Job>();
     let (reply, answer) = oneshot::channel();
     let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn({
         let name = name.clone();
         move || match Worker::open(name, path, heart) {
             Ok(mut worker) => {
                 let _ = reply.send(Ok(()));
-                for work in inbox {
-                    work(&mut worker);
+                for job in inbox {
+                    job(&mut worker);
                 }
             }
             Err(error) => {
@@ -72,7 +94,7 @@ pub(in crate::store) async fn open(
     })?;
     let store = SqliteStore {
         name,
-        work: Some(work),
+        jobs: Some(jobs),
         thread: Some(thread),
     };
     match answer.await {
@@ -86,6 +108,10 @@ pub(in crate::store) async fn open(
 }
 
 /// Accepts `sqlite:PATH` and, as other programs write it, `sqlite:///PATH`.
+///
+/// # Errors
+///
+/// An empty path and names such as `:memory:` are refused: SQLite would keep the rows in memory.
 fn path(url: &str) -> Result<PathBuf, StoreError> {
     let path = url.split_once(':').map_or("", |(_, path)| path);
     let path = path
@@ -103,6 +129,14 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(path))
 }
 
+/// Opens the database at `path`, makes the file and the tables if need be, and beats `heart`
+/// whenever SQLite has executed [`BEAT_EVERY`] instructions.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`] for what an administrator must change, such as a read-only file;
+/// [`StoreError::Unavailable`] if another process holds the database for longer than
+/// [`BUSY_TIMEOUT`]; [`StoreError::SchemaTooNew`].
 pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database, StoreError> {
     create(name, path)?;
     let failed = |error| store_error(name, "cannot open the database", error);
@@ -111,12 +145,12 @@ pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database
     let (mut connection, mut files) = Files::open(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     let working = heart.clone();
-    let get_on = move || {
+    let beat = move || {
         working.beat();
         false
     };
     connection
-        .progress_handler(BEAT_EVERY, Some(get_on))
+        .progress_handler(BEAT_EVERY, Some(beat))
         .map_err(failed)?;
     if connection.is_readonly("main").map_err(failed)? {
         return Err(StoreError::Configuration {
@@ -125,18 +159,22 @@ pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database
             source: None,
         });
     }
-    in_turn(heart, || connection.execute_batch(SETTINGS)).map_err(failed)?;
+    retry_while_busy(heart, || connection.execute_batch(SETTINGS)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(16);
     migrate(name, &mut connection)?;
     files.note_beside(&connection);
     Ok(Database::new(name.to_owned(), connection, files))
 }
 
-/// Repeats what fails because another process is at work on the same database.
+/// Repeats what fails because another process is at work on the same database, for
+/// [`BUSY_TIMEOUT`].
 ///
-/// `SQLite` waits for others by itself, but not for the lock that a change to WAL mode needs: two
+/// SQLite waits for others by itself, but not for the lock that a change to WAL mode needs: two
 /// that want to change a new database would wait for each other.
-fn in_turn<T>(heart: &Heart, mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+fn retry_while_busy<T>(
+    heart: &Heart,
+    mut work: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let until = Instant::now() + BUSY_TIMEOUT;
     loop {
         match work() {
@@ -149,6 +187,7 @@ fn in_turn<T>(heart: &Heart, mut work: impl FnMut() -> rusqlite::Result<T>) -> r
     }
 }
 
+/// Returns `true` for the errors of a lock that another process holds.
 fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -160,8 +199,10 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Makes the file if there is none. Entries have session cookies and passwords in them, so others
-/// may not read it; the group may, which is how a dashboard gets its access.
+/// Makes the file if there is none, after a look at who could have put one there ([`named_file`]).
+///
+/// Entries have session cookies and passwords in them, so others may not read it; the group may,
+/// which is how a dashboard gets its access. A file that is there keeps its mode.
 fn create(name: &str, path: &Path) -> Result<(), StoreError> {
     let refused = |problem: &str, error: io::Error| StoreError::Configuration {
         store: name.to_owned(),
@@ -172,12 +213,13 @@ fn create(name: &str, path: &Path) -> Result<(), StoreError> {
     let checked = named_file::check_database(path);
     match checked.and_then(|()| create_durably(path)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(refused(problem(&error), error)),
+        Err(error) => Err(refused(creation_problem(&error), error)),
         Ok(()) => Ok(()),
     }
 }
 
-fn problem(error: &io::Error) -> &'static str {
+/// Returns what is wrong if the file cannot be made, and what to do.
+fn creation_problem(error: &io::Error) -> &'static str {
     match error.kind() {
         // With a reason of ours.
         _ if error.raw_os_error().is_none() => {
@@ -191,6 +233,7 @@ fn problem(error: &io::Error) -> &'static str {
     }
 }
 
+/// Makes the file, empty, with mode 0640, and syncs its directory. Fails if it is there.
 fn create_durably(path: &Path) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o640);
@@ -199,6 +242,12 @@ fn create_durably(path: &Path) -> io::Result<()> {
     File::open(named_file::parent(path))?.sync_all()
 }
 
+/// Brings the tables to this program's version; writes nothing if they have it.
+///
+/// # Errors
+///
+/// [`StoreError::SchemaTooNew`]; [`StoreError::Configuration`] for `rule_matches` without `logs`,
+/// whose new rows would get the old ones' alerts; SQLite's own. The tables are then as before.
 fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     let failed = |error| store_error(name, "cannot make the tables", error);
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
@@ -236,7 +285,7 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     transaction.commit().map_err(failed)
 }
 
-/// Returns which of [`TABLES`] there are.
+/// Returns which of [`TABLES`] exist, sorted by name.
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut found = connection.prepare(
         "select name from sqlite_schema
@@ -247,6 +296,8 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     names.collect()
 }
 
+/// Executes the migrations behind version `found` and records them, within the caller's
+/// transaction.
 fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     connection.execute_batch(
         "create table if not exists modsec_migrations (
@@ -266,6 +317,7 @@ fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Returns the version of the tables: the number of migrations applied, 0 without a record of them.
 fn version(connection: &Connection) -> rusqlite::Result<i64> {
     // Not `table_exists`: that asks what this connection knew of the tables when it last read them,
     // and another process may have made them since.

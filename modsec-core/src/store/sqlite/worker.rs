@@ -9,17 +9,25 @@ use super::open::connect;
 use crate::heart::Heart;
 use crate::store::StoreError;
 
-/// The thread's side.
+/// The thread's side: path, and the database that was opened there.
 pub(super) struct Worker {
+    /// `sqlite:PATH`, for messages.
     name: String,
+    /// The path as the URL has it. Every new connection is made to what it leads to then.
     path: PathBuf,
+    /// Beats as long as SQLite works, see [`connect`].
     heart: Heart,
-    /// `None` if the path led elsewhere, until the next call.
+    /// `None` after the path led elsewhere or an error asked for a new start: the next call opens
+    /// it.
     database: Option<Database>,
 }
 
 impl Worker {
-    /// Opens the database.
+    /// Opens the database, and makes or upgrades its tables.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`].
     pub(super) fn open(name: String, path: PathBuf, heart: Heart) -> Result<Worker, StoreError> {
         let database = Some(connect(&name, &path, &heart)?);
         Ok(Worker {
@@ -30,8 +38,12 @@ impl Worker {
         })
     }
 
-    /// Does some work. What it has found or committed counts only if the path still leads to the
-    /// database then; otherwise that is closed, and the next call opens what is at the path.
+    /// Does some work on the database at the path.
+    ///
+    /// What it has found or committed counts only if the path still leads to the database
+    /// afterwards. Otherwise the database is closed, the caller gets [`StoreError::Unavailable`]
+    /// and repeats the call, which opens what is at the path then. Entries are removed only after
+    /// `Ok`, so none is lost with a database that was replaced.
     pub(super) fn run<T>(
         &mut self,
         work: impl FnOnce(&mut Database) -> Result<T, StoreError>,
