@@ -25,6 +25,26 @@
 //! println!("{}", args.threshold);
 //! ```
 //!
+//! # How a value is found
+//!
+//! ```text
+//! recidive --threshold 5          flag                                        beats
+//! ATTACK_THRESHOLD=6              variable                                    beats
+//! [recidive]                      section of the program in the file          beats
+//! threshold = 7
+//! stale-after = 60                key above the sections (shared ones only)   beats
+//! 10                              default of the option
+//! ```
+//!
+//! An option that excludes another, given as flag or variable, also takes the other's value in the
+//! file out of force. The steps of [`CommandLine::read`]:
+//!
+//! 1. clap reads the arguments as they are. What it refuses is refused, before the file is opened.
+//! 2. `--generate` writes its text and ends.
+//! 3. The file is found (`--config`, else `MODSEC_CONFIG`, else [`DEFAULT_FILE`]) and read.
+//! 4. Its values become the options' defaults, each checked as clap checks an argument.
+//! 5. clap reads the arguments once more, now with these defaults.
+//!
 //! # The file
 //!
 //! TOML: keys above the sections count for every program that has such an option, keys below
@@ -57,10 +77,10 @@ use self::layers::Layered;
 pub use self::options::{LogArgs, ProxyArgs};
 use crate::program::{self, Exit};
 
-/// The file that is read if nobody names another, and if it exists.
+/// The file that is read if none is named and it exists.
 pub const DEFAULT_FILE: &str = "/etc/modsec-tools/config.toml";
 
-/// Variable that names another file.
+/// Variable that names another file, or `none`.
 const VARIABLE: &str = "MODSEC_CONFIG";
 
 /// Long names of the options that are about the file, and not in it.
@@ -72,21 +92,27 @@ const OWN_OPTIONS: [&str; 5] = ["check-config", "config", "generate", "help", "v
 /// `quiet`.
 pub type Yields<'a> = &'a [(&'a str, &'a str)];
 
-const LOUDNESS: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
+/// Added to the pairs of each program: the file's `verbose` yields to `--quiet`, and the other way
+/// round.
+const VERBOSITY: [(&str, &str); 2] = [("verbose", "quiet"), ("quiet", "verbose")];
 
 /// What the user asked a program to do, by flags, environment and configuration file.
+///
+/// There is one only after all three were found sound; see the module's documentation.
 #[derive(Debug)]
 pub struct CommandLine {
+    /// The options with the file's values as defaults.
     layered: Layered,
+    /// What clap has read with these defaults.
     matches: ArgMatches,
-    /// What `--check-config` says of the file.
+    /// What `--check-config` says of the file: which one was read, or why none.
     origin: String,
 }
 
-/// Says what is wrong with the arguments, or shows the help that was asked for, and ends the process
-/// with clap's exit status.
+/// Writes what is wrong with the arguments, or the help that was asked for, and ends the process
+/// with clap's exit status: 2 for a mistake, 0 for help.
 ///
-/// An argument may be a name that somebody else has given to a file. So if the message holds what a
+/// An argument may be a name that a site user has given to a file. So if the message holds what a
 /// terminal would not show as it is, that is escaped, and the message has no colours.
 pub fn exit(error: &clap::Error) -> ! {
     let text = error.to_string();
@@ -111,19 +137,20 @@ impl CommandLine {
     /// error of a password in a file that every user may read, and of one on the command line.
     pub fn read(command: Command, prefix: &str, yields: Yields<'_>) -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
-        let yields = [yields, &LOUDNESS].concat();
+        let yields = [yields, &VERBOSITY].concat();
         match Self::resolve(with_variables(command, prefix), &yields, &arguments) {
             Ok(line) => line,
-            Err(Ending::Usage(error)) => exit(&error),
-            Err(Ending::File(error)) => end(refuse(&error)),
-            Err(Ending::Text(text)) => {
+            Err(EarlyExit::Usage(error)) => exit(&error),
+            Err(EarlyExit::File(error)) => end(refuse(&error)),
+            Err(EarlyExit::Text(text)) => {
                 show(&text);
                 end(Exit::Done)
             }
         }
     }
 
-    /// Returns the program's own form of its arguments; ends the process if clap says no.
+    /// Returns the program's own form of its arguments. Ends the process with status 2 if clap
+    /// refuses.
     pub fn args<A: FromArgMatches>(&self) -> A {
         A::from_arg_matches(&self.matches).unwrap_or_else(|error| exit(&error))
     }
@@ -133,7 +160,7 @@ impl CommandLine {
         &self.matches
     }
 
-    /// Returns `true` if the user wants to know the settings, and nothing done.
+    /// Returns `true` if the user asked for the settings (`--check-config`) and for no work.
     pub fn checks_only(&self) -> bool {
         self.matches.get_flag("check_config")
     }
@@ -152,30 +179,40 @@ impl CommandLine {
         end(Exit::Done)
     }
 
+    /// Does all of [`read`](Self::read) that does not end the process: the five steps above.
+    ///
+    /// # Errors
+    ///
+    /// How the process is to end instead. If the file is wrong and help was asked for, help wins:
+    /// it is most needed when something is wrong.
     fn resolve(
         command: Command,
         yields: Yields<'_>,
         arguments: &[OsString],
-    ) -> Result<Self, Ending> {
+    ) -> Result<Self, EarlyExit> {
         let plain = with_own_options(command);
         let first = match plain.clone().try_get_matches_from(arguments) {
             Err(error) if error.kind() != ErrorKind::DisplayHelp => {
-                return Err(Ending::Usage(error));
+                return Err(EarlyExit::Usage(error));
             }
             first => first,
         };
-        if let Some(kind) = first.as_ref().ok().and_then(wanted) {
-            let text = generate::render(plain, &kind)
-                .map_err(|error| Ending::Usage(clap::Error::raw(ErrorKind::Io, error)))?;
-            return Err(Ending::Text(text));
+        if let Some(kind) = first
+            .as_ref()
+            .ok()
+            .and_then(|given| given.get_one::<String>("generate"))
+        {
+            let text = generate::render(plain, kind)
+                .map_err(|error| EarlyExit::Usage(clap::Error::raw(ErrorKind::Io, error)))?;
+            return Err(EarlyExit::Text(text));
         }
-        let place = Place::of(arguments);
-        let file = match place.read(plain.get_name(), &keys(&plain)) {
+        let location = ConfigLocation::from_arguments(arguments);
+        let file = match location.read(plain.get_name(), &keys(&plain)) {
             Ok(file) => file,
             // Help is most needed when something is wrong.
-            Err(error) => return Err(first.err().map_or(Ending::File(error), Ending::Usage)),
+            Err(error) => return Err(first.err().map_or(EarlyExit::File(error), EarlyExit::Usage)),
         };
-        let origin = place.describe(file.is_some());
+        let origin = location.describe(file.is_some());
         let layered = match &file {
             Some(file) => layer(&plain, file, first.as_ref().ok(), yields)?,
             None => Layered {
@@ -184,8 +221,8 @@ impl CommandLine {
             },
         };
         let matches = layered.command.clone().try_get_matches_from(arguments);
-        let matches = matches.map_err(Ending::Usage)?;
-        if let Some(text) = password_for_all(&layered.command, &matches) {
+        let matches = matches.map_err(EarlyExit::Usage)?;
+        if let Some(text) = password_warning(&layered.command, &matches) {
             program::tell(&text);
         }
         if let Some(file) = &file {
@@ -201,15 +238,16 @@ impl CommandLine {
 
 /// Why the program's own work does not begin.
 #[derive(Debug)]
-enum Ending {
-    /// Arguments that make no sense, or a wish for help.
+enum EarlyExit {
+    /// Arguments that make no sense, or a request for help.
     Usage(clap::Error),
+    /// A file that cannot be used.
     File(ConfigError),
-    /// What was to be generated.
+    /// The text that `--generate` asks for.
     Text(Vec<u8>),
 }
 
-impl From<ConfigError> for Ending {
+impl From<ConfigError> for EarlyExit {
     fn from(error: ConfigError) -> Self {
         Self::File(error)
     }
@@ -217,16 +255,21 @@ impl From<ConfigError> for Ending {
 
 /// Where the file is.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
-    /// Nobody named one.
+enum ConfigLocation {
+    /// None was named: [`DEFAULT_FILE`], which may be missing.
     Default,
+    /// The one that `--config` or the variable names, which must exist.
     Named(PathBuf),
+    /// No file is to be read: `none` was named.
     Nowhere,
 }
 
-impl Place {
+impl ConfigLocation {
     /// Looks for `--config` before clap can know the defaults that the file gives.
-    fn of(arguments: &[OsString]) -> Self {
+    ///
+    /// The last one counts, up to a `--`; an empty name counts as none. An option's own value that
+    /// happens to be `--config` is taken for the option: clap refuses such a value anyway.
+    fn from_arguments(arguments: &[OsString]) -> Self {
         let mut words = arguments.iter().skip(1).take_while(|word| *word != "--");
         let mut named = None;
         while let Some(word) = words.next() {
@@ -247,6 +290,8 @@ impl Place {
         }
     }
 
+    /// Reads the file for the program `section`, whose options have the names `known`. `None` if
+    /// there is none to read.
     fn read(&self, section: &str, known: &[String]) -> Result<Option<ConfigFile>, ConfigError> {
         let path = match self {
             Self::Default => Path::new(DEFAULT_FILE),
@@ -263,6 +308,7 @@ impl Place {
         }
     }
 
+    /// Returns what `--check-config` says of the file; `read` says whether one was read.
     fn describe(&self, read: bool) -> String {
         match self {
             Self::Nowhere => "no configuration file is read, as asked".to_owned(),
@@ -274,13 +320,20 @@ impl Place {
 }
 
 /// Returns `command` with a variable for each option that has none yet, called like the option
-/// behind `prefix`: `RECIDIVE_DRY_RUN` for `--dry-run`. Switches take `1`, `yes`, `on` and `true`, and
-/// their opposites.
+/// behind `prefix`, also in its subcommands: `RECIDIVE_DRY_RUN` for `--dry-run`.
+///
+/// A switch takes `1`, `yes`, `on` and `true`, and their opposites; its variable may say no.
+///
+/// ```
+/// use clap::{Arg, ArgAction, Command};
+/// use modsec_core::command_line::with_variables;
+///
+/// let dry_run = Arg::new("dry_run").long("dry-run").action(ArgAction::SetTrue);
+/// let command = with_variables(Command::new("recidive").arg(dry_run), "RECIDIVE");
+/// let variable = command.get_arguments().find_map(Arg::get_env);
+/// assert_eq!(variable, Some("RECIDIVE_DRY_RUN".as_ref()));
+/// ```
 pub fn with_variables(command: Command, prefix: &str) -> Command {
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
     let command = command.mut_args(|arg| {
         let arg = match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
@@ -294,11 +347,10 @@ pub fn with_variables(command: Command, prefix: &str) -> Command {
             _ => arg,
         }
     });
-    names.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |command| with_variables(command, prefix))
-    })
+    command.mut_subcommands(|command| with_variables(command, prefix))
 }
 
+/// Adds `--config`, `--check-config` and the hidden `--generate`.
 fn with_own_options(command: Command) -> Command {
     let config = Arg::new("config")
         .long("config")
@@ -333,6 +385,9 @@ fn keys(command: &Command) -> Vec<String> {
         .collect()
 }
 
+/// Returns the program with the file's values as defaults, also in its subcommands.
+///
+/// `given` is what was read without the file; of a subcommand only the chosen one has arguments.
 fn layer(
     plain: &Command,
     file: &ConfigFile,
@@ -340,24 +395,17 @@ fn layer(
     yields: Yields<'_>,
 ) -> Result<Layered, ConfigError> {
     let chosen = given.and_then(ArgMatches::subcommand);
-    let names: Vec<String> = plain
-        .get_subcommands()
-        .map(|command| command.get_name().to_owned())
-        .collect();
     let mut layered = layers::with_defaults(plain, file, given, yields)?;
-    for name in names {
-        let given = chosen
-            .filter(|(chosen, _)| *chosen == name)
-            .map(|(_, given)| given);
-        let Some(sub) = layered.command.find_subcommand(&name).cloned() else {
-            continue;
-        };
-        let sub = layers::with_defaults(&sub, file, given, yields)?.command;
-        layered.command = layered.command.mut_subcommand(&name, |_| sub);
+    for sub in plain.get_subcommands() {
+        let name = sub.get_name();
+        let given = chosen.and_then(|(chosen, given)| (chosen == name).then_some(given));
+        let layered_sub = layers::with_defaults(sub, file, given, yields)?.command;
+        layered.command = layered.command.mut_subcommand(name, |_| layered_sub);
     }
     Ok(layered)
 }
 
+/// Warns of a password in a file that every user of the machine may read. Once, for the first one.
 fn warn_of_passwords(file: &ConfigFile, command: &Command) {
     let secret = |setting: &&file::Setting| {
         let arg = layers::option(command, &setting.key);
@@ -377,22 +425,22 @@ fn warn_of_passwords(file: &ConfigFile, command: &Command) {
     }
 }
 
-/// Says that a password stands on the command line, and where else it could be.
-fn password_for_all(command: &Command, matches: &ArgMatches) -> Option<String> {
-    let is_told = |arg: &&Arg| {
+/// Returns a warning of a password on the command line, with the other places where it could be;
+/// `None` if there is none. Every user of the machine sees it in `/proc/PID/cmdline`.
+fn password_warning(command: &Command, matches: &ArgMatches) -> Option<String> {
+    let has_password = |arg: &&Arg| {
         let id = arg.get_id().as_str();
         let typed = matches.value_source(id) == Some(ValueSource::CommandLine);
         let mut values = matches.get_raw(id).filter(|_| typed).into_iter().flatten();
         secret::is_secret(arg) && values.any(|value| secret::has_password(&value.to_string_lossy()))
     };
-    let arg = command.get_arguments().find(is_told)?;
+    let arg = command.get_arguments().find(has_password)?;
     let long = arg.get_long()?;
     let mut ways = Vec::new();
     if let Some(variable) = arg.get_env() {
         ways.push(format!("set {} instead", variable.to_string_lossy()));
     }
-    let usual = "defaults-file".to_owned();
-    let files: Vec<String> = [format!("{long}-file"), usual]
+    let files: Vec<String> = [format!("{long}-file"), "defaults-file".to_owned()]
         .into_iter()
         .filter(|name| layers::option(command, name).is_some())
         .map(|name| format!("--{name}"))
@@ -413,16 +461,13 @@ pub fn refuse(error: &dyn std::error::Error) -> Exit {
     Exit::BadArguments
 }
 
-/// Returns what `--generate` asks for.
-fn wanted(matches: &ArgMatches) -> Option<String> {
-    matches.get_one::<String>("generate").cloned()
-}
-
+/// Writes to standard output. A closed pipe is no error.
 fn show(text: &[u8]) {
     // A reader that has gone away has seen enough.
     let _ = io::stdout().write_all(text);
 }
 
+/// Ends the process. Nothing is open yet that would have to be closed.
 fn end(exit: Exit) -> ! {
     std::process::exit(exit as i32)
 }

@@ -1,13 +1,23 @@
-//! What can be wrong with a configuration file.
+//! What can be wrong with a configuration file: [`ConfigError`] says where, [`Problem`] says what.
+//!
+//! Messages have the form of a compiler's, so that editors find the line:
+//!
+//! ```text
+//! /etc/modsec-tools/config.toml:7: unknown key min_age in [modsec-parser]: did you mean min-age?
+//! ```
+//!
+//! Names from the file are escaped: it may have been copied from anywhere.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a configuration file is not used; the program does not begin its work then.
+/// Why a configuration file is not used. The program does not begin its work then, and ends with
+/// status 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// It is absent although it was asked for, or may not be read.
+    /// It is absent although it was named, may not be read, has more than 1 MiB, or may have been
+    /// changed by another account (see [`named_file`](crate::named_file)).
     #[error(
         "cannot read configuration file {}, name another with --config, or none to read none",
         .path.display()
@@ -18,7 +28,7 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
-    /// Something in it makes no sense.
+    /// A line cannot be understood, or the value is none that the option takes.
     #[error("{}:{line}: {problem}", .path.display())]
     Content {
         /// The file.
@@ -34,7 +44,7 @@ pub enum ConfigError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The file is not TOML.
+    /// The file is not TOML, or not UTF-8. Has the parser's words on one line.
     #[error("no valid TOML: {0}")]
     Syntax(String),
     /// No program has this name.
@@ -42,10 +52,11 @@ pub enum Problem {
         || "the sections are [modsec-parser], [watch-dir] and [recidive]".to_owned(),
         |meant| format!("did you mean [{meant}]?"),
     ))]
+    /// No program has this name.
     UnknownSection {
         /// What stands in the brackets.
         name: String,
-        /// The name that is most like it.
+        /// The known name that is most like it, if one is alike.
         meant: Option<String>,
     },
     /// The program has no such option.
@@ -53,12 +64,13 @@ pub enum Problem {
         || format!("{section} --help lists the options, whose long names are the keys"),
         |meant| format!("did you mean {meant}?"),
     ))]
+    /// The program has no such option. Keys of other programs' sections are not looked at.
     UnknownKey {
         /// The key.
         key: String,
         /// The section that it is in.
         section: String,
-        /// The key that is most like it.
+        /// The known key that is most like it, if one is alike.
         meant: Option<String>,
     },
     /// Above the sections there are only keys that several programs share.
@@ -67,13 +79,14 @@ pub enum Problem {
             .to_owned(),
         |meant| format!("did you mean {meant}?"),
     ))]
+    /// A key above the sections that is none of those that several programs share.
     UnknownShared {
         /// The key.
         key: String,
-        /// The key that is most like it.
+        /// The shared key that is most like it, if one is alike.
         meant: Option<String>,
     },
-    /// The option exists, but each program must have its own value.
+    /// The option exists, but each program must have its own value, such as a log file.
     #[error("{key} is not shared by the programs: move it below [{section}]")]
     NotShared {
         /// The key.
@@ -86,9 +99,9 @@ pub enum Problem {
     WrongType {
         /// The key.
         key: String,
-        /// What it takes.
+        /// What the option takes, in words.
         wanted: &'static str,
-        /// What it has.
+        /// What the file has, in words.
         found: &'static str,
     },
     /// The value is none that the option takes.
@@ -96,9 +109,9 @@ pub enum Problem {
     Refused {
         /// The key.
         key: String,
-        /// The value as the file could have it.
+        /// The value in the form of the file.
         value: String,
-        /// What the option takes.
+        /// Why the option does not take it, in clap's or the type's words.
         reason: String,
     },
     /// Two options that exclude each other.
@@ -113,7 +126,9 @@ pub enum Problem {
     },
 }
 
-/// Returns the name that somebody who wrote `word` may have had in mind.
+/// Returns the name most like `word`, if one is clearly alike (Jaro similarity above 0.8).
+///
+/// `min_age` finds `min-age`; `zzzz` finds nothing.
 pub(super) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
     names
         .into_iter()

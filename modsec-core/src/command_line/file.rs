@@ -1,4 +1,22 @@
 //! The configuration file as text: which keys are in it, with which values, in which lines.
+//!
+//! ```toml
+//! storage-dir = "/var/log/apache2/audit"   # shared: every program that has the option
+//! trusted-proxy = ["192.0.2.1", "::1"]     # a list
+//!
+//! [modsec-parser]
+//! storage-dir = "/srv/audit"               # beats the shared one, for this program
+//! min-age = 60                             # as if written --min-age=60
+//!
+//! [recidive]
+//! dry-run = true                           # not looked at by modsec-parser
+//! ```
+//!
+//! Values are not interpreted here: a number becomes the text that would stand on the command line,
+//! and clap judges it. Each keeps its line, for messages and for `--check-config`.
+//!
+//! Sections of other programs are not checked beyond their names, because this program does not
+//! know their options.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +31,8 @@ pub(super) const SECTIONS: [&str; 3] = ["modsec-parser", "watch-dir", "recidive"
 
 /// Keys that may stand above the sections, for each program that has such an option.
 ///
-/// Not among them are those that name a file of one program: a log or PID file of three writers
-/// would be nobody's.
+/// Not among them are those that name a file of one program: three programs that write one log or
+/// PID file would destroy it.
 pub(super) const SHARED: [&str; 8] = [
     "client-header",
     "log-format",
@@ -26,13 +44,16 @@ pub(super) const SHARED: [&str; 8] = [
     "verbose",
 ];
 
-/// More than any sensible file; less than what would hurt if the path is a mistake.
+/// Largest file that is read, in bytes: more than any sensible one, less than what would hurt if
+/// the path is a mistake.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The settings of one program, as the file has them.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
+    /// Where it was read.
     pub(super) path: PathBuf,
+    /// What is meant for this program, by line. Each key is there once.
     pub(super) settings: Vec<Setting>,
     /// Whether every user of the machine may read it.
     pub(super) public: bool,
@@ -41,22 +62,32 @@ pub(super) struct ConfigFile {
 /// One key that is meant for this program.
 #[derive(Debug)]
 pub(super) struct Setting {
+    /// Long name of the option.
     pub(super) key: String,
     /// Counted from 1.
     pub(super) line: usize,
+    /// What the file has for it.
     pub(super) value: Value,
 }
 
+/// A value by its TOML type, not yet by the option's.
 #[derive(Debug)]
 pub(super) enum Value {
     /// A string or a decimal number, as it would be written on the command line.
     Text(String),
+    /// `true` or `false`, without quotes.
     Switch(bool),
+    /// An array of strings and decimal numbers.
     List(Vec<String>),
 }
 
 impl ConfigFile {
     /// Reads what concerns the program `section`, whose options have the names `known`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Unreadable`] if the file is missing, too large or not to be trusted;
+    /// [`ConfigError::Content`] with the first line that is wrong.
     pub(super) fn read(path: &Path, section: &str, known: &[String]) -> Result<Self, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -77,13 +108,20 @@ impl ConfigFile {
     }
 }
 
+/// What is needed to judge the keys of a file.
 struct Reader<'a> {
+    /// For messages.
     path: &'a Path,
+    /// Section of this program.
     section: &'a str,
+    /// Long names of its options.
     known: &'a [String],
 }
 
 impl Reader<'_> {
+    /// Parses the file and returns what is meant for this program, in the order of its lines.
+    ///
+    /// A key of the own section beats the same key above the sections.
     fn settings(&self, bytes: &[u8]) -> Result<Vec<Setting>, ConfigError> {
         let text = str::from_utf8(bytes).map_err(|error| {
             let line = 1 + newlines(&bytes[..error.valid_up_to()]);
@@ -123,6 +161,7 @@ impl Reader<'_> {
         Ok(own)
     }
 
+    /// Reads the own section; `line_of` turns an offset into a line.
     fn section(
         &self,
         table: &DeTable<'_>,
@@ -146,6 +185,7 @@ impl Reader<'_> {
         table.iter().map(setting).collect()
     }
 
+    /// Refuses a section that no program has.
     fn check_section(&self, name: &str, line: usize) -> Result<(), ConfigError> {
         if SECTIONS.contains(&name) {
             return Ok(());
@@ -157,6 +197,7 @@ impl Reader<'_> {
         Err(self.error(line, problem))
     }
 
+    /// Refuses a key above the sections that is not one of [`SHARED`].
     fn check_shared(&self, name: &str, line: usize) -> Result<(), ConfigError> {
         if SHARED.contains(&name) {
             return Ok(());
@@ -174,6 +215,7 @@ impl Reader<'_> {
         Err(self.error(line, problem))
     }
 
+    /// Reads one value. Dates, fractions, tables and numbers in another base are refused.
     fn setting(
         &self,
         key: &str,
@@ -199,6 +241,7 @@ impl Reader<'_> {
         })
     }
 
+    /// Returns the error for a value of a type that is not taken there.
     fn wrong_type(
         &self,
         line: usize,
@@ -214,6 +257,7 @@ impl Reader<'_> {
         self.error(line, problem)
     }
 
+    /// Returns the error for a problem in `line`, counted from 1.
     fn error(&self, line: usize, problem: Problem) -> ConfigError {
         ConfigError::Content {
             path: self.path.to_owned(),
@@ -234,6 +278,7 @@ fn text(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
+/// Counts line feeds.
 fn newlines(bytes: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', bytes).count()
 }

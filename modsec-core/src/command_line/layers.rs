@@ -1,4 +1,13 @@
 //! The file's values as defaults of the options, below flags and environment.
+//!
+//! clap already knows that a flag beats a variable and a variable a default. So a value of the file
+//! is made the default, and nothing of that order is built here a second time. Two things clap does
+//! not do for defaults are:
+//!
+//! - *Conflicts.* `--dry-run` on the command line against `jail-log` in the file: the file's value
+//!   is left out. Two such values within the file: refused, with both lines.
+//! - *Checking.* A default is not checked before it is used. So each value is first tried as an
+//!   argument of its own, and clap's reason is reported with the file's line.
 
 use std::error::Error as _;
 
@@ -14,8 +23,9 @@ use super::secret;
 /// A command whose defaults come from the file where the file has any.
 #[derive(Debug)]
 pub(super) struct Layered {
+    /// The program's options with these defaults. The help shows them as `[config: …]`.
     pub(super) command: Command,
-    /// The keys that were taken from the file, and where they stand there.
+    /// The keys that were taken from the file, each with its `FILE:LINE`.
     pub(super) lines: Vec<(String, String)>,
 }
 
@@ -24,6 +34,14 @@ pub(super) struct Layered {
 /// So what stands on the command line or in the environment counts by clap's own rules. A default
 /// takes no part in clap's conflicts, therefore the file's value is left out if an option that
 /// excludes it is in `given`.
+///
+/// Keys that `command` does not have are passed over: they belong to a subcommand, or to the
+/// program itself.
+///
+/// # Errors
+///
+/// [`ConfigError::Content`] for a value of the wrong type, one that the option does not take, or
+/// two that exclude each other.
 pub(super) fn with_defaults(
     command: &Command,
     file: &ConfigFile,
@@ -47,12 +65,12 @@ pub(super) fn with_defaults(
             continue;
         }
         layer.check_alone(setting, arg)?;
-        let note = note(arg, &values);
+        let suffix = help_suffix(arg, &values);
         let id = arg.get_id();
         // Not `mut_arg`, which moves the option to the end of the list.
         result = result.mut_args(|arg| {
             if arg.get_id() == id {
-                default(arg, &values, &note)
+                with_default(arg, &values, &suffix)
             } else {
                 arg
             }
@@ -73,15 +91,25 @@ pub(super) fn option<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
         .find(|arg| arg.get_long() == Some(key))
 }
 
+/// What decides about one setting.
 struct Layer<'a> {
+    /// All settings, to find those that exclude each other.
     file: &'a ConfigFile,
+    /// What the user gave by flags and environment; `None` if clap could not read it.
     given: Option<&'a ArgMatches>,
+    /// Pairs of options that exclude each other beside clap's conflicts.
     yields: Yields<'a>,
+    /// The options without the file.
     plain: &'a Command,
 }
 
 impl Layer<'_> {
-    /// Returns the values as words of a command line; none if the choice is left to the program.
+    /// Returns the values as words of a command line; none if the choice is left to the program, by
+    /// an empty text or list.
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::WrongType`], or [`Problem::Refused`] with clap's reason.
     fn values(&self, setting: &Setting, arg: &Arg) -> Result<Vec<String>, ConfigError> {
         let switch = matches!(arg.get_action(), ArgAction::SetTrue);
         let list = matches!(arg.get_action(), ArgAction::Append);
@@ -105,7 +133,7 @@ impl Layer<'_> {
         Ok(values)
     }
 
-    /// Asks clap whether it would take the value from the command line.
+    /// Asks clap whether it would take the value from the command line, as the only argument.
     fn check_value(&self, setting: &Setting, arg: &Arg, value: &str) -> Result<(), ConfigError> {
         let probe = self.plain.clone().subcommand_required(false);
         let probe = probe.mut_args(|arg| arg.required(false).env(None::<&str>));
@@ -121,6 +149,7 @@ impl Layer<'_> {
         Err(self.refused(setting, value, reason(&error)))
     }
 
+    /// Checks a number of repetitions, such as `verbose = 2`: 0 to 255.
     fn check_count(&self, setting: &Setting, value: &str) -> Result<(), ConfigError> {
         match value.parse::<u8>() {
             Ok(_) => Ok(()),
@@ -128,7 +157,8 @@ impl Layer<'_> {
         }
     }
 
-    /// Returns `true` if the option must not have a default because of what the user gave.
+    /// Returns `true` if the option must not have a default, because the user gave one that
+    /// excludes it.
     fn yields(&self, arg: &Arg) -> bool {
         let Some(given) = self.given else {
             return false;
@@ -141,7 +171,8 @@ impl Layer<'_> {
         self.plain.get_arguments().filter(excludes).any(wins)
     }
 
-    /// Refuses two settings of the file of which the command line would take only one.
+    /// Refuses two settings of the file of which the command line would take only one. A switch
+    /// that is `false` and an empty value exclude nothing.
     fn check_alone(&self, setting: &Setting, arg: &Arg) -> Result<(), ConfigError> {
         let set = |other: &&Setting| match &other.value {
             Value::Switch(value) => *value,
@@ -167,6 +198,7 @@ impl Layer<'_> {
         }
     }
 
+    /// Returns `true` if clap takes only one of the two. Conflicts may be declared on either side.
     fn exclude(&self, one: &Arg, other: &Arg) -> bool {
         let of = |arg: &Arg, other: &Arg| {
             let mut conflicts = self.plain.get_arg_conflicts_with(arg).into_iter();
@@ -175,6 +207,7 @@ impl Layer<'_> {
         of(one, other) || of(other, one)
     }
 
+    /// Returns the error for a value that the option does not take.
     fn refused(&self, setting: &Setting, value: &str, reason: String) -> ConfigError {
         let problem = Problem::Refused {
             key: setting.key.clone(),
@@ -184,6 +217,7 @@ impl Layer<'_> {
         self.error(setting, problem)
     }
 
+    /// Returns the error for a problem with a setting, at its line.
     fn error(&self, setting: &Setting, problem: Problem) -> ConfigError {
         ConfigError::Content {
             path: self.file.path.clone(),
@@ -193,7 +227,8 @@ impl Layer<'_> {
     }
 }
 
-/// Returns `true` if the user gave the option, by flag or environment.
+/// Returns `true` if the user gave the option by flag or environment. A switch that a variable
+/// turns off is not given.
 fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
     let id = arg.get_id().as_str();
     let source = matches.value_source(id);
@@ -202,10 +237,11 @@ fn is_given(matches: &ArgMatches, arg: &Arg) -> bool {
     given.contains(&source) && !off
 }
 
-fn default(arg: Arg, values: &[String], note: &str) -> Arg {
+/// Returns the option with these values as its default, and `suffix` behind its help.
+fn with_default(arg: Arg, values: &[String], suffix: &str) -> Arg {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count);
-    let arg = arg.default_values(values).help(format!("{help} {note}"));
+    let arg = arg.default_values(values).help(format!("{help} {suffix}"));
     if takes_value {
         arg.hide_default_value(true)
     } else {
@@ -213,8 +249,9 @@ fn default(arg: Arg, values: &[String], note: &str) -> Arg {
     }
 }
 
-/// Says in the help what the file has.
-fn note(arg: &Arg, values: &[String]) -> String {
+/// Returns what the help says of the file's value, such as `[config: /srv/audit]`; passwords
+/// masked.
+fn help_suffix(arg: &Arg, values: &[String]) -> String {
     let shown = values.iter().map(|value| {
         if secret::is_secret(arg) {
             secret::masked(value)
@@ -225,12 +262,12 @@ fn note(arg: &Arg, values: &[String]) -> String {
     format!("[config: {}]", shown.collect::<Vec<_>>().join(","))
 }
 
-/// Returns the text in the form of the file.
+/// Returns the text in the form of the file: a TOML string in quotes.
 pub(super) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// Returns what clap has against a value, without its own frame.
+/// Returns why clap refuses a value, without the frame of a message that names a flag.
 fn reason(error: &clap::Error) -> String {
     if let Some(cause) = error.source() {
         return cause.to_string();

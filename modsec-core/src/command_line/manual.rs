@@ -1,8 +1,22 @@
 //! The manual page, from the definitions of the options and the text below the help.
 //!
-//! The text below the help is made of sections: a heading in capitals, and indented lines. A line
-//! with a gap of two spaces or more is a term and its description, a line that is indented deeper
-//! goes on with the one before.
+//! ```text
+//! below the help (after_long_help)             in the page
+//!
+//! FILES                                        .SH FILES
+//!   /etc/modsec-tools/config.toml  settings    .TP  term and description
+//!                                  of all             joined with the line above
+//!   A sentence that goes                       .PP  a paragraph of both lines
+//!   on here.
+//!
+//! EXAMPLES                                     .SH EXAMPLES
+//!   modsec-parser --dry-run                    .PP  each line by itself, bold
+//! ```
+//!
+//! The text below the help is made of sections: a heading, and indented lines. A line with a gap of
+//! two spaces or more is a term and its description, a line that is indented deeper goes on with
+//! the one before. The order of sections is that of man-pages(7): name, synopsis, description,
+//! options, subcommands, environment, then those of the text.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +25,7 @@ use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-/// Indentation of the lines of a section.
+/// Indentation of the lines of a section: two spaces.
 const INDENT: &str = "  ";
 
 /// Written before all else; the pieces that `clap_mangen` gives repeat it.
@@ -20,6 +34,10 @@ const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 /// Returns the page in roff, dated by `SOURCE_DATE_EPOCH` so that two builds are alike.
 ///
 /// A program's subcommands are sections of its page: they read the same file and variables.
+///
+/// # Errors
+///
+/// Those of writing, which memory does not have.
 pub(super) fn page(command: Command) -> io::Result<Vec<u8>> {
     let after = command.get_after_long_help().map(ToString::to_string);
     let command = command.disable_help_subcommand(true);
@@ -41,6 +59,7 @@ pub(super) fn page(command: Command) -> io::Result<Vec<u8>> {
     Ok(page.0.into_bytes())
 }
 
+/// The page so far, in roff.
 struct Page(String);
 
 impl Page {
@@ -62,6 +81,8 @@ impl Page {
         Ok(())
     }
 
+    /// Adds the line `.TH`: name, section 8, date and version. Without `SOURCE_DATE_EPOCH` the date
+    /// is empty.
     fn title(&mut self, command: &Command) {
         let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
         let time = epoch
@@ -77,7 +98,8 @@ impl Page {
         self.0 += " \"modsec\\-tools\"\n";
     }
 
-    /// Describes a subcommand by what it does not have in common with its program.
+    /// Describes a subcommand by what it does not have in common with its program, and lists the
+    /// rest by name.
     fn subcommand(&mut self, program: &Command, sub: &Command) -> io::Result<()> {
         let is_common = |arg: &Arg| {
             let long = arg.get_long();
@@ -109,6 +131,7 @@ impl Page {
         self.paragraph(format!("As above: {}.", common.join(", ")))
     }
 
+    /// Adds one paragraph of text.
     fn paragraph(&mut self, text: String) -> io::Result<()> {
         let mut roff = Roff::new();
         roff.control("PP", []);
@@ -116,6 +139,7 @@ impl Page {
         self.add(|out| roff.to_writer(out))
     }
 
+    /// Adds the variables of all options, sorted by name, each with the option it stands for.
     fn environment(&mut self, command: &Command) -> io::Result<()> {
         let commands = std::iter::once(command).chain(command.get_subcommands());
         let args = commands.flat_map(Command::get_arguments);
@@ -139,6 +163,7 @@ impl Page {
         self.add(|out| roff.to_writer(out))
     }
 
+    /// Adds one section of the text below the help.
     fn section(&mut self, heading: &str, lines: &[&str]) -> io::Result<()> {
         let mut roff = Roff::new();
         roff.control("SH", [heading]);
@@ -173,14 +198,19 @@ fn sections(text: &str) -> Vec<(&str, Vec<&str>)> {
     sections
 }
 
-/// A run of lines that belong together.
+/// One entry of a section: a term with its description, or a paragraph.
 #[derive(Debug, PartialEq, Eq)]
 struct Item {
+    /// What stands before the gap; `None` for a paragraph.
     term: Option<String>,
+    /// The description or the paragraph, on one line.
     text: String,
 }
 
 /// Joins lines that go on with the one before.
+///
+/// A line goes on if it is indented deeper, or if it follows a line of the same paragraph. In
+/// `EXAMPLES` each line stands by itself. An empty line ends what came before.
 fn items(heading: &str, lines: &[&str]) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     let mut open = false;
@@ -208,6 +238,7 @@ fn items(heading: &str, lines: &[&str]) -> Vec<Item> {
     items
 }
 
+/// Returns a paragraph of the section: bold in `EXAMPLES`, where it is a command.
 fn paragraph(heading: &str, text: String) -> Inline {
     match heading {
         "EXAMPLES" => bold(text),

@@ -1,4 +1,14 @@
 //! Groups of options that several programs have. A program flattens them into its own.
+//!
+//! ```text
+//! #[derive(clap::Parser)]
+//! struct Args {
+//!     #[command(flatten)]
+//!     log: LogArgs,
+//! }
+//! ```
+//!
+//! The comments of the fields are the help that people read: no full stop at the end, no Markdown.
 
 #![expect(
     clippy::doc_markdown,

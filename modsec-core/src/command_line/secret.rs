@@ -1,4 +1,7 @@
-//! Values that may have a password in them.
+//! Values that may have a password in them: the URL of a store.
+//!
+//! They are shown in `--check-config`, in help and in messages, so they are masked there. Which
+//! options these are is said once, where the option is defined: clap's `hide_env_values`.
 
 use clap::Arg;
 
@@ -11,6 +14,13 @@ pub(super) fn is_secret(arg: &Arg) -> bool {
 ///
 /// What is not clearly a URL without a password is left out but for its scheme: a mistyped
 /// password can end up anywhere.
+///
+/// ```text
+/// mysql://waf:secret@db:3306/waf?ssl-ca=/x   mysql://***@db:3306/waf?***
+/// mysql://waf:secret/waf                     mysql:***        `secret` is no port
+/// sqlite:/srv/waf.db                         sqlite:/srv/waf.db
+/// secret                                     ***
+/// ```
 pub(super) fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once(':') else {
         return "***".to_owned();
@@ -41,7 +51,7 @@ pub(super) fn masked(url: &str) -> String {
     }
 }
 
-/// Returns `true` if the URL names a password.
+/// Returns `true` if the URL has a password, even an empty one, between `:` and the last `@`.
 pub(super) fn has_password(url: &str) -> bool {
     let login = url
         .split_once("://")

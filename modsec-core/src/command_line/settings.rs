@@ -1,4 +1,15 @@
 //! What `--check-config` shows: every option, its value in force, and who set it.
+//!
+//! ```text
+//! # configuration file: /etc/modsec-tools/config.toml
+//! [recidive]
+//! storage-dir = "/srv/audit"                        # /etc/modsec-tools/config.toml:2
+//! threshold = 5                                     # --threshold
+//! dry-run = false                                   # default
+//! # merged-log is not set                           # default
+//! ```
+//!
+//! The text has the form of a configuration file. Passwords in URLs are masked in it.
 
 use std::fmt::Write as _;
 
@@ -8,12 +19,14 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::layers::{Layered, quoted};
 use super::{OWN_OPTIONS, secret};
 
-/// Column at which the sources begin.
+/// Characters to which a setting is filled up with spaces, before its source.
 const WIDTH: usize = 48;
 
 /// Returns the settings in the form of the file itself, with the source of each as a comment.
 ///
 /// `chosen` has what the program takes where nothing is set, by long name.
+///
+/// Options that are about the file, such as `--config`, are left out.
 pub(super) fn render(layered: &Layered, matches: &ArgMatches, chosen: &[(&str, String)]) -> String {
     let mut out = format!("[{}]\n", layered.command.get_name());
     for arg in layered.command.get_arguments() {
@@ -36,6 +49,7 @@ pub(super) fn render(layered: &Layered, matches: &ArgMatches, chosen: &[(&str, S
     out
 }
 
+/// Returns who set the value: a flag, a variable, a line of the file, or none.
 fn source(arg: &Arg, key: &str, matches: &ArgMatches, layered: &Layered) -> String {
     match matches.value_source(arg.get_id().as_str()) {
         Some(ValueSource::CommandLine) => format!("--{key}"),
@@ -68,6 +82,8 @@ fn value(arg: &Arg, matches: &ArgMatches) -> Option<String> {
     }
 }
 
+/// Returns what the program takes where nothing is set, in the form of the file: a list for an
+/// option that may be repeated.
 fn chosen_value(arg: &Arg, value: &str) -> String {
     match (arg.get_action(), arg.get_value_delimiter()) {
         (ArgAction::Append, Some(delimiter)) => {
@@ -78,6 +94,8 @@ fn chosen_value(arg: &Arg, value: &str) -> String {
     }
 }
 
+/// Returns one value in the form of the file: a number as it is, all else quoted; masked if the
+/// option may hold a password.
 fn shown(arg: &Arg, value: &str) -> String {
     let text = if secret::is_secret(arg) {
         secret::masked(value)
