@@ -1,9 +1,18 @@
-//! Places between two steps at which a test lets the process die, or a thread stop or panic.
+//! Points between two steps at which a test lets the process die, or a thread stop or panic.
 //!
-//! Without the feature `crash-points` nothing happens. `MODSEC_CRASH_AT=NAME:COUNT` names the place and
-//! the time it is passed, counted from 1. The process then dies as by a power failure that spares
-//! what the kernel has: no destructor runs, nothing is flushed. With `NAME:COUNT:hang` the thread
-//! that comes by never goes on, with `NAME:COUNT:panic` it panics.
+//! Without the feature `crash-points` nothing happens, and the calls are compiled away.
+//! `MODSEC_CRASH_AT=NAME:COUNT` names the point and the time it is passed, counted from 1. The
+//! process then dies as by a power failure that spares what the kernel has: no destructor runs,
+//! nothing is flushed. With `NAME:COUNT:hang` the thread that comes by never goes on, with
+//! `NAME:COUNT:panic` it panics.
+//!
+//! ```text
+//! MODSEC_CRASH_AT=in-transaction:2         dies before the second commit
+//! MODSEC_CRASH_AT=part-written:1:hang      stands still after the first bytes in the merged log
+//! ```
+//!
+//! A test of exactly-once kills a program at each point once, runs it again, and compares store and
+//! merged log with what was to be there.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,29 +20,36 @@ use std::thread;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-/// What happens where, and how many more times to come by first.
-struct Accident {
-    place: String,
+/// What the variable asks for.
+struct CrashPoint {
+    /// Name of the point.
+    name: String,
+    /// How many times it is still passed, the one that counts included.
     left: AtomicU64,
+    /// What happens there.
     kind: Kind,
 }
 
+/// What happens at the point.
 #[derive(Clone, Copy)]
 enum Kind {
-    Death,
+    /// The process gets SIGKILL.
+    Kill,
+    /// The thread stops for good; others go on.
     Hang,
     Panic,
 }
 
-impl Accident {
-    fn from_env() -> Option<Accident> {
+impl CrashPoint {
+    /// Reads `MODSEC_CRASH_AT`; `None` if it is not set, or cannot be understood.
+    fn from_env() -> Option<CrashPoint> {
         let wanted = std::env::var("MODSEC_CRASH_AT").ok()?;
         let mut words = wanted.split(':');
-        Some(Accident {
-            place: words.next()?.to_owned(),
+        Some(CrashPoint {
+            name: words.next()?.to_owned(),
             left: AtomicU64::new(words.next()?.parse().ok()?),
             kind: match words.next() {
-                None => Kind::Death,
+                None => Kind::Kill,
                 Some("hang") => Kind::Hang,
                 Some("panic") => Kind::Panic,
                 Some(_) => return None,
@@ -42,27 +58,28 @@ impl Accident {
     }
 }
 
-/// Ends the process here, or what else the environment says.
-pub(crate) fn pass(place: &str) {
+/// Passes the point `name`: does nothing, unless the environment says otherwise.
+pub(crate) fn pass(name: &str) {
     if cfg!(feature = "crash-points") {
-        meet(place);
+        reach(name);
     }
 }
 
-fn meet(place: &str) {
-    static ACCIDENT: OnceLock<Option<Accident>> = OnceLock::new();
-    let Some(accident) = ACCIDENT.get_or_init(Accident::from_env) else {
+/// Counts that the point was passed, and dies, stops or panics if it is the time for it.
+fn reach(name: &str) {
+    static CRASH_POINT: OnceLock<Option<CrashPoint>> = OnceLock::new();
+    let Some(point) = CRASH_POINT.get_or_init(CrashPoint::from_env) else {
         return;
     };
-    if accident.place != place || accident.left.fetch_sub(1, Ordering::Relaxed) != 1 {
+    if point.name != name || point.left.fetch_sub(1, Ordering::Relaxed) != 1 {
         return;
     }
-    match accident.kind {
+    match point.kind {
         // Nothing to do about a failure: the test then finds that the process lived on.
-        Kind::Death => drop(kill_process(getpid(), Signal::KILL)),
+        Kind::Kill => drop(kill_process(getpid(), Signal::KILL)),
         Kind::Hang => loop {
             thread::park();
         },
-        Kind::Panic => panic!("a test wanted it at {place}"),
+        Kind::Panic => panic!("a test wanted it at {name}"),
     }
 }

@@ -1,4 +1,7 @@
-//! What tells one entry from every other.
+//! What distinguishes one entry from every other: a hash over its bytes.
+//!
+//! The hash is the key in the store, in batches and in the journal of the merged log. Every byte
+//! counts: a native entry that was cut short is another entry than the whole one.
 
 use std::fmt;
 
@@ -7,6 +10,16 @@ use std::fmt;
 /// Neither the transaction id nor the file name serves, as both repeat (see the documentation of
 /// the storage directory). 128 bits of a cryptographic hash do not: nobody can write two entries
 /// of the same hash in order to hide one of them.
+///
+/// Shown as 32 lower-case hexadecimal digits. In SQL: `lower(hex(entry_hash))`.
+///
+/// ```
+/// use modsec_core::EntryHash;
+///
+/// let hash = EntryHash::of(b"--a-A--\n");
+/// assert_eq!(hash.to_string().len(), 32);
+/// assert_ne!(hash, EntryHash::of(b"--b-A--\n"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryHash([u8; 16]);
 
@@ -26,6 +39,7 @@ impl EntryHash {
         &self.0
     }
 
+    /// Returns the first half of a whole hash.
     fn cut(hash: blake3::Hash) -> Self {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash.as_bytes()[..16]);

@@ -1,4 +1,4 @@
-//! An error with its causes as one line.
+//! An error with its causes as one line, as programs print it.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,8 +7,16 @@ use crate::text::visible;
 
 /// Returns `error` and its causes as `a: b: c`.
 ///
-/// A cause that the text before it already ends with is not repeated. What a terminal would
-/// not show is escaped, because paths and names in errors may have been chosen by a stranger.
+/// A cause that the text before it already ends with is not repeated: some libraries put their
+/// cause into their own text. What a terminal would not show is escaped, because site users choose
+/// paths, and clients choose what an error quotes.
+///
+/// ```
+/// use std::io;
+///
+/// let error = io::Error::other("no\nspace");
+/// assert_eq!(modsec_core::error_chain(&error), r"no\nspace");
+/// ```
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

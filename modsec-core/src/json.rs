@@ -1,15 +1,26 @@
-//! One transaction as one line of JSON.
+//! One transaction as one line of JSON, for `--json` and for programs that read it.
+//!
+//! ```json
+//! {"REQUEST_METHOD":"GET","REQUEST_URI":"/?id=1%27","REMOTE_ADDR":"192.0.2.7","ruleId":"942100",
+//!  "created_at":"2026-08-22T10:15:00.000001+02:00","entry_hash":"af1349b9f5f9a1a6a0404dea36dcc949",
+//!  "intercepted":true,"flags":["truncated"],"rule_matches":[{"ruleId":"942100","tags":["attack-sqli"]}]}
+//! ```
+//!
+//! (shortened, and on three lines for this page). Keys are the columns of the tables, so
+//! queries in SQL and filters in `jq` use the same words. Every key is always there; what
+//! is not known is `null`.
 
 use std::borrow::Cow;
 
 use chrono::{Local, SecondsFormat};
 use serde::Serialize;
 
-use crate::record::Record;
+use crate::record::{Alert, EngineMode, Flag, Record, Severity};
 use crate::store::{Row, RuleRow};
 use crate::text::visible_json;
 
-/// The object. Keys of the 19 fields are the columns of the table `logs`.
+/// The object. Keys of the first 19 fields are the columns of the table `logs` that
+/// `mod_sec_log_parser.py` had.
 #[derive(Serialize)]
 struct Transaction<'r> {
     #[serde(rename = "REQUEST_METHOD")]
@@ -24,6 +35,7 @@ struct Transaction<'r> {
     host: Option<&'r str>,
     msg: Option<&'r str>,
     data: Option<&'r str>,
+    /// The transaction's id as logged. Repeats; `entry_hash` does not.
     unique_id: Option<&'r str>,
     severity: Option<&'static str>,
     maturity: Option<i64>,
@@ -41,18 +53,27 @@ struct Transaction<'r> {
     #[serde(rename = "XSS")]
     xss: Option<i64>,
     phase: Option<u8>,
+    /// When the server wrote the entry, ISO 8601 with the server's own offset; not in UTC as in the
+    /// column.
     created_at: Option<String>,
+    /// 32 lower-case hexadecimal digits.
     entry_hash: String,
+    /// Where the entry was found, decoded lossily. Not a column.
     path: Option<String>,
     sensor: Option<&'r str>,
     account: Option<&'r str>,
+    /// Who sent the request, also behind a trusted proxy.
     client_ip: Option<String>,
     status_line: Option<&'r str>,
+    /// `true` if the engine stopped the transaction.
     intercepted: bool,
+    /// Names of the record's flags; the column has them joined with commas.
     flags: Vec<&'static str>,
+    /// Every alert in the order of the log.
     rule_matches: Vec<RuleMatch<'r>>,
 }
 
+/// One alert. Keys are the columns of the table `rule_matches`, without its keys.
 #[derive(Serialize)]
 struct RuleMatch<'r> {
     #[serde(rename = "ruleId")]
@@ -66,6 +87,7 @@ struct RuleMatch<'r> {
     ver: Option<&'r str>,
     maturity: Option<i64>,
     accuracy: Option<i64>,
+    /// All tags, also those that do not fit into the column.
     tags: Vec<String>,
     phase: Option<u8>,
     verified: Option<bool>,
@@ -76,8 +98,23 @@ struct RuleMatch<'r> {
 ///
 /// `row` must have been made of `record`. Values are those of the database columns, except that
 /// `created_at` is ISO 8601 with the server's own offset, `flags` and `tags` are arrays, and
-/// `rule_matches` has every alert in the order of the log. Absent values are `null`. Characters that
-/// a terminal would not show, or would obey, are escaped (`\u202e`).
+/// `rule_matches` has every alert in the order of the log. Absent values are `null`. Characters
+/// that a terminal would not show, or would obey, are escaped (`\u202e`), so a line can be shown as
+/// it is.
+///
+/// Cannot fail.
+///
+/// ```
+/// use modsec_core::record::Record;
+/// use modsec_core::store::{Origin, Row};
+/// use modsec_core::{EntryHash, json};
+///
+/// let record = Record::default();
+/// let row = Row::new(&record, EntryHash::of(b"entry"), &Origin::default(), None);
+/// let line = json::line(&record, &row);
+/// assert!(line.starts_with(r#"{"REQUEST_METHOD":null,"#));
+/// assert!(line.contains(r#""intercepted":false,"flags":[],"rule_matches":[]}"#));
+/// ```
 pub fn line(record: &Record<'_>, row: &Row) -> String {
     let transaction = Transaction {
         method: row.method.as_deref(),
@@ -88,12 +125,12 @@ pub fn line(record: &Record<'_>, row: &Row) -> String {
         msg: row.msg.as_deref(),
         data: row.data.as_deref(),
         unique_id: row.unique_id.as_deref(),
-        severity: row.severity.map(crate::record::Severity::name),
+        severity: row.severity.map(Severity::name),
         maturity: row.maturity,
         accuracy: row.accuracy,
         user_agent: row.user_agent.as_deref(),
         status: row.status,
-        engine_mode: row.engine_mode.map(crate::record::EngineMode::name),
+        engine_mode: row.engine_mode.map(EngineMode::name),
         score: row.score,
         sqli: row.sqli,
         xss: row.xss,
@@ -111,7 +148,7 @@ pub fn line(record: &Record<'_>, row: &Row) -> String {
         client_ip: row.client_ip.map(|ip| ip.to_string()),
         status_line: row.status_line.as_deref(),
         intercepted: row.intercepted,
-        flags: record.flags.iter().map(crate::record::Flag::name).collect(),
+        flags: record.flags.iter().map(Flag::name).collect(),
         rule_matches: record
             .alerts
             .iter()
@@ -127,12 +164,13 @@ pub fn line(record: &Record<'_>, row: &Row) -> String {
     }
 }
 
-fn rule_match<'r>((alert, row): (&crate::record::Alert<'_>, &'r RuleRow)) -> RuleMatch<'r> {
+/// Builds the object of one alert: texts from its row, which is cut, tags from the alert itself.
+fn rule_match<'r>((alert, row): (&Alert<'_>, &'r RuleRow)) -> RuleMatch<'r> {
     RuleMatch {
         rule_id: row.rule_id.as_deref(),
         msg: row.msg.as_deref(),
         data: row.data.as_deref(),
-        severity: row.severity.map(crate::record::Severity::name),
+        severity: row.severity.map(Severity::name),
         file: row.file.as_deref(),
         line: row.line,
         rev: row.rev.as_deref(),

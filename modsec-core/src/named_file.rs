@@ -1,5 +1,5 @@
-//! Opening a file that an option names: never waiting for anybody, only what the option means, and
-//! only what is the administrator's.
+//! Opening a file that an option names: never waiting for another process, only what the option
+//! means, and only what is the administrator's.
 //!
 //! Opening a named pipe waits for the other end, and a device such as `/dev/zero` has no end. A
 //! program that stands still there as root, deaf to SIGTERM, is worse than one that says which
@@ -7,17 +7,26 @@
 //!
 //! | what | function | besides plain files |
 //! | --- | --- | --- |
-//! | logs, tables, places | [`open`], [`open_own`] | nothing |
+//! | logs, tables, offset files | [`open`], [`open_own`] | nothing |
 //! | the program's own log | [`open_own_or_null`] | `/dev/null` |
 //! | settings and secrets | [`read`] | `/dev/null`, and a pipe without a name: `<(…)`, `/dev/stdin` |
 //!
-//! A pipe with a name is never meant: nobody need be at its other end, and it gives its text only
-//! once.
+//! A pipe with a name is never meant: no process need be at its other end, and it gives its text
+//! only once.
 //!
-//! Whatever is written, and whatever a program goes by (settings, secrets, its own state), is
-//! refused if somebody else may have put it there, or may change it: a file of another account in
-//! `/tmp`, or one that everybody may write to. Logs that are read are the business of those who
-//! write them.
+//! What is written, and what a program goes by (settings, secrets, its own state), is refused if
+//! another account may have put it there, or may change it: a file of another account in `/tmp`, or
+//! one that every user may write to. Logs that are read are the business of those who write them.
+//!
+//! # Order of the steps
+//!
+//! 1. The path is walked from the root, step by step, and each directory and link is judged
+//!    (`trust.rs`).
+//! 2. The file is opened, without following a link where none is meant.
+//! 3. What was opened is looked at by its handle: kind, owner, mode, number of names.
+//!
+//! A file that is exchanged between two steps is still judged by what was opened. Nothing is
+//! written before step 3.
 
 mod trust;
 
@@ -28,22 +37,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs, makedev};
 
-use self::trust::Way;
+use self::trust::CheckedPath;
 
-/// Opening waits for nobody, gives no terminal, and is not passed on to other programs.
-const WITHOUT_WAITING: OFlags = OFlags::NONBLOCK
+/// Opening waits for no other process (`O_NONBLOCK`), makes no terminal the controlling one
+/// (`O_NOCTTY`), and the file is not passed on to other programs (`O_CLOEXEC`). See open(2).
+const OPEN_FLAGS: OFlags = OFlags::NONBLOCK
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
 
-/// `PIPEFS_MAGIC`: where pipes are that have no name in any directory.
-const PIPES: FsWord = 0x5049_5045;
+/// `f_type` of the file system with pipes that have no name in any directory. See statfs(2).
+const PIPEFS_MAGIC: FsWord = 0x5049_5045;
 
 /// Whether the last component of a path may be a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// For what is read: the administrator's own links are his business.
+    /// Yes. For what is read: an administrator may put links where he likes.
     Follow,
-    /// For what is written, or found beside a log.
+    /// No. For what is written, or found beside a log.
     Refuse,
 }
 
@@ -52,6 +62,16 @@ pub enum Links {
 /// # Errors
 ///
 /// What the system says, or what the file is instead of a plain one.
+///
+/// ```
+/// use std::fs::File;
+/// use std::path::Path;
+///
+/// use modsec_core::named_file::{Links, open};
+///
+/// let error = open(Path::new("/dev/zero"), File::options().read(true), Links::Follow).unwrap_err();
+/// assert_eq!(error.to_string(), "it is a device, and must be a plain file");
+/// ```
 pub fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
     open_if(path, options, links, Metadata::is_file)
 }
@@ -68,6 +88,8 @@ pub fn open_own(path: &Path, options: &OpenOptions) -> io::Result<File> {
 /// Opens a plain file to write as `options` say, or makes it with their mode; the new name is on
 /// disk when this returns.
 ///
+/// Opened first without `O_CREAT`: the directory is synced only if the file is new.
+///
 /// # Errors
 ///
 /// As for [`open_own`].
@@ -81,16 +103,19 @@ pub fn open_or_make(path: &Path, options: &OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Finds out without opening anything whether an `SQLite` database may be at `path`: through links,
-/// a plain file that is the administrator's, or none yet. The same goes for what `SQLite` keeps
-/// beside it, where it takes whatever it finds; so there is no database in a directory like `/tmp`.
+/// Finds out without opening anything whether an SQLite database may be at `path`: through links, a
+/// plain file that is the administrator's, or none yet.
+///
+/// The same goes for what SQLite keeps beside it (`-wal`, `-shm`, `-journal`), where it takes
+/// whatever it finds; so there is no database in a directory like `/tmp`. Opening is not possible
+/// here: closing the file again would drop the locks that this process has on it, see fcntl(2).
 ///
 /// # Errors
 ///
 /// What the system says, what is there instead, or why it is not to be trusted.
 pub fn check_database(path: &Path) -> io::Result<()> {
     let failed = |error| explain(path, Links::Follow, error);
-    let way = Way::to(path, Links::Follow).map_err(failed)?;
+    let way = CheckedPath::walk(path, Links::Follow).map_err(failed)?;
     way.refuse_public()?;
     match &way.meta {
         Some(meta) if !meta.is_file() => return Err(wrong_kind(meta.file_type())),
@@ -103,7 +128,7 @@ pub fn check_database(path: &Path) -> io::Result<()> {
     for end in ["", "-wal", "-shm", "-journal"] {
         let mut name = way.path.clone().into_os_string();
         name.push(end);
-        let way = Way::to(Path::new(&name), Links::Refuse)?;
+        let way = CheckedPath::walk(Path::new(&name), Links::Refuse)?;
         if let Some(meta) = &way.meta {
             way.admit(meta)?;
         }
@@ -133,22 +158,23 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As for [`open_own`].
+/// As for [`open_own`]; a path that is not to be trusted is one also if nothing is there yet.
 pub fn open_own_to_read(path: &Path) -> io::Result<File> {
     // Also if nothing is there yet.
-    let way = Way::to(path, Links::Follow)?;
+    let way = CheckedPath::walk(path, Links::Follow)?;
     let file = open_to_read(path)?;
     way.admit(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Opens what is to be read once, from its start to its end, whatever it is: the caller looks.
+/// Opens what is to be read once, from its start to its end, of any kind: the caller looks at what
+/// it is.
 ///
 /// A pipe may have no writer yet: wait with poll(2) before reading.
 ///
 /// # Errors
 ///
-/// As for [`open`].
+/// What the system says.
 pub fn open_input(path: &Path) -> io::Result<File> {
     open_any(path, File::options().read(true), Links::Follow)
 }
@@ -157,9 +183,9 @@ pub fn open_input(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Contents {
-    /// All of it.
+    /// All of it, at most the limit that was given.
     pub bytes: Vec<u8>,
-    /// Whether every user of the machine may read it.
+    /// `true` if every user of the machine may read it (mode `o+r`). A pipe is never public.
     pub is_public: bool,
 }
 
@@ -183,8 +209,7 @@ impl Contents {
 ///
 /// As for [`open`], and if there are more than `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
-    let options = File::options().read(true).to_owned();
-    let file = open_any(path, &options, Links::Follow)?;
+    let file = open_input(path)?;
     let meta = file.metadata()?;
     if meta.file_type().is_fifo() && is_nameless(&file)? {
         fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
@@ -200,15 +225,23 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
 ///
 /// As for [`read`].
 pub fn read_plain(path: &Path, limit: u64) -> io::Result<Contents> {
-    let options = File::options().read(true).to_owned();
-    let file = open_if(path, &options, Links::Follow, is_file_or_null)?;
+    let file = open_if(
+        path,
+        File::options().read(true),
+        Links::Follow,
+        is_file_or_null,
+    )?;
     let meta = file.metadata()?;
     contents(path, file, &meta, limit)
 }
 
+/// Reads an open file as a whole, after a look at who may have written it.
+///
+/// A pipe has no such look: the user who starts the program has chosen it. One byte more than the
+/// limit is read, so that a file that grows meanwhile is refused, too.
 fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<Contents> {
     if meta.is_file() {
-        match Way::to(path, Links::Follow) {
+        match CheckedPath::walk(path, Links::Follow) {
             Ok(way) => way.admit(meta)?,
             // `/dev/stdin`, for one, is open and has no path: whoever started us has chosen it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -227,16 +260,25 @@ fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<
     })
 }
 
-/// Replaces the file at `path` as a whole: at any moment, also after a loss of power, it is the
-/// old or the new.
+/// Replaces the file at `path` as a whole: at any moment, also after a loss of power, it is the old
+/// or the new.
 ///
-/// The new one is made as `.NAME.new` beside it; whatever has that name is removed.
+/// ```text
+/// remove .NAME.new            left over from a crash
+/// create .NAME.new, write     killed here: NAME is the old one
+/// sync   .NAME.new            its bytes are on disk before its name is NAME
+/// rename to NAME              killed here: old or new, never a part
+/// sync   the directory        the new one stays after a loss of power
+/// ```
+///
+/// What has the name `.NAME.new` beside it is removed. `mode` is that of the new file, less the
+/// umask.
 ///
 /// # Errors
 ///
 /// What the system says, or why what is there is not to be trusted; it is then untouched.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let way = Way::to(path, Links::Refuse)?;
+    let way = CheckedPath::walk(path, Links::Refuse)?;
     if let Some(meta) = &way.meta {
         way.admit(meta)?;
     }
@@ -251,11 +293,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let options = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .to_owned();
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(mode);
     let mut file = open(&new, &options, Links::Refuse)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -263,8 +302,9 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
-/// Returns `true` for an `SQLite` database that is in use, and for what is kept beside one. Whoever
-/// looks for a file of unknown name must not open these: closing it again would take away the locks
+/// Returns `true` for an SQLite database that is in use, and for what is kept beside one.
+///
+/// A search for a file of unknown name must not open these: closing it again would drop the locks
 /// that this process has on its own database, and another process would remove the write-ahead log.
 pub fn is_of_sqlite(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -291,7 +331,7 @@ pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     Ok((there.dev(), there.ino()) == (open.dev(), open.ino()))
 }
 
-/// Returns the directory in which `path` lies.
+/// Returns the directory in which `path` lies: `.` for a bare name.
 pub(crate) fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().unwrap_or(Path::new(""));
     if parent.as_os_str().is_empty() {
@@ -301,13 +341,14 @@ pub(crate) fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Returns why a file of this kind is not taken.
+/// Returns the error for a file of a kind that is not taken, such as `it is a directory, and must
+/// be a plain file`.
 pub(crate) fn wrong_kind(kind: FileType) -> io::Error {
     let what = format!("it is a {}, and must be a plain file", name_of(kind));
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
-/// Returns what people call a file of this kind.
+/// Returns the usual name of a kind of file.
 pub(crate) fn name_of(kind: FileType) -> &'static str {
     match kind {
         kind if kind.is_symlink() => "symbolic link",
@@ -319,6 +360,7 @@ pub(crate) fn name_of(kind: FileType) -> &'static str {
     }
 }
 
+/// Opens a file and refuses it if it is not meant, judged by its handle.
 fn open_if(
     path: &Path,
     options: &OpenOptions,
@@ -334,21 +376,23 @@ fn open_if(
     }
 }
 
+/// As [`open_if`], for a file of the program: path and file must be trusted, and no link.
 fn open_own_if(
     path: &Path,
     options: &OpenOptions,
     is_meant: impl Fn(&Metadata) -> bool,
 ) -> io::Result<File> {
-    let way = Way::to(path, Links::Refuse)?;
+    let way = CheckedPath::walk(path, Links::Refuse)?;
     let file = open_if(path, options, Links::Refuse, is_meant)?;
     way.admit(&file.metadata()?)?;
     Ok(file)
 }
 
+/// Opens a file of any kind without waiting. For a link that is refused the error says so.
 fn open_any(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
     let flags = match links {
-        Links::Follow => WITHOUT_WAITING,
-        Links::Refuse => WITHOUT_WAITING | OFlags::NOFOLLOW,
+        Links::Follow => OPEN_FLAGS,
+        Links::Refuse => OPEN_FLAGS | OFlags::NOFOLLOW,
     };
     let opened = options
         .clone()
@@ -357,7 +401,8 @@ fn open_any(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File
     opened.map_err(|error| explain(path, links, error))
 }
 
-/// Says what stands in the way, where the system has a word for it that fits many things.
+/// Returns an error that says what is at the path, where the system's own fits many things: `ENXIO`
+/// for a socket or a pipe, `ELOOP` for a link.
 fn explain(path: &Path, links: Links, error: io::Error) -> io::Error {
     let Ok(there) = fs::symlink_metadata(path) else {
         return error;
@@ -376,16 +421,19 @@ fn explain(path: &Path, links: Links, error: io::Error) -> io::Error {
     }
 }
 
+/// Returns `true` for a plain file and for `/dev/null`.
 fn is_file_or_null(meta: &Metadata) -> bool {
     meta.is_file() || is_null(meta)
 }
 
+/// Returns `true` for the device that `/dev/null` is on Linux, whatever its name: major 1, minor 3.
 fn is_null(meta: &Metadata) -> bool {
     meta.file_type().is_char_device() && meta.rdev() == makedev(1, 3)
 }
 
+/// Returns `true` for a pipe that was made by pipe(2), not by mkfifo(3).
 fn is_nameless(pipe: &File) -> io::Result<bool> {
-    Ok(fstatfs(pipe)?.f_type == PIPES)
+    Ok(fstatfs(pipe)?.f_type == PIPEFS_MAGIC)
 }
 
 #[cfg(test)]

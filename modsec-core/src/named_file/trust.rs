@@ -1,7 +1,7 @@
 //! Whose files are used.
 //!
-//! The rule: only those could put a file there, or can change it, to whom the administrator has
-//! given that right.
+//! The rule: only an account to which the administrator has given that right may have put a file
+//! there, or may change it.
 //!
 //! - No directory on the way may be writable by everybody, unless it is sticky like `/tmp`.
 //! - In such a sticky directory, what is on the way (file, directory or link) belongs to root, to
@@ -12,6 +12,18 @@
 //!
 //! Owners and groups say nothing else. A log of `root:adm`, a database in the directory of its own
 //! account, a file that was given to Fail2ban: only an administrator could arrange that.
+//!
+//! ```text
+//! /var/log/modsec.log        root:adm 0640           taken
+//! /var/log/modsec.log        root:adm 0666           refused: everybody may write to it
+//! /srv/open/x.log            /srv/open has 0777      refused: everybody may replace it
+//! /tmp/x.log                 of the program          taken: /tmp is sticky
+//! /tmp/x.log                 of a site user          refused: it may have been put there
+//! /tmp/x.log                 two names               refused: the other one may be anywhere
+//! /tmp/link -> /etc/x        link of a site user     refused
+//! ```
+//!
+//! For SQLite a sticky directory is refused as well: it takes what it finds beside a database.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -23,9 +35,11 @@ use rustix::io::Errno;
 
 use super::Links;
 
-/// Links on the way to one file, as many as the kernel follows.
+/// Links that are followed on the way to one file, as many as the kernel follows.
 const MAX_LINKS: u32 = 40;
+/// Mode bit of a directory in which only the owner of a file may remove or rename it.
 const STICKY: u32 = 0o1000;
+/// Mode bit of a file that every user may write to.
 const OTHERS_WRITE: u32 = 0o002;
 
 /// Why a file is not used, and what to do.
@@ -63,31 +77,37 @@ impl From<Untrusted> for io::Error {
     }
 }
 
-/// A path whose every step may be trusted, but not yet what is at its end.
+/// A path whose every step was judged and found to be trusted, but not yet what is at its end.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct CheckedPath {
     /// The path without links.
     pub(super) path: PathBuf,
+    /// Where the last component lies.
     directory: Directory,
-    /// What is at the end; `None` if nothing is.
+    /// What is at the end, a link itself if links are refused; `None` if nothing is.
     pub(super) meta: Option<Metadata>,
 }
 
+/// A directory on the way in which only trusted accounts can replace a name.
 #[derive(Debug)]
 struct Directory {
+    /// The directory without links.
     path: PathBuf,
     /// Its owner, if everybody may make files in it.
     public: Option<u32>,
 }
 
-impl Way {
-    /// Goes the way to `path` as the kernel does, and looks at each step. A link at the end counts
-    /// as what is there if `links` are refused.
+impl CheckedPath {
+    /// Walks to `path` as the kernel does, and judges each step.
+    ///
+    /// A link on the way is followed, and judged like a file. A link at the end is followed if
+    /// `links` say so; if not, it counts as what is there. The last component may be missing, no
+    /// other.
     ///
     /// # Errors
     ///
     /// What the system says, and [`io::ErrorKind::PermissionDenied`] with the reason.
-    pub(super) fn to(path: &Path, links: Links) -> io::Result<Way> {
+    pub(super) fn walk(path: &Path, links: Links) -> io::Result<CheckedPath> {
         let mut at = PathBuf::from("/");
         let mut ahead = Vec::new();
         push(&mut ahead, &std::path::absolute(path)?);
@@ -118,7 +138,7 @@ impl Way {
                 at = PathBuf::from("/");
             } else if is_end {
                 let path = next;
-                return Ok(Way {
+                return Ok(CheckedPath {
                     path,
                     directory,
                     meta,
@@ -130,8 +150,10 @@ impl Way {
         Err(io::ErrorKind::IsADirectory.into())
     }
 
-    /// Refuses the file at the end of the way if it may be somebody else's; `meta` is of the file
-    /// as it was opened.
+    /// Refuses the file at the end of the path if another account may have made or changed it.
+    ///
+    /// `meta` is of the file as it was opened, so a file that was exchanged after the walk is
+    /// judged by itself.
     pub(super) fn admit(&self, meta: &Metadata) -> io::Result<()> {
         self.directory.admit(&self.path, meta)?;
         if meta.is_file() && meta.mode() & OTHERS_WRITE != 0 {
@@ -143,7 +165,7 @@ impl Way {
         Ok(())
     }
 
-    /// Refuses a directory in which everybody may make files.
+    /// Refuses a directory in which every user may make files.
     pub(super) fn refuse_public(&self) -> io::Result<()> {
         match self.directory.public {
             Some(_) => Err(Untrusted::Public(self.directory.path.clone()).into()),
@@ -153,6 +175,7 @@ impl Way {
 }
 
 impl Directory {
+    /// Looks at a directory. Refuses one in which every user may replace what others made.
     fn at(path: &Path) -> io::Result<Directory> {
         let meta = fs::symlink_metadata(path)?;
         let is_public = meta.mode() & OTHERS_WRITE != 0;
@@ -165,7 +188,7 @@ impl Directory {
         })
     }
 
-    /// Refuses what may have been put into this directory by somebody else.
+    /// Refuses what another account may have put into this directory.
     fn admit(&self, path: &Path, meta: &Metadata) -> io::Result<()> {
         let Some(host) = self.public else {
             return Ok(());
@@ -180,7 +203,7 @@ impl Directory {
     }
 }
 
-/// Puts the steps of a path on the way ahead, the first one on top.
+/// Puts the steps of a path on those ahead, so that the first one is taken next.
 fn push(ahead: &mut Vec<OsString>, path: &Path) {
     let steps = path.components().rev().filter_map(|step| match step {
         Component::Normal(name) => Some(name.to_owned()),
