@@ -72,7 +72,7 @@ pub(crate) mod timestamp;
 use std::fmt;
 
 pub use self::dialect::Dialect;
-pub(crate) use self::dialect::Index;
+pub(crate) use self::dialect::IndexForm;
 use crate::record::Record;
 
 /// The form of an entry (`SecAuditLogFormat`), and the engine that wrote it.

@@ -27,7 +27,7 @@ use std::path::Path;
 use chrono::{DateTime, FixedOffset};
 
 use crate::format::digits::number;
-use crate::format::{Dialect, Index, timestamp};
+use crate::format::{Dialect, IndexForm, timestamp};
 use crate::names::is_entry;
 use crate::record::parse_ip;
 
@@ -147,7 +147,7 @@ impl<'a> IndexLine<'a> {
         Some(Location { storage_dir, file })
     }
 
-    fn form(&self) -> Option<&'static Index> {
+    fn form(&self) -> Option<&'static IndexForm> {
         self.dialect.traits().index.as_ref()
     }
 }

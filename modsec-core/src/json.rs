@@ -22,7 +22,7 @@ use crate::text::visible_json;
 /// The object. Keys of the first 19 fields are the columns of the table `logs` that
 /// `mod_sec_log_parser.py` had.
 #[derive(Serialize)]
-struct Transaction<'r> {
+struct TransactionLine<'r> {
     #[serde(rename = "REQUEST_METHOD")]
     method: Option<&'r str>,
     #[serde(rename = "REQUEST_URI")]
@@ -116,7 +116,7 @@ struct RuleMatch<'r> {
 /// assert!(line.contains(r#""intercepted":false,"flags":[],"rule_matches":[]}"#));
 /// ```
 pub fn line(record: &Record<'_>, row: &Row) -> String {
-    let transaction = Transaction {
+    let transaction = TransactionLine {
         method: row.method.as_deref(),
         uri: row.uri.as_deref(),
         remote_addr: row.remote_addr.as_deref(),

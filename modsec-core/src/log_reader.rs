@@ -47,7 +47,7 @@ pub(crate) enum Taken {
     /// An entry too large for that, in the log itself or in a temporary file.
     Large(Extent),
     /// Bytes that belong to no entry.
-    Foreign { at: u64, line: FirstBytes },
+    Unrecognized { at: u64, line: FirstBytes },
 }
 
 /// Reads a log and cuts it into entries.
@@ -167,7 +167,9 @@ impl LogReader {
                     extent.flags = flags;
                     return Ok(Some(Taken::Large(extent)));
                 }
-                Piece::Foreign { at, line, .. } => return Ok(Some(Taken::Foreign { at, line })),
+                Piece::Unrecognized { at, line, .. } => {
+                    return Ok(Some(Taken::Unrecognized { at, line }));
+                }
             }
         }
     }

@@ -5,13 +5,13 @@
 
 mod address;
 mod client;
+mod display;
 mod flags;
 mod networks;
 mod owned;
 #[cfg(feature = "serde")]
 mod serialized;
 mod severity;
-mod shown;
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeZone};
 

@@ -42,7 +42,6 @@
 //! out from their first to their last line, flagged [`Flag::Interleaved`]. An entry that was cut
 //! off ends where the next one begins.
 
-mod ahead;
 #[cfg(feature = "fs")]
 pub(crate) mod alone;
 mod announced;
@@ -57,6 +56,7 @@ pub mod fuzzing;
 #[cfg(test)]
 mod linear;
 mod lines;
+mod lookahead;
 mod read;
 #[cfg(test)]
 mod shapes;
@@ -101,7 +101,7 @@ pub struct Splitter {
     open: Option<Open>,
     lines: Lines,
     /// Where a stretch that is no entry began, and its first line.
-    foreign: Option<(u64, FirstBytes)>,
+    unrecognized: Option<(u64, FirstBytes)>,
     /// Whether `at` is within a line too long to hold.
     in_line: bool,
     /// Up to here the lines of several entries stand between each other.
@@ -168,7 +168,7 @@ pub enum Piece<'b> {
         flags: Flags,
     },
     /// A stretch of lines that belong to no entry.
-    Foreign {
+    Unrecognized {
         /// Offset of its first byte in the log.
         at: u64,
         /// Its length.
@@ -211,7 +211,7 @@ enum Step {
     Entry(Range<u64>, Flags),
     Part(Range<u64>),
     End { ending: Ending, overrun: bool },
-    Foreign { at: u64, len: u64, line: FirstBytes },
+    Unrecognized { at: u64, len: u64, line: FirstBytes },
 }
 
 impl Splitter {
@@ -225,7 +225,7 @@ impl Splitter {
             at,
             open: None,
             lines: Lines::new(at),
-            foreign: None,
+            unrecognized: None,
             in_line: false,
             tangled: 0,
             sharing: Vec::new(),
@@ -308,7 +308,7 @@ impl Splitter {
                     overrun,
                     flags,
                 }),
-                Step::Foreign { at, len, line } => Some(Piece::Foreign { at, len, line }),
+                Step::Unrecognized { at, len, line } => Some(Piece::Unrecognized { at, len, line }),
             };
         }
     }
@@ -336,7 +336,7 @@ impl Splitter {
             self.at += line_end.unwrap_or(rest.len()) as u64;
             self.in_line = line_end.is_none();
             return if self.in_line {
-                self.end_of_foreign(outlook == Outlook::End)
+                self.end_of_unrecognized(outlook == Outlook::End)
             } else {
                 Step::Again
             };
@@ -345,7 +345,7 @@ impl Splitter {
         self.at += blank as u64;
         let rest = self.view(outlook).from(self.at);
         if rest.is_empty() {
-            return self.end_of_foreign(outlook == Outlook::End);
+            return self.end_of_unrecognized(outlook == Outlook::End);
         }
         let opening = opening(rest, outlook);
         let open = match opening {
@@ -368,11 +368,11 @@ impl Splitter {
                 Open::Announced(Box::new(Announced::open(line, said)))
             }
             Opening::Entry(..) | Opening::Announcement(_) | Opening::None => {
-                return self.foreign_line(outlook);
+                return self.unrecognized_line(outlook);
             }
         };
-        if self.foreign.is_some() {
-            return self.end_of_foreign(true);
+        if self.unrecognized.is_some() {
+            return self.end_of_unrecognized(true);
         }
         if let Open::Announced(announced) = &open {
             self.at = announced.start;
@@ -390,7 +390,7 @@ impl Splitter {
     }
 
     /// Passes over one line that is no entry's.
-    fn foreign_line(&mut self, outlook: Outlook) -> Step {
+    fn unrecognized_line(&mut self, outlook: Outlook) -> Step {
         let rest = self.view(outlook).from(self.at);
         let line = FirstBytes::of(rest);
         let (len, whole) = match memchr::memchr(b'\n', rest) {
@@ -399,7 +399,7 @@ impl Splitter {
             None => return Step::Wait,
         };
         if self.at >= self.tangled {
-            self.foreign.get_or_insert((self.at, line));
+            self.unrecognized.get_or_insert((self.at, line));
         }
         self.at += len as u64;
         self.in_line = !whole;
@@ -407,9 +407,9 @@ impl Splitter {
     }
 
     /// Reports the stretch that ends here.
-    fn end_of_foreign(&mut self, is_over: bool) -> Step {
-        match self.foreign.take_if(|_| is_over) {
-            Some((at, line)) => Step::Foreign {
+    fn end_of_unrecognized(&mut self, is_over: bool) -> Step {
+        match self.unrecognized.take_if(|_| is_over) {
+            Some((at, line)) => Step::Unrecognized {
                 at,
                 len: self.at - at,
                 line,

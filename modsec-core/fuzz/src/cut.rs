@@ -76,7 +76,7 @@ pub fn cut(log: &[u8], step: usize, held: usize) -> Cut {
                         break;
                     }
                 }
-                Piece::Foreign { at, len, .. } => cut.foreign.push((at, len)),
+                Piece::Unrecognized { at, len, .. } => cut.foreign.push((at, len)),
             }
         }
         if let Some(from) = again {

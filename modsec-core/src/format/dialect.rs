@@ -81,13 +81,13 @@ pub(crate) struct Traits {
     /// `concurrent_writer.go`)
     pub appends: bool,
     /// How it writes a line of the index, as far as that can be read.
-    pub index: Option<Index>,
+    pub index: Option<IndexForm>,
 }
 
 /// How an engine writes the index that `SecAuditLog` becomes in concurrent mode.
 /// (`msc_logging.c: construct_log_vcombinedus_limited`, `transaction.cc: toOldAuditLogFormatIndex`)
 #[derive(Debug)]
-pub(crate) struct Index {
+pub(crate) struct IndexForm {
     /// What follows the digits of the size: libmodsecurity prints a `double`.
     pub size_suffix: &'static [u8],
     /// Whether the paths begin with the storage directory.
@@ -113,7 +113,7 @@ const V2: Traits = Traits {
     lists_rules: true,
     has_scripts: true,
     appends: false,
-    index: Some(Index {
+    index: Some(IndexForm {
         size_suffix: b"",
         has_root: false,
         is_escaped: true,
@@ -137,7 +137,7 @@ const V3: Traits = Traits {
     lists_rules: false,
     has_scripts: false,
     appends: true,
-    index: Some(Index {
+    index: Some(IndexForm {
         size_suffix: b".000000",
         has_root: true,
         is_escaped: false,

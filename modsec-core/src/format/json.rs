@@ -33,8 +33,8 @@ use std::collections::VecDeque;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 pub(super) use self::abridge::{Abridged, Abridger};
-pub(crate) use self::document_end::{End, Scanner};
-use self::reader::{Cut, Gap, Reader};
+pub(crate) use self::document_end::{DocumentEnd, Scanner};
+use self::reader::{Gap, JsonReader, Malformed};
 use super::rule_match::{self, List};
 use super::{Defect, Dialect, FirstBytes, scores, shares};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
@@ -59,7 +59,7 @@ fn document(bytes: &[u8]) -> &[u8] {
 /// Recognises the dialect by the first key that only one of them has.
 pub(super) fn detect(head: &[u8]) -> Option<Dialect> {
     match look(head) {
-        Some(Look::Written(dialect)) => Some(dialect),
+        Some(Recognized::Written(dialect)) => Some(dialect),
         _ => None,
     }
 }
@@ -67,8 +67,8 @@ pub(super) fn detect(head: &[u8]) -> Option<Dialect> {
 /// Recognises the dialect, or says what the bytes are instead.
 pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
     match look(bytes) {
-        Some(Look::Written(dialect)) => Ok(dialect),
-        Some(Look::Error) => Err(Defect::BuiltWithoutJson),
+        Some(Recognized::Written(dialect)) => Ok(dialect),
+        Some(Recognized::Error) => Err(Defect::BuiltWithoutJson),
         None => Err(Defect::UnknownJson {
             found: FirstBytes::of(document(bytes)),
         }),
@@ -77,16 +77,16 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
 
 /// What a document looks like.
 #[derive(Clone, Copy)]
-enum Look {
+enum Recognized {
     Written(Dialect),
     /// An error message that libmodsecurity writes in place of a document.
     Error,
 }
 
-fn look(bytes: &[u8]) -> Option<Look> {
+fn look(bytes: &[u8]) -> Option<Recognized> {
     let mut found = None;
     // Where the document goes on after the decision does not matter, nor where it is cut.
-    let _ = Reader::new(document(bytes), &[]).object(|reader, key| {
+    let _ = JsonReader::new(document(bytes), &[]).object(|reader, key| {
         match (key.as_ref(), found) {
             (b"transaction", _) => {
                 return reader.object(|reader, key| {
@@ -95,7 +95,7 @@ fn look(bytes: &[u8]) -> Option<Look> {
                 });
             }
             (b"error", None) => {
-                found = Some((Look::Error, Sure::No));
+                found = Some((Recognized::Error, Sure::No));
             }
             (key, _) => decide(&mut found, top_key(key))?,
         }
@@ -111,17 +111,17 @@ enum Sure {
     No,
 }
 
-type Evidence = Option<(Look, Sure)>;
+type Evidence = Option<(Recognized, Sure)>;
 
 /// Takes note of what a key says; ends the search once it is certain.
-fn decide(found: &mut Evidence, key: Option<(Dialect, Sure)>) -> Result<(), Cut> {
+fn decide(found: &mut Evidence, key: Option<(Dialect, Sure)>) -> Result<(), Malformed> {
     match key {
         Some((dialect, Sure::Yes)) => {
-            *found = Some((Look::Written(dialect), Sure::Yes));
-            Err(Cut)
+            *found = Some((Recognized::Written(dialect), Sure::Yes));
+            Err(Malformed)
         }
         Some((dialect, Sure::No)) => {
-            found.get_or_insert((Look::Written(dialect), Sure::No));
+            found.get_or_insert((Recognized::Written(dialect), Sure::No));
             Ok(())
         }
         None => Ok(()),
@@ -171,7 +171,7 @@ pub(super) fn abridged_record(dialect: Dialect, abridged: &Abridged) -> Record<'
     draft.capped |= abridged.overflowed;
     let mut record = draft.finish();
     // The copy ends early if it outgrew its bound, the document does not.
-    let whole = matches!(abridged.end, End::Whole(_));
+    let whole = matches!(abridged.end, DocumentEnd::Whole(_));
     if whole && abridged.overflowed {
         record.flags.remove(Flag::Truncated);
     }
@@ -183,7 +183,7 @@ pub(super) fn abridged_record(dialect: Dialect, abridged: &Abridged) -> Record<'
 
 fn read<'a>(dialect: Dialect, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
     let before = bytes.len() - document(bytes).len();
-    let mut reader = Reader::new(bytes, gaps).starting_at(before);
+    let mut reader = JsonReader::new(bytes, gaps).starting_at(before);
     let mut draft = Draft::default();
     // Until the engine is heard of.
     draft.record.flags.insert(Flag::NoPartH);

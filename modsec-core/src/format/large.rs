@@ -27,11 +27,11 @@ enum Scan {
 
 /// What was kept of a large entry.
 #[derive(Debug, Clone)]
-pub struct Excerpts(Kept);
+pub struct Excerpts(Selection);
 
 #[derive(Debug, Clone)]
-enum Kept {
-    Native(native::Excerpts),
+enum Selection {
+    Native(native::PartExcerpts),
     Json(Dialect, Box<Abridged>),
 }
 
@@ -91,8 +91,8 @@ impl Large {
     /// What `read` fails with.
     pub fn finish<E>(self, read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>) -> Result<Excerpts, E> {
         Ok(Excerpts(match self.scan {
-            Scan::Native(outline) => Kept::Native(native::Excerpts::read(&outline, read)?),
-            Scan::Json(dialect, abridger) => Kept::Json(dialect, Box::new(abridger.finish())),
+            Scan::Native(outline) => Selection::Native(native::PartExcerpts::read(&outline, read)?),
+            Scan::Json(dialect, abridger) => Selection::Json(dialect, Box::new(abridger.finish())),
         }))
     }
 }
@@ -102,8 +102,8 @@ impl Excerpts {
     /// than a body was cut.
     pub fn record(&self) -> Record<'_> {
         match &self.0 {
-            Kept::Native(excerpts) => excerpts.record(),
-            Kept::Json(dialect, abridged) => json::abridged_record(*dialect, abridged),
+            Selection::Native(excerpts) => excerpts.record(),
+            Selection::Json(dialect, abridged) => json::abridged_record(*dialect, abridged),
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
             for step in [100, 4096, 1 << 20] {
                 let excerpts = excerpts(entry.as_bytes(), step);
                 assert_eq!(excerpts.record(), want, "windows of {step} bytes");
-                let Kept::Json(_, kept) = &excerpts.0 else {
+                let Selection::Json(_, kept) = &excerpts.0 else {
                     panic!("not read as JSON");
                 };
                 assert!(kept.size() < 7 * MAX_BODY_KEPT, "kept {}", kept.size());
@@ -225,7 +225,7 @@ mod tests {
         assert!(record.flags.contains(Flag::Capped));
         assert!(!record.flags.contains(Flag::Truncated));
         assert_eq!(record.client.unwrap().text, "192.0.2.10");
-        let Kept::Json(_, kept) = &excerpts.0 else {
+        let Selection::Json(_, kept) = &excerpts.0 else {
             panic!("not read as JSON");
         };
         assert!(kept.size() <= 4 << 20);

@@ -36,7 +36,7 @@
 //!
 //! An entry too large to hold is read in two steps: [`Outline`] takes the bytes in windows and
 //! remembers only the delimiters, [`Outline::layout`] names the ranges worth reading, and
-//! [`Excerpts`] makes the record of them.
+//! [`PartExcerpts`] makes the record of them.
 
 mod boundary;
 mod coraza;
@@ -53,7 +53,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 pub use self::boundary::Boundary;
-use self::framing::Layout;
+use self::framing::PartLayout;
 pub(crate) use self::lines::content_length;
 pub(super) use self::outline::Outline;
 use super::{Defect, Dialect};
@@ -63,7 +63,7 @@ use crate::record::{Flags, MAX_BODY_KEPT, Record};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
     bytes: &'a [u8],
-    layout: Layout,
+    layout: PartLayout,
 }
 
 /// One part of an [`Entry`].
@@ -119,7 +119,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn sections<'a>(layout: &Layout, contents: impl Iterator<Item = &'a [u8]>) -> Vec<Section<'a>> {
+fn sections<'a>(layout: &PartLayout, contents: impl Iterator<Item = &'a [u8]>) -> Vec<Section<'a>> {
     let parts = layout.parts.iter().zip(contents);
     parts
         .map(|(part, content)| Section {
@@ -146,12 +146,12 @@ struct Section<'a> {
 
 /// The parts of an entry of which only the beginning of long parts was read.
 #[derive(Debug, Clone)]
-pub(super) struct Excerpts {
-    layout: Layout,
+pub(super) struct PartExcerpts {
+    layout: PartLayout,
     contents: Vec<Vec<u8>>,
 }
 
-impl Excerpts {
+impl PartExcerpts {
     /// Bytes kept of a part that is no body. Part H of a real entry has a few hundred kilobytes
     /// at the most; part K with the whole Core Rule Set has less than two megabytes.
     const MAX_PART: u64 = 4 * 1024 * 1024;
@@ -163,9 +163,9 @@ impl Excerpts {
     /// Bytes kept of all parts together.
     const MAX_KEPT: u64 = 6 * 1024 * 1024;
 
-    /// Reads the parts that `outline` has found through `read`: at most [`Excerpts::MAX_HEADERS`] or
-    /// [`Excerpts::MAX_PART`] bytes of a part that the record is made of, [`MAX_BODY_KEPT`] of a
-    /// body or any other part, and [`Excerpts::MAX_KEPT`] of all.
+    /// Reads the parts that `outline` has found through `read`: at most [`PartExcerpts::MAX_HEADERS`] or
+    /// [`PartExcerpts::MAX_PART`] bytes of a part that the record is made of, [`MAX_BODY_KEPT`] of a
+    /// body or any other part, and [`PartExcerpts::MAX_KEPT`] of all.
     ///
     /// # Errors
     ///
@@ -173,21 +173,24 @@ impl Excerpts {
     pub(super) fn read<E>(
         outline: &Outline,
         read: impl Fn(Range<u64>) -> Result<Vec<u8>, E>,
-    ) -> Result<Excerpts, E> {
+    ) -> Result<PartExcerpts, E> {
         let first = |range: Range<u64>, most| {
             read(range.start..range.end.min(range.start.saturating_add(most)))
         };
         // What cannot be read now cannot be read below either.
-        let layout =
-            outline.layout(|range| first(range, Excerpts::MAX_PART).unwrap_or_default().into());
-        let mut left = Excerpts::MAX_KEPT;
+        let layout = outline.layout(|range| {
+            first(range, PartExcerpts::MAX_PART)
+                .unwrap_or_default()
+                .into()
+        });
+        let mut left = PartExcerpts::MAX_KEPT;
         let contents = layout
             .parts
             .iter()
             .map(|part| {
                 let most = match part.letter {
-                    b'A' | b'B' | b'F' => Excerpts::MAX_HEADERS,
-                    b'H' | b'J' | b'K' => Excerpts::MAX_PART,
+                    b'A' | b'B' | b'F' => PartExcerpts::MAX_HEADERS,
+                    b'H' | b'J' | b'K' => PartExcerpts::MAX_PART,
                     _ => MAX_BODY_KEPT as u64,
                 };
                 let content = first(part.content.clone(), most.min(left))?;
@@ -195,7 +198,7 @@ impl Excerpts {
                 Ok(content)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Excerpts { layout, contents })
+        Ok(PartExcerpts { layout, contents })
     }
 
     /// Gives the parts their meaning; [`Flag::Capped`](crate::record::Flag::Capped) is set if a

@@ -178,10 +178,10 @@ fn metadata(raw: &[u8], cut: bool) -> Vec<Element> {
         .filter_map(|bracket| element(raw, Some(bracket.checked_sub(1)?), cut))
         .collect();
     // For each element, whether the text from there on is a run, and if so the next element.
-    let mut runs: Vec<Option<Next>> = vec![None; elements.len()];
+    let mut runs: Vec<Option<Continuation>> = vec![None; elements.len()];
     for (n, element) in elements.iter().enumerate().rev() {
         let next = if is_end(raw, element.end, cut) {
-            Some(Next::End)
+            Some(Continuation::End)
         } else {
             elements
                 .binary_search_by_key(&element.end, |next| next.start)
@@ -192,7 +192,7 @@ fn metadata(raw: &[u8], cut: bool) -> Vec<Element> {
                         .get(*m)
                         .is_some_and(|next| in_order(element.key, next.key))
                 })
-                .map(Next::Element)
+                .map(Continuation::Element)
         };
         if let Some(run) = runs.get_mut(n) {
             *run = next;
@@ -208,7 +208,7 @@ fn metadata(raw: &[u8], cut: bool) -> Vec<Element> {
             *keep = true;
         }
         match runs.get(at).copied().flatten() {
-            Some(Next::Element(next)) => at = next,
+            Some(Continuation::Element(next)) => at = next,
             _ => break,
         }
     }
@@ -219,7 +219,7 @@ fn metadata(raw: &[u8], cut: bool) -> Vec<Element> {
 
 /// What follows an element of a run.
 #[derive(Clone, Copy)]
-enum Next {
+enum Continuation {
     End,
     Element(usize),
 }

@@ -92,7 +92,7 @@ pub(super) enum Skipped {
     /// Not what the index says. Whatever it is, the walk will find it.
     Unlike(Arc<Path>, Fate),
     /// Bytes between the entries of a log.
-    Foreign {
+    Unrecognized {
         at: u64,
         line: FirstBytes,
     },
@@ -479,7 +479,7 @@ impl Reader {
         match taken {
             Taken::Whole(bytes, flags) => Ok(Work::Entry(bytes, flags, origin)),
             Taken::Large(extent) => Ok(Work::LargeEntry(extent, origin)),
-            Taken::Foreign { at, line } => Err(Skipped::Foreign { at, line }),
+            Taken::Unrecognized { at, line } => Err(Skipped::Unrecognized { at, line }),
         }
     }
 

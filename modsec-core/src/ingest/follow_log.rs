@@ -380,8 +380,8 @@ impl Reading {
                         flags,
                     })));
                 }
-                Piece::Foreign { at, line, .. } => {
-                    return Ok(Some(Next::Skipped(Skipped::Foreign { at, line })));
+                Piece::Unrecognized { at, line, .. } => {
+                    return Ok(Some(Next::Skipped(Skipped::Unrecognized { at, line })));
                 }
             }
         }

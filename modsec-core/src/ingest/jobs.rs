@@ -509,12 +509,12 @@ fn next_in_logs(
         match taken {
             // What a pipe has given so far may be half an entry.
             _ if stop.requested() => return None,
-            Ok(Some(Taken::Foreign { at: 0, line })) => {
+            Ok(Some(Taken::Unrecognized { at: 0, line })) => {
                 open.defect = Some(Defect::NotAnAuditLog { found: line });
             }
             Ok(Some(mut taken)) => {
                 if let Some(Defect::NotAnAuditLog { found: line }) = open.defect.take() {
-                    let first = Taken::Foreign { at: 0, line };
+                    let first = Taken::Unrecognized { at: 0, line };
                     open.held = Some(std::mem::replace(&mut taken, first));
                 }
                 return Some(Source::Taken(path, open.uid, taken));

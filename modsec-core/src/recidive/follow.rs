@@ -154,7 +154,7 @@ fn count_entries(
                 counter.defect()
             }
             // Whose status it is in an interleaved entry, nobody can tell.
-            Piece::Entry { .. } | Piece::Foreign { .. } => counter.defect(),
+            Piece::Entry { .. } | Piece::Unrecognized { .. } => counter.defect(),
         };
         offender.into_iter().for_each(&mut *report);
     }

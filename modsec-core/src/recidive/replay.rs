@@ -257,7 +257,7 @@ impl Replay<'_> {
                     self.report.entries += 1;
                     self.report.defects += 1;
                 }
-                Taken::Foreign { .. } => self.report.defects += 1,
+                Taken::Unrecognized { .. } => self.report.defects += 1,
             }
         }
         Ok(())

@@ -80,7 +80,7 @@ impl Tried {
                     overrun: false,
                     flags,
                 } => (at, len, flags),
-                Piece::Foreign { .. } | Piece::End { .. } => return false,
+                Piece::Unrecognized { .. } | Piece::End { .. } => return false,
             };
             if at != 1 || !flags.is_empty() || self.found.replace(len).is_some() {
                 return false;

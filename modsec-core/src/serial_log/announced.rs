@@ -128,7 +128,7 @@ impl Splitter {
             // An announced entry that was cut off looks like several.
             self.tangled = self.tangled.max(end);
         }
-        self.foreign.get_or_insert(line);
+        self.unrecognized.get_or_insert(line);
         if handed == start {
             self.at = start;
             return Step::Again;

@@ -79,7 +79,7 @@ fn take(splitter: &mut Splitter, outlook: Outlook, found: &mut Vec<Range<u64>>) 
                 overrun: false,
                 flags,
             } => (at, len, flags),
-            Piece::End { .. } | Piece::Foreign { .. } => return false,
+            Piece::End { .. } | Piece::Unrecognized { .. } => return false,
         };
         let follows = found.last().is_none_or(|last| last.end == at);
         if !follows || !flags.is_empty() || found.len() == MAX_RECORDS {

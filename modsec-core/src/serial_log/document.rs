@@ -2,7 +2,7 @@
 
 use super::view::View;
 use super::{MAX_ENTRY, Outlook, Verdict};
-use crate::format::json::{End, Scanner};
+use crate::format::json::{DocumentEnd, Scanner};
 
 /// A document of which the end is looked for.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ impl Document {
     pub(super) fn advance(&mut self, view: &View<'_>) -> Verdict {
         if !self.is_closed {
             match self.scanner.end(view.from(self.scanned)) {
-                End::Open => {
+                DocumentEnd::Open => {
                     self.scanned = view.end();
                     return self.run_out(view);
                 }
-                End::Cut(at) => return Verdict::ends(self.scanned + at as u64),
-                End::Whole(at) => self.scanned += at as u64,
+                DocumentEnd::Cut(at) => return Verdict::ends(self.scanned + at as u64),
+                DocumentEnd::Whole(at) => self.scanned += at as u64,
             }
             self.is_closed = true;
         }

@@ -35,7 +35,7 @@ fn work(log: &[u8], held: usize) -> u64 {
                     again = Some(at + len);
                     break;
                 }
-                Piece::End { .. } | Piece::Foreign { .. } => {}
+                Piece::End { .. } | Piece::Unrecognized { .. } => {}
             }
         }
         if let Some(at) = again {

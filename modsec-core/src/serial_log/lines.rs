@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use memchr::memmem::Finder;
 
 use super::Outlook;
-use super::ahead::Ahead;
+use super::lookahead::Lookahead;
 use super::view::View;
 use crate::format::native::Boundary;
 use crate::format::{Dialect, timestamp};
@@ -58,7 +58,7 @@ pub(super) struct Lines {
     /// Whether a line starts at that offset.
     at_line_start: bool,
     finder: Finder<'static>,
-    pub(super) ahead: Ahead,
+    pub(super) ahead: Lookahead,
     /// Lines that were looked at, and bytes that were searched.
     #[cfg(test)]
     pub(super) work: std::sync::atomic::AtomicU64,
@@ -81,7 +81,7 @@ impl Lines {
             scanned: at,
             at_line_start: true,
             finder: Finder::new(b"\n--"),
-            ahead: Ahead::default(),
+            ahead: Lookahead::default(),
             #[cfg(test)]
             work: std::sync::atomic::AtomicU64::default(),
         }

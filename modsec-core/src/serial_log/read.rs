@@ -27,7 +27,7 @@ pub enum Item {
         len: u64,
     },
     /// Lines that belong to no entry.
-    Foreign {
+    Unrecognized {
         /// Offset of the first in the log.
         at: u64,
         /// Their length.
@@ -89,7 +89,7 @@ impl LogEntry {
 /// let mut found = serial_log::read(log);
 /// let Some(Ok(Item::Entry(entry))) = found.next() else { unreachable!() };
 /// assert_eq!(entry.decode()?.unique_id.unwrap(), "Zb4k");
-/// assert!(matches!(found.next(), Some(Ok(Item::Foreign { at: 98, .. }))));
+/// assert!(matches!(found.next(), Some(Ok(Item::Unrecognized { at: 98, .. }))));
 /// assert!(found.next().is_none());
 /// # Ok::<(), modsec_core::format::Defect>(())
 /// ```
@@ -163,7 +163,7 @@ impl<R: Read> Iterator for Items<R> {
                     at,
                     len: std::mem::take(&mut self.passed),
                 },
-                Piece::Foreign { at, len, line } => Item::Foreign { at, len, line },
+                Piece::Unrecognized { at, len, line } => Item::Unrecognized { at, len, line },
             }));
         }
     }
@@ -280,7 +280,7 @@ mod tests {
             .map(|item| match item {
                 Item::Entry(entry) => ("entry", entry.at()),
                 Item::TooLarge { at, .. } => ("too large", *at),
-                Item::Foreign { at, .. } => ("foreign", *at),
+                Item::Unrecognized { at, .. } => ("foreign", *at),
             })
             .collect();
         let (first, last) = (small.len() as u64, (small.len() + large.len()) as u64);

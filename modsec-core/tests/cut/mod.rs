@@ -60,7 +60,7 @@ pub(crate) fn cut_while(log: &[u8], step: usize, held: usize, outlook: Outlook) 
                         break;
                     }
                 }
-                Piece::Foreign { at, len, .. } => cut.foreign.push((at, len)),
+                Piece::Unrecognized { at, len, .. } => cut.foreign.push((at, len)),
             }
         }
         if let Some(from) = again {

@@ -3,7 +3,7 @@
 //! The copy keeps the structure and the beginning of every string. Of a body, which ModSecurity 2
 //! writes as an array of many strings, the beginning is kept of all of them together.
 
-use super::document_end::{End, Scanner, Sink};
+use super::document_end::{DocumentEnd, Scanner, Sink};
 use super::reader::{Gap, escape};
 use crate::record::MAX_BODY_KEPT;
 
@@ -31,7 +31,7 @@ pub(crate) struct Abridged {
     pub(super) overflowed: bool,
     /// Whether something else stands behind the document.
     pub(super) followed: bool,
-    pub(super) end: End,
+    pub(super) end: DocumentEnd,
 }
 
 /// A copy that grows.
@@ -51,12 +51,14 @@ impl Abridger {
     /// Takes the next bytes; windows follow each other without gap or overlap.
     pub(crate) fn push(&mut self, window: &[u8]) {
         let mut behind = window;
-        if self.copy.abridged.end == End::Open {
+        if self.copy.abridged.end == DocumentEnd::Open {
             let end = self.scanner.scan(window, &mut self.copy);
             self.copy.abridged.end = end;
             behind = match end {
-                End::Open => &[],
-                End::Whole(at) | End::Cut(at) => window.get(at..).unwrap_or_default(),
+                DocumentEnd::Open => &[],
+                DocumentEnd::Whole(at) | DocumentEnd::Cut(at) => {
+                    window.get(at..).unwrap_or_default()
+                }
             };
         }
         self.copy.abridged.followed |= !behind.trim_ascii().is_empty();

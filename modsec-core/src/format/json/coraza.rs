@@ -9,7 +9,7 @@
 use chrono::DateTime;
 
 use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
-use super::reader::{Cut, Reader};
+use super::reader::{JsonReader, Malformed};
 use super::{Draft, Instant};
 use crate::format::timestamp;
 use crate::record::{Alert, AlertAction, Flag, MAX_UPLOADS, Upload};
@@ -22,7 +22,10 @@ const PRODUCER: ProducerKeys = ProducerKeys {
 };
 
 /// Reads a document.
-pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+pub(super) fn read<'a>(
+    reader: &mut JsonReader<'a>,
+    draft: &mut Draft<'a>,
+) -> Result<(), Malformed> {
     reader.object(|reader, key| match key.as_ref() {
         b"transaction" => reader.object(|reader, key| transaction(reader, &key, draft)),
         b"messages" => reader.array(|reader| {
@@ -33,7 +36,11 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result
     })
 }
 
-fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn transaction<'a>(
+    reader: &mut JsonReader<'a>,
+    key: &[u8],
+    draft: &mut Draft<'a>,
+) -> Result<(), Malformed> {
     let repeated = &mut draft.repeated;
     match key {
         b"timestamp" => {
@@ -62,7 +69,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
     Ok(())
 }
 
-fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let request = &mut draft.record.request;
     reader.object(|reader, key| {
         match key.as_ref() {
@@ -82,10 +89,10 @@ fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
 }
 
 fn file<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     uploads: &mut Option<Vec<Upload<'a>>>,
     capped: &mut bool,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     let (mut size, mut name, mut content_type) = (None, None, None);
     reader.object(|reader, key| match key.as_ref() {
         b"size" => reader.number().map(|number| size = number),
@@ -109,7 +116,7 @@ fn file<'a>(
     Ok(())
 }
 
-fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| {
         match key.as_ref() {
@@ -122,7 +129,7 @@ fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cu
     })
 }
 
-fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let mut alert = Alert::default();
     reader.object(|reader, key| {
         match key.as_ref() {
@@ -146,11 +153,11 @@ fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
 }
 
 fn data<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     key: &[u8],
     alert: &mut Alert<'a>,
     capped: &mut bool,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     match key {
         b"line" => alert.line = reader.number()?.filter(|number| *number != 0),
         b"id" => alert.rule_id = reader.filled()?.filter(|id| *id != "0"),

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! There the document was cut off, by a full disk or a process that was killed, and what follows
-//! is something else. [`Reader`](super::reader::Reader) stops at the same places.
+//! is something else. [`JsonReader`](super::reader::JsonReader) stops at the same places.
 
 use memchr::memchr3;
 
@@ -19,13 +19,13 @@ use memchr::memchr3;
 pub(crate) struct Scanner {
     /// Braces that are open.
     depth: u64,
-    place: Place,
+    within: Within,
     after_lf: bool,
 }
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, Default)]
-enum Place {
+enum Within {
     #[default]
     Structure,
     String,
@@ -37,7 +37,7 @@ const ESCAPE: usize = br"\u0000".len();
 
 /// What the windows so far say of the end of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum End {
+pub(crate) enum DocumentEnd {
     /// The document goes on behind them.
     #[default]
     Open,
@@ -71,32 +71,32 @@ impl Scanner {
     /// Returns where the document ends, if that is in `window`.
     ///
     /// Windows follow each other without gap or overlap; the first starts where the document does,
-    /// or in white space before it. Once the answer is not [`End::Open`], the search is over.
-    pub(crate) fn end(&mut self, window: &[u8]) -> End {
+    /// or in white space before it. Once the answer is not [`DocumentEnd::Open`], the search is over.
+    pub(crate) fn end(&mut self, window: &[u8]) -> DocumentEnd {
         self.scan(window, &mut ())
     }
 
     /// As [`Scanner::end`]; `sink` gets the bytes of the document.
-    pub(super) fn scan(&mut self, window: &[u8], sink: &mut impl Sink) -> End {
+    pub(super) fn scan(&mut self, window: &[u8], sink: &mut impl Sink) -> DocumentEnd {
         let mut at = 0;
         while let Some(&byte) = window.get(at) {
-            match &mut self.place {
-                Place::Structure => {
+            match &mut self.within {
+                Within::Structure => {
                     if self.depth > 0 && self.after_lf && begins_another(byte) {
-                        return End::Cut(at);
+                        return DocumentEnd::Cut(at);
                     }
                     at += 1;
                     sink.structure(byte);
                     self.after_lf = byte == b'\n';
                     match byte {
-                        b'"' => self.place = Place::String,
+                        b'"' => self.within = Within::String,
                         b'{' => self.depth += 1,
-                        b'}' if self.depth <= 1 => return End::Whole(at),
+                        b'}' if self.depth <= 1 => return DocumentEnd::Whole(at),
                         b'}' => self.depth -= 1,
                         _ => {}
                     }
                 }
-                Place::String => {
+                Within::String => {
                     let rest = window.get(at..).unwrap_or_default();
                     let found = memchr3(b'"', b'\\', b'\n', rest).unwrap_or(rest.len());
                     let (plain, behind) = rest.split_at(found);
@@ -104,17 +104,17 @@ impl Scanner {
                     at += found + 1;
                     match behind.first() {
                         None => {}
-                        Some(b'\\') => self.place = Place::Escape([b'\\'; ESCAPE], 1),
+                        Some(b'\\') => self.within = Within::Escape([b'\\'; ESCAPE], 1),
                         Some(&end) => {
                             sink.close(end);
-                            self.place = Place::Structure;
+                            self.within = Within::Structure;
                             if end == b'\n' {
-                                return End::Cut(at);
+                                return DocumentEnd::Cut(at);
                             }
                         }
                     }
                 }
-                Place::Escape(spelled, len) => {
+                Within::Escape(spelled, len) => {
                     let is_part = match *len {
                         1 => byte != b'\n',
                         _ => byte.is_ascii_hexdigit(),
@@ -127,17 +127,17 @@ impl Scanner {
                     let goes_on = *len == 2 && byte == b'u' || (3..ESCAPE).contains(len);
                     if !is_part || !goes_on {
                         sink.escape(spelled.get(..*len).unwrap_or_default());
-                        self.place = Place::String;
+                        self.within = Within::String;
                     }
                 }
             }
         }
-        End::Open
+        DocumentEnd::Open
     }
 
     /// Hands over an escape that was cut off.
     pub(super) fn finish(&self, sink: &mut impl Sink) {
-        if let Place::Escape(spelled, len) = &self.place {
+        if let Within::Escape(spelled, len) = &self.within {
             sink.escape(spelled.get(..*len).unwrap_or_default());
         }
     }
@@ -155,7 +155,7 @@ pub(super) fn begins_another(byte: u8) -> bool {
 pub(super) fn is_complete(mut bytes: &[u8]) -> bool {
     loop {
         match (bytes.first(), Scanner::default().end(bytes)) {
-            (Some(b'{'), End::Whole(end)) => {
+            (Some(b'{'), DocumentEnd::Whole(end)) => {
                 bytes = bytes.get(end..).unwrap_or_default().trim_ascii_start();
             }
             _ => return false,
@@ -171,21 +171,21 @@ mod tests {
     use super::*;
 
     /// The answer, with offsets from the start of `bytes`, if they come in windows of `size`.
-    fn scan(bytes: &[u8], size: usize) -> End {
+    fn scan(bytes: &[u8], size: usize) -> DocumentEnd {
         let mut search = Scanner::default();
         for (n, window) in bytes.chunks(size).enumerate() {
             match search.end(window) {
-                End::Whole(at) => return End::Whole(n * size + at),
-                End::Cut(at) => return End::Cut(n * size + at),
-                End::Open => {}
+                DocumentEnd::Whole(at) => return DocumentEnd::Whole(n * size + at),
+                DocumentEnd::Cut(at) => return DocumentEnd::Cut(n * size + at),
+                DocumentEnd::Open => {}
             }
         }
-        End::Open
+        DocumentEnd::Open
     }
 
     #[test]
     fn a_document_ends_with_its_own_brace_or_where_it_was_torn() {
-        use End::{Cut, Open, Whole};
+        use DocumentEnd::{Cut, Open, Whole};
         for (bytes, want) in [
             (&br#"{"a":1}"#[..], Whole(7)),
             (br#"{"a":{"b":"}\"}\\"}} {"#, Whole(20)),

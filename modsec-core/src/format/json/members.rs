@@ -1,7 +1,7 @@
 //! Members that several dialects have, under their own names or under the same.
 
 use super::Draft;
-use super::reader::{Cut, Reader};
+use super::reader::{JsonReader, Malformed};
 use crate::record::{Alert, Body, EngineMode, Flag, Header, MAX_HEADERS, MAX_TAGS, Severity};
 use crate::text::Text;
 
@@ -16,10 +16,10 @@ pub(super) fn once<T>(slot: &mut Option<T>, value: Option<T>, repeated: &mut boo
 
 /// Reads an object of headers. A value is a string or, in Coraza, an array of strings.
 pub(super) fn headers<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     headers: &mut Vec<Header<'a>>,
     capped: &mut bool,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     reader.object(|reader, name| {
         let name = Text::from(name);
         reader.texts(|value| {
@@ -36,7 +36,7 @@ pub(super) fn headers<'a>(
 }
 
 /// Reads a status code.
-pub(super) fn status(reader: &mut Reader<'_>) -> Result<Option<u16>, Cut> {
+pub(super) fn status(reader: &mut JsonReader<'_>) -> Result<Option<u16>, Malformed> {
     Ok(reader
         .number()?
         .filter(|status| (100..1000).contains(status)))
@@ -55,7 +55,10 @@ pub(super) fn mode(name: &[u8]) -> Option<EngineMode> {
 }
 
 /// Reads a body, which the engines write also where there was none.
-pub(super) fn body<'a>(reader: &mut Reader<'a>, body: &mut Option<Body<'a>>) -> Result<(), Cut> {
+pub(super) fn body<'a>(
+    reader: &mut JsonReader<'a>,
+    body: &mut Option<Body<'a>>,
+) -> Result<(), Malformed> {
     reader.body(body)?;
     body.take_if(|body| body.len == 0);
     Ok(())
@@ -63,11 +66,11 @@ pub(super) fn body<'a>(reader: &mut Reader<'a>, body: &mut Option<Body<'a>>) -> 
 
 /// Reads a member of an alert that libmodsecurity and Coraza name alike.
 pub(super) fn rule_field<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     key: &[u8],
     alert: &mut Alert<'a>,
     capped: &mut bool,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     match key {
         b"file" => alert.file = reader.filled()?,
         b"data" => alert.data = reader.filled()?,
@@ -103,10 +106,10 @@ pub(super) struct ProducerKeys {
 
 /// Reads the mode and the server, and the other names as one line of part H would have them.
 pub(super) fn producer<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     draft: &mut Draft<'a>,
     keys: ProducerKeys,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     let mut names: Vec<Text<'a>> = Vec::new();
     let engine = &mut draft.record.engine;
     let read = reader.object(|reader, key| {

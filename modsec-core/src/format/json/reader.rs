@@ -17,7 +17,7 @@ use crate::text::Text;
 
 /// The document ends too early, or is no JSON at this place. Nothing behind can be read.
 #[derive(Debug)]
-pub(super) struct Cut;
+pub(super) struct Malformed;
 
 /// Bytes of a string that are missing because the document was abridged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) struct Gap {
 
 /// A place in a document.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
     gaps: &'a [Gap],
@@ -38,9 +38,9 @@ pub(super) struct Reader<'a> {
     pub(super) text_with_gap: bool,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8], gaps: &'a [Gap]) -> Reader<'a> {
-        Reader {
+impl<'a> JsonReader<'a> {
+    pub(super) fn new(bytes: &'a [u8], gaps: &'a [Gap]) -> JsonReader<'a> {
+        JsonReader {
             bytes,
             at: 0,
             gaps,
@@ -49,8 +49,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Begins at an offset.
-    pub(super) fn starting_at(self, at: usize) -> Reader<'a> {
-        Reader { at, ..self }
+    pub(super) fn starting_at(self, at: usize) -> JsonReader<'a> {
+        JsonReader { at, ..self }
     }
 
     /// Returns what stands behind the last value read.
@@ -62,8 +62,8 @@ impl<'a> Reader<'a> {
     /// is skipped.
     pub(super) fn object(
         &mut self,
-        mut member: impl FnMut(&mut Self, Cow<'a, [u8]>) -> Result<(), Cut>,
-    ) -> Result<(), Cut> {
+        mut member: impl FnMut(&mut Self, Cow<'a, [u8]>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         if self.peek()? != b'{' {
             return self.skip();
         }
@@ -78,12 +78,12 @@ impl<'a> Reader<'a> {
                 b'"' => {
                     let key = self.string()?;
                     if self.peek()? != b':' {
-                        return Err(Cut);
+                        return Err(Malformed);
                     }
                     self.at += 1;
                     member(self, key)?;
                 }
-                _ => return Err(Cut),
+                _ => return Err(Malformed),
             }
         }
     }
@@ -92,8 +92,8 @@ impl<'a> Reader<'a> {
     /// skipped.
     pub(super) fn array(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Cut>,
-    ) -> Result<(), Cut> {
+        mut item: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         if self.peek()? != b'[' {
             return self.skip();
         }
@@ -105,14 +105,14 @@ impl<'a> Reader<'a> {
                     return Ok(());
                 }
                 b',' => self.at += 1,
-                b'}' => return Err(Cut),
+                b'}' => return Err(Malformed),
                 _ => item(self)?,
             }
         }
     }
 
     /// Reads a string, or an array of strings; `each` gets one after the other.
-    pub(super) fn texts(&mut self, mut each: impl FnMut(Text<'a>)) -> Result<(), Cut> {
+    pub(super) fn texts(&mut self, mut each: impl FnMut(Text<'a>)) -> Result<(), Malformed> {
         if self.peek()? == b'[' {
             return self.array(|reader| {
                 if let Some(text) = reader.text()? {
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string, or a number as it is spelled; `None` for everything else.
-    pub(super) fn text(&mut self) -> Result<Option<Text<'a>>, Cut> {
+    pub(super) fn text(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         match self.peek()? {
             b'"' => Ok(Some(self.string()?.into())),
             b'{' | b'[' => self.skip().map(|()| None),
@@ -141,23 +141,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a text; `None` also for an empty one.
-    pub(super) fn filled(&mut self) -> Result<Option<Text<'a>>, Cut> {
+    pub(super) fn filled(&mut self) -> Result<Option<Text<'a>>, Malformed> {
         Ok(self.text()?.filter(|text| !text.is_empty()))
     }
 
     /// Reads a number, or a string that is one.
-    pub(super) fn number<N: FromStr>(&mut self) -> Result<Option<N>, Cut> {
+    pub(super) fn number<N: FromStr>(&mut self) -> Result<Option<N>, Malformed> {
         let text = self.text()?;
         Ok(text.and_then(|text| text.to_str()?.parse().ok()))
     }
 
     /// Reads `true` or `false`.
-    pub(super) fn truth(&mut self) -> Result<Option<bool>, Cut> {
+    pub(super) fn truth(&mut self) -> Result<Option<bool>, Malformed> {
         self.number()
     }
 
     /// Reads a body: a string, or an array of its chunks. What was read before a cut is kept.
-    pub(super) fn body(&mut self, into: &mut Option<Body<'a>>) -> Result<(), Cut> {
+    pub(super) fn body(&mut self, into: &mut Option<Body<'a>>) -> Result<(), Malformed> {
         match self.peek()? {
             b'"' => self.chunk(into),
             b'[' => self.array(|reader| match reader.peek()? {
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn chunk(&mut self, into: &mut Option<Body<'a>>) -> Result<(), Cut> {
+    fn chunk(&mut self, into: &mut Option<Body<'a>>) -> Result<(), Malformed> {
         let whole = self.raw_string();
         let (raw, escaped) = whole.as_ref().map_or_else(
             |_| (first_line(self.rest().get(1..).unwrap_or_default()), true),
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over one value of any kind.
-    pub(super) fn skip(&mut self) -> Result<(), Cut> {
+    pub(super) fn skip(&mut self) -> Result<(), Malformed> {
         let mut depth = 0usize;
         loop {
             match self.peek()? {
@@ -227,12 +227,12 @@ impl<'a> Reader<'a> {
 
     /// Skips white space and returns the byte behind it, which stays to be read. A line that
     /// [`begins_another`] entry does not belong to the document.
-    fn peek(&mut self) -> Result<u8, Cut> {
+    fn peek(&mut self) -> Result<u8, Malformed> {
         loop {
-            let byte = *self.bytes.get(self.at).ok_or(Cut)?;
+            let byte = *self.bytes.get(self.at).ok_or(Malformed)?;
             let next = self.bytes.get(self.at + 1);
             if byte == b'\n' && next.is_some_and(|next| begins_another(*next)) {
-                return Err(Cut);
+                return Err(Malformed);
             }
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Ok(byte);
@@ -243,22 +243,22 @@ impl<'a> Reader<'a> {
 
     /// Reads a number or a word, or whatever stands in the place of one, also nothing. Unless a
     /// comma or the end of its container follows, its last digits may be missing.
-    fn bare(&mut self) -> Result<&'a [u8], Cut> {
+    fn bare(&mut self) -> Result<&'a [u8], Malformed> {
         let rest = self.rest();
         let end = rest
             .iter()
             .position(|byte| matches!(byte, b',' | b'}' | b']' | b'{' | b'[' | b'"'))
             .filter(|end| matches!(rest.get(*end), Some(b',' | b'}' | b']')))
-            .ok_or(Cut)?;
+            .ok_or(Malformed)?;
         let value = rest.get(..end).unwrap_or_default();
         if value.windows(2).any(|two| two == b"\n-") {
-            return Err(Cut);
+            return Err(Malformed);
         }
         self.at += end;
         Ok(value.trim_ascii())
     }
 
-    fn string(&mut self) -> Result<Cow<'a, [u8]>, Cut> {
+    fn string(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
         let start = self.at + 1;
         let first = self.next_special(start)?;
         let plain = self.bytes.get(start..first).unwrap_or_default();
@@ -275,7 +275,7 @@ impl<'a> Reader<'a> {
 
     /// Decodes a string from its first escape on, and returns it with the place of its end. One
     /// pass, because most long strings are full of escapes.
-    fn escaped_string(&self, plain: &[u8], first: usize) -> Result<(Vec<u8>, usize), Cut> {
+    fn escaped_string(&self, plain: &[u8], first: usize) -> Result<(Vec<u8>, usize), Malformed> {
         let mut text = Vec::with_capacity(plain.len() + 512);
         text.extend_from_slice(plain);
         let mut at = first;
@@ -292,7 +292,7 @@ impl<'a> Reader<'a> {
                     text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                     at += 1 + used;
                 }
-                _ => return Err(Cut),
+                _ => return Err(Malformed),
             }
             // Escapes often follow each other.
             if !matches!(self.bytes.get(at), Some(b'\\' | b'"')) {
@@ -304,13 +304,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Finds the next quote, backslash or line feed.
-    fn next_special(&self, from: usize) -> Result<usize, Cut> {
-        let rest = self.bytes.get(from..).ok_or(Cut)?;
-        Ok(from + memchr3(b'"', b'\\', b'\n', rest).ok_or(Cut)?)
+    fn next_special(&self, from: usize) -> Result<usize, Malformed> {
+        let rest = self.bytes.get(from..).ok_or(Malformed)?;
+        Ok(from + memchr3(b'"', b'\\', b'\n', rest).ok_or(Malformed)?)
     }
 
     /// Reads the string whose opening quote comes next; stays there if it has no end.
-    fn raw_string(&mut self) -> Result<RawString<'a>, Cut> {
+    fn raw_string(&mut self) -> Result<RawString<'a>, Malformed> {
         let start = self.at + 1;
         let mut end = start;
         let mut escaped = false;
@@ -322,7 +322,7 @@ impl<'a> Reader<'a> {
                 Some(b'"') => break,
                 Some(b'\\') if self.bytes.get(end + 1) != Some(&b'\n') => escaped = true,
                 // No engine writes a line feed into a string: here the line was cut off.
-                _ => return Err(Cut),
+                _ => return Err(Malformed),
             }
             end += 2;
         }
@@ -413,7 +413,7 @@ mod tests {
     use super::*;
 
     fn text(document: &[u8]) -> Option<String> {
-        let text = Reader::new(document, &[]).text().ok()??;
+        let text = JsonReader::new(document, &[]).text().ok()??;
         Some(text.as_bytes().escape_ascii().to_string())
     }
 
@@ -446,7 +446,7 @@ mod tests {
     fn a_borrowed_string_is_not_copied() {
         let document = br#"["plain", "esc\n"]"#;
         let mut borrowed = Vec::new();
-        Reader::new(document, &[])
+        JsonReader::new(document, &[])
             .texts(|text| borrowed.push(matches!(text.into_bytes(), Cow::Borrowed(_))))
             .unwrap();
         assert_eq!(borrowed, [true, false]);
@@ -464,9 +464,9 @@ mod tests {
             (b",", None, None),
             (b"{\"a\":[1,{}]}", None, None),
         ] {
-            let read = Reader::new(document, &[]).number::<u16>().unwrap();
+            let read = JsonReader::new(document, &[]).number::<u16>().unwrap();
             assert_eq!(read, number, "document {document:?}");
-            let read = Reader::new(document, &[]).truth().unwrap();
+            let read = JsonReader::new(document, &[]).truth().unwrap();
             assert_eq!(read, truth, "document {document:?}");
         }
     }
@@ -477,7 +477,7 @@ mod tests {
             "", " ", "\"", "\"a", "\"a\n\"", "\"a\\", "\"a\\\"", "40", "tru", "[1,", "{\"a\":1",
         ] {
             assert!(
-                Reader::new(document.as_bytes(), &[]).skip().is_err(),
+                JsonReader::new(document.as_bytes(), &[]).skip().is_err(),
                 "{document:?}"
             );
             assert_eq!(text(document.as_bytes()), None, "{document:?}");
@@ -489,7 +489,7 @@ mod tests {
         let mut document = b"[".repeat(1 << 20);
         document.extend(b"]".repeat(1 << 20));
         document.push(b'x');
-        let mut reader = Reader::new(&document, &[]);
+        let mut reader = JsonReader::new(&document, &[]);
         reader.skip().unwrap();
         assert_eq!(reader.rest(), b"x");
     }
@@ -508,7 +508,7 @@ mod tests {
             (b"null,", None, true),
         ] {
             let mut body = None;
-            let read = Reader::new(document, &[]).body(&mut body);
+            let read = JsonReader::new(document, &[]).body(&mut body);
             assert_eq!(read.is_ok(), whole, "document {document:?}");
             let got = body.map(|body| (body.kept.to_string(), body.len));
             let want = want.map(|want| (want.to_owned(), want.len() as u64));

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use super::Draft;
 use super::members::{headers, mode, once, status};
-use super::reader::{Cut, Reader};
+use super::reader::{JsonReader, Malformed};
 use crate::format::native::matched_rules;
 use crate::format::rule_match::{self, sentences};
 use crate::format::{escape, request_line, timestamp};
@@ -21,7 +21,10 @@ use crate::record::{
 use crate::text::Text;
 
 /// Reads a document.
-pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+pub(super) fn read<'a>(
+    reader: &mut JsonReader<'a>,
+    draft: &mut Draft<'a>,
+) -> Result<(), Malformed> {
     reader.object(|reader, key| match key.as_ref() {
         b"transaction" => transaction(reader, draft),
         b"request" => request(reader, draft),
@@ -33,7 +36,7 @@ pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result
     })
 }
 
-fn transaction<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn transaction<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| {
         let repeated = &mut draft.repeated;
         match key.as_ref() {
@@ -61,7 +64,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(),
     })
 }
 
-fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| match key.as_ref() {
         b"request_line" => {
             let line = reader.filled()?;
@@ -99,7 +102,7 @@ fn set_line<'a>(request: &mut Request<'a>, line: Text<'a>) {
     }
 }
 
-fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| match key.as_ref() {
         b"status" => {
@@ -112,7 +115,7 @@ fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cu
     })
 }
 
-fn audit_data<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn audit_data<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| {
         draft.record.flags.remove(Flag::NoPartH);
         let engine = &mut draft.record.engine;
@@ -184,7 +187,7 @@ fn alert<'a>(text: Text<'a>, capped: &mut bool) -> Alert<'a> {
 }
 
 /// Reads in which phase the transaction was intercepted.
-fn action(reader: &mut Reader<'_>) -> Result<Option<u8>, Cut> {
+fn action(reader: &mut JsonReader<'_>) -> Result<Option<u8>, Malformed> {
     let (mut intercepted, mut phase) = (None, None);
     reader.object(|reader, key| match key.as_ref() {
         b"intercepted" => reader.truth().map(|truth| intercepted = truth),
@@ -194,7 +197,7 @@ fn action(reader: &mut Reader<'_>) -> Result<Option<u8>, Cut> {
     Ok(phase.filter(|phase| intercepted == Some(true) && (1..=5).contains(phase)))
 }
 
-fn stopwatch(reader: &mut Reader<'_>) -> Result<Option<Text<'static>>, Cut> {
+fn stopwatch(reader: &mut JsonReader<'_>) -> Result<Option<Text<'static>>, Malformed> {
     let mut text = String::new();
     reader.object(|reader, key| {
         if let Some(time) = reader.number::<i64>()? {
@@ -209,7 +212,7 @@ fn stopwatch(reader: &mut Reader<'_>) -> Result<Option<Text<'static>>, Cut> {
 }
 
 /// Reads the engine and its components, which the native format separates by `; `.
-fn producer<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Cut> {
+fn producer<'a>(reader: &mut JsonReader<'a>) -> Result<Option<Text<'a>>, Malformed> {
     let mut names: Vec<Text<'a>> = Vec::new();
     reader.texts(|name| names.push(name))?;
     Ok(match names.len() {
@@ -221,7 +224,7 @@ fn producer<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Cut> {
     })
 }
 
-fn webapp_info(reader: &mut Reader<'_>) -> Result<Option<Text<'static>>, Cut> {
+fn webapp_info(reader: &mut JsonReader<'_>) -> Result<Option<Text<'static>>, Malformed> {
     let mut words: [Option<Text<'_>>; 3] = Default::default();
     reader.object(|reader, key| {
         let place = match key.as_ref() {
@@ -248,10 +251,10 @@ fn webapp_info(reader: &mut Reader<'_>) -> Result<Option<Text<'static>>, Cut> {
 
 /// Reads what the record keeps as lines of part H.
 fn other_line<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     key: &[u8],
     mut push: impl FnMut(&'static str, Text<'a>),
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     match key {
         b"response_body_dechunked" => {
             if reader.truth()? == Some(true) {
@@ -291,7 +294,7 @@ fn list(items: &[Vec<u8>]) -> Text<'static> {
     text.into()
 }
 
-fn uploads<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn uploads<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let uploads = draft.record.uploads.get_or_insert_default();
     reader.object(|reader, key| match key.as_ref() {
         b"info" => reader.array(|reader| {
@@ -331,7 +334,7 @@ fn unescaped(text: Text<'_>) -> Text<'_> {
     }
 }
 
-fn matched_rules<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn matched_rules<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let rules = draft.record.matched_rules.get_or_insert_default();
     reader.array(|chains| {
         chains.object(|chain, key| match key.as_ref() {
@@ -352,7 +355,7 @@ fn matched_rules<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(
 }
 
 /// Reads a rule. Whether it logs is told by the directive alone.
-fn rule<'a>(reader: &mut Reader<'a>) -> Result<Option<MatchedRule<'a>>, Cut> {
+fn rule<'a>(reader: &mut JsonReader<'a>) -> Result<Option<MatchedRule<'a>>, Malformed> {
     let (mut id, mut matched, mut directive) = (None, None, None);
     reader.object(|reader, key| match key.as_ref() {
         b"actionset" => reader.object(|reader, key| match key.as_ref() {

@@ -8,7 +8,7 @@
 //! clock without its offset; `zoneless_time` has what can be made of it.
 
 use super::members::{ProducerKeys, body, headers, once, producer, rule_field, status};
-use super::reader::{Cut, Reader};
+use super::reader::{JsonReader, Malformed};
 use super::{Draft, Instant, zoneless_time};
 use crate::format::timestamp;
 use crate::record::{Alert, Flag};
@@ -22,14 +22,21 @@ const PRODUCER: ProducerKeys = ProducerKeys {
 };
 
 /// Reads a document.
-pub(super) fn read<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+pub(super) fn read<'a>(
+    reader: &mut JsonReader<'a>,
+    draft: &mut Draft<'a>,
+) -> Result<(), Malformed> {
     reader.object(|reader, key| match key.as_ref() {
         b"transaction" => reader.object(|reader, key| transaction(reader, &key, draft)),
         _ => reader.skip(),
     })
 }
 
-fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn transaction<'a>(
+    reader: &mut JsonReader<'a>,
+    key: &[u8],
+    draft: &mut Draft<'a>,
+) -> Result<(), Malformed> {
     let repeated = &mut draft.repeated;
     match key {
         b"client_ip" => once(&mut draft.client.address, reader.filled()?, repeated),
@@ -69,7 +76,7 @@ fn transaction<'a>(reader: &mut Reader<'a>, key: &[u8], draft: &mut Draft<'a>) -
     Ok(())
 }
 
-fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let request = &mut draft.record.request;
     reader.object(|reader, key| {
         match key.as_ref() {
@@ -89,7 +96,7 @@ fn request<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
     })
 }
 
-fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| {
         match key.as_ref() {
@@ -102,7 +109,7 @@ fn response<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cu
     })
 }
 
-fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut> {
+fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let mut alert = Alert::default();
     reader.object(|reader, key| match key.as_ref() {
         b"message" => reader.filled().map(|text| alert.msg = text),
@@ -116,11 +123,11 @@ fn message<'a>(reader: &mut Reader<'a>, draft: &mut Draft<'a>) -> Result<(), Cut
 }
 
 fn detail<'a>(
-    reader: &mut Reader<'a>,
+    reader: &mut JsonReader<'a>,
     key: &[u8],
     alert: &mut Alert<'a>,
     capped: &mut bool,
-) -> Result<(), Cut> {
+) -> Result<(), Malformed> {
     match key {
         b"match" => {
             alert.detail = reader.text()?.unwrap_or_default();

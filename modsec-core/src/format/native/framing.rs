@@ -33,7 +33,7 @@ const ORDER: &[u8] = b"ABCIFEHJKZ";
 
 /// Where the parts of an entry stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct PartLayout {
     /// Boundary of the first line.
     pub(super) boundary: Boundary,
     /// The parts, in the order of the bytes; their spans cover the entry without gaps.
@@ -58,7 +58,7 @@ pub(super) struct PartRange {
 impl Outline {
     /// Decides which delimiters are genuine. `fetch` returns the bytes of a range; it is asked
     /// for the headers, and for the few bytes before a delimiter.
-    pub(super) fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> Layout {
+    pub(super) fn layout<'a>(&self, fetch: impl Fn(Range<u64>) -> Cow<'a, [u8]>) -> PartLayout {
         let framing = Framing {
             outline: self,
             fetch,
@@ -79,7 +79,7 @@ struct Framing<'o, F> {
 }
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    fn strict(&self) -> Layout {
+    fn strict(&self) -> PartLayout {
         let found = self.but_request_line();
         let complete = self.is_complete(&found);
         let clean = found.len() == self.outline.delimiters.len()
@@ -158,7 +158,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// announced, and a later delimiter stands exactly where it should have ended. Either the
     /// engine kept only the beginning of the body, or the parts between are forged and the server
     /// does not log them. Then status and alerts prove nothing.
-    fn clean(&self, mut found: Vec<Delimiter>, mut flags: Flags) -> Layout {
+    fn clean(&self, mut found: Vec<Delimiter>, mut flags: Flags) -> PartLayout {
         let mut alerts_doubtful = false;
         if let Some(c) = found.iter().position(|delimiter| delimiter.letter == b'C')
             && let Some(next) = self.body_end(&found, c.wrapping_sub(1), c)
@@ -234,7 +234,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
 
     /// An entry that does not start with part A was not written by an engine. Each part is the
     /// first of its letter; nothing in it is certain, and the flag says so.
-    fn out_of_order(&self) -> Layout {
+    fn out_of_order(&self) -> PartLayout {
         let mut flags: Flags = [Flag::OutOfOrder].into_iter().collect();
         let found = &self.outline.delimiters;
         // A lone part Z ends nothing.
@@ -256,7 +256,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
 
     /// Gives each chosen delimiter the bytes up to the next. Contents that consist of lines stop
     /// at the first delimiter line, chosen or not.
-    fn lay_out(&self, chosen: &[Delimiter], flags: Flags, alerts_doubtful: bool) -> Layout {
+    fn lay_out(&self, chosen: &[Delimiter], flags: Flags, alerts_doubtful: bool) -> PartLayout {
         let all = &self.outline.delimiters;
         let traits = self.traits();
         let parts = chosen.iter().enumerate().map(|(n, delimiter)| {
@@ -293,7 +293,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             }
         });
         let boundary = self.outline.boundary;
-        Layout {
+        PartLayout {
             boundary,
             parts: parts.collect(),
             flags,

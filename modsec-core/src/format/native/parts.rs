@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::framing::Layout;
+use super::framing::PartLayout;
 use super::lines::{first_line, header, lines};
 use super::{Dialect, Section, coraza, engine_lines, matched_rules, part_a, v3};
 use crate::format::digits::number;
@@ -15,7 +15,7 @@ use crate::record::{
 use crate::text::Text;
 
 /// Makes the record of an entry's parts.
-pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Record<'a> {
+pub(super) fn record<'a>(layout: &PartLayout, mut sections: Vec<Section<'a>>) -> Record<'a> {
     let mut record = Record {
         flags: layout.flags,
         ..Record::default()
@@ -39,7 +39,7 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     if let Some(line) = old {
         part_a::read(line, dialect, &mut record);
     }
-    let mut reader = Reader {
+    let mut reader = PartReader {
         record,
         dialect,
         by_hand,
@@ -54,7 +54,7 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
     for section in &sections {
         reader.read_late(section);
     }
-    let Reader {
+    let PartReader {
         mut record,
         list,
         capped,
@@ -75,7 +75,7 @@ pub(super) fn record<'a>(layout: &Layout, mut sections: Vec<Section<'a>>) -> Rec
 }
 
 /// A record of which some parts have been read.
-struct Reader<'a> {
+struct PartReader<'a> {
     record: Record<'a>,
     dialect: Dialect,
     by_hand: bool,
@@ -85,7 +85,7 @@ struct Reader<'a> {
     capped: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PartReader<'a> {
     fn read(&mut self, section: &Section<'a>) {
         let content = section.content;
         let (record, capped) = (&mut self.record, &mut self.capped);

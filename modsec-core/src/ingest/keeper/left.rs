@@ -44,7 +44,7 @@ impl Keeper {
                 return;
             }
             Skipped::Unusable(error) => return self.unusable(path, &error),
-            Skipped::Foreign { at, line } => {
+            Skipped::Unrecognized { at, line } => {
                 if self.may_say((path, at)) {
                     warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
                 }

@@ -11,10 +11,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Delimiter, Dialect, Flag, Flags, Framing, Layout, doubtful_h};
+use super::{Delimiter, Dialect, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    pub(super) fn coraza(&self) -> Layout {
+    pub(super) fn coraza(&self) -> PartLayout {
         let mut found = self.but_request_line();
         let complete = self.is_complete(&found);
         let whole = complete || (!is(&found, 0, b'A') && self.ends_like_a_part(&found));

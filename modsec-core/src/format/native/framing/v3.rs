@@ -8,10 +8,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{Boundary, Delimiter, Flag, Flags, Framing, Layout, doubtful_h};
+use super::{Boundary, Delimiter, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    pub(super) fn strict_v3(&self) -> Layout {
+    pub(super) fn strict_v3(&self) -> PartLayout {
         let found = self.candidates();
         let complete = self.is_complete(&found);
         let mut flags = Flags::none();

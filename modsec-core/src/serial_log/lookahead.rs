@@ -15,7 +15,7 @@ const MAX_BOUNDARIES: usize = 100_000;
 /// The last line of each boundary in a stretch of the log. A line of part A is no part of an entry
 /// that has begun, so it only makes the boundary known.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct Lookahead {
     last: HashMap<Boundary, u64>,
     /// The stretch. While it is being recorded, it has no end.
     from: u64,
@@ -27,17 +27,17 @@ pub(super) struct Ahead {
     full_at: Option<u64>,
 }
 
-impl Ahead {
+impl Lookahead {
     /// Begins to record a stretch that starts at `from`, unless that is done already; true if the
     /// lines behind `from` are to be recorded.
     pub(super) fn begin(&mut self, from: u64) -> bool {
         if self.is_recording && self.from <= from {
             return false;
         }
-        *self = Ahead {
+        *self = Lookahead {
             from,
             is_recording: true,
-            ..Ahead::default()
+            ..Lookahead::default()
         };
         true
     }
@@ -63,7 +63,7 @@ impl Ahead {
     /// Forgets what is being recorded.
     pub(super) fn stop(&mut self) {
         if self.is_recording {
-            *self = Ahead::default();
+            *self = Lookahead::default();
         }
     }
 
@@ -79,7 +79,7 @@ impl Ahead {
     /// Forgets the stretch once `at` has passed it.
     pub(super) fn drop_before(&mut self, at: u64) {
         if self.to.is_some_and(|to| to <= at) {
-            *self = Ahead::default();
+            *self = Lookahead::default();
         }
     }
 
