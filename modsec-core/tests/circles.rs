@@ -13,7 +13,7 @@ type Module = Vec<String>;
 type Arrows = BTreeMap<Module, BTreeSet<Module>>;
 
 /// Circles that are being cured: no arrow is counted between two files of one of them.
-const KNOWN: [&[&str]; 3] = [
+const KNOWN: [&[&str]; 4] = [
     &["ingest::read", "ingest::rows", "ingest::several"],
     &[
         "ingest::feed",
@@ -22,6 +22,7 @@ const KNOWN: [&[&str]; 3] = [
         "ingest::unopened",
     ],
     &["recidive::run", "recidive::session"],
+    &["recidive::reporter", "recidive::state"],
 ];
 
 /// Reads the source files below `dir`, without comments and unit tests.
