@@ -44,8 +44,10 @@ mod tests;
 mod told;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 pub use self::apply::{Change, Kind};
 pub use self::keeper::Keeper;
@@ -172,4 +174,18 @@ pub enum ChangeError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ChangeError {
+    /// Says that the directory at `path` could not be created, and why.
+    fn create(path: &Path, errno: Errno) -> Self {
+        let (path, source) = (path.to_owned(), errno.into());
+        Self::Create { path, source }
+    }
+
+    /// Says that the directory at `path` could not be examined or removed, and why.
+    fn other(path: &Path, errno: Errno) -> Self {
+        let (path, source) = (path.to_owned(), errno.into());
+        Self::Other { path, source }
+    }
 }

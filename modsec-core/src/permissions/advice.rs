@@ -1,4 +1,13 @@
-//! What the administrator should know of the set-up, each said once.
+//! Warnings about the set-up as a whole, each logged once: what no change of a directory can cure.
+//!
+//! | observed | warned of |
+//! | --- | --- |
+//! | a flat directory's owner is not in the group | it stays the owner: add the user to the group |
+//! | shared directories with `MODE` 0770 | each site can remove the others' entries: use 1770 |
+//! | the storage directory: others write, not sticky | sites can move trees of others: `chmod +t` |
+//!
+//! Source: unlink(2) needs the right to write to the directory, not to the file, unless the sticky
+//! bit is set.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,25 +17,27 @@ use tracing::warn;
 
 use super::policy::{Attributes, Policy};
 
-/// Rights with which somebody else than the owner can create, and so remove, names.
+/// Rights with which anybody but the owner can create names in a directory, and so remove them.
 const OTHERS_WRITE: u32 = Mode::WGRP.union(Mode::WOTH).bits();
 
 /// What has been said already.
 #[derive(Debug, Default)]
 pub(crate) struct Advice {
-    /// Users outside of the group who own flat directories.
+    /// User ids outside the group that own flat directories.
     outsiders: BTreeSet<u32>,
+    /// Whether the mode of shared directories was warned of.
     shared: bool,
+    /// Whether the mode of the storage directory was warned of.
     storage: bool,
 }
 
 impl Advice {
-    /// A policy has changed: who is in the group may have too.
+    /// Forgets which users were warned of: the group may have other members now.
     pub(crate) fn forget_outsiders(&mut self) {
         self.outsiders.clear();
     }
 
-    /// Looks at the directory at `path`, which all sites share and which is to be as `wanted`.
+    /// Looks at the flat directory at `path`, which all sites share and which is to be as `wanted`.
     pub(crate) fn shared(&mut self, path: &Path, wanted: Attributes, policy: &Policy) {
         if wanted.uid != policy.owner && self.outsiders.insert(wanted.uid) {
             warn!(
@@ -47,7 +58,8 @@ impl Advice {
         }
     }
 
-    /// Looks at the storage directory itself.
+    /// Looks at the attributes of the storage directory itself. They are the administrator's;
+    /// nothing here changes them.
     pub(crate) fn storage(&mut self, stat: &Stat) {
         if is_open(stat.st_mode) && !std::mem::replace(&mut self.storage, true) {
             warn!(
@@ -59,7 +71,7 @@ impl Advice {
     }
 }
 
-/// Returns `true` if names of others can be removed under these permission bits.
+/// Returns `true` if other users' names can be removed from a directory with this `mode`.
 fn is_open(mode: u32) -> bool {
     mode & OTHERS_WRITE != 0 && mode & Mode::SVTX.bits() == 0
 }

@@ -1,7 +1,21 @@
 //! Creating directories before the writer needs them, and removing those that stayed empty.
 //!
-//! A directory appears at its place with the right mode and owner in one step: it is made under
-//! another name in the storage directory and renamed. So the writer never meets it half finished.
+//! Between `mkdir` by the web server and the correction of the mode another site's record can be
+//! lost. So the directories of the coming minutes are made in advance, with the right mode and
+//! owner:
+//!
+//! ```text
+//! 1  mkdir DIR/.watch-dir-RANDOM (0700)    ours alone, fits no layout, so no program looks into it
+//! 2  open it, and check that it is ours    a user who may write to DIR could have exchanged it
+//! 3  chown, chmod                          see `apply`
+//! 4  rename to its place, NOREPLACE        the writer meets it finished or not at all
+//! ```
+//!
+//! If the writer is faster, its own directory stays, and is corrected like any other. A process
+//! that is killed after step 1 leaves an empty directory, which a later walk removes.
+//!
+//! Where a name is put into another directory, that one must be the same user's, or one that all
+//! share: otherwise a user could have a directory made in the tree of another.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,31 +36,42 @@ use crate::names::day_name;
 use crate::spool::{self, Listing, Reason};
 use crate::watch::{Place, Watcher};
 
-/// Beginning of the names of directories being made. Fits no template, so nobody else looks.
+/// Prefix of the names of directories being made.
 const TEMPORARY: &str = ".watch-dir-";
-/// Seconds after which a directory being made has been forgotten.
+/// Age in seconds after which a directory with such a name is left over: making one takes
+/// milliseconds.
 const LEFTOVER_AFTER: i64 = 60;
-/// Names tried before giving up.
+/// Random names tried before giving up.
 const ATTEMPTS: u32 = 8;
 
 /// A directory that should exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ahead {
+pub(crate) struct PlannedDir {
+    /// Path below the storage directory.
     pub(crate) path: PathBuf,
+    /// What it is for; it decides on mode and owner ([`super::Policy`]).
     pub(crate) place: Place,
     /// The user of the tree; `None` in the flat layout.
     pub(crate) uid: Option<u32>,
 }
 
-/// Lists the directories of the minute of `now` and the next `ahead` ones, parents first.
+/// Lists the directories of the minute of `now` and of the next `ahead` minutes, parents first.
 ///
 /// `user` is the owner of the tree, `None` for the flat layout. With `ahead` 0 nothing is listed
-/// but the directory of the user.
+/// but the directory of the user. At 23:59 with `ahead` 1 and the user `site1`:
+///
+/// ```text
+/// site1
+/// site1/20260822  site1/20260822/20260822-2359
+/// site1/20260823  site1/20260823/20260823-0000
+/// ```
+///
+/// Nothing is listed for a user whose name fits no layout, such as one with a dot in front.
 pub(crate) fn plan<Tz: TimeZone>(
     now: &DateTime<Tz>,
     ahead: u16,
     user: Option<&SiteUser>,
-) -> Vec<Ahead> {
+) -> Vec<PlannedDir> {
     let uid = user.map(|user| user.uid);
     let tree = user
         .map(|user| PathBuf::from(&user.name))
@@ -67,7 +92,7 @@ pub(crate) fn plan<Tz: TimeZone>(
     }
     list.dedup();
     let directory = |path: PathBuf| {
-        Some(Ahead {
+        Some(PlannedDir {
             place: Place::of(&path)?,
             path,
             uid,
@@ -76,14 +101,15 @@ pub(crate) fn plan<Tz: TimeZone>(
     list.into_iter().filter_map(directory).collect()
 }
 
-/// What became of the attempt to create or remove.
+/// How an attempt to create or remove a directory ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// It was done.
     Done,
-    /// There was nothing to do.
+    /// There was nothing to do: it is there, or gone, or the system ran out of something and the
+    /// next minute tries again.
     Nothing,
-    /// The directory is in use and stays.
+    /// The directory is not empty, or something is mounted on it: it stays.
     InUse,
     /// Something else is in the way and is left alone.
     Refused(Reason),
@@ -101,13 +127,18 @@ impl From<Reason> for Outcome {
     }
 }
 
-/// Returns `true` if `path` is the temporary name of a directory that was never finished.
+/// Returns `true` if `path` is the name of a directory that is being made, or was never finished.
 pub(crate) fn is_temporary(path: &Path) -> bool {
     path.to_str()
         .is_some_and(|name| name.starts_with(TEMPORARY))
 }
 
-/// Returns `true` if the directory at `path` is missing; an error says why it cannot be created.
+/// Returns `true` if the directory at `path` is missing.
+///
+/// # Errors
+///
+/// An [`Outcome`] that says why it cannot be created: something else has the name, or the parent
+/// belongs to a user whose `may_hold` is `false`.
 pub(crate) fn is_missing(
     watcher: &Watcher,
     path: &Path,
@@ -127,7 +158,8 @@ pub(crate) fn is_missing(
     }
 }
 
-/// Opens the directory that another is to be created in. `may_hold` is asked about its owner.
+/// Opens the directory `parent` in which another is to be created; `may_hold` is asked about its
+/// owner, except for the storage directory itself.
 fn open_parent(
     watcher: &Watcher,
     parent: &Path,
@@ -141,7 +173,8 @@ fn open_parent(
     }
 }
 
-/// Creates the directory at `path` as `wanted`. `may_hold` is asked about the owner of its parent.
+/// Creates the directory at `path` with mode, owner and group as `wanted`; see the module for the
+/// steps. `may_hold` is asked about the owner of its parent.
 pub(crate) fn create(
     watcher: &Watcher,
     path: &Path,
@@ -154,6 +187,8 @@ pub(crate) fn create(
     }
 }
 
+/// Does the work of [`create`]; anything but success is an "error". After a failure the temporary
+/// directory is removed.
 fn try_create(
     watcher: &Watcher,
     path: &Path,
@@ -163,13 +198,7 @@ fn try_create(
     let (parent, name) = split(path)?;
     let parent = open_parent(watcher, parent, may_hold)?;
     let (root, _) = watcher.open_below(Path::new(""))?;
-    let failed = |errno: Errno| {
-        let source = errno.into();
-        Outcome::Failed(ChangeError::Create {
-            path: path.to_owned(),
-            source,
-        })
-    };
+    let failed = |errno| Outcome::Failed(ChangeError::create(path, errno));
     let temporary = make(root.as_fd()).map_err(failed)?;
     let finished = finish(root.as_fd(), &temporary, path, wanted).map_err(Outcome::Failed);
     let placed = finished.and_then(|()| {
@@ -187,13 +216,15 @@ fn try_create(
     placed
 }
 
+/// Splits a path into directory and name.
 fn split(path: &Path) -> Result<(&Path, &OsStr), Outcome> {
     path.parent()
         .zip(path.file_name())
         .ok_or(Outcome::Refused(Reason::Name))
 }
 
-/// Makes a directory with a name nobody can foresee, for this process alone.
+/// Makes a directory in `root`, under a name no other user can foresee, which only this account can
+/// enter; returns its name.
 fn make(root: BorrowedFd<'_>) -> Result<String, Errno> {
     let mut last = Errno::EXIST;
     for _ in 0..ATTEMPTS {
@@ -206,26 +237,28 @@ fn make(root: BorrowedFd<'_>) -> Result<String, Errno> {
     Err(last)
 }
 
-/// Gives the directory just made what it is to have, if it still is the one.
+/// Sets mode, owner and group of the directory `temporary` in `root`, if it still is the one that
+/// was made. `path` is its later place, for messages.
 fn finish(
     root: BorrowedFd<'_>,
     temporary: &str,
     path: &Path,
     wanted: Attributes,
 ) -> Result<(), ChangeError> {
-    let other = |errno: Errno| ChangeError::Create {
-        path: path.to_owned(),
-        source: errno.into(),
-    };
-    let handle = spool::open_dir(root, Path::new(temporary)).map_err(other)?;
-    let stat = fstat(&handle).map_err(other)?;
+    let failed = |errno| ChangeError::create(path, errno);
+    let handle = spool::open_dir(root, Path::new(temporary)).map_err(failed)?;
+    let stat = fstat(&handle).map_err(failed)?;
     // In a directory that others may write to, it could have been exchanged.
     if stat.st_uid != geteuid().as_raw() {
-        return Err(other(Errno::PERM));
+        return Err(failed(Errno::PERM));
     }
     apply(handle.as_fd(), path, Attributes::from(&stat), wanted)
 }
 
+/// Renames `temporary` to its place, `name` in `parent`.
+///
+/// A file system without `RENAME_NOREPLACE` would replace what is there, but rename(2) replaces a
+/// directory only if it is empty: then the writer's directory has gone, and ours is as good.
 fn put(
     root: BorrowedFd<'_>,
     temporary: &str,
@@ -241,7 +274,7 @@ fn put(
     }
 }
 
-/// Removes the directory at `path` if it is empty.
+/// Removes the directory at `path` if it is empty, by one rmdir(2).
 pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
     let opened = split(path).and_then(|(parent, name)| Ok((watcher.open_below(parent)?, name)));
     let ((parent, _), name) = match opened {
@@ -253,19 +286,12 @@ pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Outcome::InUse,
         Err(Errno::NOENT) => Outcome::Nothing,
         Err(Errno::NOTDIR) => Outcome::Refused(Reason::File),
-        Err(errno) => {
-            let source = errno.into();
-            Outcome::Failed(ChangeError::Other {
-                path: path.to_owned(),
-                source,
-            })
-        }
+        Err(errno) => Outcome::Failed(ChangeError::other(path, errno)),
     }
 }
 
-/// Removes a directory with a temporary name, left behind by a process that was killed.
-///
-/// One just made is left to the process that is making it; only an empty one goes away.
+/// Removes a directory with a temporary name, left behind by a process that was killed more than a
+/// minute before `now` (seconds since 1970). One that is not empty stays.
 pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
     let is_old = |stat: &Stat| stat.st_mtime < now - LEFTOVER_AFTER;
     if watcher
@@ -276,7 +302,8 @@ pub(crate) fn remove_leftover(watcher: &Watcher, path: &Path, now: i64) {
     }
 }
 
-/// Returns `true` if the directory behind `handle` has no entries.
+/// Returns `true` if the directory behind `handle` has no entries; `false` also if it cannot be
+/// read.
 pub(crate) fn is_empty(handle: BorrowedFd<'_>) -> bool {
     Listing::of(handle).is_ok_and(|mut names| names.next().is_none())
 }

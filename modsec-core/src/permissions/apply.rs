@@ -1,4 +1,7 @@
-//! Changing one directory through a held descriptor.
+//! Changing mode, owner and group of one directory through a held descriptor.
+//!
+//! Never by path: between looking and changing a site user could put a link to `/etc` there. The
+//! order of the system calls keeps the promise that nobody loses the right to write in between.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -50,23 +53,33 @@ impl fmt::Display for Change {
     }
 }
 
-/// Returns how the directory behind `handle` is.
+/// Returns mode, owner and group of the directory behind `handle`; `path` is for the message.
+///
+/// # Errors
+///
+/// [`ChangeError::Other`] with what fstat(2) said.
 pub(crate) fn attributes(handle: BorrowedFd<'_>, path: &Path) -> Result<Attributes, ChangeError> {
-    match fstat(handle) {
-        Ok(stat) => Ok(Attributes::from(&stat)),
-        Err(errno) => Err(ChangeError::Other {
-            path: path.to_owned(),
-            source: errno.into(),
-        }),
-    }
+    let stat = fstat(handle).map_err(|errno| ChangeError::other(path, errno))?;
+    Ok(Attributes::from(&stat))
 }
 
 /// Changes the directory behind `handle` from what it is `now` to what it should be.
 ///
-/// At no moment in between can the owner, old or new, not write: bits are added before the owner
-/// changes, and the group is in place before the set-group-id bit is set (the kernel takes that
-/// bit away if the caller is not in the group). After an error some of it may have been done;
+/// 1. If owner and mode both change: fchmod(2) first, so that the new owner and the group can write
+///    as soon as they are in place.
+/// 2. fchown(2) of owner and group, each only if it changes.
+/// 3. fchmod(2) again, because the kernel may have dropped the set-group-id bit in step 2, and the
+///    old owner may have changed the mode until then.
+/// 4. If the set-group-id bit is wanted: fstat(2), because without `CAP_FSETID` the kernel drops it
+///    silently when the caller is not in the group.
+///
+/// At no moment can the owner, old or new, not write. After an error some of it may have been done;
 /// doing it again is harmless.
+///
+/// # Errors
+///
+/// [`ChangeError::Mode`], [`ChangeError::Owner`] or [`ChangeError::SetGroupId`], each with what to
+/// do.
 pub(crate) fn apply(
     handle: BorrowedFd<'_>,
     path: &Path,

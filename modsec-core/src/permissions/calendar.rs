@@ -1,4 +1,14 @@
 //! Which directories the writer needs next, and which it needs no more, by the clock on the wall.
+//!
+//! The engines name directories by local time, which jumps twice a year. In Central Europe:
+//!
+//! ```text
+//! 29 March 2026      01:59 is followed by 03:00; no directory is called …-02xx
+//! 25 October 2026    02:59 is followed by 02:00; each …-02xx stands for two minutes
+//! ```
+//!
+//! So minutes are counted in real time and then named, and a name counts as past only when the last
+//! minute that it stands for is.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,17 +17,17 @@ use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 
 use crate::names::{MinuteDir, Place, begins, parse_day};
 
-/// How long after its end a directory of the per-user layout is surely past: `ModSecurity` 2 opens
-/// the file right after it has taken the time.
+/// For how long after its end a directory of the per-user layout may still be used. `ModSecurity` 2
+/// opens the file right after it has taken the time, so ten minutes are plenty.
 const PER_USER_GRACE: TimeDelta = TimeDelta::minutes(10);
-/// The same for the flat layout, which libmodsecurity and Coraza use too: they name the directory
-/// after the beginning of a request that may last. As `modsec-parser` has it.
+/// The same for the flat layout, to which libmodsecurity and Coraza write too: they name the
+/// directory by the beginning of a request, which may last. The same 24 hours as in
+/// [`MinuteDir::is_over`].
 const FLAT_GRACE: TimeDelta = TimeDelta::hours(24);
 
-/// Returns the minute of `now` and the next `ahead` ones, by the local time of each.
+/// Returns the minute of `now` and the next `ahead` minutes, as the writer will name them.
 ///
-/// Steps are taken in real time, so the hour that daylight saving skips is skipped, and the one
-/// that it repeats comes twice.
+/// An hour that daylight saving skips is skipped, and the names of one that it repeats come twice.
 pub(crate) fn coming<Tz: TimeZone>(now: &DateTime<Tz>, ahead: u16) -> Vec<MinuteDir> {
     (0..=i64::from(ahead))
         .filter_map(|step| now.clone().checked_add_signed(TimeDelta::minutes(step)))
@@ -33,10 +43,8 @@ pub(crate) fn grace(place: Place) -> TimeDelta {
     }
 }
 
-/// Returns `true` if no writer will use the directory called `name` any more.
-///
-/// A name that stands for two minutes, because daylight saving ended between them, is past when
-/// the second is.
+/// Returns `true` if no writer will use the directory called `name` (a day or a minute, for
+/// `place`) any more at `now`. `false` for a name that is no time.
 pub(crate) fn is_past<Tz: TimeZone>(now: &DateTime<Tz>, name: &OsStr, place: Place) -> bool {
     let Some(begin) = begins(name) else {
         return false;
@@ -52,7 +60,8 @@ pub(crate) fn is_past<Tz: TimeZone>(now: &DateTime<Tz>, name: &OsStr, place: Pla
         .is_some_and(|past| past <= *now)
 }
 
-/// Returns the last instant at which the clock on the wall shows `local`.
+/// Returns the last instant at which the clock on the wall shows `local`. A time that was skipped
+/// is counted on from three hours before, as if there had been no change.
 fn last_meaning<Tz: TimeZone>(zone: &Tz, local: NaiveDateTime) -> Option<DateTime<Tz>> {
     match zone.from_local_datetime(&local) {
         LocalResult::Single(time) => Some(time),

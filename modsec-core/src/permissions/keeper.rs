@@ -1,4 +1,15 @@
-//! The loop: events, corrections, what is created ahead.
+//! The loop: what is found is corrected, what is coming is created, what is past is removed.
+//!
+//! ```text
+//! Watcher ─► Directory ─► owner allowed? tree of that user? ─► Policy::wanted ─► apply
+//!                                                              past and empty? ─► remove
+//!         ─► Ignored   ─► counted, logged once
+//!         ─► Rescan    ─► log the counts, plan the coming minutes
+//! tick, every second ─► a new minute? ─► plan ─► create, one directory in each round
+//! ```
+//!
+//! Events go first: a writer waits for the directory to become usable. Creating is one directory at
+//! a time, so that 1,600 users' directories of the next minute delay no event.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -14,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::advice::Advice;
-use super::ahead::{self, Ahead, Outcome};
+use super::ahead::{self, Outcome, PlannedDir};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
 use super::policy::{Attributes, Policy};
@@ -26,36 +37,53 @@ use crate::spool::Reason;
 use crate::storage_dir::is_private;
 use crate::watch::{self as watching, Directory, Event, Place, RescanReason, Watcher};
 
-/// Events handled in a row before the loop looks at anything else.
+/// Events handled in a row before the loop looks at the stop signal, the clock and the plan.
 const BATCH: u32 = 256;
-/// How often the clock is looked at. It may be set, and the machine may have slept.
+/// How often the clock is read. It may be set, and the machine may have slept.
 const TICK: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Called with every change.
+/// Called with every change, made or rehearsed.
 type Observer<'a> = &'a mut dyn FnMut(&Change);
 
 /// Keeps mode, owner and group of the directories in one storage directory.
+///
+/// [`Keeper::once`] corrects what is there; [`Keeper::run`] goes on until it is stopped. The two
+/// `rehearse` functions only report what would be done.
 #[derive(Debug)]
 pub struct Keeper {
+    /// What to do, and where.
     options: Options,
+    /// Whether changes are made.
     effect: Effect,
+    /// Finds directories, and notices new ones.
     watcher: Watcher,
+    /// What has been done since the start.
     tally: Tally,
+    /// Paths that were logged as left alone.
     refusals: Told,
+    /// Messages of failures that were logged.
     failures: Told,
+    /// How many corrections of each owner were logged.
     named: Named,
-    overflow_told: Option<Instant>,
+    /// When the last overflow of the kernel's queue was logged.
+    overflow_logged_at: Option<Instant>,
+    /// Warnings about the set-up that were logged.
     advice: Advice,
-    seen: Seen,
+    /// Which layouts the web server writes, as far as seen.
+    used: UsedLayouts,
+    /// The minute (UTC) for which `ahead` was made; `None` to make it anew.
     planned: Option<NaiveDateTime>,
-    ahead: VecDeque<Ahead>,
+    /// Directories still to be created, parents first.
+    ahead: VecDeque<PlannedDir>,
+    /// The time of the last tick.
     clock: DateTime<Local>,
 }
 
-/// Which layouts somebody else than this program has made or used directories of.
+/// In which layouts another process has made or used directories. Those that this program has made
+/// ahead and that stayed empty do not count.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct UsedLayouts {
     flat: bool,
     per_user: bool,
 }
@@ -67,12 +95,12 @@ enum Effect {
     DryRun,
 }
 
-/// What a [`Keeper`] does beyond correcting.
+/// What is done with a directory that is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
-    /// Nothing.
+    /// It is corrected.
     CorrectOnly,
-    /// Creates what is coming, removes what is past.
+    /// It is corrected, or removed if it is past and empty.
     Everything,
 }
 
@@ -104,9 +132,9 @@ impl Keeper {
             refusals: Told::default(),
             failures: Told::default(),
             named: Named::new(Instant::now()),
-            overflow_told: None,
+            overflow_logged_at: None,
             advice: Advice::default(),
-            seen: Seen::default(),
+            used: UsedLayouts::default(),
             planned: None,
             ahead: VecDeque::new(),
             clock: Local::now(),
@@ -186,8 +214,8 @@ impl Keeper {
                     return Ok(self.tally);
                 }
                 () = &mut is_due, if ready.is_some() => ready.take().into_iter().for_each(|ready| ready()),
-                _ = tick.tick() => self.look_at_clock(),
-                Ok(()) = policies.changed() => self.adopt(&policies.borrow_and_update()),
+                _ = tick.tick() => self.check_clock(),
+                Ok(()) = policies.changed() => self.replace_policy(&policies.borrow_and_update()),
                 () = yield_now(), if busy => {}
                 event = self.watcher.next(), if !busy => {
                     self.handle(event?, Task::Everything, &mut ready, quiet);
@@ -196,13 +224,19 @@ impl Keeper {
         }
     }
 
-    /// Goes through the tree once.
+    /// Goes through the tree once, until the watcher reports that all that was there has been
+    /// found.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::Root`] if the storage directory cannot be used, [`KeepError::Watch`] if inotify
+    /// fails.
     fn pass(&mut self, task: Task, each: Observer<'_>) -> Result<(), KeepError> {
         loop {
             match self.watcher.wait(Duration::MAX)? {
                 Some(Event::Lost(error)) => return Err(error.into()),
                 Some(Event::Rescan(_)) => {
-                    self.look_at_storage();
+                    self.check_storage_dir();
                     return Ok(());
                 }
                 Some(event) => self.handle(event, task, &mut None::<fn()>, each),
@@ -211,7 +245,7 @@ impl Keeper {
         }
     }
 
-    /// Handles the events that are there; returns `true` if there may be more.
+    /// Handles up to [`BATCH`] events that are there; returns `true` if there may be more.
     fn drain(
         &mut self,
         ready: &mut Option<impl FnOnce()>,
@@ -226,6 +260,8 @@ impl Keeper {
         Ok(true)
     }
 
+    /// Handles one event. `ready` is called the first time that all is found, or the storage
+    /// directory turns out to be absent.
     fn handle(
         &mut self,
         event: Event,
@@ -235,15 +271,15 @@ impl Keeper {
     ) {
         match event {
             Event::Directory(directory) => self.directory(&directory, task, each),
-            Event::Ignored { path, reason } => self.ignored(&path, &reason),
+            Event::Ignored { path, reason } => self.leave_alone(&path, &reason),
             Event::Rescan(reason) => {
                 self.log_rescan(reason);
-                self.look_at_storage();
+                self.check_storage_dir();
                 if let Some(ready) = ready.take() {
                     ready();
                 }
                 self.planned = None;
-                self.look_at_clock();
+                self.check_clock();
             }
             Event::Lost(error) => {
                 warn!(error = %error_chain(&error), "waiting for the storage directory");
@@ -256,12 +292,15 @@ impl Keeper {
         }
     }
 
-    fn look_at_storage(&mut self) {
+    /// Looks at the mode of the storage directory, and warns of it.
+    fn check_storage_dir(&mut self) {
         if let Ok((_, stat)) = self.watcher.open_below(Path::new("")) {
             self.advice.storage(&stat);
         }
     }
 
+    /// Logs that all directories were checked, with the counts. Of overflows, which one user can
+    /// cause without end, one a minute.
     fn log_rescan(&mut self, reason: RescanReason) {
         let (tally, watched) = (self.tally, self.watcher.watched());
         let Tally {
@@ -276,10 +315,12 @@ impl Keeper {
         match reason {
             // Who fills the queue again and again does not fill the log.
             RescanReason::Overflow
-                if self.overflow_told.is_some_and(|at| at.elapsed() < MINUTE) => {}
+                if self
+                    .overflow_logged_at
+                    .is_some_and(|at| at.elapsed() < MINUTE) => {}
             RescanReason::Overflow | RescanReason::Limit => {
                 if reason == RescanReason::Overflow {
-                    self.overflow_told = Some(Instant::now());
+                    self.overflow_logged_at = Some(Instant::now());
                 }
                 warn!(%reason, directories, corrected, watched, "all directories checked");
             }
@@ -290,6 +331,8 @@ impl Keeper {
         }
     }
 
+    /// Corrects one directory, or leaves it alone if its owner is not allowed or is not the user of
+    /// the tree; removes it if it is past and empty.
     fn directory(&mut self, directory: &Directory, task: Task, each: Observer<'_>) {
         let Directory {
             path,
@@ -299,20 +342,14 @@ impl Keeper {
         self.tally.directories += 1;
         let stat = match fstat(handle) {
             Ok(stat) => stat,
-            Err(errno) => {
-                let source = errno.into();
-                return self.failed(&ChangeError::Other {
-                    path: path.clone(),
-                    source,
-                });
-            }
+            Err(errno) => return self.failed(&ChangeError::other(path, errno)),
         };
         let now = Attributes::from(&stat);
         if !self.options.policy.allows_owner(now.uid) {
-            return self.ignored(path, &Reason::Owner);
+            return self.leave_alone(path, &Reason::Owner);
         }
         if self.is_foreign(path, *place, now) {
-            return self.ignored(path, &Reason::OtherUser);
+            return self.leave_alone(path, &Reason::OtherUser);
         }
         let wanted = self.options.policy.wanted(*place, now);
         if wanted != now {
@@ -322,12 +359,13 @@ impl Keeper {
             self.advice.shared(path, wanted, &self.options.policy);
         }
         if task == Task::Everything && self.options.ahead > 0 {
-            self.clear_away(directory, &stat, each);
+            self.remove_past(directory, &stat, each);
         }
     }
 
-    /// Returns `true` for a directory in the tree of a user (or named after one) that is another's:
-    /// one that others may write to can be moved there by anybody.
+    /// Returns `true` for a directory in the tree of a user, or with the name of one, that belongs
+    /// to another user: a directory that others may write to can be moved there by anybody, and
+    /// would then get the group's rights.
     fn is_foreign(&self, path: &Path, place: Place, now: Attributes) -> bool {
         let policy = &self.options.policy;
         let user = path.iter().next().unwrap_or_default();
@@ -344,6 +382,8 @@ impl Keeper {
         }
     }
 
+    /// Changes a directory and counts it. A failure is counted and logged; the next check tries
+    /// again.
     fn correct(
         &mut self,
         directory: &Directory,
@@ -362,7 +402,7 @@ impl Keeper {
             return self.failed(&error);
         }
         self.tally.corrected += 1;
-        self.is_used(*place);
+        self.note_use(*place);
         if self.effect == Effect::Real && self.named.is_next(from.uid) {
             info!(?path, %from, %to, "directory corrected");
         }
@@ -372,8 +412,9 @@ impl Keeper {
         });
     }
 
-    /// Removes a directory that is surely past, if it is empty.
-    fn clear_away(&mut self, directory: &Directory, stat: &Stat, each: Observer<'_>) {
+    /// Removes the directory of a past day or minute, if it is empty and was not changed for the
+    /// grace of its layout.
+    fn remove_past(&mut self, directory: &Directory, stat: &Stat, each: Observer<'_>) {
         let Directory {
             path,
             place,
@@ -393,9 +434,9 @@ impl Keeper {
             Effect::Real => ahead::remove(&self.watcher, path),
         };
         if matches!(outcome, Outcome::InUse) {
-            self.is_used(*place);
+            self.note_use(*place);
         }
-        if self.settle(path, outcome) {
+        if self.count(path, outcome) {
             self.tally.removed += 1;
             debug!(?path, "empty directory removed");
             each(&Change {
@@ -405,8 +446,9 @@ impl Keeper {
         }
     }
 
-    fn create(&mut self, next: &Ahead, each: Observer<'_>) {
-        let Ahead { path, place, uid } = next;
+    /// Creates one directory ahead of time, if it is missing.
+    fn create(&mut self, next: &PlannedDir, each: Observer<'_>) {
+        let PlannedDir { path, place, uid } = next;
         let policy = &self.options.policy;
         let wanted = policy.created(*place, *uid);
         let may_hold = |parent| policy.may_hold(parent, *uid);
@@ -417,7 +459,7 @@ impl Keeper {
             (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted, may_hold),
             (Err(outcome), _) => outcome,
         };
-        if self.settle(path, outcome) {
+        if self.count(path, outcome) {
             self.tally.created += 1;
             // A line per minute and user would be all that the log consists of.
             if matches!(place, Place::UserDay | Place::UserMinute) {
@@ -432,18 +474,20 @@ impl Keeper {
         }
     }
 
-    /// Returns `true` if something was done; what went wrong is logged and counted.
-    fn settle(&mut self, path: &Path, outcome: Outcome) -> bool {
+    /// Counts what went wrong; returns `true` if the change was made.
+    fn count(&mut self, path: &Path, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Done => return true,
             Outcome::Nothing | Outcome::InUse => {}
-            Outcome::Refused(reason) => self.ignored(path, &reason),
+            Outcome::Refused(reason) => self.leave_alone(path, &reason),
             Outcome::Failed(error) => self.failed(&error),
         }
         false
     }
 
-    fn ignored(&mut self, path: &Path, reason: &Reason) {
+    /// Counts and logs once what was left alone. Directories of this project's programs and
+    /// `lost+found` are passed over in silence; leftovers of killed processes are removed.
+    fn leave_alone(&mut self, path: &Path, reason: &Reason) {
         if ahead::is_temporary(path) {
             if self.effect == Effect::Real {
                 ahead::remove_leftover(&self.watcher, path, self.clock.timestamp());
@@ -463,6 +507,7 @@ impl Keeper {
         }
     }
 
+    /// Counts a failure, and logs each message once.
     fn failed(&mut self, error: &ChangeError) {
         self.tally.failed += 1;
         if self.failures.is_new(error.to_string()) {
@@ -470,15 +515,17 @@ impl Keeper {
         }
     }
 
-    fn is_used(&mut self, place: Place) {
+    /// Notes that another process has made or used a directory of the layout of `place`.
+    fn note_use(&mut self, place: Place) {
         match place {
-            Place::FlatDay | Place::FlatMinute => self.seen.flat = true,
-            Place::UserDay | Place::UserMinute => self.seen.per_user = true,
+            Place::FlatDay | Place::FlatMinute => self.used.flat = true,
+            Place::UserDay | Place::UserMinute => self.used.per_user = true,
             Place::Root | Place::User => {}
         }
     }
 
-    fn look_at_clock(&mut self) {
+    /// Reads the clock, and plans the coming directories when a minute has begun.
+    fn check_clock(&mut self) {
         self.named.look(Instant::now());
         self.clock = Local::now();
         let minute = self
@@ -492,6 +539,11 @@ impl Keeper {
         }
     }
 
+    /// Lists the directories that should exist now and in the coming minutes.
+    ///
+    /// With [`Layout::Auto`] these are the flat ones unless only the per-user layout was seen in
+    /// use, and those of the users unless only the flat layout was; those of users that the
+    /// administrator has named in any case.
     fn plan(&mut self) {
         self.ahead.clear();
         let Options {
@@ -500,7 +552,7 @@ impl Keeper {
             layout,
             ..
         } = &self.options;
-        let Seen { flat, per_user } = self.seen;
+        let UsedLayouts { flat, per_user } = self.used;
         let (flat, per_user) = match layout {
             Layout::Auto => (
                 flat || !per_user,
@@ -518,7 +570,8 @@ impl Keeper {
         }
     }
 
-    fn adopt(&mut self, policy: &Policy) {
+    /// Takes a new policy over (users or groups have changed), and has all directories checked.
+    fn replace_policy(&mut self, policy: &Policy) {
         if self.options.policy != *policy {
             info!(
                 site_users = policy.site_users.len(),

@@ -1,4 +1,16 @@
-//! What is right for a directory: a pure function of what it is for and how it is.
+//! What mode, owner and group are right for a directory: a pure function of what it is for and of
+//! how it is.
+//!
+//! With the defaults (mode 0770, owner apache, group fastsecure), and 1001 in that group:
+//!
+//! | directory | is | becomes | because |
+//! | --- | --- | --- | --- |
+//! | `20260822` | 0755 1001:1001 | 0770 apache:fastsecure | all sites share it |
+//! | `20260822` | 0755 1002:1002 | 0770 1002:fastsecure | 1002 is not in the group and keeps it |
+//! | `site1/20260822` | 0755 1001:1001 | 2770 1001:fastsecure | the tree is its user's |
+//! | the storage directory | anything | the same | it is the administrator's |
+//!
+//! The rule above all: whoever can write now, and needs to, can write afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -9,19 +21,19 @@ use rustix::fs::{Mode, Stat};
 use crate::accounts::{Account, AccountError, Accounts, id};
 use crate::watch::Place;
 
-/// Names and numbers as an administrator gives them.
+/// Names and numbers as an administrator gives them, with the defaults of `watch-dir`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Names {
-    /// Permission bits; see [`parse_mode`].
+    /// Permission bits, 0 to 0o3777; see [`parse_mode`]. Default 0770.
     pub mode: u32,
-    /// Owner of flat directories: the web server's user.
+    /// Owner of flat directories: the web server's user, by name or number. Default `apache`.
     pub owner: String,
-    /// Group of all directories.
+    /// Group of all directories, by name or number. Default `fastsecure`.
     pub group: String,
     /// Users whose `USER` directories are created; `None`: the members of the group.
     pub site_users: Option<Vec<String>>,
-    /// Lowest number of a user whose directories are touched, besides owner and site users.
+    /// Lowest user id whose directories are touched, besides owner and site users. Default 1000.
     pub allow_uid_min: u32,
 }
 
@@ -43,6 +55,17 @@ impl Names {
     /// # Errors
     ///
     /// [`AccountError`] for a name that is neither in the local files nor a number.
+    ///
+    /// ```
+    /// use modsec_core::accounts::Accounts;
+    /// use modsec_core::permissions::Names;
+    ///
+    /// let mut names = Names::default();
+    /// (names.owner, names.group) = ("48".to_owned(), "700".to_owned());
+    /// let policy = names.resolve(&Accounts::default())?;
+    /// assert_eq!((policy.mode, policy.owner, policy.group), (0o770, 48, 700));
+    /// # Ok::<(), modsec_core::accounts::AccountError>(())
+    /// ```
     pub fn resolve(&self, accounts: &Accounts) -> Result<Policy, AccountError> {
         let group = accounts.group(&self.group)?;
         let members: Vec<_> = accounts.members(group).collect();
@@ -77,7 +100,7 @@ impl Names {
     }
 }
 
-/// The first line of a name counts, as for [`Accounts::user`].
+/// Returns the user ids by name; the first line of a name counts, as for [`Accounts::user`].
 fn users_by_name(accounts: &Accounts) -> BTreeMap<String, u32> {
     let mut users = BTreeMap::new();
     for user in accounts.users() {
@@ -86,12 +109,12 @@ fn users_by_name(accounts: &Accounts) -> BTreeMap<String, u32> {
     users
 }
 
-/// A user with a tree of its own.
+/// A user with a tree of its own, `USER/DAY/MINUTE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteUser {
-    /// Name of the directory.
+    /// Name of its directory in the storage directory.
     pub name: String,
-    /// Owner of the directory.
+    /// User id of its owner.
     pub uid: u32,
 }
 
@@ -145,21 +168,26 @@ impl fmt::Display for Attributes {
     }
 }
 
+/// With this bit a directory's new entries get the directory's group instead of their maker's.
 const SET_GROUP_ID: u32 = Mode::SGID.bits();
 const OWNER_ENTERS_AND_WRITES: u32 = Mode::WUSR.bits() | Mode::XUSR.bits();
 const GROUP_ENTERS_AND_WRITES: u32 = Mode::WGRP.bits() | Mode::XGRP.bits();
 const OTHERS_ENTER_AND_WRITE: u32 = Mode::WOTH.bits() | Mode::XOTH.bits();
+/// The owner's rights: read, write and enter.
 const OWNER_BITS: u32 = Mode::RWXU.bits();
 
 impl Policy {
-    /// Returns `true` if directories of this user are touched at all.
+    /// Returns `true` if directories of the user `uid` are touched at all: an id of at least
+    /// [`Policy::allow_uid_min`], the owner, or a site user. System accounts are left alone.
     pub fn allows_owner(&self, uid: u32) -> bool {
         uid >= self.allow_uid_min
             || uid == self.owner
             || self.site_users.iter().any(|user| user.uid == uid)
     }
 
-    /// Returns the number of the user that a `USER` directory is named after, if it is known here.
+    /// Returns the user id that belongs to the name of a `USER` directory: of a site user, of a
+    /// local user, or the number that the name is. `None` if the name is not known here (LDAP,
+    /// NIS).
     pub(crate) fn named(&self, user: &OsStr) -> Option<u32> {
         let name = user.to_str()?;
         let site_user = self.site_users.iter().find(|user| user.name == name);
@@ -169,11 +197,11 @@ impl Policy {
             .or_else(|| id(name))
     }
 
-    /// Returns `true` if a directory that is `now` belongs to the tree called `user`.
+    /// Returns `true` if a directory with the attributes `now` belongs to the tree called `user`.
     ///
-    /// It is that user's, or it has owner and group of shared directories, as the trees have that a
-    /// script has taken from their users. A name that is not known here may be that of a user from
-    /// LDAP or NIS, but not of a local one, who has another.
+    /// It is that user's, or it has owner and group of shared directories: some scripts take the
+    /// trees from their users. A name that is not known here may be that of a user from LDAP or
+    /// NIS, but not of a local user, who has another name.
     pub(crate) fn belongs_to_tree(&self, user: &OsStr, now: Attributes) -> bool {
         let is_local = || {
             let mut site_users = self.site_users.iter();
@@ -187,8 +215,8 @@ impl Policy {
                 .map_or_else(|| !is_local(), |named| named == now.uid)
     }
 
-    /// Returns `true` if directories of `uid` (`None`: shared ones) may be created in one that
-    /// belongs to `parent`.
+    /// Returns `true` if directories of the user `uid` (`None`: shared ones) may be created in a
+    /// directory that belongs to the user id `parent`.
     pub(crate) fn may_hold(&self, parent: u32, uid: Option<u32>) -> bool {
         match uid {
             Some(uid) => parent == uid || parent == self.owner,
@@ -196,10 +224,12 @@ impl Policy {
         }
     }
 
-    /// Returns what a directory that is for `place` and is `now` should be.
+    /// Returns what a directory that is for `place` and is `now` should be; see the table of the
+    /// module.
     ///
-    /// The present owner can write afterwards if it can write now; it stays the owner if that
-    /// takes it. No bit for others is set that [`Policy::mode`] does not have.
+    /// The present owner can write afterwards if it can write now; it stays the owner if that takes
+    /// it. No bit for others is set that [`Policy::mode`] does not have. Applied twice it changes
+    /// nothing more.
     pub fn wanted(&self, place: Place, now: Attributes) -> Attributes {
         let owner_bits = now.mode & OWNER_BITS;
         match place {
@@ -223,7 +253,8 @@ impl Policy {
         }
     }
 
-    /// Returns what a directory created for `place` should be; `uid` is the user of the tree.
+    /// Returns what a directory created for `place` should be; `uid` is the user of the tree,
+    /// `None` in the flat layout.
     pub(crate) fn created(&self, place: Place, uid: Option<u32>) -> Attributes {
         let uid = uid.unwrap_or(self.owner);
         self.wanted(
@@ -236,9 +267,10 @@ impl Policy {
         )
     }
 
-    /// Returns `true` if `uid` can write to a flat directory that is as this policy says.
+    /// Returns `true` if the user `uid` can write to a flat directory that is as this policy says.
     ///
-    /// As in the kernel, the first class that fits decides, even if a later one allows more.
+    /// As in the kernel, the first class that fits (owner, group, others) decides, even if a later
+    /// one allows more. For root none is asked.
     fn still_writes(&self, uid: u32) -> bool {
         let bits = if uid == 0 {
             return true;
@@ -252,7 +284,8 @@ impl Policy {
         self.mode & bits == bits
     }
 
-    /// Returns `true` if everybody on the machine may write: worth a warning.
+    /// Returns `true` if every user of the machine may write to directories of this mode: worth a
+    /// warning.
     pub fn is_world_writable(&self) -> bool {
         self.mode & Mode::WOTH.bits() != 0
     }
@@ -270,12 +303,21 @@ pub enum ModeError {
     Useless,
 }
 
-/// Reads an octal mode.
+/// Reads an octal mode from 0 to 3777. Set-group-id and sticky bit are allowed,
+/// set-user-id is not.
+///
+/// ```
+/// use modsec_core::permissions::parse_mode;
+///
+/// assert_eq!(parse_mode("2770").ok(), Some(0o2770));
+/// assert!(parse_mode("4770").is_err()); // set-user-id
+/// assert!(parse_mode("070").is_err()); // takes the owner's rights
+/// ```
 ///
 /// # Errors
 ///
-/// [`ModeError`] for anything but three or four octal digits (set-group-id and sticky bit
-/// allowed, set-user-id not), and for modes that take a right from the owner.
+/// [`ModeError::NotAMode`] for anything else, [`ModeError::Useless`] for a mode that takes a right
+/// from the owner.
 pub fn parse_mode(text: &str) -> Result<u32, ModeError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let mode = u32::from_str_radix(text, 8)
