@@ -1,4 +1,20 @@
-//! A log of many entries, read from a file, through gzip, or from a pipe.
+//! Reading a log of many entries once, from a file, through gzip, or from a pipe.
+//!
+//! A [`LogReader`] feeds a [`Splitter`] and hands out one entry after the other, in bounded memory
+//! whatever its size:
+//!
+//! ```text
+//!                       ┌─ small entry ──────────► Taken::Whole   its bytes
+//! file, .gz, pipe ─► Splitter ─ large entry ─────► Taken::Large   a range of a file
+//!                       └─ bytes of no entry ────► Taken::Unrecognized offset and first bytes
+//! ```
+//!
+//! A large entry, usually an upload that was logged, is a range of the log itself if that is a
+//! plain file. Of a pipe or a compressed file, which cannot be read twice, it is copied to a
+//! temporary file without a name (`O_TMPFILE` in `TMPDIR`), which goes away with the last
+//! reference.
+//!
+//! To follow a log that grows is the business of [`crate::logfile`].
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write as _};
@@ -10,11 +26,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::format::FirstBytes;
+use crate::logfile::GZIP;
 use crate::program::Stop;
 use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
 
-/// How often to see whether to stop, while a pipe gives nothing.
+/// How often to check whether to stop, while a pipe gives nothing: every 200 ms.
 const LOOK_EVERY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
@@ -22,81 +39,93 @@ const LOOK_EVERY: Timespec = Timespec {
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
-/// What a gzip file starts with.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// Entries up to this size are handed out in memory. Nearly all are smaller; a larger one is a
-/// stored upload, and is read in windows from its file.
+/// Largest entry, in bytes, that is handed out in memory: 512 KiB. Nearly all are smaller; a larger
+/// one is read in windows from its file.
 pub(crate) const IN_MEMORY: u64 = 512 * 1024;
 
-/// A stretch of a file.
+/// A range of bytes of a file.
 #[derive(Debug)]
 pub(crate) struct Extent {
+    /// The log itself, or a temporary file.
     pub(crate) file: Arc<File>,
+    /// Offset of the first byte in `file`.
     pub(crate) start: u64,
+    /// Number of bytes.
     pub(crate) len: u64,
-    /// What is odd about the place where it stood.
+    /// What is odd about the place where the entry stood, such as
+    /// [`crate::record::Flag::Interleaved`]; the record that is decoded from it must get them too.
     pub(crate) flags: Flags,
 }
 
 /// What was found next in a log.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// An entry in memory.
+    /// An entry in memory, and what is odd about its place (see [`Extent::flags`]).
     Whole(Vec<u8>, Flags),
-    /// An entry too large for that, in the log itself or in a temporary file.
+    /// An entry too large for that.
     Large(Extent),
-    /// Bytes that belong to no entry.
+    /// Bytes that belong to no entry: offset of the first in the log, and some of them for a
+    /// message.
     Unrecognized { at: u64, line: FirstBytes },
 }
 
-/// Reads a log and cuts it into entries.
+/// A log that is read from its start to its end.
 #[derive(Debug)]
 pub(crate) struct LogReader {
     source: Source,
+    /// Finds the ends of entries.
     splitter: Splitter,
+    /// Whether more bytes will come.
     outlook: Outlook,
-    /// Why reading ended before the end.
+    /// Why reading ended before the end of the log; reported after the entries read before it.
     failed: Option<io::Error>,
     stop: Option<Stop>,
-    /// Bytes of the file that were read, for progress: compressed ones of a compressed file.
+    /// Size of the file in bytes when it was opened (compressed ones of a `.gz`); 0 for a pipe. For
+    /// progress.
     pub(crate) size: u64,
 }
 
+/// Where the bytes come from.
 #[derive(Debug)]
 enum Source {
     /// A file that can be read again from any place.
     File { file: Arc<File>, at: u64 },
-    /// What can be read once only.
+    /// What can be read only once: a pipe, a terminal, or decompressed bytes.
     Stream(Box<Stream>),
 }
 
+/// Shows the type only; the reader inside cannot be shown.
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Stream")
     }
 }
 
+/// A source that can be read only once.
 struct Stream {
+    /// Where new bytes come from.
     read: Box<dyn Read + Send>,
-    /// The large entry at hand.
+    /// The large entry at hand, so far.
     spool: Option<File>,
-    /// Spooled bytes that belong to other entries after all: file, and where to go on and to end.
+    /// Bytes copied to a file that belong to later entries after all: file, next offset, end. The
+    /// last one is read first.
     again: Vec<(File, u64, u64)>,
 }
 
 impl LogReader {
-    /// Begins to read `file`, which may be compressed, or a pipe.
+    /// Begins to read `file`: a plain file, which may be compressed, or anything that can be read,
+    /// such as a pipe. A request to stop (`stop`) ends waiting for a pipe within 200 ms.
     ///
     /// # Errors
     ///
-    /// What reading its first bytes fails with.
+    /// What reading the first bytes said.
     pub(crate) fn open(file: File, stop: &Stop) -> io::Result<LogReader> {
         let held = usize::try_from(IN_MEMORY).unwrap_or(usize::MAX);
         LogReader::holding(file, held, Some(stop.clone()))
     }
 
-    /// The same, with entries of up to `held` bytes in memory.
+    /// The same, with entries of up to `held` bytes in memory; without `stop` a pipe is waited for
+    /// until it ends.
     pub(crate) fn holding(file: File, held: usize, stop: Option<Stop>) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {
@@ -130,8 +159,8 @@ impl LogReader {
     ///
     /// # Errors
     ///
-    /// What reading fails with; what was read before has been handed out, and the log is at its
-    /// end. A request to stop is such a failure.
+    /// What reading, or writing to the temporary file, said. What was read before has been handed
+    /// out, and the log is at its end. A request to stop is such an error.
     pub(crate) fn next(&mut self) -> io::Result<Option<Taken>> {
         loop {
             let Some(piece) = self.splitter.next(self.outlook) else {
@@ -159,13 +188,17 @@ impl LogReader {
                     if rest.is_some() {
                         self.outlook = Outlook::More;
                     }
-                    let mut extent = self.source.end(at, len, rest)?;
+                    let (file, start) = self.source.end(at, len, rest)?;
                     if len == 0 {
                         // Announced in vain; it is read again.
                         continue;
                     }
-                    extent.flags = flags;
-                    return Ok(Some(Taken::Large(extent)));
+                    return Ok(Some(Taken::Large(Extent {
+                        file,
+                        start,
+                        len,
+                        flags,
+                    })));
                 }
                 Piece::Unrecognized { at, line, .. } => {
                     return Ok(Some(Taken::Unrecognized { at, line }));
@@ -174,6 +207,8 @@ impl LogReader {
         }
     }
 
+    /// Reads up to [`CHUNK`] bytes into the splitter's buffer; at the end, or after an error, the
+    /// splitter is told that no more will come.
     fn read(&mut self) -> io::Result<()> {
         if let Err(error) = unless_stopped(self.stop.as_ref()) {
             self.outlook = Outlook::End;
@@ -201,6 +236,7 @@ impl LogReader {
 }
 
 impl Source {
+    /// Makes a source of something that can be read only once.
     fn stream(read: impl Read + Send + 'static) -> Source {
         Source::Stream(Box::new(Stream {
             read: Box::new(read),
@@ -209,7 +245,8 @@ impl Source {
         }))
     }
 
-    /// A pipe may be compressed too; its first bytes are put back.
+    /// Makes a source of a pipe, which may be compressed: its first two bytes are read, compared
+    /// with [`GZIP`], and put back in front.
     fn pipe(mut file: Pipe) -> io::Result<Source> {
         let mut magic = Vec::new();
         Read::by_ref(&mut file).take(2).read_to_end(&mut magic)?;
@@ -222,7 +259,8 @@ impl Source {
         })
     }
 
-    /// Keeps the next bytes of a large entry.
+    /// Copies the next bytes of a large entry to the temporary file; does nothing for a plain file,
+    /// where they can be read again.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Source::Stream(stream) = self else {
             return Ok(());
@@ -234,20 +272,18 @@ impl Source {
         spool.write_all(bytes)
     }
 
-    /// Returns the large entry that starts at `at` of the log. `rest` was read beyond what was
-    /// kept, and all behind the entry is to be read again.
-    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<Extent> {
+    /// Returns the file with the large entry that begins at `at` of the log and has `len` bytes,
+    /// and where it begins in that file.
+    ///
+    /// If the splitter has handed out too many bytes for it, `rest` is what was read beyond: all
+    /// behind the entry is then read again, from the log or from the temporary file.
+    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<(Arc<File>, u64)> {
         match self {
             Source::File { file, at: next } => {
                 if rest.is_some() {
                     *next = at + len;
                 }
-                Ok(Extent {
-                    file: Arc::clone(file),
-                    start: at,
-                    len,
-                    flags: Flags::none(),
-                })
+                Ok((Arc::clone(file), at))
             }
             Source::Stream(stream) => {
                 let mut spool = stream.spool.take().ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -256,18 +292,13 @@ impl Source {
                     let end = spool.stream_position()?;
                     stream.again.push((spool.try_clone()?, len, end));
                 }
-                Ok(Extent {
-                    file: Arc::new(spool),
-                    start: 0,
-                    len,
-                    flags: Flags::none(),
-                })
+                Ok((Arc::new(spool), 0))
             }
         }
     }
 }
 
-/// Fails once a stop is requested.
+/// Returns an error if a stop is requested, so that reading ends there.
 fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
     match stop {
         Some(stop) if stop.requested() => Err(io::Error::other("asked to stop")),
@@ -275,7 +306,8 @@ fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
     }
 }
 
-/// A file that is not read any more once a stop is requested.
+/// A file that is not read any further once a stop is requested: decompressing a log of gigabytes
+/// would otherwise go on for minutes without handing out an entry.
 struct Stoppable {
     file: File,
     stop: Option<Stop>,
@@ -288,7 +320,11 @@ impl Read for Stoppable {
     }
 }
 
-/// A pipe, or a socket, whose writer may take his time.
+/// A pipe, terminal or socket, whose writer may take any time.
+///
+/// poll(2) waits for bytes, at most [`LOOK_EVERY`] at a time; between two waits a request to stop
+/// becomes an error. The file is not made non-blocking, since standard input is shared with other
+/// processes.
 struct Pipe {
     file: File,
     stop: Option<Stop>,
@@ -314,6 +350,9 @@ impl Read for Pipe {
 }
 
 impl Stream {
+    /// Reads into the end of `buffer`: first what is to be read again, then new bytes. Returns how
+    /// many came, at most [`CHUNK`]; 0 at the end. Takes what a pipe has for now and waits for no
+    /// more.
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         while let Some((file, at, end)) = self.again.last_mut() {
             let kept = buffer.len();

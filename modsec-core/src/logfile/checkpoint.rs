@@ -1,8 +1,17 @@
 //! How far a log was read, so that a restart goes on there.
 //!
-//! One line: `DEVICE INODE OFFSET HEAD BEFORE`. The last two are hashes of the log's first bytes
-//! and of those before the offset: an inode alone says little, since a new log often gets the inode
-//! of one that was removed, and a compressed log has another.
+//! The text form is one line, `DEVICE INODE OFFSET HEAD BEFORE`:
+//!
+//! ```text
+//! 2049 131 48230 6f1e…(32 digits) 93a0…(32 digits)
+//!                │                └ hash of the 512 bytes before the offset, or `-`
+//!                └ hash of the first 512 bytes of the log, or of all up to the offset
+//! ```
+//!
+//! The numbers are decimal: `st_dev`, `st_ino`, and bytes from the start of the (decompressed) log.
+//! The hashes are the first 16 bytes of BLAKE3, in hexadecimal. Device and inode alone say little:
+//! a new log often gets the inode of one that was removed, and a compressed log has another. So a
+//! log is known by its bytes; numbers decide only if nothing had been read.
 
 use std::fmt;
 use std::fs::File;
@@ -14,24 +23,33 @@ use super::source::Source;
 /// Bytes that are compared at the start of the log and before the offset.
 pub(super) const COMPARED: u64 = 512;
 
-/// A place in a log.
+/// A place in a log, known by the bytes around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
+    /// `st_dev` of the log when this was made.
     device: u64,
+    /// `st_ino` of the log when this was made.
     inode: u64,
-    /// Bytes from the start.
+    /// Bytes of the log that were read, from its start; of the decompressed bytes in a `.gz`.
     offset: u64,
+    /// Of the first bytes: [`COMPARED`], or as many as had been read if these were fewer.
     head: Hash,
-    /// Unknown where the log could not be read again.
+    /// Of the [`COMPARED`] bytes before the offset, or of all if there are fewer. `None` for a
+    /// compressed log, where reading them again would mean to decompress it from the start.
     before: Option<Hash>,
 }
 
-/// The beginning of a BLAKE3 hash.
+/// The first 16 bytes of a BLAKE3 hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hash(u128);
 
 impl Checkpoint {
-    /// Describes the place behind `offset` bytes of a log.
+    /// Describes the place behind the first `offset` bytes of a log, by reading the bytes to
+    /// compare.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::UnexpectedEof`] if the log is shorter, and what read(2) says.
     pub(super) fn of(source: &mut Source, offset: u64) -> io::Result<Checkpoint> {
         // What was read of a compressed log cannot be read again at little cost.
         let before = if source.is_compressed() {
@@ -48,13 +66,18 @@ impl Checkpoint {
         ))
     }
 
-    /// Describes the end of a file that is open to be read.
+    /// Describes the present end of a file that is open to be read.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
     pub(crate) fn at_end(file: &File) -> io::Result<Checkpoint> {
         let mut source = Source::of(file.try_clone()?)?;
         Checkpoint::of(&mut source, file.metadata()?.len())
     }
 
-    /// The same of bytes that were kept in memory.
+    /// Describes a place of which `head` and `before` are still in memory: the file has lost them
+    /// since.
     pub(super) fn from_bytes(
         source: &Source,
         offset: u64,
@@ -75,13 +98,17 @@ impl Checkpoint {
         self.offset
     }
 
-    /// Returns `true` if the same file was open when this was made.
+    /// Returns `true` if the same file, by device and inode, was open when this was made.
     pub(super) fn is_of(&self, source: &Source) -> bool {
         (self.device, self.inode) == (source.device, source.inode)
     }
 
-    /// Returns `true` if the place is in this log: the same bytes stand before it, or none did and
-    /// it is the same file.
+    /// Returns `true` if the place is in this log: the same bytes are at its start and before the
+    /// offset. If nothing had been read, it must be the same file.
+    ///
+    /// # Errors
+    ///
+    /// What reading said. A log that is too short is `Ok(false)`.
     pub(super) fn is_in(&self, source: &mut Source) -> io::Result<bool> {
         if self.offset == 0 {
             return Ok(self.is_of(source));
@@ -103,6 +130,7 @@ impl Checkpoint {
 }
 
 impl Hash {
+    /// Hashes `bytes`.
     fn of(bytes: &[u8]) -> Hash {
         let mut first = [0; 16];
         first.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
@@ -128,7 +156,7 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// The text is no checkpoint.
+/// A text that is no checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoCheckpoint;
 
@@ -140,6 +168,7 @@ impl FromStr for Checkpoint {
     }
 }
 
+/// Reads the line of a checkpoint; `None` unless it has five words of the right form and no more.
 fn read(text: &str) -> Option<Checkpoint> {
     let mut words = text.split_ascii_whitespace();
     let mut number = || words.next()?.parse().ok();

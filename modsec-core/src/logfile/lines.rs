@@ -1,32 +1,46 @@
-//! Bytes on their way to becoming lines, in bounded memory.
+//! Cutting a growing log into lines, in bounded memory.
+//!
+//! ```text
+//! let mut lines = Lines::default();
+//! loop {
+//!     tail.read(lines.buffer())?;                  // append what is new
+//!     while let Some(line) = lines.next() { … }    // whole lines only
+//! }                                                // checkpoint: tail.checkpoint(lines.unread())
+//! ```
+//!
+//! A line without end, which a client may cause in a log that escapes nothing, costs no more than
+//! 64 KiB and what was appended last.
 
-/// Longest line (`ModSecurity` 2 cuts its index lines at 3980 bytes), with room. What is longer is
-/// no line.
+/// Longest line in bytes, without its end. `ModSecurity` 2 cuts its index lines at 3,980 bytes.
 const MAX_LINE: usize = 64 * 1024;
 
 /// Cuts what is appended to [`Lines::buffer`] into lines.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
+    /// What was appended and not dropped yet.
     bytes: Vec<u8>,
+    /// Bytes of it that were returned as lines already.
     used: usize,
-    /// In the middle of a line that is too long.
+    /// Whether `bytes` begins inside a line that is too long and was reported.
     skipping: bool,
 }
 
-/// A whole line without its end, or one that is too long.
+/// A line, without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line<'b> {
+    /// All bytes of a line, at most [`MAX_LINE`].
     Whole(&'b [u8]),
+    /// A line of more than [`MAX_LINE`] bytes, reported once and skipped to its end.
     TooLong,
 }
 
 impl Lines {
-    /// Returns the buffer, to append the next bytes to.
+    /// Returns the buffer, to append the next bytes to. Never remove any.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Returns the next line; `None` if that takes more bytes.
+    /// Returns the next line; `None` if its end has not been appended yet.
     pub(crate) fn next(&mut self) -> Option<Line<'_>> {
         loop {
             let rest = self.bytes.get(self.used..).unwrap_or_default();
@@ -52,19 +66,21 @@ impl Lines {
         }
     }
 
-    /// Takes what stands behind the last line end, at the end of a log.
+    /// Returns what stands behind the last line end. Call it when the log is complete: after it,
+    /// the same bytes do not come again as the beginning of a line.
     pub(crate) fn rest(&mut self) -> Option<Line<'_>> {
         let start = std::mem::replace(&mut self.used, self.bytes.len());
         let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty());
         rest.filter(|_| !self.skipping).map(Line::Whole)
     }
 
-    /// Returns how many bytes were appended and are in no line that was returned.
+    /// Returns how many bytes were appended and are in no line that was returned. A checkpoint lies
+    /// so many bytes before the place up to which the log was read.
     pub(crate) fn unread(&self) -> usize {
         self.bytes.len() - self.used
     }
 
-    /// Forgets what was appended.
+    /// Drops everything: what is appended next comes from another file.
     pub(crate) fn clear(&mut self) {
         *self = Lines::default();
     }

@@ -1,12 +1,25 @@
-//! What was not read of a log, wherever rotation has put it.
+//! Finding what was not read of a log, wherever rotation has put it.
 //!
-//! - The log that was being read is known by its bytes, whatever its name is now: renamed, copied
-//!   (`copytruncate`), or compressed by gzip.
+//! - The log that was being read is known by its bytes ([`Checkpoint`]), whatever its name is now:
+//!   renamed, copied (`copytruncate`), or compressed by gzip.
 //! - Logs that came after it and were rotated too have a name that rotation gives: that of the log
-//!   and a number or a date. They are ordered by the time of their last change, which renaming and
-//!   compressing keep.
+//!   and a number or a date, perhaps `.gz`. They are ordered by the time of their last change
+//!   (`st_mtime`), which renaming and compressing keep.
 //!
-//! All are looked for in the directory of the log.
+//! ```text
+//! audit.log-20261126.gz   older than the log that was read: not opened further
+//! audit.log-20261127.gz   the checkpoint's bytes are in it: read from the offset on
+//! audit.log-20261128      changed later, rotated name: read from the start
+//! audit.log               the log itself: read from the start
+//! ```
+//!
+//! Where a log is being compressed, both `NAME` and `NAME.gz` are there for a moment; of two files
+//! with the same first bytes only one is taken. All are looked for in the directory of the log;
+//! with the `olddir` of logrotate they are not found, and reading goes on in the new log.
+//!
+//! Cost: each plain file in that directory is opened, and up to 1 KiB of it is read. A compressed
+//! one may have to be decompressed up to the offset, but only if its first bytes are the right
+//! ones.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,16 +32,24 @@ use super::checkpoint::{COMPARED, Checkpoint};
 use super::source::Source;
 use crate::named_file::{Links, is_of_sqlite, parent};
 
-/// A file, and from where on it was not read.
+/// A file that holds a part of a log, and from where on it was not read.
 #[derive(Debug)]
 pub(crate) struct Segment {
+    /// Where it was found, for messages.
     pub(crate) path: PathBuf,
+    /// The open file.
     pub(crate) source: Source,
+    /// Bytes that were read before, decompressed.
     pub(crate) offset: u64,
 }
 
 impl Segment {
-    /// Returns the last bytes of what was not read, at most so many.
+    /// Returns the last bytes of what was not read, at most `most`. Of a plain file only these are
+    /// read; a compressed one is decompressed to its end, in bounded memory.
+    ///
+    /// # Errors
+    ///
+    /// What reading said.
     pub(crate) fn last_bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut at = self.offset;
         if !self.source.is_compressed() {
@@ -50,8 +71,12 @@ impl Segment {
     }
 }
 
-/// Returns the files that hold what came behind `mark`, the oldest first: the log itself, and before
-/// it those that it was rotated to. `None` if the place is not found any more.
+/// Returns the files that hold what comes behind `mark`, the oldest first: those that the log was
+/// rotated to, then the log itself. `None` if no file has the place any more.
+///
+/// # Errors
+///
+/// What opening or reading the log, or listing its directory, said.
 pub(crate) fn unread(log: &Path, mark: &Checkpoint) -> io::Result<Option<Vec<Segment>>> {
     let mut current = Source::open(log, Links::Follow)?;
     if let Some(source) = &mut current
@@ -69,32 +94,41 @@ pub(crate) fn unread(log: &Path, mark: &Checkpoint) -> io::Result<Option<Vec<Seg
 }
 
 /// Returns the file beside the log that `mark` is in.
+///
+/// If several have the same bytes (a copy, a backup), the best one: the same inode, then a name
+/// that rotation gives, then the latest change.
+///
+/// # Errors
+///
+/// What listing the directory said. Files that cannot be read are passed over.
 pub(super) fn find(log: &Path, mark: &Checkpoint) -> io::Result<Option<Segment>> {
-    let mut found: Option<(bool, bool, SystemTime, Segment)> = None;
+    let mut found: Option<((bool, bool, SystemTime), Segment)> = None;
     for (path, mut source) in beside(log, |_| true)? {
         // What cannot be read is not what was read.
         if !mark.is_in(&mut source).unwrap_or(false) {
             continue;
         }
-        let is_older = found.as_ref().is_some_and(|(is_same, is_named, at, _)| {
-            let this = (
-                mark.is_of(&source),
-                is_rotated(&path, log),
-                modified(&source),
-            );
-            (*is_same, *is_named, *at) > this
-        });
-        if !is_older {
-            let (is_same, is_named) = (mark.is_of(&source), is_rotated(&path, log));
-            let at = modified(&source);
-            let segment = segment(&path, source, mark.offset());
-            found = Some((is_same, is_named, at, segment));
+        let rank = (
+            mark.is_of(&source),
+            is_rotated(&path, log),
+            modified(&source),
+        );
+        if found.as_ref().is_none_or(|(best, _)| *best <= rank) {
+            found = Some((rank, segment(&path, source, mark.offset())));
         }
     }
-    Ok(found.map(|(.., segment)| segment))
+    Ok(found.map(|(_, segment)| segment))
 }
 
-/// Returns the logs that were rotated after `old`, the oldest first.
+/// Returns the logs that were rotated after `old`, the oldest first, each to be read from its
+/// start.
+///
+/// Left out are `old` itself, empty files, and copies: files whose first 512 bytes are those of
+/// `old`, of the log at its path, or of another that is taken already.
+///
+/// # Errors
+///
+/// What opening the log or listing its directory said.
 pub(super) fn newer(log: &Path, old: &mut Source) -> io::Result<Vec<Segment>> {
     let since = modified(old);
     let mut heads = vec![head(old)];
@@ -119,7 +153,8 @@ pub(super) fn newer(log: &Path, old: &mut Source) -> io::Result<Vec<Segment>> {
     Ok(found.into_iter().map(|(_, segment)| segment).collect())
 }
 
-fn segment(path: &Path, source: Source, offset: u64) -> Segment {
+/// Makes a segment of an open file.
+pub(super) fn segment(path: &Path, source: Source, offset: u64) -> Segment {
     let path = path.to_owned();
     Segment {
         path,
@@ -128,7 +163,14 @@ fn segment(path: &Path, source: Source, offset: u64) -> Segment {
     }
 }
 
-/// Opens the other plain files in the directory of the log.
+/// Opens the other plain files in the directory of the log whose path `is_wanted`.
+///
+/// Left out are links, files that cannot be opened, and databases of SQLite with what is kept
+/// beside them: closing such a file would take away the locks that this process holds on it.
+///
+/// # Errors
+///
+/// What listing the directory said.
 fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(PathBuf, Source)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent(log))? {
@@ -147,13 +189,14 @@ fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(Path
     Ok(found)
 }
 
+/// Returns the last change of contents; 1970 if the system does not say.
 fn modified(source: &Source) -> SystemTime {
     let meta = source.file.metadata();
     meta.and_then(|meta| meta.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Returns the first bytes, none if there are none or they cannot be read.
+/// Returns the first [`COMPARED`] bytes, or as many as there are and can be read.
 fn head(source: &mut Source) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(COMPARED).unwrap_or(0)];
     let mut filled = 0;
@@ -167,8 +210,10 @@ fn head(source: &mut Source) -> Vec<u8> {
     bytes
 }
 
-/// Returns `true` if `path` has a name that rotation gives the log: its name, or that without the
-/// extension, and a number or a date (`dateext`, `dateformat`, `extension`), perhaps `.gz`.
+/// Returns `true` if `path` has a name that rotation gives the log at `log`.
+///
+/// For `audit.log`: `audit.log.1`, `audit.log-20261127` (`dateext`), `audit-20261127.log`
+/// (`extension .log`), and each with `.gz`. Source: logrotate(8).
 fn is_rotated(path: &Path, log: &Path) -> bool {
     let bytes = |name: Option<&OsStr>| name.map(|name| name.as_bytes().to_vec());
     let (Some(name), Some(log_name)) = (bytes(path.file_name()), bytes(log.file_name())) else {
@@ -186,6 +231,8 @@ fn is_rotated(path: &Path, log: &Path) -> bool {
         .is_some_and(is_number_or_date)
 }
 
+/// Returns `true` for a separator (`.`, `-` or `_`) and a number or a date behind it, such as `.1`,
+/// `-20261127` or `-2026-11-27T10:15:00` (`dateformat`).
 fn is_number_or_date(text: &[u8]) -> bool {
     let [separator, rest @ ..] = text else {
         return false;

@@ -1,4 +1,4 @@
-//! The bytes of a log, which may have been compressed after rotation.
+//! The bytes of a log at an offset, whether it is plain or was compressed after rotation.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,28 +9,36 @@ use flate2::read::MultiGzDecoder;
 
 use crate::named_file::{self, Links};
 
-/// What a gzip file starts with.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// What a gzip file starts with, RFC 1952. An audit log starts with `-` or `{`, an index with a
+/// host name.
+pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// An open log.
+/// An open log. Offsets are those of the decompressed bytes.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(super) file: File,
     pub(super) device: u64,
     pub(super) inode: u64,
+    /// The decoder, if the file is compressed.
     compressed: Option<Box<Compressed>>,
 }
 
-/// Compressed bytes can be read in their order only.
+/// Where the decoder of a compressed file is. Reading before that place begins anew at the start.
 #[derive(Debug)]
 struct Compressed {
+    /// Decompresses all members of the file, one after the other.
     decoder: MultiGzDecoder<File>,
-    /// Bytes that came out so far.
+    /// Decompressed bytes that came out so far.
     at: u64,
 }
 
 impl Source {
-    /// Opens a plain file; `None` if there is none. Never waits.
+    /// Opens the plain file at `path`; `None` if there is none. Never waits for the writer of a
+    /// pipe.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, or that it is no plain file.
     pub(super) fn open(path: &Path, links: Links) -> io::Result<Option<Source>> {
         match named_file::open(path, File::options().read(true), links) {
             Ok(file) => Source::of(file).map(Some),
@@ -39,6 +47,11 @@ impl Source {
         }
     }
 
+    /// Looks at the first bytes of `file`, to tell whether it is compressed.
+    ///
+    /// # Errors
+    ///
+    /// What fstat(2) or pread(2) said.
     pub(super) fn of(file: File) -> io::Result<Source> {
         let meta = file.metadata()?;
         let mut magic = [0; 2];
@@ -53,15 +66,24 @@ impl Source {
         })
     }
 
+    /// Returns `true` if both are the same file by device and inode.
     pub(super) fn is_same_file(&self, other: &Source) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
+    /// Returns `true` if the file is compressed by gzip.
     pub(super) fn is_compressed(&self) -> bool {
         self.compressed.is_some()
     }
 
-    /// Reads some bytes from `offset` of the log on; 0 at its end.
+    /// Reads some bytes from `offset` on into `buffer` and returns how many; 0 at the end.
+    ///
+    /// Going forward in a compressed file is cheap, going back starts at its beginning. Tries again
+    /// after a signal.
+    ///
+    /// # Errors
+    ///
+    /// What pread(2) said, or that the compressed data are damaged.
     pub(crate) fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         loop {
             let read = match &mut self.compressed {
@@ -80,7 +102,7 @@ impl Source {
         }
     }
 
-    /// Reads the bytes from `start` to `end`.
+    /// Reads the bytes from `start` to `end`, all into memory.
     ///
     /// # Errors
     ///
@@ -100,6 +122,8 @@ impl Source {
 }
 
 impl Compressed {
+    /// Begins to decompress `file` at its start. Moves the position of `file` itself, which all
+    /// reading by offset ignores.
     fn open(file: &File) -> io::Result<Compressed> {
         let mut file = file.try_clone()?;
         io::Seek::rewind(&mut file)?;
@@ -107,6 +131,8 @@ impl Compressed {
         Ok(Compressed { decoder, at: 0 })
     }
 
+    /// Decompresses into `buffer` from `offset` on, which must not lie before [`Compressed::at`],
+    /// and returns how many bytes came; 0 at the end, also if that is before `offset`.
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         while self.at < offset {
             let passed = io::copy(

@@ -1,4 +1,18 @@
-//! Reading on in a file that grows and is rotated.
+//! Reading on in a log that grows, is rotated and is emptied.
+//!
+//! [`Tail::read`] hands out new bytes and says whether they continue those before. It waits for
+//! nothing: at [`Growth::End`] the caller sleeps, or waits for inotify, and calls again.
+//!
+//! | what happened to the log | how it is noticed | what is read next |
+//! | --- | --- | --- |
+//! | appended to | more bytes | these |
+//! | renamed, new one made | other inode at the path | rest of it, later ones, the new one |
+//! | `copytruncate` | shorter, or other first bytes | rest of the copy, then the log anew |
+//! | append taken back | shorter, same first bytes | from the new end |
+//! | removed | nothing at the path | rest of the open file |
+//!
+//! A log that is emptied and grows beyond the old offset between two reads is noticed only if its
+//! first bytes differ. Entries begin with a random boundary or a time, so they do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,37 +22,45 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::checkpoint::{COMPARED, Checkpoint};
-use super::rotated::{self, Segment};
+use super::rotated::{self, Segment, segment};
 use super::source::Source;
 use crate::named_file::Links;
 
-/// Bytes asked for at a time.
+/// Bytes asked for at a time: the most that one read adds to the caller's buffer.
 const CHUNK: usize = 256 * 1024;
 
-/// A file that somebody appends to.
+/// A log that is followed.
 #[derive(Debug)]
 pub(crate) struct Tail {
+    /// Where the log is; another file may come there at any time.
     path: PathBuf,
+    /// The file that is being read: the log, or one that it was rotated to.
     open: Option<Open>,
-    /// What is read after the open file: rotated logs, and the one at the path.
+    /// What is read after the open file, the oldest first: rotated logs, and the one at the path.
     queue: VecDeque<Segment>,
-    /// How long the old file must be quiet after a rotation.
+    /// For how long the old file must not have changed after a rotation before it is left: Apache's
+    /// processes write to it until they end.
     patience: Duration,
-    /// Since when another file is at the path and the old one is quiet.
+    /// Since when another file is at the path while nothing was added to the old one.
     replaced: Option<Instant>,
+    /// Whether the checkpoint was found.
     is_continued: bool,
 }
 
+/// A file being read.
 #[derive(Debug)]
 struct Open {
+    /// The open file.
     source: Source,
+    /// Bytes read so far.
     offset: u64,
-    /// The first bytes, and the last ones that were read.
+    /// Its first bytes, at most 512, to notice that it was emptied and written to again.
     head: Vec<u8>,
+    /// The last bytes that were read, at most 512, to find a copy of the file after it was emptied.
     last: Vec<u8>,
 }
 
-/// What one look at the file gave.
+/// What one call of [`Tail::read`] gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Growth {
     /// Bytes were added to the buffer; there may be more.
@@ -46,13 +68,18 @@ pub(crate) enum Growth {
     /// There is no more for now.
     End,
     /// What follows is not the continuation of what came before: another file is at the path, or
-    /// the file was emptied, or an interrupted append was taken back.
+    /// the file was emptied or shortened. The caller drops a line or entry that is not complete.
     Restarted,
 }
 
 impl Tail {
-    /// Follows the file at `path`, which need not exist yet, from `mark` on, wherever rotation has
-    /// put what was not read. Begins at the file's start if the place is not found any more.
+    /// Follows the log at `path`, which need not exist yet, from `mark` on, wherever rotation has
+    /// put what was not read. Begins at the start of the log without a mark, or if its place is not
+    /// found any more; see [`Tail::is_continued`].
+    ///
+    /// # Errors
+    ///
+    /// What opening the log, or listing its directory, said.
     pub(crate) fn new(path: PathBuf, mark: Option<&Checkpoint>) -> io::Result<Tail> {
         let found = match mark {
             Some(mark) => rotated::unread(&path, mark)?,
@@ -74,24 +101,32 @@ impl Tail {
         })
     }
 
-    /// Lets writers finish with the old file after a rotation: it is left when it has been quiet
-    /// for so long.
+    /// Leaves an old file only once it has not changed for `patience`, so that its writers can
+    /// finish.
     pub(crate) fn with_patience(self, patience: Duration) -> Tail {
         Tail { patience, ..self }
     }
 
+    /// Returns the path of the log.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns `true` if the place to go on was found.
+    /// Returns `true` if reading began at the checkpoint; `false` if there was none or it was not
+    /// found.
     pub(crate) fn is_continued(&self) -> bool {
         self.is_continued
     }
 
-    /// Returns the place behind which nothing was consumed, `unread` being the number of bytes
-    /// that were handed out but not made use of. `None` without a file, or if it was emptied a
-    /// moment ago.
+    /// Returns the place behind which nothing was consumed; `unread` is the number of bytes at the
+    /// end of what was handed out that the caller has not made use of.
+    ///
+    /// `None` if there is no file, or it was emptied since the last read: then there is no place to
+    /// go on.
+    ///
+    /// # Errors
+    ///
+    /// What reading the bytes to compare said.
     pub(crate) fn checkpoint(&mut self, unread: u64) -> io::Result<Option<Checkpoint>> {
         let Some(open) = &mut self.open else {
             return Ok(None);
@@ -103,12 +138,12 @@ impl Tail {
         }
     }
 
-    /// Returns how far the file was read, 0 without one.
+    /// Returns how many bytes of the open file were read, 0 without one.
     pub(crate) fn offset(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.offset)
     }
 
-    /// Goes on reading at `offset` of the same file.
+    /// Goes on reading at `offset` of the open file.
     pub(crate) fn seek(&mut self, offset: u64) {
         if let Some(open) = &mut self.open {
             open.offset = offset;
@@ -116,12 +151,20 @@ impl Tail {
         }
     }
 
-    /// Returns the file that is being read.
+    /// Returns the open file: the log, or one that it was rotated to.
     pub(crate) fn file(&self) -> Option<&std::fs::File> {
         self.open.as_ref().map(|open| &open.source.file)
     }
 
-    /// Appends what is new to `buffer`, a bounded piece at a time.
+    /// Appends what is new to `buffer`, at most [`CHUNK`] bytes.
+    ///
+    /// The steps: check that what was read is still there; read the open file; at its end look for
+    /// newer ones; if there are any, read once more, because a writer may have added something
+    /// between the two; then go on to the next file.
+    ///
+    /// # Errors
+    ///
+    /// What the system said. The place is kept, and the next call tries again.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
         let Some(open) = &mut self.open else {
             self.open = Source::open(&self.path, Links::Follow)?.map(Open::new);
@@ -130,11 +173,11 @@ impl Tail {
                 None => Growth::End,
             });
         };
-        match open.was_cut()? {
-            Cut::No => {}
+        match open.truncation()? {
+            Truncation::No => {}
             // The rest may be in the copy that was made before the file was emptied.
-            Cut::Emptied(mark) if self.find_copy(&mark)? => {}
-            Cut::Emptied(_) | Cut::Shortened => return Ok(Growth::Restarted),
+            Truncation::Emptied(mark) if self.find_copy(&mark)? => {}
+            Truncation::Emptied(_) | Truncation::Shortened => return Ok(Growth::Restarted),
         }
         if self.read_open(buffer)? {
             return Ok(Growth::Grown);
@@ -160,6 +203,7 @@ impl Tail {
         Ok(Growth::Restarted)
     }
 
+    /// Reads from the open file; returns `true` if it had more.
     fn read_open(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let has_grown = match &mut self.open {
             Some(open) => open.read(buffer)? > 0,
@@ -171,7 +215,8 @@ impl Tail {
         Ok(has_grown)
     }
 
-    /// Looks whether another file is at the path, and which ones came between.
+    /// Returns `true` if another file is at the path of the log, after queuing it and those rotated
+    /// between the open file and it.
     fn find_newer(&mut self) -> io::Result<bool> {
         let (Some(open), Some(current)) =
             (&mut self.open, Source::open(&self.path, Links::Follow)?)
@@ -183,35 +228,27 @@ impl Tail {
         }
         self.queue
             .extend(rotated::newer(&self.path, &mut open.source)?);
-        self.queue.push_back(Segment {
-            path: self.path.clone(),
-            source: current,
-            offset: 0,
-        });
+        self.queue.push_back(segment(&self.path, current, 0));
         Ok(true)
     }
 
-    /// Goes on in a copy of the open file, which was emptied since; what is in that now comes
-    /// afterwards.
+    /// Goes on in a copy of the open file, which was emptied since (`copytruncate`); what is in the
+    /// log now comes afterwards. Returns `false` if no copy has the bytes at `mark`.
     fn find_copy(&mut self, mark: &Checkpoint) -> io::Result<bool> {
         let Some(mut copy) = rotated::find(&self.path, mark)? else {
             return Ok(false);
         };
         self.queue
             .extend(rotated::newer(&self.path, &mut copy.source)?);
-        if let Some(source) = Source::open(&self.path, Links::Follow)? {
-            self.queue.push_back(Segment {
-                path: self.path.clone(),
-                source,
-                offset: 0,
-            });
-        }
+        let current = Source::open(&self.path, Links::Follow)?;
+        self.queue
+            .extend(current.map(|source| segment(&self.path, source, 0)));
         self.open = Some(Open::from(copy));
         Ok(true)
     }
 
-    /// Returns `true` if the open file was changed a short time ago, so that its writer may not
-    /// have done with it.
+    /// Returns `true` if the open file was changed less than the patience ago, so that its writer
+    /// may not have done with it. A time in the future (the clock was set back) counts as recent.
     fn is_recent(&self) -> bool {
         let open = self
             .open
@@ -223,12 +260,13 @@ impl Tail {
     }
 }
 
-/// Whether bytes that were read are gone.
-enum Cut {
+/// Whether bytes that were read are gone from a file.
+enum Truncation {
+    /// No.
     No,
-    /// The beginning is still the same: what was appended last was taken back.
+    /// Those at the end are, and the beginning is the same: an append was taken back.
     Shortened,
-    /// Other bytes are at the beginning, or none: this is where reading had come to.
+    /// Other bytes are at the beginning, or none. Reading had come to this place.
     Emptied(Checkpoint),
 }
 
@@ -242,6 +280,7 @@ impl From<Segment> for Open {
 }
 
 impl Open {
+    /// Begins at the start of a file.
     fn new(source: Source) -> Open {
         Open {
             source,
@@ -251,11 +290,17 @@ impl Open {
         }
     }
 
-    /// Finds out whether the file became shorter than what was read, and goes to the place to go
-    /// on: its end if the beginning is still the same, else its start.
-    fn was_cut(&mut self) -> io::Result<Cut> {
+    /// Compares the file with what was read of it, and moves to the place to go on: its end if it
+    /// is shorter with the same beginning, its start if the beginning is another.
+    ///
+    /// A compressed file is never written to again.
+    ///
+    /// # Errors
+    ///
+    /// What reading said.
+    fn truncation(&mut self) -> io::Result<Truncation> {
         if self.source.is_compressed() {
-            return Ok(Cut::No);
+            return Ok(Truncation::No);
         }
         let len = self.source.file.metadata()?.len();
         let known = self.head.len() as u64;
@@ -266,12 +311,12 @@ impl Open {
         };
         if is_same && len >= self.offset {
             self.head = self.source.window(0, len.min(COMPARED)).unwrap_or_default();
-            return Ok(Cut::No);
+            return Ok(Truncation::No);
         }
         if is_same {
             self.offset = len;
             self.last.clear();
-            return Ok(Cut::Shortened);
+            return Ok(Truncation::Shortened);
         }
         let last = Some(&*self.last).filter(|last| last.len() as u64 == self.offset.min(COMPARED));
         let read = usize::try_from(self.offset).unwrap_or(usize::MAX);
@@ -283,9 +328,10 @@ impl Open {
         self.offset = 0;
         self.head.clear();
         self.last.clear();
-        Ok(Cut::Emptied(mark))
+        Ok(Truncation::Emptied(mark))
     }
 
+    /// Appends at most [`CHUNK`] bytes to `buffer` and returns how many.
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let before = buffer.len();
         buffer.resize(before + CHUNK, 0);
