@@ -1,20 +1,36 @@
-//! Names of users and groups, from the local files.
+//! Names of users and groups, from `/etc/passwd` and `/etc/group`.
 //!
 //! Users from LDAP, NIS or SSSD are not in these files; their numeric ids work everywhere a name
-//! does. Asking the name service itself would load foreign code into a privileged process, and
-//! can block on a network while directories wait.
+//! does. The name service is not asked (getpwnam(3)): that would load foreign code into a process
+//! with root's rights, and can block on a network while directories wait for their owner.
+//!
+//! ```
+//! use modsec_core::accounts::Accounts;
+//!
+//! let dir = tempfile::tempdir()?;
+//! std::fs::create_dir(dir.path().join("etc"))?;
+//! std::fs::write(dir.path().join("etc/passwd"), "site1:x:1001:700::/:/bin/false\n")?;
+//! std::fs::write(dir.path().join("etc/group"), "fastsecure:x:700:\n")?;
+//!
+//! let accounts = Accounts::below(dir.path())?;
+//! assert_eq!(accounts.user("site1")?.uid, 1001);
+//! assert_eq!(accounts.group("fastsecure")?, 700);
+//! assert_eq!(accounts.members(700).count(), 1); // by primary group
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The users and groups of `/etc/passwd` and `/etc/group`.
+/// The users and groups of one machine, as the two files were when they were read.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: Vec<Account>,
     groups: Vec<Group>,
 }
 
+/// One line of `/etc/group`, see group(5).
 #[derive(Debug, Clone)]
 struct Group {
     name: String,
@@ -22,7 +38,7 @@ struct Group {
     members: Vec<String>,
 }
 
-/// One user.
+/// One user: a line of `/etc/passwd`, see passwd(5), or a number without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Account {
@@ -70,9 +86,17 @@ pub enum AccountError {
     },
 }
 
-/// What distributions call the web server's user and group.
-const SERVERS: [&str; 4] = ["apache", "www-data", "wwwrun", "http"];
+/// Returns those of the names under which distributions run a web server that `is_known`, to be
+/// suggested in an error message.
+fn web_servers(is_known: impl Fn(&str) -> bool) -> Vec<String> {
+    let names = ["apache", "www-data", "wwwrun", "http"].into_iter();
+    names
+        .filter(|name| is_known(name))
+        .map(str::to_owned)
+        .collect()
+}
 
+/// Words the suggestion at the end of an error message; nothing without names.
 fn known(kind: &str, present: &[String]) -> String {
     if present.is_empty() {
         return String::new();
@@ -104,26 +128,21 @@ impl Accounts {
         })
     }
 
-    /// Returns the user called `text`, or the one with that number, known or not.
+    /// Returns the user called `text`, or the one with that number, in the files or not. A name
+    /// that is also a number means the name.
     ///
     /// # Errors
     ///
-    /// [`AccountError::NoUser`].
+    /// [`AccountError::NoUser`] if it is neither; `-1` and 4294967295 are no numbers of users.
     pub fn user(&self, text: &str) -> Result<Account, AccountError> {
         let named = self.users.iter().find(|user| user.name == text);
         if let Some(user) = named {
             return Ok(user.clone());
         }
         let Some(uid) = id(text) else {
-            let is_user = |name: &&&str| self.users.iter().any(|user| user.name == ***name);
-            let present = SERVERS
-                .iter()
-                .filter(is_user)
-                .map(ToString::to_string)
-                .collect();
             return Err(AccountError::NoUser {
                 name: text.to_owned(),
-                present,
+                present: web_servers(|name| self.users.iter().any(|user| user.name == name)),
             });
         };
         let by_number = self.users.iter().find(|user| user.uid == uid).cloned();
@@ -134,27 +153,20 @@ impl Accounts {
         }))
     }
 
-    /// Returns the id of the group called `text`, or the number that `text` is.
+    /// Returns the id of the group called `text`, or the number that `text` is, in the files or
+    /// not.
     ///
     /// # Errors
     ///
-    /// [`AccountError::NoGroup`].
+    /// [`AccountError::NoGroup`] if it is neither.
     pub fn group(&self, text: &str) -> Result<u32, AccountError> {
         let named = self.groups.iter().find(|group| group.name == text);
         named
             .map(|group| group.gid)
             .or_else(|| id(text))
-            .ok_or_else(|| {
-                let is_group = |name: &&&str| self.groups.iter().any(|group| group.name == ***name);
-                let present = SERVERS
-                    .iter()
-                    .filter(is_group)
-                    .map(ToString::to_string)
-                    .collect();
-                AccountError::NoGroup {
-                    name: text.to_owned(),
-                    present,
-                }
+            .ok_or_else(|| AccountError::NoGroup {
+                name: text.to_owned(),
+                present: web_servers(|name| self.groups.iter().any(|group| group.name == name)),
             })
     }
 
@@ -163,7 +175,9 @@ impl Accounts {
         self.users.iter()
     }
 
-    /// Returns the users in the group `gid`, by `/etc/group` or by their primary group.
+    /// Returns the users in the group `gid`, by `/etc/group` or by their primary group, in the
+    /// order of `/etc/passwd`. Members that `/etc/group` names but `/etc/passwd` does not are left
+    /// out.
     pub fn members(&self, gid: u32) -> impl Iterator<Item = &Account> {
         let listed = move |name: &String| {
             self.groups
@@ -176,12 +190,15 @@ impl Accounts {
     }
 }
 
-/// Reads an id. The highest number means "do not change" to the system and is refused.
+/// Reads a decimal user or group id of digits only. 4294967295 is refused: chown(2) takes it for
+/// "do not change".
 pub(crate) fn id(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
 
+/// Reads a line of `/etc/passwd`: name, password, user id, group id. `None` for a comment, a broken
+/// line, or a name that is not UTF-8.
 fn user_line(line: &str) -> Option<Account> {
     // apache:x:48:48:Apache:/usr/share/httpd:/sbin/nologin
     let mut fields = line.split(':');
@@ -199,6 +216,7 @@ fn user_line(line: &str) -> Option<Account> {
     })
 }
 
+/// Reads a line of `/etc/group`: name, password, group id, members.
 fn group_line(line: &str) -> Option<Group> {
     // fastsecure:x:1001:site1,site2
     let mut fields = line.split(':');

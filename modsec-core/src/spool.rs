@@ -27,32 +27,38 @@ use rustix::io::Errno;
 pub(crate) use self::listing::{Found, Listing};
 pub use self::refusal::{LeftAlone, Reason, Refusal};
 
-/// How a directory is opened: never through a link, never waiting for anybody.
+/// Flags to open a directory: never through a link, and without waiting for a server.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
-/// A file to read. A pipe opens at once, and a lease of its owner is not waited for.
+/// Flags to open a file to read. With `O_NONBLOCK` a pipe opens at once, and a lease that the
+/// file's owner holds (fcntl(2), `F_SETLEASE`) is an error instead of a wait.
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
-/// A name that is held and not opened: a device or a pipe does not notice.
+/// Flags to hold a name without opening it: a device or a pipe does not notice.
 const HELD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// What a name may lead to: something below, in the same file system, by no link.
+/// How the kernel resolves a name: to something below the directory, in the same mount, through no
+/// link. Source: openat2(2).
 const WITHIN: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// Which file or directory it is, whatever its name.
+/// Which file or directory it is, whatever its name: two equal ones are the same as long as one of
+/// them is held open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
+    /// `st_dev`.
     pub(crate) device: u64,
+    /// `st_ino`.
     pub(crate) inode: u64,
 }
 
 impl FileId {
+    /// Returns the identity of what fstat(2) has described.
     pub(crate) fn of(stat: &Stat) -> FileId {
         FileId {
             device: stat.st_dev,
@@ -104,7 +110,10 @@ pub(crate) fn enter(
     }
 }
 
-/// Returns why the directory at `path` cannot be opened.
+/// Returns why the directory at `path` could not be opened, of which the kernel said `errno`.
+///
+/// `ENOTDIR` may mean a link, a file or a pipe, at the end of the path or on the way to it: each
+/// name is looked at from the end on, until one can be reached.
 fn why_not(parent: BorrowedFd<'_>, path: &Path, errno: Errno) -> Reason {
     match (errno, path.parent().zip(path.file_name())) {
         (Errno::INVAL, _) => Reason::Name,
@@ -136,11 +145,12 @@ pub(crate) fn open_file(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> 
     opened.map(File::from)
 }
 
-/// Returns what `name` in `parent` is, without opening or following it.
+/// Returns what `name` in `parent` is (fstat(2)), without opening it or following it if it is a
+/// link.
 ///
 /// # Errors
 ///
-/// `EXDEV` if a file system is mounted on it.
+/// `EXDEV` if a file system is mounted on it, `ENOENT` if there is nothing.
 pub(crate) fn look(parent: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
     fstat(hold(parent.as_fd(), name)?)
 }
@@ -189,7 +199,9 @@ fn mount(held: BorrowedFd<'_>) -> Result<(u64, Option<u64>), Errno> {
     }
 }
 
-/// Returns `prefix` with 16 hexadecimal digits that nobody can foresee.
+/// Returns `prefix` with 16 hexadecimal digits that no other user can foresee, for a name in a
+/// directory that others may write to. They come from the keys of the standard library's hash
+/// tables, which the kernel's random numbers seed.
 pub(crate) fn random_name(prefix: &str) -> String {
     format!(
         "{prefix}{:016x}",

@@ -123,8 +123,8 @@ pub enum Event {
     /// asked for. It is the first event that tells a caller that watching has begun.
     Rescan(RescanReason),
     /// The storage directory cannot be used. The watcher waits for it, and reports
-    /// [`Event::Rescan`] with [`RescanReason::Returned`] once it is there (again). Reported once for
-    /// each cause.
+    /// [`Event::Rescan`] with [`RescanReason::Returned`] once it is there (again). Reported once
+    /// for each cause.
     Lost(RootError),
 }
 
@@ -282,7 +282,8 @@ impl Watcher {
         self.engine.patience()
     }
 
-    /// Walks the tree again, as if the kernel had dropped events; ends with [`RescanReason::Asked`].
+    /// Walks the tree again, as if the kernel had dropped events. [`Event::Rescan`] with
+    /// [`RescanReason::Asked`] says when that is done.
     pub fn rescan(&mut self) {
         self.engine.rescan(RescanReason::Asked);
     }

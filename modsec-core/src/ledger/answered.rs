@@ -1,4 +1,18 @@
-//! Attacks that an earlier report stands for.
+//! Attacks for which an earlier, interrupted run has already reported the client.
+//!
+//! A run that is killed may have written a report to the jail file, but not yet saved that it
+//! counted the attacks. The next run reads the same entries again. Without this table it would
+//! count them from the last saved state and report the client a second time.
+//!
+//! ```text
+//! saved state: 3 attacks │ 7 more counted, threshold 10 reached, report written │ killed
+//! next run:    3 attacks │ note_report: 10 attacks up to 10:15:07 are reported
+//!                        │ 3 of them are in the saved window: taken out, 7 are missing
+//!                        │ 7 attacks up to 10:15:07 come again: taken, no report
+//! ```
+//!
+//! Attacks come again in any order, and some may never come, so a report covers a span of time and
+//! a number of attacks, not certain ones.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -6,42 +20,43 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 
-/// Reports that are remembered at most, 100 bytes each.
+/// Reports that are remembered at most, about 100 bytes each.
 const MAX_REPORTS: usize = 1 << 16;
 
-/// Reports of a run that was interrupted, and how many of their attacks have not come in again.
-///
-/// The run is known to have written the reports, but not to have counted the attacks. Those come in
-/// once more, in whatever order, and must not lead to a report again.
+/// Reports of an interrupted run, by client, and how many of the attacks that they stand for have
+/// not come in again.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
+    /// Reports by client, each list ascending by time.
     clients: HashMap<IpNet, Vec<Report>>,
+    /// Number of reports in all lists.
     reports: usize,
 }
 
-/// Attacks of one client up to a second.
+/// One report of one client.
 #[derive(Debug)]
 struct Report {
-    /// End of the second of the last of them, milliseconds since the Unix epoch.
+    /// Last millisecond of the second in which its last attack was (the jail file has whole
+    /// seconds), milliseconds since the Unix epoch.
     until: i64,
-    /// How many have not come in again.
+    /// How many of its attacks have not come in again.
     missing: u32,
 }
 
-/// Returns the last millisecond of a second.
+/// Returns the last millisecond of the second of `at`, milliseconds since the Unix epoch.
 pub(super) fn end_of_second(at: DateTime<Utc>) -> i64 {
     at.timestamp().saturating_mul(1000).saturating_add(999)
 }
 
-/// Returns when attacks were for which a report stands, the last of them in the second that ends
-/// with `until`.
+/// Returns the time in which the attacks of a report lie, both ends included, in milliseconds: from
+/// one find time before the second that ends with `until`, to its end.
 pub(super) fn span(until: i64, find_time: i64) -> RangeInclusive<i64> {
     until.saturating_sub(999).saturating_sub(find_time)..=until
 }
 
 impl Answered {
-    /// Remembers that `missing` attacks up to `until` are reported. Beyond [`MAX_REPORTS`] it is
-    /// not remembered: a report too many is better than one too few.
+    /// Remembers that `missing` attacks of `network` up to `until` are reported. Beyond
+    /// [`MAX_REPORTS`] it is not remembered: a report too many is better than one too few.
     pub(super) fn add(&mut self, network: IpNet, until: i64, missing: u32) {
         if missing == 0 || self.reports >= MAX_REPORTS {
             return;
@@ -56,7 +71,11 @@ impl Answered {
         self.reports += 1;
     }
 
-    /// Takes one attack out; returns `true` if a report stands for it.
+    /// Takes an attack of `network` at the time `at` out; returns `true` if a report stands for it,
+    /// so that it must not count again.
+    ///
+    /// Of several reports the earliest one that covers the time is charged: later ones can still
+    /// stand for later attacks.
     pub(super) fn take(&mut self, network: IpNet, at: i64, find_time: i64) -> bool {
         let Some(reports) = self.clients.get_mut(&network) else {
             return false;
@@ -77,7 +96,7 @@ impl Answered {
         true
     }
 
-    /// Forgets reports of attacks before `horizon`.
+    /// Forgets reports whose last attack was before `horizon`, milliseconds since the Unix epoch.
     pub(super) fn forget(&mut self, horizon: i64) {
         self.clients.retain(|_, reports| {
             reports.retain(|report| report.until >= horizon);
@@ -86,7 +105,7 @@ impl Answered {
         self.reports = self.clients.values().map(Vec::len).sum();
     }
 
-    /// Returns the reports of one client: until when, and how many attacks are missing.
+    /// Returns the reports of one client, ascending: last millisecond, and attacks missing.
     pub(super) fn of(&self, network: IpNet) -> Vec<(i64, u32)> {
         let reports = self.clients.get(&network);
         let reports = reports.into_iter().flatten();

@@ -6,10 +6,21 @@ use regex::bytes::Regex;
 
 use crate::record::{Record, Severity};
 
-/// The status with which a server refuses; `ModSecurity`'s `deny` uses it unless told otherwise.
+/// The status with which a server refuses; `deny` of `ModSecurity` uses it unless told otherwise.
 const FORBIDDEN: u16 = 403;
 
-/// One kind of transaction that counts.
+/// One kind of transaction that counts as an attack, as given with `--count`.
+///
+/// ```
+/// use modsec_core::ledger::Criterion;
+///
+/// assert!(matches!("blocked".parse(), Ok(Criterion::Blocked)));
+/// assert!(matches!("score>=5".parse(), Ok(Criterion::Score(5))));
+/// assert!("severity<=CRITICAL".parse::<Criterion>().is_ok());
+/// assert!("rule=^942".parse::<Criterion>().is_ok());
+/// let error = "score>5".parse::<Criterion>().unwrap_err();
+/// assert!(error.to_string().starts_with("\"score>5\" is none of any, blocked"));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Criterion {
@@ -95,6 +106,10 @@ impl FromStr for Criterion {
 }
 
 impl Criterion {
+    /// Returns `true` if `record` is such a transaction.
+    ///
+    /// Only alerts count that are certain to be the engine's: those that were cut, or that part K
+    /// contradicts, may be a client's own text.
     fn matches(&self, record: &Record<'_>) -> bool {
         // What was cut, or what part K contradicts, may be a client's own text.
         let mut alerts = record.alerts.iter().filter(|alert| alert.is_trusted());
@@ -114,7 +129,8 @@ impl Criterion {
     }
 }
 
-/// What counts as an attack: any of several kinds.
+/// What counts as an attack: a transaction that matches any of several [`Criterion`]s. The default
+/// is [`Criterion::Blocked`] alone.
 #[derive(Debug, Clone)]
 pub struct AttackFilter {
     counts: Vec<Criterion>,
@@ -139,8 +155,11 @@ impl AttackFilter {
         self.counts.iter().any(|count| count.matches(record))
     }
 
-    /// Returns `true` if a transaction of which only the status is known counts; `None` if that takes
-    /// more than the status.
+    /// Returns `true` if a transaction counts of which only the status is known (from a line of the
+    /// index); `None` if a criterion needs more than the status.
+    ///
+    /// The engine's own interception is not in the index, so [`Criterion::Blocked`] means status
+    /// 403 here.
     pub fn is_attack_by_status(&self, status: Option<u16>) -> Option<bool> {
         let mut attack = false;
         for count in &self.counts {

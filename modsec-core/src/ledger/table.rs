@@ -1,4 +1,20 @@
-//! A table of clients that never grows beyond its bound.
+//! A table of clients, in the order in which they were last seen, that never grows beyond its
+//! bound.
+//!
+//! Attackers choose how many addresses they use, so the table must cost the same with a million of
+//! them as with a billion: when it is full, the client that was not seen for the longest time goes.
+//!
+//! ```text
+//! buckets  [ . ][ 2 ][ . ][ 0 ]        chains of slots with the same hash (`chained`)
+//!                  │         └──► slot 0 ──► slot 1
+//!                  └──► slot 2
+//! order    oldest = 1 ⇄ 0 ⇄ 2 = newest  a doubly linked list through the slots (`older`, `newer`)
+//! free     ──► slot 3 ──► slot 4        removed slots, linked by `chained`
+//! ```
+//!
+//! Chains of slot numbers instead of an open-addressed map: removing leaves nothing behind, so a
+//! full table in which every new client pushes another out stays as large as it is and never stops
+//! to rehash. Addresses are chosen by attackers, hence the keyed hash (`SipHash` with random keys).
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,52 +23,58 @@ use ipnet::IpNet;
 use super::pace::Pace;
 use super::window::Window;
 
-/// No slot. A table has fewer slots than that.
+/// Stands for "no slot" in all links. A table has fewer slots than that.
 const NONE: u32 = u32::MAX;
 
 /// What is remembered of one client.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    /// Who it is.
+    /// Its address as a network of one, or a wider network.
     pub(super) network: IpNet,
     /// Time of the last attack, in milliseconds since the Unix epoch.
     pub(super) last_seen: i64,
-    /// Reports so far.
+    /// How often it was reported.
     pub(super) reports: u32,
-    /// Attacks of late, for people to read.
+    /// How many attacks there were of late, to be shown.
     pub(super) pace: Pace,
     /// Attacks that no report stands for yet.
     pub(super) window: Window,
 }
 
-/// A client and its places in the chain of its bucket and in the order of arrival.
+/// A client and its links.
 #[derive(Debug)]
 struct Slot {
     client: Client,
+    /// Next slot in the chain of the bucket, or of the free slots.
     chained: u32,
+    /// The client that was seen before this one.
     older: u32,
+    /// The client that was seen after this one.
     newer: u32,
 }
 
-/// Size of a slot and of the two buckets that stand for it at most, in bytes; the times in the
-/// window come on top.
+/// Bytes that one client costs at most: a slot, and the two buckets that stand for it. The times in
+/// its window come on top.
 pub(super) const SLOT_BYTES: usize = size_of::<Slot>() + 2 * size_of::<u32>();
 
 /// Clients by network, in the order in which they were last seen.
-///
-/// Chains of slot numbers instead of an open-addressed map: removing leaves nothing behind, so a
-/// full table in which every arrival pushes somebody out stays as large as it is and never stops to
-/// rehash. Networks are chosen by strangers, hence the keyed hash.
 #[derive(Debug)]
 pub(super) struct Table {
+    /// All slots ever used, at most `capacity`.
     slots: Vec<Slot>,
+    /// First slot of each chain; a power of two, at least `capacity`.
     buckets: Box<[u32]>,
-    /// Head of the chain of slots that nobody uses.
+    /// First of the slots that no client uses.
     free: u32,
+    /// Number of clients.
     used: usize,
+    /// The client not seen for the longest time.
     oldest: u32,
+    /// The client seen last.
     newest: u32,
+    /// Most clients.
     capacity: usize,
+    /// Keys of the hash, random for each table.
     hasher: RandomState,
 }
 
@@ -71,12 +93,13 @@ impl Table {
         }
     }
 
+    /// Returns the number of clients.
     pub(super) fn len(&self) -> usize {
         self.used
     }
 
-    /// Returns the client of `network`, as the most recently seen one, made by `new` if it is not
-    /// there; and whether the least recently seen one had to go for it.
+    /// Returns the client of `network`, now the most recently seen one; made by `new` if it is not
+    /// there. The second value is `true` if the least recently seen client had to go for it.
     pub(super) fn touch(
         &mut self,
         network: IpNet,
@@ -95,14 +118,15 @@ impl Table {
         (&mut self.slots[at as usize].client, evicted)
     }
 
-    /// Returns the least recently seen client.
+    /// Returns the least recently seen client; `None` if the table is empty.
     pub(super) fn oldest(&self) -> Option<&Client> {
         self.slots
             .get(self.oldest as usize)
             .map(|slot| &slot.client)
     }
 
-    /// Removes the least recently seen client; false if the table is empty.
+    /// Removes the least recently seen client; returns `false` if the table is empty. Its slot
+    /// keeps no memory outside of the table.
     pub(super) fn remove_oldest(&mut self) -> bool {
         let at = self.oldest;
         let Some(slot) = self.slots.get(at as usize) else {
@@ -138,6 +162,7 @@ impl Table {
         })
     }
 
+    /// Returns the number of the bucket of `network`.
     fn bucket(&self, network: &IpNet) -> usize {
         #[expect(
             clippy::cast_possible_truncation,
@@ -147,6 +172,7 @@ impl Table {
         hash & (self.buckets.len() - 1)
     }
 
+    /// Returns the slot of `network`, which can only be in the chain of `bucket`.
     fn find(&self, bucket: usize, network: &IpNet) -> Option<u32> {
         let mut at = self.buckets[bucket];
         while let Some(slot) = self.slots.get(at as usize) {
@@ -158,7 +184,8 @@ impl Table {
         None
     }
 
-    /// Puts `client` into a free slot, at the head of its bucket's chain.
+    /// Puts `client` into a free slot, or a new one, at the head of its bucket's chain; returns its
+    /// number. The caller links it into the order.
     fn occupy(&mut self, bucket: usize, client: Client) -> u32 {
         let slot = Slot {
             client,
@@ -181,7 +208,7 @@ impl Table {
         at
     }
 
-    /// Doubles the room for slots, but not beyond the capacity.
+    /// Makes room for one more slot: doubles it, but not beyond the capacity.
     fn grow(&mut self) {
         let len = self.slots.len();
         if len == self.slots.capacity() {
@@ -190,6 +217,7 @@ impl Table {
         }
     }
 
+    /// Puts the slot `at` at the end of the order.
     fn link_newest(&mut self, at: u32) {
         let before = self.newest;
         let slot = &mut self.slots[at as usize];
@@ -202,6 +230,7 @@ impl Table {
         self.newest = at;
     }
 
+    /// Takes the slot `at` out of the order; its links stay as they were.
     fn unlink(&mut self, at: u32) {
         let Slot { older, newer, .. } = self.slots[at as usize];
         match self.slots.get_mut(older as usize) {

@@ -1,10 +1,18 @@
 //! The attacks of one client that no report stands for yet.
+//!
+//! ```text
+//! threshold 3, find time 600 s
+//! times   0  100  900          no three of them within 600 s
+//! add 950      ─► 0 100 900 950        still none
+//! add 1000     ─► 900 950 1000 is three: reported, these are taken out, 0 and 100 stay
+//! ```
 
 use std::ops::RangeInclusive;
 
-/// Times of attacks, in milliseconds since the Unix epoch, ascending; [`capacity`] of them.
+/// Times of attacks, in milliseconds since the Unix epoch, ascending; at most [`capacity`] of them
+/// between two calls.
 ///
-/// No `threshold` of them lie within the find time: they would have been reported and taken out.
+/// No `threshold` of them lie within the find time: these would have been reported and taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Window {
     times: Vec<i64>,
@@ -13,9 +21,9 @@ pub(super) struct Window {
 /// What makes an offender, in the ledger's own units.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
-    /// Attacks, at least 1.
+    /// Attacks that make an offender, at least 1.
     pub(super) threshold: usize,
-    /// Milliseconds.
+    /// Time within which they must lie, milliseconds.
     pub(super) find_time: i64,
 }
 
@@ -43,7 +51,8 @@ impl Window {
         None
     }
 
-    /// Returns where `threshold` attacks within the find time start, `place` being one of them.
+    /// Returns the index at which `threshold` attacks within the find time start, `place` being the
+    /// index of one of them; the earliest such start.
     fn due(&self, place: usize, limit: Limit) -> Option<usize> {
         let last_start = self.times.len().checked_sub(limit.threshold)?;
         let first_start = (place + 1).saturating_sub(limit.threshold);
@@ -77,7 +86,8 @@ impl Window {
         }
     }
 
-    /// Takes at most `most` attacks within `span` out; returns how many fewer there were.
+    /// Takes at most `most` attacks within `span` out, the earliest first; returns how many of the
+    /// `most` were not there.
     pub(super) fn take(&mut self, span: RangeInclusive<i64>, most: u32) -> u32 {
         let mut missing = most;
         self.times.retain(|time| {

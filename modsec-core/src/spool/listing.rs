@@ -1,4 +1,12 @@
 //! Reading a directory a bounded number of names at a time.
+//!
+//! A site user can put ten million names into a directory. `readdir` of the standard library
+//! streams too, but opens by path; here a directory is read through a descriptor of its own
+//! (getdents64(2)), in portions of 32 KiB, so memory stays flat and the next names wait in the
+//! kernel.
+//!
+//! POSIX leaves open whether names that come or go meanwhile are yielded. None that stays is left
+//! out by local file systems.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,36 +19,44 @@ use rustix::io::Errno;
 
 use super::Reason;
 
-/// Bytes asked of the kernel at a time: about 500 names. Memory does not grow with the directory.
+/// Bytes asked of the kernel at a time: about 500 names.
 const CHUNK: usize = 32 * 1024;
 
-/// The names in a directory, in the file system's order, a bounded number at a time.
+/// The names in a directory, in the file system's order, without `.` and `..`.
 #[derive(Debug)]
 pub(crate) struct Listing {
+    /// The directory, opened for this listing alone: the position in it belongs to the descriptor.
     directory: OwnedFd,
+    /// Where the kernel writes the next names.
     buffer: Vec<u8>,
+    /// Names that were read and not handed out, the next one last.
     chunk: Vec<Found>,
+    /// Whether reading has failed; the listing is at its end then.
     failed: bool,
 }
 
-/// One name, and what the directory says it is.
+/// One name in a directory, and what the directory says it is.
 #[derive(Debug)]
 pub(crate) struct Found {
+    /// The name, any bytes but `/` and NUL.
     pub(crate) name: OsString,
+    /// `d_type`. Some file systems do not know it ([`FileType::Unknown`]), and the name may lead to
+    /// something else by now: a hint that spares opening what is surely wrong.
     pub(crate) kind: FileType,
 }
 
 impl Found {
-    /// Returns why this cannot be a directory, by what the listing says.
+    /// Returns why this cannot be a directory; `None` if it may be one.
     pub(crate) fn not_a_directory(&self) -> Option<Reason> {
         self.unless(FileType::Directory)
     }
 
-    /// Returns why this cannot be a file, by what the listing says.
+    /// Returns why this cannot be a plain file; `None` if it may be one.
     pub(crate) fn not_a_file(&self) -> Option<Reason> {
         self.unless(FileType::RegularFile)
     }
 
+    /// Returns what it is instead of `wanted`, if the listing knows.
     fn unless(&self, wanted: FileType) -> Option<Reason> {
         let fits = [wanted, FileType::Unknown].contains(&self.kind);
         (!fits).then(|| Reason::of(self.kind))
@@ -48,7 +64,7 @@ impl Found {
 }
 
 impl Listing {
-    /// Reads a directory that was opened for this.
+    /// Reads a directory that was opened for this listing.
     pub(crate) fn new(directory: OwnedFd) -> Listing {
         Listing {
             directory,
@@ -67,6 +83,11 @@ impl Listing {
         super::open_dir(directory, Path::new("")).map(Listing::new)
     }
 
+    /// Reads the next portion of names into `chunk`; leaves it empty at the end.
+    ///
+    /// # Errors
+    ///
+    /// What getdents64(2) said.
     fn fill(&mut self) -> io::Result<()> {
         let mut entries = RawDir::new(&self.directory, self.buffer.spare_capacity_mut());
         while let Some(entry) = entries.next() {

@@ -1,4 +1,8 @@
-//! Why something below the storage directory was left alone.
+//! Why something below the storage directory was left alone, and how often.
+//!
+//! A site user can make anything in the tree, so what is no part of the layout is never an error
+//! that ends a pass: it is a [`Refusal`], counted in a [`LeftAlone`] by kind, with the first three
+//! paths of each as examples for the administrator.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -113,7 +117,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Names the kind in a word or two, for counting.
+    /// Names the kind in a word or two, for counting and as a key of [`LeftAlone`].
     pub fn label(&self) -> &'static str {
         match self {
             Reason::Name => "foreign name",
@@ -137,7 +141,8 @@ impl Reason {
         }
     }
 
-    /// Returns the reason to refuse what `kind` is. Callers ask only about a kind they do not want.
+    /// Returns the reason to refuse something of the type `kind`. Callers ask only about a type
+    /// that they do not want.
     pub(crate) fn of(kind: FileType) -> Self {
         match kind {
             FileType::Symlink => Reason::Symlink,
@@ -149,7 +154,8 @@ impl Reason {
         }
     }
 
-    /// Returns `true` if the system has no more of something: worth another attempt, here or there.
+    /// Returns `true` if descriptors, memory or watches ran out (`EMFILE`, `ENFILE`, `ENOMEM`,
+    /// `ENOSPC`): the same attempt may succeed later.
     pub(crate) fn is_exhausted(&self) -> bool {
         use rustix::io::Errno;
         let Reason::Io(error) = self else {
@@ -177,19 +183,21 @@ impl From<rustix::io::Errno> for Reason {
     }
 }
 
-/// Paths kept per kind as examples; the number is counted without bound.
+/// Paths kept per kind as examples; the number of refusals is counted without bound.
 const EXAMPLES: usize = 3;
 
-/// How many things were left alone, by kind, with the first few paths of each.
+/// How many things were left alone, by kind, with the first few paths of each. Memory is bounded:
+/// there are as many kinds as [`Reason`] has labels.
 #[derive(Debug, Clone, Default)]
 pub struct LeftAlone {
+    /// Number and examples by label.
     kinds: BTreeMap<&'static str, (u64, Vec<PathBuf>)>,
     /// What is wrong with the first of each kind, and what to do.
     reasons: BTreeMap<&'static str, String>,
 }
 
 impl LeftAlone {
-    /// Counts one refusal. What vanished is not counted: nothing is left of it.
+    /// Counts one refusal. One with [`Reason::Vanished`] is not counted: nothing is left of it.
     pub fn add(&mut self, refusal: Refusal) {
         if matches!(refusal.reason, Reason::Vanished) {
             return;
@@ -205,7 +213,7 @@ impl LeftAlone {
         }
     }
 
-    /// Adds what `other` has counted.
+    /// Adds what `other` has counted; its examples come after those that are here.
     pub fn merge(&mut self, other: LeftAlone) {
         for (label, (count, paths)) in other.kinds {
             let (total, examples) = self.kinds.entry(label).or_default();
@@ -218,12 +226,14 @@ impl LeftAlone {
         }
     }
 
-    /// Returns what is wrong with those of the kind called `label`, and what to do.
+    /// Returns what is wrong with things of the kind called `label`, and what to do, as the message
+    /// of the first of them; `None` if there were none.
     pub fn reason(&self, label: &str) -> Option<&str> {
         self.reasons.get(label).map(String::as_str)
     }
 
-    /// Returns for each kind its label (see [`Reason::label`]), the number, and a few paths.
+    /// Returns for each kind its label (see [`Reason::label`]), the number, and up to three paths,
+    /// in the alphabetical order of the labels.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64, &[PathBuf])> {
         self.kinds
             .iter()

@@ -42,7 +42,8 @@ use crate::crash_points;
 use crate::names::EntryName;
 use crate::spool::{Reason, Refusal};
 
-/// Default limit on the size of one entry, in bytes: 2 GiB, twice the largest `SecRequestBodyLimit`.
+/// Default limit on the size of one entry, in bytes: 2 GiB, twice the largest
+/// `SecRequestBodyLimit`.
 pub const MAX_ENTRY_BYTES: u64 = 2 << 30;
 
 /// A file whose name is that of an entry. Nothing is known about what it is until it is opened.

@@ -6,8 +6,8 @@
 //! | user, day | the same; mode or owner changed, if directories are asked for |
 //! | minute | closed after writing, moved in: no entry is complete before |
 //!
-//! A watch is set by way of `/proc/self/fd/N` of the opened directory: `inotify_add_watch(2)` takes a
-//! path, and at the directory's own path a site user could meanwhile have put a link to elsewhere.
+//! A watch is set by way of `/proc/self/fd/N` of the opened directory: `inotify_add_watch(2)` takes
+//! a path, and at the directory's own path a site user could meanwhile have put a link to elsewhere.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
@@ -128,8 +128,8 @@ impl Engine {
             | WatchMask::MOVED_FROM
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF;
-        // Whoever looks after directories wants to know when somebody else changes one. Those in the
-        // storage directory are watched themselves: it must not tell of one user's endless changes.
+        // A keeper of directories must know when another process changes one. Those in the storage
+        // directory are watched themselves: it must not report one user's endless changes as well.
         if self.options.directories && place != Place::Root {
             mask | WatchMask::ATTRIB
         } else {
