@@ -121,7 +121,7 @@ pub fn exit(error: &clap::Error) -> ! {
     if shown == text {
         error.exit();
     }
-    // Nobody is there to be told if standard error is closed.
+    // A closed standard error is no reason to fail otherwise.
     let _ = io::stderr().write_all(shown.as_bytes());
     std::process::exit(error.exit_code())
 }

@@ -8,8 +8,8 @@ use std::fmt;
 /// The first 16 bytes of BLAKE3 over an entry's own bytes: the only name of an entry.
 ///
 /// Neither the transaction id nor the file name serves, as both repeat (see the documentation of
-/// the storage directory). 128 bits of a cryptographic hash do not: nobody can write two entries
-/// of the same hash in order to hide one of them.
+/// the storage directory). 128 bits of a cryptographic hash do not: no client can bring about two
+/// entries of the same hash in order to hide one of them.
 ///
 /// Shown as 32 lower-case hexadecimal digits. In SQL: `lower(hex(entry_hash))`.
 ///

@@ -2,13 +2,14 @@
 //!
 //! ```json
 //! {"REQUEST_METHOD":"GET","REQUEST_URI":"/?id=1%27","REMOTE_ADDR":"192.0.2.7","ruleId":"942100",
-//!  "created_at":"2026-08-22T10:15:00.000001+02:00","entry_hash":"af1349b9f5f9a1a6a0404dea36dcc949",
-//!  "intercepted":true,"flags":["truncated"],"rule_matches":[{"ruleId":"942100","tags":["attack-sqli"]}]}
+//!  "created_at":"2026-08-22T10:15:00.000001+02:00",
+//!  "entry_hash":"af1349b9f5f9a1a6a0404dea36dcc949","intercepted":true,"flags":["truncated"],
+//!  "rule_matches":[{"ruleId":"942100","tags":["attack-sqli"]}]}
 //! ```
 //!
-//! (shortened, and on three lines for this page). Keys are the columns of the tables, so
-//! queries in SQL and filters in `jq` use the same words. Every key is always there; what
-//! is not known is `null`.
+//! (shortened, and on four lines for this page). Keys are the columns of the tables, so queries in
+//! SQL and filters in `jq` use the same words. Every key is always there; what is not known is
+//! `null`.
 
 use std::borrow::Cow;
 

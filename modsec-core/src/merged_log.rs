@@ -1,10 +1,10 @@
 //! Appending whole entries to one log, all of a batch or none of it.
 //!
-//! The merged log is what the serial log of `ModSecurity` would have been, without its mutex: the
-//! entries' own bytes, one after the other. A native entry ends with its Z line and an empty
-//! line, as in the serial log of `ModSecurity` 2; a JSON entry with a line feed. An entry that was
-//! cut short gets the missing line end, so that the next one always starts on a fresh line. So
-//! the log can be read again as a serial log.
+//! The merged log is what the serial log of ModSecurity would have been, without its mutex: the
+//! entries' own bytes, one after the other. A native entry ends with its Z line and an empty line,
+//! as in the serial log of ModSecurity 2; a JSON entry with a line feed. An entry that was cut
+//! short gets the missing line end, so that the next one always starts on a fresh line. So the log
+//! can be read again as a serial log.
 //!
 //! In a log of many, a body may look like the end of its entry and like entries of others, and an
 //! entry without an end like the beginning of the next. So a line stands before each entry with a
@@ -15,23 +15,40 @@
 //! ```
 //!
 //! An [interleaved](crate::record::Flag::Interleaved) entry of another log is announced as `one
-//! interleaved entry`. [`serial_log`](crate::serial_log) says who believes such a line, and when.
+//! interleaved entry`. [`serial_log`](crate::serial_log) says which such lines are believed, and
+//! when.
 //!
 //! # Together with a store
 //!
 //! An append and a database transaction cannot be made one. Instead the append can be undone:
 //!
 //! 1. [`MergedLog::begin`]; [`Batch::append`] for each entry; [`Batch::finish`] syncs. Before the
-//!    first byte a journal beside the log (`<log>.journal`) notes the batch's id, the length of
-//!    the log and hashes of what will be written, and is synced. (A batch of more than 4 MiB is
-//!    noted, written and synced in pieces.)
+//!    first byte a journal beside the log (`<log>.journal`) notes the batch's id, the length of the
+//!    log and hashes of what will be written, and is synced. (A batch of more than 4 MiB is noted,
+//!    written and synced in pieces.)
 //! 2. The store commits the batch together with its id.
 //! 3. [`Appended::commit`], or [`Appended::rollback`] if the store refused.
 //!
 //! After a crash [`MergedLog::pending`] names the batch that was interrupted. The store knows
 //! whether it counts, and [`MergedLog::recover`] keeps it or takes it back. Only bytes that
-//! provably are the batch's are taken out; if somebody else appended behind them, they stay
+//! provably are the batch's are taken out; if another program appended behind them, they stay
 //! ([`Recovered::LeftIn`]).
+//!
+//! What a crash, also a loss of power, leaves at each step:
+//!
+//! | crash | journal | log | store | recovery |
+//! | --- | --- | --- | --- | --- |
+//! | before the journal's sync | done, torn, pending | untouched | no | none, or nothing to cut |
+//! | while entries are written | pending | a beginning of the batch | no | cut off |
+//! | after the log is synced | pending | the batch | no | cut off |
+//! | after the store's commit | pending | the batch | yes | kept |
+//! | after [`Appended::commit`] | done, or still pending | the batch | yes | none, or kept |
+//!
+//! # Locks
+//!
+//! The journal is locked (flock(2)) as long as the log is open, so one process appends. The lock is
+//! on the journal and not on the log: a log is renamed by rotation, and the lock would go with it.
+//! A program that does not know the journal is not kept away; what it appends is never cut off.
 //!
 //! # Rotation
 //!
@@ -59,7 +76,7 @@
 //! ```
 
 mod batch;
-mod extent;
+mod block_hashes;
 mod file;
 mod journal;
 mod undo;
@@ -72,10 +89,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 pub use self::batch::{Appended, Batch};
-use self::extent::Extent;
-use self::journal::Record;
-pub use self::undo::Cut;
-use self::undo::{Left, Undo};
+use self::block_hashes::BlockHashes;
+use self::journal::JournalRecord;
+use self::undo::Undo;
+pub use self::undo::{Cut, Recovered};
 use crate::crash_points;
 use crate::named_file::is_at;
 
@@ -107,7 +124,8 @@ pub enum MergedLogError {
         /// The log.
         path: PathBuf,
     },
-    /// The log has more than one name, so nobody knows what cutting it would hit.
+    /// The log has more than one name, and cutting it would change a file that the other name may
+    /// mean.
     #[error("merged log {path:?} has other hard links; remove them or name another file")]
     HardLinked {
         /// The log.
@@ -169,7 +187,8 @@ pub enum MergedLogError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// An earlier batch was interrupted and nobody has said yet whether it counts.
+    /// An earlier batch was interrupted, and it is not known yet whether it counts: see
+    /// [`MergedLog::recover`].
     #[error("a batch for merged log {path:?} was interrupted; it must be recovered first")]
     Unrecovered {
         /// The log.
@@ -186,6 +205,8 @@ pub enum MergedLogError {
 }
 
 impl MergedLogError {
+    /// Returns the error of a failed write: full disks and quotas have their own, as making room
+    /// mends them.
     fn of_write(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -206,36 +227,22 @@ pub enum Stored {
     No,
 }
 
-/// What became of an interrupted batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Recovered {
-    /// The store has it, so it stays in the log.
-    Kept,
-    /// It is out of the log. Nothing is listed if nothing of it was in there.
-    TakenBack(Vec<Cut>),
-    /// The file it was appended to is gone, was compressed or touched by somebody else. Some of
-    /// the batch's entries may be in there, and will be in the log a second time. No file was
-    /// changed.
-    NotFound,
-    /// Somebody else appended behind it, so it was left in. Its entries may be in there twice.
-    LeftIn {
-        /// The file.
-        path: PathBuf,
-        /// Where the batch begins.
-        offset: u64,
-    },
-}
-
 /// A log to which one process appends.
+///
+/// `path` is where the log should be; `file` is the one that is open, which rotation may have
+/// moved.
 #[derive(Debug)]
 pub struct MergedLog {
     path: PathBuf,
     file: File,
+    /// Path of the log and `.journal`.
     journal_path: PathBuf,
+    /// Locked as long as it is open.
     journal: File,
+    /// Name of the journal, see [`MergedLog::id`].
     id: String,
-    pending: Option<Record>,
+    /// The batch in the log that is neither committed nor taken back.
+    pending: Option<JournalRecord>,
 }
 
 impl MergedLog {
@@ -250,7 +257,7 @@ impl MergedLog {
         let path = path.as_ref().to_owned();
         let file = file::open_log(&path)?;
         let journal_path = journal_path(&path);
-        let (journal, id, pending) = take_journal(&path, &journal_path)?;
+        let (journal, id, pending) = open_and_lock_journal(&path, &journal_path)?;
         Ok(MergedLog {
             path,
             file,
@@ -261,14 +268,14 @@ impl MergedLog {
         })
     }
 
-    /// Returns the name of this log's journal, which no other journal has: the key under which the
-    /// store remembers the last batch.
+    /// Returns the name of this log's journal, 32 hexadecimal digits that no other journal has: the
+    /// key under which the store remembers the last batch.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns the id of the batch that was interrupted, if there is one. Ask the store about it and tell
-    /// [`MergedLog::recover`].
+    /// Returns the id of the batch that was interrupted, if there is one. Ask the store about it,
+    /// and pass the answer to [`MergedLog::recover`].
     pub fn pending(&self) -> Option<[u8; 16]> {
         self.pending.as_ref().map(|record| record.batch)
     }
@@ -287,11 +294,7 @@ impl MergedLog {
         };
         let recovered = match stored {
             Stored::Yes => Recovered::Kept,
-            Stored::No => match self.undo(record, None)? {
-                Some(Ok(cut)) => Recovered::TakenBack(cut),
-                Some(Err(Left { path, offset })) => Recovered::LeftIn { path, offset },
-                None => Recovered::NotFound,
-            },
+            Stored::No => self.undo(record, None)?,
         };
         crash_points::pass("recovered");
         self.close_journal()?;
@@ -299,7 +302,7 @@ impl MergedLog {
     }
 
     /// Begins a batch. If the log was rotated by renaming, the new one is opened first, and a new
-    /// journal, with another name, if somebody has removed it.
+    /// journal, with another name, if that was removed.
     ///
     /// `batch` must be new, and be committed by the store together with the entries.
     ///
@@ -316,7 +319,8 @@ impl MergedLog {
         let path = self.path.clone();
         let failed = |source| MergedLogError::of_write(&path, source);
         if self.check_journal().is_err() {
-            (self.journal, self.id, self.pending) = take_journal(&path, &self.journal_path)?;
+            (self.journal, self.id, self.pending) =
+                open_and_lock_journal(&path, &self.journal_path)?;
             if self.pending.is_some() {
                 return Err(MergedLogError::Unrecovered { path });
             }
@@ -338,51 +342,58 @@ impl MergedLog {
     }
 
     /// Notes a piece of a batch in the journal before its first byte is written.
+    ///
+    /// First the hashes, then the record that makes them count; one sync for both. `number` counts
+    /// the batch's pieces from 0.
     fn note(
         &mut self,
-        record: &Record,
-        extent: &Extent,
+        record: &JournalRecord,
+        hashes: &BlockHashes,
         number: usize,
     ) -> Result<(), MergedLogError> {
         self.pending = Some(record.clone());
-        extent::note(&self.journal, extent, number)
+        block_hashes::note(&self.journal, hashes, number)
             .and_then(|()| journal::begin(&self.journal, record))
             .map_err(|source| self.journal_error(source))
     }
 
     /// Takes back the batch that was noted, if one was; `written` bytes of it are in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`MergedLogError::Undo`] if the bytes cannot be found or must stay. The batch is then
+    /// pending.
     fn take_back(&mut self, written: u64) -> Result<(), MergedLogError> {
         let Some(record) = &self.pending else {
             return Ok(());
         };
         if written > 0 {
             let reason = match self.undo(record, Some(written))? {
-                Some(Ok(_)) => None,
-                Some(Err(_)) => {
-                    Some("somebody else appended behind it; let only one program do so")
+                Recovered::Kept | Recovered::TakenBack(_) => return self.close_journal(),
+                Recovered::LeftIn { .. } => {
+                    "another program appended behind it; let only one program do so"
                 }
-                None => Some("the log was emptied and no copy of it was found"),
+                Recovered::NotFound => "the log was emptied and no copy of it was found",
             };
-            if let Some(reason) = reason {
-                return Err(MergedLogError::Undo {
-                    path: self.path.clone(),
-                    source: io::Error::other(reason),
-                });
-            }
+            return Err(MergedLogError::Undo {
+                path: self.path.clone(),
+                source: io::Error::other(reason),
+            });
         }
         self.close_journal()
     }
 
+    /// Cuts the batch out of the file that has it; see `undo.rs`. The journal stays as it is.
     fn undo(
         &self,
-        record: &Record,
+        record: &JournalRecord,
         written: Option<u64>,
-    ) -> Result<Option<Result<Vec<Cut>, Left>>, MergedLogError> {
+    ) -> Result<Recovered, MergedLogError> {
         let failed = |source| self.journal_error(source);
         let undo = Undo {
             log: &self.path,
             record,
-            extent: extent::read(&self.journal, record).map_err(failed)?,
+            hashes: block_hashes::read(&self.journal, record).map_err(failed)?,
             written,
             since: journal::written(&self.journal).map_err(failed)?,
         };
@@ -392,6 +403,7 @@ impl MergedLog {
         })
     }
 
+    /// Notes that nothing is pending any more. After an error it still is.
     fn close_journal(&mut self) -> Result<(), MergedLogError> {
         if let Some(record) = self.pending.take() {
             let finished = journal::finish(&self.journal, &record);
@@ -403,8 +415,8 @@ impl MergedLog {
         Ok(())
     }
 
-    /// Fails if the journal is not at its path any more: nobody could take a batch back then, and
-    /// the lock keeps nobody away.
+    /// Fails if the journal is not at its path any more: no later start could take the batch back
+    /// then, and the lock keeps no other process away.
     fn check_journal(&self) -> Result<(), MergedLogError> {
         match is_at(&self.journal_path, &self.journal) {
             Ok(true) => Ok(()),
@@ -415,6 +427,7 @@ impl MergedLog {
         }
     }
 
+    /// Returns the error of an operation on the journal.
     fn journal_error(&self, source: io::Error) -> MergedLogError {
         MergedLogError::Journal {
             path: self.journal_path.clone(),
@@ -432,8 +445,17 @@ impl Drop for MergedLog {
     }
 }
 
-/// Opens and locks the journal of a log; returns its name and the batch that was interrupted.
-fn take_journal(log: &Path, path: &Path) -> Result<(File, String, Option<Record>), MergedLogError> {
+/// Opens and locks the journal of a log; returns it with its name and the batch that was
+/// interrupted.
+///
+/// # Errors
+///
+/// [`MergedLogError::Locked`] if another process appends; [`MergedLogError::Journal`] if the file
+/// is not ours: of another account, or with a second name.
+fn open_and_lock_journal(
+    log: &Path,
+    path: &Path,
+) -> Result<(File, String, Option<JournalRecord>), MergedLogError> {
     let failed = |source| MergedLogError::Journal {
         path: path.to_owned(),
         source,
@@ -457,6 +479,7 @@ fn take_journal(log: &Path, path: &Path) -> Result<(File, String, Option<Record>
     Ok((journal, id, pending))
 }
 
+/// Returns the log's path with `.journal` behind it.
 fn journal_path(log: &Path) -> PathBuf {
     let mut path = OsString::from(log);
     path.push(".journal");

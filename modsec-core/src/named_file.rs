@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | logs, tables, offset files | [`open`], [`open_own`] | nothing |
 //! | the program's own log | [`open_own_or_null`] | `/dev/null` |
-//! | settings and secrets | [`read`] | `/dev/null`, and a pipe without a name: `<(…)`, `/dev/stdin` |
+//! | settings, secrets | [`read`] | `/dev/null`, and a pipe without a name: `<(…)`, `/dev/stdin` |
 //!
 //! A pipe with a name is never meant: no process need be at its other end, and it gives its text
 //! only once.
@@ -69,8 +69,8 @@ pub enum Links {
 ///
 /// use modsec_core::named_file::{Links, open};
 ///
-/// let error = open(Path::new("/dev/zero"), File::options().read(true), Links::Follow).unwrap_err();
-/// assert_eq!(error.to_string(), "it is a device, and must be a plain file");
+/// let device = open(Path::new("/dev/zero"), File::options().read(true), Links::Follow);
+/// assert_eq!(device.unwrap_err().to_string(), "it is a device, and must be a plain file");
 /// ```
 pub fn open(path: &Path, options: &OpenOptions, links: Links) -> io::Result<File> {
     open_if(path, options, links, Metadata::is_file)
@@ -243,7 +243,7 @@ fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<
     if meta.is_file() {
         match CheckedPath::walk(path, Links::Follow) {
             Ok(way) => way.admit(meta)?,
-            // `/dev/stdin`, for one, is open and has no path: whoever started us has chosen it.
+            // `/dev/stdin`, for one, is open and has no path: the user has chosen it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -316,8 +316,8 @@ pub fn is_of_sqlite(path: &Path) -> bool {
     is_beside || fs::symlink_metadata(log).is_ok()
 }
 
-/// Returns `true` if `path` leads to an open file, and not through a link. What is written to a file
-/// that was renamed or removed is not found at its path.
+/// Returns `true` if `path` leads to an open file, and not through a link. What is written to a
+/// file that was renamed or removed is not found at its path.
 ///
 /// # Errors
 ///

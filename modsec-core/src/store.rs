@@ -9,25 +9,26 @@
 //! ```text
 //! entry's bytes ─► EntryHash::of ────────────────┐
 //!       └──────────► decode ─► Record ─► Row::new ┴► Row ─┐
-//!                                                         ├─► Batch::new ─► Store::insert ─► Inserted
+//!                                                         ├─► Batch::new ─► Store::insert
 //!                                                    Row ─┘                   one transaction
 //! ```
 //!
 //! # Tables
 //!
 //! ```text
-//! logs                              rule_matches                     modsec_batches
-//! ──────────────────────────────    ─────────────────────────────    ────────────────────────────
-//! id          key, by the database  log_id    ─► logs.id, cascades   journal   key: which merged log
-//! entry_hash  unique, 16 bytes      position  from 0, in log order   batch     BatchId, 16 bytes
-//! …           LOG_COLUMNS           …         RULE_COLUMNS           committed_at
-//!                                   key: (log_id, position)
+//! logs                             rule_matches                    modsec_batches
+//! ─────────────────────────────    ────────────────────────────    ─────────────────────────
+//! id          key, made there      log_id    ─► logs.id            journal   which merged log
+//! entry_hash  unique, 16 bytes     position  from 0, log order     batch     BatchId, 16 bytes
+//! …           LOG_COLUMNS          …         RULE_COLUMNS          committed_at
+//!                                  key: (log_id, position)         key: journal
 //! modsec_migrations: version, applied_at
 //! ```
 //!
-//! One row of `logs` is one entry, one row of `rule_matches` one alert of it. The files in
-//! `store/schema` have all columns with their types. MySQL keys `modsec_batches` by a hash of the
-//! journal, because its text keys are compared without regard to case.
+//! One row of `logs` is one entry, one row of `rule_matches` one alert of it; deleting the former
+//! deletes the latter. The files in `store/schema` have all columns with their types. MySQL keys
+//! `modsec_batches` by a hash of the journal, because its text keys are compared without regard to
+//! case.
 //!
 //! # Exactly once
 //!
@@ -36,10 +37,10 @@
 //! a crash [`Store::last_batch`] says whether the batch that the merged log was appended with is
 //! committed, so log and store agree. What a crash leaves at each step:
 //!
-//! | killed | tables | next run |
+//! | crash | tables | next run |
 //! | --- | --- | --- |
-//! | before the commit | as before the batch | `last_batch` is the one before: the log is taken back, the batch repeated |
-//! | between commit and answer | the whole batch | `last_batch` is the batch: the log keeps it |
+//! | before the commit | as before the batch | `last_batch` is another one: take back, repeat |
+//! | between commit and answer | the whole batch | `last_batch` is this one: the log keeps it |
 //! | after the answer | the whole batch | repeating it finds all rows known |
 //!
 //! # SQLite
@@ -58,12 +59,14 @@
 //! | --- | --- |
 //! | `socket=PATH` | a Unix socket instead of TCP |
 //! | `ssl-ca=PATH` | certificate of the server's authority, PEM |
-//! | `ssl-mode=disabled` | plain text: the default on the same machine |
+//! | `ssl-mode=disabled` | plain text |
 //! | `ssl-mode=required` | encrypted, but the certificate is not looked at |
-//! | `ssl-mode=verify-identity` | encrypted, certificate and name are verified: the default for any other host, and with `ssl-ca` |
+//! | `ssl-mode=verify-identity` | encrypted; the certificate and its name are verified |
 //!
-//! `verify-ca` checks the name, too. Without `ssl-ca` the authorities that the system trusts count.
-//! MariaDB's `ssl` and `ssl-verify-server-cert` are understood as well.
+//! Without `ssl-mode` the last one holds for another host, and wherever `ssl-ca` is given; on the
+//! same machine the text is plain. `verify-ca` checks the name, too. Without `ssl-ca` the
+//! authorities that the system trusts count. MariaDB's `ssl` and `ssl-verify-server-cert` are
+//! understood as well.
 //!
 //! What the URL leaves out comes from a MySQL option file, groups `[client]` and `[modsec-parser]`:
 //! the place for the password. The account needs `select`, `insert`, `update` and `delete` on the
@@ -246,7 +249,7 @@ impl Inserted {
 pub struct StoreOptions {
     /// `sqlite:PATH`, or `mysql://[user[:password]@]host[:port]/database[?option=value…]`.
     pub url: String,
-    /// `MySQL` option file with the credentials; `None`: `~/.my.cnf` if there is one.
+    /// MySQL option file with the credentials; `None`: `~/.my.cnf` if there is one.
     pub defaults_file: Option<PathBuf>,
 }
 

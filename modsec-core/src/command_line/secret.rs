@@ -5,7 +5,8 @@
 
 use clap::Arg;
 
-/// Returns `true` if the option's value must not be shown: its definition hides that of its variable.
+/// Returns `true` if the option's value must not be shown: its definition hides that of its
+/// variable.
 pub(super) fn is_secret(arg: &Arg) -> bool {
     arg.is_hide_env_values_set()
 }

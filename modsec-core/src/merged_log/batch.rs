@@ -1,4 +1,20 @@
 //! One batch on its way into the log.
+//!
+//! ```text
+//! append ─► announcement? entry, separator ─► buffer of one piece (4 MiB)
+//!                                                │ full, or finish
+//!                                                ▼ write_piece
+//!             first piece:  reopen if rotated; length and last bytes of the log into the record
+//!             later pieces: sync the log, so that the noted pieces are on disk; its length?
+//!                                                ▼
+//!             journal: hashes, record, sync          then the log: write by chunks
+//!                                                ▼ finish
+//!             still at its path?  sync  still as long?  journal still at its path?  ─► Appended
+//! ```
+//!
+//! What holds: no byte is written before a synced note of it. Nothing is written behind bytes that
+//! are not the batch's: the length is compared before each chunk, the position after it. Every
+//! error takes the batch back at once.
 
 use std::fs::Metadata;
 use std::io::{self, Read, Seek as _, Write as _};
@@ -6,9 +22,9 @@ use std::os::unix::fs::MetadataExt as _;
 
 use blake3::Hasher;
 
-use super::extent::{Extent, PIECE};
+use super::block_hashes::{BlockHashes, PIECE};
 use super::file::{FINGERPRINT, hash_before, last_byte, was_removed};
-use super::journal::{Record, State};
+use super::journal::{JournalRecord, State};
 use super::{MergedLog, MergedLogError};
 use crate::crash_points;
 use crate::entry_hash::{EntryHash, EntryHasher};
@@ -18,9 +34,9 @@ use crate::serial_log::alone::stands_alone;
 use crate::serial_log::announcement::Announcement;
 
 /// Bytes that are written with one call, up to the next multiple of it in the log: so what a kill
-/// leaves of a piece ends with a page.
+/// leaves of a piece ends with a page, and with a block of its note.
 const CHUNK: u64 = 256 * 1024;
-/// Bytes of entries in a piece: a line end fits before them, and two behind.
+/// Bytes of entries in a piece. One line end fits before them, and two behind.
 const FULL: usize = PIECE - 3;
 
 /// Entries that are being appended.
@@ -30,30 +46,37 @@ const FULL: usize = PIECE - 3;
 #[derive(Debug)]
 #[must_use = "a batch that is dropped must be recovered"]
 pub struct Batch<'a> {
+    /// The log, which has no other batch meanwhile.
     log: &'a mut MergedLog,
+    /// The batch's id, as the store gets it.
     id: [u8; 16],
-    /// Noted with the first piece.
-    record: Option<Record>,
-    /// The piece at hand.
+    /// What the journal has of the batch; `None` until the first piece is written.
+    record: Option<JournalRecord>,
+    /// The piece that is being filled.
     buffer: Vec<u8>,
     /// Bytes of this batch in the file.
     written: u64,
-    /// Pieces that were written.
+    /// Pieces that were written: the number of the next one.
     pieces: usize,
-    /// Hash of their bytes, but for the last.
+    /// Hash of the bytes of all pieces that were written, except the last one.
     hasher: Hasher,
-    entry: Entry,
+    /// First and last bytes of the entry that is being appended.
+    entry: EntryEnds,
+    /// `true` after an error: the batch was taken back, or that failed, too.
     undone: bool,
 }
 
-/// What must be known of the entry at hand to separate it from the next.
+/// What must be known of an entry to separate it from the next.
 #[derive(Debug, Default)]
-struct Entry {
+struct EntryEnds {
+    /// Its first byte: `{` for JSON, `-` for a native entry.
     first: Option<u8>,
+    /// Its last two bytes, zero where it is shorter.
     last: [u8; 2],
 }
 
 impl<'a> Batch<'a> {
+    /// Begins a batch of which nothing is noted or written yet.
     pub(super) fn new(log: &'a mut MergedLog, id: [u8; 16]) -> Self {
         Batch {
             log,
@@ -63,19 +86,22 @@ impl<'a> Batch<'a> {
             written: 0,
             pieces: 0,
             hasher: Hasher::new(),
-            entry: Entry::default(),
+            entry: EntryEnds::default(),
             undone: false,
         }
     }
 
-    /// Appends one whole entry, and what separates it from the next. If it would not be found in the
-    /// log as just this entry, a line before it announces it.
+    /// Appends one whole entry, and what separates it from the next. If it would not be found in
+    /// the log as just this entry, a line before it announces it.
+    ///
+    /// An empty entry adds nothing. Memory is that of one piece, 4 MiB, whatever the number of
+    /// entries.
     ///
     /// # Errors
     ///
     /// [`MergedLogError::DiskFull`] or what else the kernel said; [`MergedLogError::Rotated`] if
-    /// the log was rotated meanwhile: append the same entries again in a new batch. In any case
-    /// the whole batch has been taken back, and every further call fails; except for
+    /// the log was rotated meanwhile: append the same entries again in a new batch. In any case the
+    /// whole batch has been taken back, and every further call fails; except for
     /// [`MergedLogError::Undo`], after which it is pending.
     pub fn append(&mut self, entry: &[u8]) -> Result<(), MergedLogError> {
         self.append_flagged(entry, Flags::none())
@@ -116,7 +142,7 @@ impl<'a> Batch<'a> {
         flags: Flags,
         mut open: impl FnMut() -> R,
     ) -> Result<bool, MergedLogError> {
-        let mut seen = Hashed::new(open());
+        let mut seen = HashingReader::new(open());
         let is_alone = stands_alone(&mut seen).or_else(|source| self.fail_read(source))?;
         let rest = io::copy(&mut seen, &mut io::sink());
         rest.or_else(|source| self.fail_read(source))?;
@@ -131,24 +157,25 @@ impl<'a> Batch<'a> {
         if said.is_interleaved || !is_alone {
             self.announce(said)?;
         }
-        let mut copied = Hashed::new(open());
+        let mut copied = HashingReader::new(open());
         self.copy(&mut copied)?;
         self.separate();
         Ok(copied.hasher.finish() == hash)
     }
 
+    /// Appends the line that announces the next entry.
     fn announce(&mut self, said: Announcement) -> Result<(), MergedLogError> {
         self.copy(said.line().as_bytes())
     }
 
-    /// Appends what `reader` gives.
+    /// Appends what `reader` gives, and writes each piece that is full.
     fn copy(&mut self, mut reader: impl Read) -> Result<(), MergedLogError> {
         if self.undone {
             return Err(MergedLogError::TakenBack {
                 path: self.log.path.clone(),
             });
         }
-        self.entry = Entry::default();
+        self.entry = EntryEnds::default();
         loop {
             if self.buffer.len() >= FULL {
                 self.write_piece()?;
@@ -162,7 +189,7 @@ impl<'a> Batch<'a> {
             if read == 0 {
                 return Ok(());
             }
-            self.entry.saw(&self.buffer[start..]);
+            self.entry.update(&self.buffer[start..]);
         }
     }
 
@@ -186,8 +213,8 @@ impl<'a> Batch<'a> {
             self.write_piece()?;
         }
         if self.written > 0 {
-            // Whoever compresses a renamed log may have read it before the batch was in there. A
-            // log that is still in its place is not being compressed yet.
+            // A program that compresses a renamed log may have read it before the batch was in
+            // there. A log that is still in its place is not being compressed yet.
             let in_place = is_at(&self.log.path, &self.log.file);
             if !in_place.or_else(|source| self.fail_write(source))? {
                 return self.fail_rotated();
@@ -240,6 +267,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Notes the first piece and the log as it is now.
+    ///
+    /// A log that was rotated since the batch began is opened anew first: nothing is in it yet. If
+    /// the log ends within a line, a line end is put before the piece.
     fn note_first(&mut self, piece: &mut Vec<u8>) -> Result<(), MergedLogError> {
         let path = self.log.path.clone();
         let failed = |source| MergedLogError::of_write(&path, source);
@@ -254,7 +284,7 @@ impl<'a> Batch<'a> {
             piece.insert(0, b'\n');
         }
         let head = &piece[..piece.len().min(fingerprint())];
-        let record = Record {
+        let record = JournalRecord {
             batch: self.id,
             state: State::Pending,
             device: meta.dev(),
@@ -267,8 +297,9 @@ impl<'a> Batch<'a> {
         self.note(record, &meta, piece)
     }
 
-    /// Notes another piece. Those before it must be in their place.
-    fn note_later(&mut self, record: Record, piece: &[u8]) -> Result<(), MergedLogError> {
+    /// Notes another piece. Those before it must be in their place, and are synced first: the new
+    /// note describes them by one hash, which holds only for all of them.
+    fn note_later(&mut self, record: JournalRecord, piece: &[u8]) -> Result<(), MergedLogError> {
         let path = self.log.path.clone();
         let failed = |source| MergedLogError::of_write(&path, source);
         self.log.file.sync_data().map_err(failed)?;
@@ -279,16 +310,22 @@ impl<'a> Batch<'a> {
         self.note(record, &meta, piece)
     }
 
-    fn note(&mut self, record: Record, log: &Metadata, piece: &[u8]) -> Result<(), MergedLogError> {
+    /// Writes the note of one piece, with the hash of the pieces before it.
+    fn note(
+        &mut self,
+        record: JournalRecord,
+        log: &Metadata,
+        piece: &[u8],
+    ) -> Result<(), MergedLogError> {
         let done = (self.written, self.hasher.finalize());
-        let extent = Extent::of_piece(&record, log, done, piece);
-        self.log.note(&record, &extent, self.pieces)?;
+        let hashes = BlockHashes::of_piece(&record, log, done, piece);
+        self.log.note(&record, &hashes, self.pieces)?;
         self.record = Some(record);
         Ok(())
     }
 
     /// Writes behind what of the batch is in the log, or fails: bytes behind a truncation have
-    /// nothing before them to be recognised by, and bytes behind somebody else's neither.
+    /// nothing before them to be recognised by, and bytes behind another program's neither.
     fn write(&mut self, chunk: &[u8]) -> Result<(), MergedLogError> {
         if self.log_length()? != self.end() {
             return self.fail_rotated();
@@ -318,21 +355,25 @@ impl<'a> Batch<'a> {
         self.record.as_ref().map_or(0, |record| record.length) + self.written
     }
 
+    /// Returns how many bytes the open log has.
     fn log_length(&mut self) -> Result<u64, MergedLogError> {
         let meta = self.log.file.metadata();
         Ok(meta.or_else(|source| self.fail_write(source))?.len())
     }
 
+    /// Takes the batch back because the log was emptied or renamed.
     fn fail_rotated<T>(&mut self) -> Result<T, MergedLogError> {
         let path = self.log.path.clone();
         self.fail(MergedLogError::Rotated { path })
     }
 
+    /// Takes the batch back because the log could not be written or looked at.
     fn fail_write<T>(&mut self, source: io::Error) -> Result<T, MergedLogError> {
         let error = MergedLogError::of_write(&self.log.path, source);
         self.fail(error)
     }
 
+    /// Takes the batch back because an entry could not be read.
     fn fail_read<T>(&mut self, source: io::Error) -> Result<T, MergedLogError> {
         self.fail(MergedLogError::Read { source })
     }
@@ -345,16 +386,17 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Hashes and counts what goes by.
-struct Hashed<R> {
+/// Hashes and counts the bytes that are read through it.
+struct HashingReader<R> {
     reader: R,
     hasher: EntryHasher,
     len: u64,
 }
 
-impl<R: Read> Hashed<R> {
-    fn new(reader: R) -> Hashed<R> {
-        Hashed {
+impl<R: Read> HashingReader<R> {
+    /// Returns a reader through which nothing was read yet.
+    fn new(reader: R) -> HashingReader<R> {
+        HashingReader {
             reader,
             hasher: EntryHasher::new(),
             len: 0,
@@ -362,7 +404,7 @@ impl<R: Read> Hashed<R> {
     }
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.reader.read(buffer)?;
         self.hasher.update(&buffer[..got]);
@@ -371,12 +413,14 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
+/// Returns [`FINGERPRINT`] as a length in memory.
 fn fingerprint() -> usize {
     usize::try_from(FINGERPRINT).unwrap_or(usize::MAX)
 }
 
-impl Entry {
-    fn saw(&mut self, bytes: &[u8]) {
+impl EntryEnds {
+    /// Takes the next bytes of the entry into account.
+    fn update(&mut self, bytes: &[u8]) {
         self.first = self.first.or(bytes.first().copied());
         for byte in &bytes[bytes.len().saturating_sub(2)..] {
             self.last = [self.last[1], *byte];
@@ -401,7 +445,9 @@ impl Entry {
 #[derive(Debug)]
 #[must_use = "a batch that is dropped must be recovered"]
 pub struct Appended<'a> {
+    /// The log; its journal has the batch as pending.
     log: &'a mut MergedLog,
+    /// Bytes that the log grew by.
     bytes: u64,
 }
 
@@ -416,9 +462,9 @@ impl Appended<'_> {
         self.log.id()
     }
 
-    /// Returns `true` if the log was removed or replaced since, and the batch is lost with it: append
-    /// it again after [`Appended::commit`]. A log that was renamed first still has it, compressed
-    /// perhaps.
+    /// Returns `true` if the log was removed or replaced since, and the batch is lost with it:
+    /// append it again after [`Appended::commit`]. A log that was renamed first still has it,
+    /// though it may be compressed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,7 @@
 //! Opening log and journal, and proving that a file is the one that was written.
+//!
+//! Both are opened by [`named_file::open_or_make`]: never a link, never waiting, and not where
+//! another account may have put them.
 
 use std::fs::{self, File, FileType};
 use std::io;
@@ -11,17 +14,23 @@ use blake3::Hash;
 use super::MergedLogError;
 use crate::named_file::{self, Links};
 
-/// Bytes that are hashed to recognise a place in the log: more than the first part of any entry,
+/// Bytes that are hashed to recognise a position in the log: more than the first part of any entry,
 /// with its time and transaction id.
 pub(super) const FINGERPRINT: u64 = 4096;
 
-/// Opens an existing file to read and write; follows no link and waits for nobody.
+/// Opens an existing file to read and write; follows no link and does not wait.
 pub(super) fn open_existing(path: &Path) -> io::Result<File> {
     let options = File::options().read(true).write(true).to_owned();
     named_file::open(path, &options, Links::Refuse)
 }
 
-/// Opens the log for appending, and makes it if it is missing.
+/// Opens the log for appending, and makes it with mode 0640 if it is missing.
+///
+/// # Errors
+///
+/// [`MergedLogError::HardLinked`], since a cut would hit another name, too;
+/// [`MergedLogError::Index`] for a file that ModSecurity itself appends to; what else is in the
+/// way.
 pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
     let mut options = File::options();
     options.read(true).append(true).mode(0o640);
@@ -65,13 +74,15 @@ fn is_index(file: &File, length: u64) -> io::Result<bool> {
     })
 }
 
-/// Opens the journal, and makes it if it is missing.
+/// Opens the journal, and makes it with mode 0600 if it is missing.
 pub(super) fn open_journal(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
     named_file::open_or_make(path, &options)
 }
 
+/// Returns the error for a log that cannot be opened. Says what is at the path rather than the
+/// system's number for it: a socket, a link or a pipe fails with one that means many things.
 fn refuse(path: &Path, source: io::Error) -> MergedLogError {
     // A socket, a link or a pipe may fail to open; say what it is rather than what errno it is.
     if let Ok(meta) = path.symlink_metadata()
@@ -92,6 +103,7 @@ fn refuse(path: &Path, source: io::Error) -> MergedLogError {
     }
 }
 
+/// Returns the error for a path with something else than a file.
 fn not_a_file(path: &Path, kind: FileType) -> MergedLogError {
     MergedLogError::NotAFile {
         path: path.to_owned(),
@@ -107,8 +119,11 @@ pub(super) fn hash_before(file: &File, end: u64) -> io::Result<Hash> {
     Ok(blake3::hash(&bytes))
 }
 
-/// Returns `true` if the log was removed or replaced at its path, and what is in it is lost. One that
-/// was renamed first, as by log rotation, was compressed, say.
+/// Returns `true` if the log was removed or replaced at its path, and what is in it is lost.
+///
+/// A log that was renamed before it was removed has another last name: rotation has compressed it,
+/// and what is in it is kept. Source: the link `/proc/self/fd/N` ends in the last name and `
+/// (deleted)`, see proc(5).
 pub(super) fn was_removed(path: &Path, file: &File) -> io::Result<bool> {
     if file.metadata()?.nlink() > 0 {
         return Ok(false);

@@ -4,24 +4,28 @@
 //!
 //! ```text
 //! modsec merged log journal 1
-//! batch 000102030405060708090a0b0c0d0e0f
-//! state pending
-//! file 64768 131073 0
-//! length 81920
-//! before 8d74…
-//! head 4096 51ab…
-//! check 03fe…
+//! batch 000102030405060708090a0b0c0d0e0f      id of the batch, chosen by the caller
+//! state pending                               or done
+//! file 64768 131073 0                         device, inode and owner of the log
+//! length 81920                                of the log before the batch
+//! before 8d74…                                hash of the last 4096 bytes before that length
+//! head 4096 51ab…                             length and hash of the batch's first bytes
+//! check 03fe…                                 hash of all lines above
 //! ```
 //!
-//! The sector behind it holds `id` and 32 digits: the journal's own name, made with it, under which
-//! a store remembers its last batch. A path or a host name would not do, as two hosts can share
-//! them, and either can change. Behind it stands `machine` and 32 digits, a hash of the machine's
-//! own id: on a copy of the machine the journal gets another name.
+//! (The comments at the right are not in the file.) The sector behind it holds `id` and 32 digits:
+//! the journal's own name, made with it, under which a store remembers its last batch. A path or a
+//! host name would not do, as two hosts can share them, and either can change. Behind it stands
+//! `machine` and 32 digits, a hash of the machine's own id: on a copy of the machine the journal
+//! gets another name.
 //!
 //! From the second page on follows what proves bytes to be the batch's, see
-//! [`extent`](super::extent). Journals of earlier versions end before.
+//! [`block_hashes`](super::block_hashes).
+//!
+//! The state goes from done to pending with a sync, and back without one. So a pending batch is
+//! always known after a crash; one that is done may look pending, and then the store has it or
+//! nothing of it is left to cut.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
@@ -30,12 +34,15 @@ use std::time::SystemTime;
 
 use blake3::Hash;
 
-/// Size of the journal: one sector of any disk.
+/// Bytes of the record: one sector of any disk.
 const SIZE: usize = 512;
+/// Key of the journal's name.
 const ID: &str = "id ";
+/// Key of the machine's hash.
 const MACHINE: &str = "machine ";
-/// Length of the lines that begin with these.
+/// Length of the two lines that begin with these keys, 32 digits and a line feed each.
 const NAMES: usize = ID.len() + 33 + MACHINE.len() + 33;
+/// First line. Its number is that of the form.
 const TITLE: &str = "modsec merged log journal 1";
 
 /// How far the batch got, as far as the journal knows.
@@ -49,31 +56,36 @@ pub(super) enum State {
 
 /// What must be known to take a batch back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct JournalRecord {
+    /// Id of the batch.
     pub(super) batch: [u8; 16],
     pub(super) state: State,
+    /// Device of the log, `st_dev`.
     pub(super) device: u64,
+    /// Inode of the log, `st_ino`.
     pub(super) inode: u64,
+    /// Owner of the log: copies of it have the same.
     pub(super) uid: u32,
     /// Length of the log before the batch.
     pub(super) length: u64,
-    /// Hash of the last bytes before that length.
+    /// Hash of the last bytes before that length, at most 4096.
     pub(super) before: Hash,
     /// Length and hash of the batch's first bytes; the only proof if the log was empty.
     pub(super) head: (u64, Hash),
 }
 
-impl Record {
+impl JournalRecord {
+    /// Returns the record as a sector, filled up with line feeds.
     fn encode(&self) -> [u8; SIZE] {
         let state = match self.state {
             State::Pending => "pending",
             State::Done => "done",
         };
-        let batch = hex(&self.batch);
+        let batch = u128::from_be_bytes(self.batch);
         let (device, inode, uid, length) = (self.device, self.inode, self.uid, self.length);
         let (head, head_hash) = self.head;
         let text = format!(
-            "{TITLE}\nbatch {batch}\nstate {state}\nfile {device} {inode} {uid}\n\
+            "{TITLE}\nbatch {batch:032x}\nstate {state}\nfile {device} {inode} {uid}\n\
              length {length}\nbefore {}\nhead {head} {}\n",
             self.before.to_hex(),
             head_hash.to_hex(),
@@ -109,7 +121,7 @@ impl Record {
         let length = value("length")?.parse().ok()?;
         let before = Hash::from_hex(value("before")?).ok()?;
         let (head, head_hash) = value("head")?.split_once(' ')?;
-        Some(Record {
+        Some(JournalRecord {
             batch: batch.to_be_bytes(),
             state,
             device: device.parse().ok()?,
@@ -122,37 +134,32 @@ impl Record {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-        text
-    })
-}
-
 /// Returns the record if it says that a batch was interrupted.
 ///
 /// A torn record counts as none: the record is on disk before the first byte of its batch is
 /// written, so where it is torn, the log was not touched; and the batch before it was finished.
-pub(super) fn pending(file: &File) -> io::Result<Option<Record>> {
+pub(super) fn pending(file: &File) -> io::Result<Option<JournalRecord>> {
     let mut sector = [0; SIZE];
     match file.read_exact_at(&mut sector, 0) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    Ok(Record::decode(&sector).filter(|record| record.state == State::Pending))
+    Ok(JournalRecord::decode(&sector).filter(|record| record.state == State::Pending))
 }
 
 /// Writes the record and waits until it is on disk.
-pub(super) fn begin(file: &File, record: &Record) -> io::Result<()> {
+///
+/// The slot that was written before is in the same file and gets to the disk with it.
+pub(super) fn begin(file: &File, record: &JournalRecord) -> io::Result<()> {
     file.write_all_at(&record.encode(), 0)?;
     file.sync_data()
 }
 
-/// Marks the record as done. Not synced: a mark that is lost makes the next start ask the store
-/// or take back what is already gone.
-pub(super) fn finish(file: &File, record: &Record) -> io::Result<()> {
-    let done = Record {
+/// Marks the record as done. Not synced: if the mark is lost, the next start asks the store or
+/// finds nothing left to take back.
+pub(super) fn finish(file: &File, record: &JournalRecord) -> io::Result<()> {
+    let done = JournalRecord {
         state: State::Done,
         ..record.clone()
     };
@@ -161,6 +168,9 @@ pub(super) fn finish(file: &File, record: &Record) -> io::Result<()> {
 
 /// Returns the journal's own name, and makes one if it has none, or if it was copied from another
 /// machine; but not while a batch is pending, which the store knows under the old name.
+///
+/// A journal that was made without knowing the machine gets its hash added, as soon as one is
+/// known.
 pub(super) fn id(file: &File, machine: Option<&str>, is_pending: bool) -> io::Result<String> {
     let mut lines = [0; NAMES];
     let read = file.read_at(&mut lines, SIZE as u64)?;
@@ -184,6 +194,7 @@ pub(super) fn id(file: &File, machine: Option<&str>, is_pending: bool) -> io::Re
     Ok(id)
 }
 
+/// Writes the journal's name and the machine's hash, and waits until they are on disk.
 fn name(file: &File, id: &str, machine: Option<&str>) -> io::Result<()> {
     let machine = machine.map(|hash| format!("{MACHINE}{hash}\n"));
     let lines = format!("{ID}{id}\n{}", machine.unwrap_or_default());
@@ -191,13 +202,14 @@ fn name(file: &File, id: &str, machine: Option<&str>) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Returns the 32 hexadecimal digits behind `key` at the beginning of `text`.
 fn digits<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let digits = text.strip_prefix(key)?.get(..32)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_hex.then_some(digits)
 }
 
-/// Returns a hash of this machine's id, if it has one.
+/// Returns a hash of this machine's id, 32 digits; `None` if it has none. Source: machine-id(5).
 pub(super) fn machine() -> Option<String> {
     let id = std::fs::read_to_string("/etc/machine-id").ok()?;
     let is_id = id.trim_end().len() == 32;
@@ -211,7 +223,7 @@ pub(super) fn written(file: &File) -> io::Result<SystemTime> {
     file.metadata()?.modified()
 }
 
-/// Returns `true` if the opened journal is a plain file of ours.
+/// Returns `true` if the opened journal is a plain file with one name that belongs to this account.
 pub(super) fn is_ours(file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
     let us = rustix::process::geteuid().as_raw();
@@ -222,8 +234,8 @@ pub(super) fn is_ours(file: &File) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        Record {
+    fn record() -> JournalRecord {
+        JournalRecord {
             batch: u128::MAX.to_be_bytes(),
             state: State::Pending,
             device: u64::MAX,
@@ -238,8 +250,8 @@ mod tests {
     #[test]
     fn the_longest_record_fits_a_sector_and_is_read_back() {
         for state in [State::Pending, State::Done] {
-            let record = Record { state, ..record() };
-            assert_eq!(Record::decode(&record.encode()), Some(record));
+            let record = JournalRecord { state, ..record() };
+            assert_eq!(JournalRecord::decode(&record.encode()), Some(record));
         }
     }
 
@@ -250,7 +262,7 @@ mod tests {
         for at in 0..end {
             let mut torn = good;
             torn[at] ^= 1;
-            assert_eq!(Record::decode(&torn), None, "byte {at}");
+            assert_eq!(JournalRecord::decode(&torn), None, "byte {at}");
         }
     }
 

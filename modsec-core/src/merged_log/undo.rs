@@ -1,18 +1,29 @@
 //! Taking a batch back, wherever log rotation has put it.
 //!
-//! - Nothing happened, or the log was renamed: the file with the inode of the journal is cut back
-//!   to its length before the batch.
-//! - Copied and emptied (`copytruncate`): the copy is cut back, and the log, which since then can
-//!   hold only bytes of this batch, is emptied.
-//! - Renamed and compressed, moved to another directory, or deleted: cannot be undone.
+//! ```text
+//! the file with the record's inode
+//! ├─ not found, or of another owner ───────────────────────────────► NotFound
+//! ├─ as long as before the batch or longer, same bytes before it ──► cut it back to that length
+//! └─ shorter, or other bytes: it was emptied (copytruncate)
+//!    ├─ a copy of it is beside it ───────────────────► cut the copy back, then empty the log
+//!    ├─ no copy, the log was empty before the batch ─► empty the log
+//!    └─ no copy ────────────────────────────────────► NotFound
+//! cut, empty: if bytes that are not the batch's stand behind ─────► LeftIn, nothing is changed
+//! ```
+//!
+//! A log that was renamed is found by its inode. One that was renamed and compressed, moved to
+//! another directory, or deleted is not.
 //!
 //! A file is cut only if it is the one that was appended to, or a copy of it: a plain file with one
 //! name and the same owner, with the same bytes before the place of the cut, and (unless it is the
 //! open log) named like the log. And only bytes are cut off that provably are the batch's, as
-//! [`Extent`] knows them. If others stand behind those, somebody else appends to the log, perhaps
-//! just now. Then nothing can be moved safely, and all stays as it is.
+//! [`BlockHashes`] knows them. If others stand behind those, another program appends to the log,
+//! perhaps just now. Then nothing can be moved safely, and all stays as it is.
 //!
 //! A copy must not be older than the journal: such a one was made before the batch.
+//!
+//! Everything here may be repeated: a crash after the copy was cut finds nothing to cut there, and
+//! goes on with the log.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -22,9 +33,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::extent::Extent;
+use super::block_hashes::BlockHashes;
 use super::file::{hash_before, open_existing};
-use super::journal::Record;
+use super::journal::JournalRecord;
 use crate::named_file::{is_of_sqlite, parent};
 
 /// One file that was shortened.
@@ -37,64 +48,82 @@ pub struct Cut {
     pub bytes: u64,
 }
 
-/// Bytes that may be the batch's and stay, since not all behind them are.
-#[derive(Debug)]
-pub(super) struct Left {
-    pub(super) path: PathBuf,
-    pub(super) offset: u64,
+/// What became of an interrupted batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovered {
+    /// The store has it, so it stays in the log.
+    Kept,
+    /// It is out of the log. Nothing is listed if nothing of it was in there.
+    TakenBack(Vec<Cut>),
+    /// The file it was appended to is gone, was compressed or changed by another program. Some of
+    /// the batch's entries may be in there, and will be in the log a second time. No file was
+    /// changed.
+    NotFound,
+    /// Another program appended behind it, so it was left in. Its entries may be in there twice.
+    LeftIn {
+        /// The file.
+        path: PathBuf,
+        /// Where the batch begins, in bytes from the beginning of the file.
+        offset: u64,
+    },
 }
 
 /// A batch to take back.
 #[derive(Debug)]
 pub(super) struct Undo<'a> {
+    /// Where the log should be. Copies and renamed logs are looked for beside it.
     pub(super) log: &'a Path,
-    pub(super) record: &'a Record,
-    pub(super) extent: Extent,
-    /// How many bytes of the batch were written, if that is known.
+    /// What the journal notes of batch and log.
+    pub(super) record: &'a JournalRecord,
+    /// What proves bytes to be the batch's.
+    pub(super) hashes: BlockHashes,
+    /// How many bytes of the batch were written: known within the process, `None` after a crash.
     pub(super) written: Option<u64>,
-    /// When the journal was written.
+    /// When the journal was written. What holds bytes of the batch is not older.
     pub(super) since: SystemTime,
 }
 
 impl Undo<'_> {
     /// Takes the batch back. `open` is the log as it is open now: the file that was appended to,
-    /// wherever it was moved, or after a restart perhaps its successor.
+    /// wherever it was moved, or after a restart perhaps its successor. Safe to repeat.
     ///
-    /// Returns what was cut or had to be left, or nothing if the file could not be found. Safe to
-    /// repeat.
-    pub(super) fn run(&self, open: &File) -> io::Result<Option<Result<Vec<Cut>, Left>>> {
+    /// # Errors
+    ///
+    /// The system's. What was cut until then stays cut.
+    pub(super) fn run(&self, open: &File) -> io::Result<Recovered> {
         let found = if self.is_original(&open.metadata()?) {
             Some((self.log.to_owned(), open.try_clone()?))
         } else {
             self.find(|path| self.open_original(path))?
         };
         let Some((path, file)) = found else {
-            return Ok(None);
+            return Ok(Recovered::NotFound);
         };
         let length = self.record.length;
         if !self.is_ours(&file.metadata()?) {
-            return Ok(None);
+            return Ok(Recovered::NotFound);
         }
         if length > 0 && self.is_intact(&file)? {
-            return self.cut(path, &file, length).map(Some);
+            return self.cut(path, &file, length);
         }
         // It was emptied. If it was empty all along it looks just like that.
         let mut cut = match self.find(|path| self.open_copy(path))? {
             Some((path, copy)) => match self.cut(path, &copy, length)? {
-                Ok(cut) => cut,
-                Err(left) => return Ok(Some(Err(left))),
+                Recovered::TakenBack(cut) => cut,
+                left => return Ok(left),
             },
             None if length == 0 => Vec::new(),
-            None => return Ok(None),
+            None => return Ok(Recovered::NotFound),
         };
-        let of_log = self.cut(path, &file, 0)?;
-        Ok(Some(of_log.map(|more| {
-            cut.extend(more);
-            cut
-        })))
+        match self.cut(path, &file, 0)? {
+            Recovered::TakenBack(more) => cut.extend(more),
+            left => return Ok(left),
+        }
+        Ok(Recovered::TakenBack(cut))
     }
 
-    /// Searches the log and the files beside it.
+    /// Searches the log's directory for the first file that `open` returns.
     fn find(
         &self,
         open: impl Fn(&Path) -> io::Result<Option<File>>,
@@ -102,7 +131,7 @@ impl Undo<'_> {
         let beside = fs::read_dir(parent(self.log))?;
         for path in beside.map(|entry| entry.map(|entry| entry.path())) {
             let path = path?;
-            // An error means: gone meanwhile, a link, somebody else's. Not what we look for.
+            // An error means: gone meanwhile, a link, another account's. Not what is looked for.
             if let Ok(Some(file)) = open(&path) {
                 return Ok(Some((path, file)));
             }
@@ -110,6 +139,7 @@ impl Undo<'_> {
         Ok(None)
     }
 
+    /// Opens `path` if it is the file that was appended to, under a related name.
     fn open_original(&self, path: &Path) -> io::Result<Option<File>> {
         if !self.is_related(path) || !self.is_original(&path.symlink_metadata()?) {
             return Ok(None);
@@ -119,17 +149,24 @@ impl Undo<'_> {
         Ok(self.is_original(&meta).then_some(file))
     }
 
+    /// Returns `true` for the file that was appended to: by device, inode, and the time it was
+    /// made.
     fn is_original(&self, meta: &Metadata) -> bool {
         (meta.dev(), meta.ino()) == (self.record.device, self.record.inode)
-            && self.extent.may_be_log(meta)
+            && self.hashes.may_be_log(meta)
     }
 
     /// Returns `true` if a file is named like one that was the log, or was copied from it.
+    ///
+    /// `audit.log.1` and `audit-20261127.log` are, for `audit.log`.
     fn is_related(&self, path: &Path) -> bool {
         starts_with(path.file_name(), self.log.file_stem())
     }
 
     /// Opens `path` if it is a copy of the log as it was when the batch began, or later.
+    ///
+    /// Databases of SQLite are not opened, since closing one would drop the locks of this process
+    /// on it.
     fn open_copy(&self, path: &Path) -> io::Result<Option<File>> {
         let meta = path.symlink_metadata()?;
         let other = self.is_related(path) && !is_of_sqlite(path) && !self.is_original(&meta);
@@ -141,7 +178,7 @@ impl Undo<'_> {
         }
         let file = open_existing(path)?;
         let matches = if self.record.length == 0 {
-            self.extent.first_bytes(&file, 0, meta.len())? > 0
+            self.hashes.first_bytes(&file, 0, meta.len())? > 0
         } else {
             hash_before(&file, self.record.length)? == self.record.before
         };
@@ -168,20 +205,23 @@ impl Undo<'_> {
         Ok(file.metadata()?.len() >= length && hash_before(file, length)? == self.record.before)
     }
 
-    /// Cuts off what stands behind `at`, if all of it is the batch's.
-    fn cut(&self, path: PathBuf, file: &File, at: u64) -> io::Result<Result<Vec<Cut>, Left>> {
+    /// Cuts off what stands behind `at`, if all of it is the batch's, and syncs the file.
+    ///
+    /// The length is read twice: what another program appends between the two makes the file be
+    /// left alone.
+    fn cut(&self, path: PathBuf, file: &File, at: u64) -> io::Result<Recovered> {
         let end = file.metadata()?.len();
         let bytes = end.saturating_sub(at);
         if bytes == 0 {
-            return Ok(Ok(Vec::new()));
+            return Ok(Recovered::TakenBack(Vec::new()));
         }
         let is_own = self.is_own(file, at, end)?;
         if !is_own || file.metadata()?.len() != end {
-            return Ok(Err(Left { path, offset: at }));
+            return Ok(Recovered::LeftIn { path, offset: at });
         }
         file.set_len(at)?;
         file.sync_all()?;
-        Ok(Ok(vec![Cut { path, bytes }]))
+        Ok(Recovered::TakenBack(vec![Cut { path, bytes }]))
     }
 
     /// Returns `true` if the bytes from `at` to `end` are the batch's.
@@ -191,14 +231,15 @@ impl Undo<'_> {
             return Ok(true);
         }
         let own = if at == 0 {
-            self.extent.any_bytes(file, end)?
+            self.hashes.any_bytes(file, end)?
         } else {
-            self.extent.first_bytes(file, at, end)?
+            self.hashes.first_bytes(file, at, end)?
         };
         Ok(own == end - at)
     }
 }
 
+/// Returns `true` if both names are there and the one begins with the other.
 fn starts_with(name: Option<&OsStr>, prefix: Option<&OsStr>) -> bool {
     match (name, prefix) {
         (Some(name), Some(prefix)) => name.as_bytes().starts_with(prefix.as_bytes()),

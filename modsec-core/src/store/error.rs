@@ -1,16 +1,18 @@
 //! Why a store did not do what it was asked, sorted by who has to act.
 //!
-//! | variant | who acts | is the batch stored? |
+//! | variant of [`StoreError`] | who acts | is the batch stored? |
 //! | --- | --- | --- |
-//! | [`UnknownScheme`](StoreError::UnknownScheme) | the administrator: the URL | no store yet |
-//! | [`Configuration`](StoreError::Configuration) | the administrator: settings, permissions, tables | no |
-//! | [`Unavailable`](StoreError::Unavailable) | nobody: the caller repeats the call later | perhaps, if the commit's answer was lost |
-//! | [`Refused`](StoreError::Refused) | the caller: repeat without these rows | no |
-//! | [`SchemaTooNew`](StoreError::SchemaTooNew) | the administrator: install the newer program | no store yet |
-//! | [`MigrationDenied`](StoreError::MigrationDenied) | a database administrator: run the statements | no |
+//! | `UnknownScheme` | an administrator: the URL | no store yet |
+//! | `Configuration` | an administrator: settings, permissions, tables | no |
+//! | `Unavailable` | the caller: repeat the call later | perhaps, see below |
+//! | `Refused` | the caller: repeat without these rows | no |
+//! | `SchemaTooNew` | an administrator: install the newer program | no |
+//! | `MigrationDenied` | an administrator of the database: run the statements | no |
 //!
-//! Repeating a call is safe in every case, see the contract of [`Store`](super::Store). No message
-//! quotes a password. What the database says is the `source`, and is not repeated in the text.
+//! `Unavailable` after a lost connection may come from a commit that went through and had no
+//! answer. Repeating a call is safe in every case, see the contract of [`Store`](super::Store). No
+//! message quotes a password. What the database says is the `source`, and is not repeated in the
+//! text.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -125,7 +127,7 @@ impl Refused {
 /// Both texts are escaped: site users choose file names, and clients choose what a reason quotes.
 #[expect(
     clippy::unnecessary_debug_formatting,
-    reason = "a stranger chose the path: escaped"
+    reason = "a site user chose the path: escaped"
 )]
 fn first(rows: &[Refused]) -> String {
     rows.first()

@@ -19,7 +19,7 @@
 //!      ├─ SomeKnown: leave them out, once more               │
 //!      ├─ Refused ─────────────────────────────► Refused     │
 //!      └─ an error: failure::remedy ─────────────────────────┤
-//!                                                            └─ give up: Unavailable, Configuration
+//!                                                            └─ give up: an error
 //! ```
 //!
 //! # What holds

@@ -7,7 +7,7 @@
 //!                            Row ── values() ──► 26 values in the order of LOG_COLUMNS
 //!                             │
 //!                             └─ rule_matches: one RuleRow per alert
-//!                                                values() ──► 14 values in the order of RULE_COLUMNS
+//!                                                values() ► 14 values in the order of RULE_COLUMNS
 //! ```
 //!
 //! A backend writes what [`Row::values`] and [`RuleRow::values`] return and adds only its own keys:
@@ -231,16 +231,16 @@ pub enum Value<'a> {
 impl Row {
     /// Builds the row of `record`, whose bytes have this `hash`.
     ///
-    /// `client_ip` is who sent the request: the address of part A or, behind a trusted proxy, the one
-    /// in the proxy's header. The record cannot tell it, as the administrator chooses whom to trust:
-    /// take it from [`TrustedProxies::client`](crate::record::TrustedProxies::client).
+    /// `client_ip` is who sent the request: the address of part A or, behind a trusted proxy, the
+    /// one in the proxy's header. The record cannot tell it, as the administrator chooses whom to
+    /// trust: take it from [`TrustedProxies::client`](crate::record::TrustedProxies::client).
     ///
     /// Cannot fail. Decodes and copies every text once; a text longer than [`MAX_TEXT`] is cut.
     ///
     /// ```
+    /// use modsec_core::EntryHash;
     /// use modsec_core::record::Record;
     /// use modsec_core::store::{Origin, Row};
-    /// use modsec_core::EntryHash;
     ///
     /// let row = Row::new(&Record::default(), EntryHash::of(b"entry"), &Origin::default(), None);
     /// assert_eq!(row.uri, None);

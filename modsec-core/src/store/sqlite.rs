@@ -97,7 +97,7 @@ impl SqliteStore {
     ) -> StoreFuture<'_, T> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
-            // Nobody waits for the answer any more if the caller's future was dropped.
+            // A caller whose future was dropped does not wait for the answer any more.
             let _ = reply.send(worker.run(work));
         });
         if let Some(thread) = &self.jobs {
@@ -242,7 +242,7 @@ impl Database {
                 }
                 Err(error) => return Err(error),
             }
-            // Somebody's trigger said `raise(rollback)`: what followed would be kept row by row.
+            // A trigger said `raise(rollback)`: what followed would be stored row by row.
             if transaction.is_autocommit() {
                 return Ok(inserted);
             }

@@ -7,7 +7,7 @@
 //! ```text
 //! value                     column                        sent
 //! "日本語文"                varchar(3)                    "日本語"       cut by characters
-//! "日本語"                  tinytext of 7 bytes           "日本"         cut by bytes, between characters
+//! "日本語"                  tinytext of 7 bytes           "日本"         cut by bytes
 //! 99999999999               int                           2147483647     nearest number
 //! "my-rule"                 int (ruleId of an old table)  null           no number
 //! 10:15:00.999999           timestamp(0)                  10:15:00       not rounded
@@ -160,7 +160,7 @@ pub(super) async fn describe(
 
 /// Returns what stands for a value in a statement; the value itself is `utf8mb4`.
 ///
-/// The inner conversion keeps `MySQL` from taking the value for one of the outer character set,
+/// The inner conversion keeps MySQL from taking the value for one of the outer character set,
 /// into which it would have to be converted before.
 fn placeholder(charset: Option<&str>) -> String {
     match charset {

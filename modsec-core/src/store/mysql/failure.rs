@@ -3,7 +3,7 @@
 //! | the error says | [`Remedy`] | then |
 //! | --- | --- | --- |
 //! | deadlock, lock wait, conflict | `Repeat` | the transaction once more, for some seconds |
-//! | connection lost, shutting down | `Reconnect` | once more on a new connection, for some seconds |
+//! | connection lost, shut-down | `Reconnect` | once more on a new one, for some seconds |
 //! | disk full, read-only | `Later` | `Unavailable` at once: it lasts longer than seconds |
 //! | unknown | `Probe` | repeat, then look for a row that brings it about |
 //! | a value | `Data` | look for the row, leave it out |
@@ -13,8 +13,8 @@
 //! Only clear evidence may make a row be left out: an entry that is refused is kept aside, and one
 //! that is repeated waits in its file. So the unknown is repeated first.
 //!
-//! Sources: "Server Error Message Reference" in MySQL's manual, "MariaDB Error Codes", the error list
-//! of `TiDB`. Numbers from 1900 on can mean different things to MySQL and MariaDB.
+//! Sources: "Server Error Message Reference" in MySQL's manual, "MariaDB Error Codes", the error
+//! list of `TiDB`. Numbers from 1900 on can mean different things to MySQL and MariaDB.
 
 use std::ops::RangeInclusive;
 
@@ -125,7 +125,7 @@ fn server_remedy(error: &ServerError) -> Remedy {
 }
 
 /// Errors that the values of one row can bring about, and that have no class of their own, or one
-/// that says something else. Triggers and constraints, which somebody else has made, run in the
+/// that says something else. Triggers and constraints, which an administrator has made, run in the
 /// mode of their maker, which may be strict.
 const DATA: [RangeInclusive<u16>; 36] = [
     // Row, packet, result, or undo record too large; TiDB's entry too large.
@@ -186,7 +186,7 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
         }
         (Error::Driver(DriverError::NoClientSslFlagFromServer), _) => {
             "the server does not offer TLS, and rows have passwords in them; set TLS up there, or say \
-             ssl-mode=disabled if nobody can listen between here and there"
+             ssl-mode=disabled if no other host can listen in between"
         }
         (
             Error::Server(ServerError {

@@ -14,7 +14,7 @@
 //!         additions to one table in a row: one `alter table`, which goes through the rows once
 //!         is there already: left out
 //!                         │ run, one by one
-//!                         ├─ "exists already": another process was faster; read again, at most 20 times
+//!                         ├─ "exists already": another process was faster; read again, 20 times
 //!                         ├─ no right: MigrationDenied with the statements that are left
 //!                         └─ done: insert the version into modsec_migrations
 //! ```

@@ -22,7 +22,7 @@
 
 use super::settings::Settings;
 
-/// The groups that concern us. As with `MySQL`'s programs, what comes later in the file wins.
+/// The groups that concern us. As with MySQL's programs, what comes later in the file wins.
 const GROUPS: [&str; 2] = ["client", "modsec-parser"];
 
 /// Reads the settings from the text of an option file. Never fails; what is not understood is

@@ -70,8 +70,8 @@ impl Settings {
     /// Checks the settings and builds what the driver needs.
     ///
     /// No database named is an error, not a default. The user is, as with MySQL's programs, the
-    /// value of `USER` if none is named. Through a socket nothing is encrypted: nobody else can
-    /// read it.
+    /// value of `USER` if none is named. Through a socket nothing is encrypted: no other account
+    /// reads it.
     fn into_target(self) -> Result<Target, SettingError> {
         let wrong = |what: &str| (what.to_owned(), None);
         let host = self.host.unwrap_or_else(|| "localhost".to_owned());

@@ -4,8 +4,8 @@
 //!
 //! ```sql
 //! begin;
-//! insert into logs (REQUEST_METHOD, …) values (?, …), (?, …), …;          -- some statements
-//! select id, entry_hash from logs where entry_hash in (?, ?, …);          -- rows with matches only
+//! insert into logs (REQUEST_METHOD, …) values (?, …), (?, …), …;     -- some statements
+//! select id, entry_hash from logs where entry_hash in (?, ?, …);     -- rows with matches only
 //! insert into rule_matches (log_id, position, ruleId, …) values (?, …), …;
 //! replace into modsec_batches (journal_key, journal, batch) values (?, ?, ?);
 //! commit;
@@ -288,7 +288,7 @@ impl Session {
             }
         }
         let refused = self.refused(rows).await?;
-        // Not the rows, then: the journal's entry, or somebody has just changed the table.
+        // Not the rows, then: the journal's entry, or the table was just changed.
         if refused.is_empty() {
             Err(error)
         } else {

@@ -1,6 +1,6 @@
 //! Whether the path of an open database still leads to it.
 //!
-//! A deleted or renamed file takes rows as before, but nobody finds them there.
+//! A deleted or renamed file takes rows as before, but no reader finds them there.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,7 +22,7 @@ type Identity = (u64, u64);
 
 /// The files of a database as they were when it was opened.
 ///
-/// They are only looked at: closing a descriptor of such a file would drop the locks that `SQLite`
+/// They are only looked at: closing a descriptor of such a file would drop the locks that SQLite
 /// has on it.
 pub(super) struct Files {
     /// Path as it was given, and the file it led to.

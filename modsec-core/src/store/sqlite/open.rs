@@ -31,10 +31,10 @@ use crate::store::{Store, StoreError, StoreOptions};
 /// job such as `vacuum` may take this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How soon to try again what `SQLite` does not wait for by itself.
+/// How soon to try again what SQLite does not wait for by itself.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
 
-/// Instructions of `SQLite`'s virtual machine between two signs of life, some microseconds: also an
+/// Instructions of SQLite's virtual machine between two signs of life, some microseconds: also an
 /// index on millions of rows gives them.
 const BEAT_EVERY: i32 = 10_000;
 
@@ -251,7 +251,7 @@ fn create_durably(path: &Path) -> io::Result<()> {
 fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     let failed = |error| store_error(name, "cannot make the tables", error);
     let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    // Without a transaction first: in the normal case opening writes nothing and waits for nobody.
+    // Without a transaction first: in the normal case opening writes nothing and waits for no lock.
     let found = version(connection).map_err(failed)?;
     if found > newest {
         return Err(StoreError::SchemaTooNew {

@@ -70,9 +70,9 @@ impl Drop for Database {
         if self.files.check(&self.name).is_ok() {
             return;
         }
-        // Closing would copy the write-ahead log and remove it by its name, also where somebody has
-        // begun another one. Nothing to do about a failure, here and below: what was committed last
-        // is stored again.
+        // Closing would copy the write-ahead log and remove it by its name, also where another
+        // process has begun a new one. Nothing to do about a failure, here and below: what was
+        // committed last is stored again.
         let no_checkpoint = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         let _ = self.connection.set_db_config(no_checkpoint, true);
         if self.files.may_checkpoint() {

@@ -1,15 +1,40 @@
 //! Which bytes of a file are a batch's own.
 //!
-//! A batch that was cut off leaves some of its first bytes behind, and somebody else may have
+//! A batch that was cut off leaves some of its first bytes behind, and another program may have
 //! appended to the log since. So that the one can be told from the other, each piece of a batch is
-//! noted with a hash of every block before its first byte is written. Blocks end where the pages
-//! of the log do, since that is where the kernel ends what it did not write whole.
+//! noted with a hash of every block before its first byte is written. Blocks end where the pages of
+//! the log do, since that is where the kernel ends what it did not write whole.
+//!
+//! ```text
+//! log        0        4096       8192      12288     16384
+//!            ├─ before ─┼─┬────────┼─────────┼────┬────┤
+//!                         │ start = 4500          │ start + piece
+//! blocks                  [4500,8192) [8192,12288) [12288,14000)
+//! ```
 //!
 //! The note of a later piece must not destroy that of the one before, whose bytes are in the log
-//! already: it goes to the other of two slots behind the journal's first page. A slot is, in
-//! little endian: batch, length of the log before the batch, when the log was made (nanoseconds
-//! since 1970, 0 if the file system does not know), length and hash of the batch's bytes in earlier
-//! pieces, length of this piece, the first eight bytes of each block's hash; and a hash of all that.
+//! already: it goes to the other of two slots behind the journal's first page.
+//!
+//! ```text
+//! journal    offset        what
+//!            0             the record, one sector of text (journal.rs)
+//!            512           id and machine (journal.rs)
+//!            4096          slot of pieces 0, 2, 4, …
+//!            20480         slot of pieces 1, 3, 5, …
+//!
+//! slot       offset bytes  what, all numbers in little endian
+//!            0      16     batch
+//!            16     8      start: length of the log before the batch
+//!            24     8      when the log was made, in ns since 1970; 0 if not known
+//!            32     8      bytes of the batch in earlier pieces
+//!            40     32     hash of these bytes (BLAKE3)
+//!            72     8      bytes of this piece, n blocks
+//!            80     8 n    first 8 bytes of each block's hash
+//!            80+8n  32     hash of all that
+//! ```
+//!
+//! A slot that is torn fails its last hash, and the other one counts: its piece is in the log, and
+//! of the torn one's nothing is, as it was not synced.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -18,40 +43,47 @@ use std::time::SystemTime;
 
 use blake3::{Hash, Hasher};
 
-use super::journal::Record;
+use super::journal::JournalRecord;
 
 /// Most bytes of a piece: those of an ordinary batch, which then costs one sync of the journal.
 pub(super) const PIECE: usize = 4 * 1024 * 1024;
+/// Most bytes of a block: a page of the log.
 const BLOCK: u64 = 4096;
+/// Where the two slots begin in the journal.
 const SLOTS: [u64; 2] = [4096, 4096 + 16 * 1024];
+/// Bytes of a slot before the blocks.
 const HEADER: usize = 16 + 8 + 8 + 8 + 32 + 8;
+/// Bytes of the hash at a slot's end.
 const CHECK: usize = 32;
+/// Bytes of the longest slot: a piece that begins within a page has one block more.
 const MOST: usize = HEADER + 8 * (PIECE / 4096 + 1) + CHECK;
 
-/// What proves that bytes are the batch's.
+/// What proves that bytes are the batch's: one slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct BlockHashes {
+    /// Id of the batch.
     batch: [u8; 16],
     /// Length of the log before the batch.
     start: u64,
-    /// When the log was made, if the file system knows.
+    /// When the log was made (nanoseconds since 1970), if the file system knows.
     born: Option<u64>,
     /// Length and hash of the pieces before this one.
     done: (u64, Hash),
     /// Length of this piece.
     piece: u64,
+    /// Beginning of the hash of each block of this piece.
     blocks: Vec<[u8; 8]>,
 }
 
-impl Extent {
+impl BlockHashes {
     /// Describes a piece before it is written. `done` are the pieces before it.
     pub(super) fn of_piece(
-        record: &Record,
+        record: &JournalRecord,
         log: &Metadata,
         done: (u64, Hash),
         piece: &[u8],
     ) -> Self {
-        let mut extent = Extent {
+        let mut hashes = BlockHashes {
             batch: record.batch,
             start: record.length,
             born: born(log),
@@ -60,7 +92,7 @@ impl Extent {
             blocks: Vec::new(),
         };
         let mut rest = piece;
-        extent.blocks = extent
+        hashes.blocks = hashes
             .lengths()
             .map(|length| {
                 let (block, behind) = rest.split_at(usize::try_from(length).unwrap_or(rest.len()));
@@ -68,12 +100,13 @@ impl Extent {
                 short(&blake3::hash(block))
             })
             .collect();
-        extent
+        hashes
     }
 
-    /// What the record alone proves. Versions before this one wrote nothing else.
-    fn of_record(record: &Record) -> Self {
-        Extent {
+    /// Returns what the record alone proves, where no slot of its batch can be read: the first
+    /// bytes, whose hash it has.
+    fn of_record(record: &JournalRecord) -> Self {
+        BlockHashes {
             batch: record.batch,
             start: record.length,
             born: None,
@@ -83,8 +116,8 @@ impl Extent {
         }
     }
 
-    /// Returns `true` if a file with the log's inode may be the log. An inode is used again, even at
-    /// once, by a file that was made later.
+    /// Returns `true` if a file with the log's inode may be the log. File systems use an inode
+    /// again, even at once, for a file that is made later; then the times differ.
     pub(super) fn may_be_log(&self, meta: &Metadata) -> bool {
         match (self.born, born(meta)) {
             (Some(noted), Some(found)) => noted == found,
@@ -92,7 +125,8 @@ impl Extent {
         }
     }
 
-    /// Returns how many bytes from `start` to at most `end` are the first ones of the batch.
+    /// Returns how many bytes from `start` to at most `end` are the first ones of the batch: whole
+    /// earlier pieces, then whole blocks of this one; 0 if the earlier pieces are not there.
     pub(super) fn first_bytes(&self, file: &File, start: u64, end: u64) -> io::Result<u64> {
         let (done, hash) = self.done;
         if end.saturating_sub(start) < done || hash_of(file, start, done)? != Some(hash) {
@@ -102,7 +136,7 @@ impl Extent {
     }
 
     /// Returns how many bytes at the beginning of the file are some of the batch: those of a log
-    /// that was emptied while it was appended to.
+    /// that was emptied while it was appended to. They may begin with any block.
     pub(super) fn any_bytes(&self, file: &File, end: u64) -> io::Result<u64> {
         let mut most = self.first_bytes(file, 0, end)?;
         for first in 0..self.blocks.len() {
@@ -130,7 +164,7 @@ impl Extent {
         Ok(at - start)
     }
 
-    /// Returns the lengths of the piece's blocks.
+    /// Returns the lengths of the piece's blocks, 1 to [`BLOCK`] bytes each, in order.
     fn lengths(&self) -> impl Iterator<Item = u64> + use<> {
         let mut at = self.start.wrapping_add(self.done.0);
         let mut left = self.piece;
@@ -142,6 +176,7 @@ impl Extent {
         })
     }
 
+    /// Returns the slot as it is in the journal.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(MOST);
         bytes.extend_from_slice(&self.batch);
@@ -156,7 +191,7 @@ impl Extent {
         bytes
     }
 
-    /// Reads a slot. A torn or foreign one is `None`.
+    /// Reads a slot. One that is torn, foreign or never written is `None`.
     fn decode(slot: &[u8]) -> Option<Self> {
         let mut rest = slot;
         let batch = *take(&mut rest)?;
@@ -164,7 +199,7 @@ impl Extent {
         let born = Some(number(&mut rest)?).filter(|nanos| *nanos > 0);
         let done = (number(&mut rest)?, Hash::from_bytes(*take(&mut rest)?));
         let piece = number(&mut rest)?;
-        let mut extent = Extent {
+        let mut hashes = BlockHashes {
             batch,
             start,
             born,
@@ -172,35 +207,37 @@ impl Extent {
             piece: (piece <= PIECE as u64).then_some(piece)?,
             blocks: Vec::new(),
         };
-        for _ in extent.lengths() {
-            extent.blocks.push(*take(&mut rest)?);
+        for _ in hashes.lengths() {
+            hashes.blocks.push(*take(&mut rest)?);
         }
         let check = blake3::hash(&slot[..slot.len() - rest.len()]);
-        (check == Hash::from_bytes(*take(&mut rest)?)).then_some(extent)
+        (check == Hash::from_bytes(*take(&mut rest)?)).then_some(hashes)
     }
 }
 
-/// Writes the note of a batch's piece with this number. Not synced.
-pub(super) fn note(journal: &File, extent: &Extent, number: usize) -> io::Result<()> {
-    journal.write_all_at(&extent.encode(), SLOTS[number % SLOTS.len()])
+/// Writes the slot of a batch's piece with this number, counted from 0. Not synced: the record is
+/// synced behind it, in the same file.
+pub(super) fn note(journal: &File, hashes: &BlockHashes, number: usize) -> io::Result<()> {
+    journal.write_all_at(&hashes.encode(), SLOTS[number % SLOTS.len()])
 }
 
-/// Returns what is known of a batch: its last piece that was noted.
-pub(super) fn read(journal: &File, record: &Record) -> io::Result<Extent> {
+/// Returns what is known of a batch: its last piece that was noted, or what the record alone
+/// proves.
+pub(super) fn read(journal: &File, record: &JournalRecord) -> io::Result<BlockHashes> {
     let mut found = Vec::new();
     for at in SLOTS {
         let mut slot = vec![0; MOST];
         let read = read_most(journal, &mut slot, at)?;
-        found.extend(Extent::decode(&slot[..read]));
+        found.extend(BlockHashes::decode(&slot[..read]));
     }
     let of_batch = found
         .into_iter()
-        .filter(|extent| (extent.batch, extent.start) == (record.batch, record.length));
-    let last = of_batch.max_by_key(|extent| extent.done.0);
-    Ok(last.unwrap_or_else(|| Extent::of_record(record)))
+        .filter(|hashes| (hashes.batch, hashes.start) == (record.batch, record.length));
+    let last = of_batch.max_by_key(|hashes| hashes.done.0);
+    Ok(last.unwrap_or_else(|| BlockHashes::of_record(record)))
 }
 
-/// Fills as much of `buffer` as the file has.
+/// Fills as much of `buffer` as the file has from `at` on; returns how much that is.
 fn read_most(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
@@ -232,12 +269,14 @@ fn hash_of(file: &File, start: u64, length: u64) -> io::Result<Option<Hash>> {
     Ok(Some(hasher.finalize()))
 }
 
+/// Returns the first eight bytes of a hash.
 fn short(hash: &Hash) -> [u8; 8] {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     first
 }
 
+/// Returns when a file was made, in nanoseconds since 1970, if the file system knows (statx(2)).
 fn born(meta: &Metadata) -> Option<u64> {
     let since = meta.created().ok()?.duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.ok()?.as_nanos())
@@ -245,12 +284,14 @@ fn born(meta: &Metadata) -> Option<u64> {
         .filter(|nanos| *nanos > 0)
 }
 
+/// Splits the next `N` bytes off.
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     let (taken, behind) = rest.split_first_chunk()?;
     *rest = behind;
     Some(taken)
 }
 
+/// Splits a number in little endian off.
 fn number(rest: &mut &[u8]) -> Option<u64> {
     take(rest).map(|bytes| u64::from_le_bytes(*bytes))
 }
@@ -260,8 +301,8 @@ mod tests {
     use super::*;
     use crate::merged_log::journal::State;
 
-    fn record(length: u64) -> Record {
-        Record {
+    fn record(length: u64) -> JournalRecord {
+        JournalRecord {
             batch: [7; 16],
             state: State::Pending,
             device: 1,
@@ -273,30 +314,30 @@ mod tests {
         }
     }
 
-    fn extent(length: u64, done: &[u8], piece: &[u8]) -> Extent {
+    fn hashes(length: u64, done: &[u8], piece: &[u8]) -> BlockHashes {
         let meta = tempfile::tempfile().unwrap().metadata().unwrap();
         let done = (done.len() as u64, blake3::hash(done));
-        Extent::of_piece(&record(length), &meta, done, piece)
+        BlockHashes::of_piece(&record(length), &meta, done, piece)
     }
 
     #[test]
     fn the_longest_note_fits_its_slot_and_is_read_back() {
         for start in [0, 1, u64::MAX] {
-            let extent = extent(start, b"done", &vec![b'x'; PIECE]);
-            let bytes = extent.encode();
+            let hashes = hashes(start, b"done", &vec![b'x'; PIECE]);
+            let bytes = hashes.encode();
             assert!(bytes.len() <= MOST && MOST as u64 <= SLOTS[1] - SLOTS[0]);
-            assert_eq!(Extent::decode(&bytes), Some(extent));
+            assert_eq!(BlockHashes::decode(&bytes), Some(hashes));
         }
     }
 
     #[test]
     fn a_note_with_any_byte_changed_or_missing_is_none() {
-        let good = extent(100, b"done", &[b'x'; 9000]).encode();
+        let good = hashes(100, b"done", &[b'x'; 9000]).encode();
         for at in 0..good.len() {
             let mut torn = good.clone();
             torn[at] ^= 1;
-            assert_eq!(Extent::decode(&torn), None, "byte {at}");
-            assert_eq!(Extent::decode(&good[..at]), None, "{at} bytes");
+            assert_eq!(BlockHashes::decode(&torn), None, "byte {at}");
+            assert_eq!(BlockHashes::decode(&good[..at]), None, "{at} bytes");
         }
     }
 
@@ -304,9 +345,9 @@ mod tests {
     fn the_last_note_of_the_batch_counts_and_without_one_the_record() {
         let journal = tempfile::tempfile().unwrap();
         let record = record(100);
-        let of_record = Extent::of_record(&record);
+        let of_record = BlockHashes::of_record(&record);
         assert_eq!(read(&journal, &record).unwrap(), of_record);
-        let pieces = [b"".as_slice(), b"a", b"ab", b"abc"].map(|done| extent(100, done, b"x"));
+        let pieces = [b"".as_slice(), b"a", b"ab", b"abc"].map(|done| hashes(100, done, b"x"));
         for (number, piece) in pieces.iter().enumerate() {
             note(&journal, piece, number).unwrap();
             assert_eq!(&read(&journal, &record).unwrap(), piece);
@@ -314,18 +355,18 @@ mod tests {
         // The last one is torn.
         journal.write_all_at(b"torn", SLOTS[1]).unwrap();
         assert_eq!(read(&journal, &record).unwrap(), pieces[2]);
-        let other = Record {
+        let other = JournalRecord {
             batch: [8; 16],
             ..record
         };
         let found = read(&journal, &other).unwrap();
-        assert_eq!(found, Extent::of_record(&other));
+        assert_eq!(found, BlockHashes::of_record(&other));
     }
 
     #[test]
     fn a_prefix_is_recognised_to_the_page_and_nothing_behind_it() {
         let piece: Vec<u8> = (0..20_000_u32).map(|n| (n % 251) as u8).collect();
-        let extent = extent(1103, b"abc", &piece);
+        let hashes = hashes(1103, b"abc", &piece);
         let whole = [b"abc".as_slice(), &piece].concat();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&whole, 1103).unwrap();
@@ -339,13 +380,13 @@ mod tests {
             (2993, 2993),
             (2994, 2993),
         ] {
-            let found = extent.first_bytes(&file, 1103, 1103 + length).unwrap();
+            let found = hashes.first_bytes(&file, 1103, 1103 + length).unwrap();
             assert_eq!(found, own, "{length}");
         }
-        let found = extent.first_bytes(&file, 1103, end).unwrap();
+        let found = hashes.first_bytes(&file, 1103, end).unwrap();
         assert_eq!(found, whole.len() as u64);
         file.write_all_at(b"foreign", end).unwrap();
-        let found = extent.first_bytes(&file, 1103, end + 7).unwrap();
+        let found = hashes.first_bytes(&file, 1103, end + 7).unwrap();
         assert_eq!(found, whole.len() as u64);
     }
 }
