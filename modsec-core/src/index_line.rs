@@ -12,12 +12,28 @@
 //! the same name. It is written once the file is complete, so it is a commit record: size and MD5
 //! are those of everything that was meant to be in the file.
 //!
-//! The right end is the engine's own; what stands left of it is a stranger's, and version 3 escapes
-//! nothing at all. So a line is read from the right. Of the left part only version 2's is used, and
-//! of what stands left of its time only the second word is believed, and only if no other word
-//! there is an address too.
+//! # What a client can write into a line, and what is believed
+//!
+//! The right end is the engine's own. What stands left of it came from the client: host, user,
+//! request line, session. Version 3 escapes none of it. So a line is read from the right, and of
+//! the left part only version 2's is used. Of what stands left of its time only the second word
+//! (RADDR) is believed, and only if no other word there is an address too.
 //!
 //! Coraza spreads its line over several and knows neither size nor MD5: none of them is read.
+//!
+//! ```
+//! use modsec_core::index_line::IndexLine;
+//!
+//! let line = b"h 192.0.2.9 - - [22/Aug/2026:10:15:00 +0200] \"GET / HTTP/1.1\" 403 12 \
+//!     \"-\" \"-\" ZxA \"-\" /20260822/20260822-1015/20260822-101500-ZxA 0 345 \
+//!     md5:d41d8cd98f00b204e9800998ecf8427e \n";
+//! let line = IndexLine::parse(line).ok_or("no line")?;
+//! assert_eq!(line.size, 345);
+//! assert_eq!(line.path, b"/20260822/20260822-1015/20260822-101500-ZxA");
+//! let transaction = line.transaction().ok_or("two readings")?;
+//! assert_eq!((transaction.status, transaction.client.to_string().as_str()), (403, "192.0.2.9"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -47,15 +63,15 @@ pub struct IndexLine<'a> {
     left: &'a [u8],
 }
 
-/// What an index line says of one transaction.
+/// What an index line says of one transaction; only lines of `ModSecurity` 2 say it safely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transaction {
-    /// When the entry was written.
+    /// When the entry was written, to the second, with the server's offset from UTC.
     pub time: DateTime<FixedOffset>,
-    /// The TCP peer, or what `mod_remoteip` made of it.
+    /// The address of the TCP peer, or what `mod_remoteip` made of it.
     pub client: IpAddr,
-    /// Final status code.
+    /// Final status code of the response, 100 to 999.
     pub status: u16,
 }
 
@@ -70,9 +86,9 @@ pub struct Location<'a> {
 }
 
 impl<'a> IndexLine<'a> {
-    /// Reads the right end of a line, with or without its line end.
+    /// Reads the right end of a line, with or without its line end: path, size and MD5.
     ///
-    /// `None` if it is no such line.
+    /// `None` if it is no such line, also if it was cut off.
     pub fn parse(line: &'a [u8]) -> Option<IndexLine<'a>> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         // Version 2 ends its lines with a space, and a shortened one with `L` behind that.
@@ -99,8 +115,8 @@ impl<'a> IndexLine<'a> {
         })
     }
 
-    /// Returns time, client and status; `None` if they could be read in more than one way, and
-    /// for the lines of libmodsecurity, which escape nothing.
+    /// Returns time, client and status; `None` if they could be read in more than one way, and for
+    /// lines of libmodsecurity, which escape nothing.
     pub fn transaction(&self) -> Option<Transaction> {
         self.form()?.is_escaped.then_some(())?;
         let (line, _session) = last_quoted(self.left)?;
@@ -147,15 +163,18 @@ impl<'a> IndexLine<'a> {
         Some(Location { storage_dir, file })
     }
 
+    /// Returns how the engine that wrote the line forms it.
     fn form(&self) -> Option<&'static IndexForm> {
         self.dialect.traits().index.as_ref()
     }
 }
 
+/// Makes a path of bytes, as they are.
 fn to_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
+/// Reads 32 hexadecimal digits.
 fn md5(hex: &[u8]) -> Option<[u8; 16]> {
     let mut digest = [0; 16];
     if hex.len() != 2 * digest.len() {
@@ -169,13 +188,14 @@ fn md5(hex: &[u8]) -> Option<[u8; 16]> {
     Some(digest)
 }
 
-/// Splits off what stands behind the last space.
+/// Splits a line at its last space: what stands before it, and the last word.
 fn last_word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = memchr::memrchr(b' ', line)?;
     Some((line.get(..space)?, line.get(space + 1..)?))
 }
 
-/// Splits off a last word in quotes, in which quotes are escaped.
+/// Splits off a last word in quotes; quotes within it are escaped. Returns what stands before it,
+/// and the word without its quotes.
 fn last_quoted(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let inner = line.strip_suffix(b"\"")?;
     let open = memchr::memmem::rfind(inner, b" \"")?;
@@ -197,7 +217,7 @@ fn before_request_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
 fn only_address(left: &[u8]) -> Option<IpAddr> {
     let mut words = left.split(|&byte| byte == b' ').skip(1);
     let client = parse_ip(words.next()?)?;
-    // A host name with a space in it, or a user called like an address: nobody can tell.
+    // A host name with a space in it, or a user called like an address: there are two readings.
     words.all(|word| parse_ip(word).is_none()).then_some(client)
 }
 

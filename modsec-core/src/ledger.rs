@@ -1,4 +1,4 @@
-//! Strikes per client over a sliding window: who does not stop.
+//! Strikes per client over a sliding window: finding clients that do not stop.
 //!
 //! A [`Ledger`] is pure: no clock, no disk, no network. A transaction's time is the one the server
 //! wrote down, so replaying an old log gives the same answers as having watched it.
@@ -6,22 +6,34 @@
 //! # What is counted
 //! A client becomes an offender with the attack that makes `threshold` of them within `find_time`,
 //! both ends included. Every report stands for `threshold` attacks of its own: the next one is due
-//! when as many further attacks lie within one find time. So somebody who goes on at full speed is
-//! reported at each multiple of the threshold, somebody who slows down below it is not reported
-//! again, and nobody is reported for less.
+//! when as many further attacks lie within one find time. So a client that goes on at full speed is
+//! reported at each multiple of the threshold, one that slows down below it is not reported again,
+//! and none is reported for less.
 //!
 //! # Disorder
-//! Entries arrive nearly in the order of their times, but not quite: a slow request is logged
-//! late, several sites finish at once, a start-up scan meets a backlog, and clocks are set.
+//! Entries arrive nearly in the order of their times, but not quite: a slow request is logged late,
+//! several sites finish at once, a start-up scan meets a backlog, and clocks are set.
 //! - Entries late by up to one find time are counted as if they had come in order, whatever came
 //!   between. The order of equal times does not matter.
 //! - Of a client's attacks that are not reported yet, 2 × (threshold − 1) are kept. If an entry is
 //!   later than one find time, some that belong to it may be gone: an attack may be missed, never
 //!   invented.
-//! - While a clock is ahead, entries carry times of the future. They count among themselves, and
-//!   do not hide later ones: room is made by dropping what is farthest from the newest arrival.
-//! - When a clock is set back, a stretch of time happens twice. Attacks of both passes count as
-//!   if at the same time; that is what their entries say.
+//! - While a clock is ahead, entries carry times of the future. They count among themselves, and do
+//!   not hide later ones: room is made by dropping what is farthest from the newest arrival.
+//! - When a clock is set back, a stretch of time happens twice. Attacks of both passes count as if
+//!   at the same time; that is what their entries say.
+//!
+//! # Memory
+//! At most [`LedgerOptions::max_clients`] clients are remembered; the one not seen for the longest
+//! time goes first. So an attacker with very many addresses costs no more memory than the bound,
+//! but can push clients out ([`LedgerCounts::evicted`]).
+//!
+//! ```text
+//! strike ─► ignored?       counted as ignored
+//!        ─► Table          the client, as the most recently seen one
+//!        ─► Answered       already reported by an interrupted run? then no more
+//!        ─► Window         threshold attacks within the find time? then Offender
+//! ```
 
 mod answered;
 mod attack;
@@ -49,7 +61,7 @@ use crate::record::{Networks, one_client};
 pub const MAX_THRESHOLD: u32 = 10_000;
 /// Longest find time.
 pub const MAX_FIND_TIME: Duration = Duration::from_secs(366 * 86_400);
-/// Most clients: what the ledger's slot numbers can tell apart.
+/// Largest bound on clients, 2³¹ − 1: there are no more slot numbers.
 pub const MAX_CLIENTS: usize = (u32::MAX / 2) as usize;
 
 /// Who counts as one client, and when it is an offender.
@@ -124,8 +136,9 @@ pub enum LedgerError {
 impl LedgerOptions {
     /// Returns the most memory that one client can take, in bytes.
     ///
-    /// Nearly all clients attack a few times and take about 120; this is for one that attacked
-    /// just seldom enough for ever. Includes what the allocator adds on 64-bit Linux.
+    /// Nearly all clients attack a few times and take about 120; the most is for one that attacks
+    /// for ever, just seldom enough not to be reported. Includes what the allocator adds on 64-bit
+    /// Linux.
     pub fn client_bytes(&self) -> usize {
         let times = window::capacity(self.threshold as usize) + 1;
         SLOT_BYTES + times.max(2) * size_of::<i64>() + 16
@@ -184,6 +197,7 @@ impl LedgerOptions {
             .unwrap_or(IpNet::from(address))
     }
 
+    /// Returns the find time in milliseconds, the ledger's unit.
     fn find_time_ms(&self) -> i64 {
         i64::try_from(self.find_time.as_millis()).unwrap_or(i64::MAX)
     }
@@ -257,7 +271,7 @@ pub struct LedgerCounts {
     pub evicted: u64,
 }
 
-/// Strikes per client over a sliding window, for a bounded number of clients.
+/// Strikes per client over a sliding window, for a bounded number of clients. See the module.
 #[derive(Debug)]
 pub struct Ledger {
     options: LedgerOptions,

@@ -1,11 +1,16 @@
-//! The names below `SecAuditLogStorageDir`, and what each is for: the only place that decides.
+//! The names below `SecAuditLogStorageDir`, and what each is for: the only grammar of them.
 //!
 //! ```text
 //! [USER /] YYYYMMDD / YYYYMMDD-HHMM / YYYYMMDD-HHMMSS-TXID
+//! site1    20260822   20260822-1015   20260822-101500-ZxA      ModSecurity since 2.9.3
+//!          20260822   20260822-1015   20260822-101500-ZxA      before; libmodsecurity 3; Coraza
 //! ```
 //!
-//! `ModSecurity` 2 puts the user's name in front since 2.9.3. All times are the server's local
-//! wall clock: they repeat when summer time ends. Pure; names are bytes.
+//! All times are the server's local wall clock, so one name stands for two moments when summer time
+//! ends. Names are bytes, since users and transaction ids may be in any encoding. Nothing here
+//! opens a file or reads a clock.
+//!
+//! A name is a claim, never a proof: site users can make any name in their directories.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -20,17 +25,17 @@ pub(crate) const NAME_MAX: usize = 255;
 /// What mkfs makes in every file system of the ext family. A storage directory may be one.
 pub(crate) const LOST_AND_FOUND: &str = "lost+found";
 
-/// Years that are taken for real. `ModSecurity` is from 2002, and the number of a user may look like
-/// another year. The bound keeps the number of directory names that a walk must sort below what a
-/// calendar can hold.
+/// Years that count as such. `ModSecurity` is from 2002. A user whose name is a number, such as
+/// 10001234, must not be taken for a day; and the fewer years there are, the fewer names of days a
+/// walk may have to sort.
 const YEARS: std::ops::RangeInclusive<i32> = 2000..=2099;
 
-/// How long after its minute a directory may still be used by a writer that took the time just
-/// before it ended. Not a setting: a writer makes directory and file within milliseconds.
+/// For how long after its minute began a directory may be used by a writer that takes the time when
+/// it writes. Not a setting: it makes directory and file within milliseconds.
 const MINUTE_IN_USE: TimeDelta = TimeDelta::minutes(2);
 
-/// The same for a writer that takes the time when a transaction begins and makes the directory when
-/// it ends: longer than downloads and uploads take.
+/// The same for a writer that takes the time when a transaction begins, and makes the directory
+/// when it ends: longer than downloads and uploads take.
 const START_IN_USE: TimeDelta = TimeDelta::hours(24);
 
 /// At which moment a writer takes the time by which it names directory and file.
@@ -43,7 +48,17 @@ pub enum NamedAt {
     Start,
 }
 
-/// Reads the name of a day directory, `YYYYMMDD`.
+/// Reads the name of a day directory, `YYYYMMDD`: a real date from 2000 to 2099.
+///
+/// ```
+/// use modsec_core::names::{day_name, parse_day};
+///
+/// let day = parse_day(b"20240229").ok_or("no day")?;
+/// assert_eq!(day_name(day), "20240229");
+/// assert_eq!(parse_day(b"20250229"), None); // no such date
+/// assert_eq!(parse_day(b"10001234"), None); // the number of a user
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn parse_day(name: &[u8]) -> Option<NaiveDate> {
     let (year, rest) = name.split_at_checked(4)?;
     let (month, day) = rest.split_at_checked(2)?;
@@ -60,6 +75,7 @@ pub fn day_name(date: NaiveDate) -> String {
     format!("{:04}{:02}{:02}", date.year(), date.month(), date.day())
 }
 
+/// Reads a decimal number of digits only; `None` for anything else, or if it does not fit.
 fn digits(bytes: &[u8]) -> Option<u32> {
     bytes.iter().try_fold(0_u32, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
@@ -67,7 +83,8 @@ fn digits(bytes: &[u8]) -> Option<u32> {
     })
 }
 
-/// The minute that a directory `YYYYMMDD-HHMM` stands for, in the server's local time.
+/// The minute that a directory `YYYYMMDD-HHMM` stands for, in the server's local time. Ordered by
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MinuteDir {
     /// Local date.
@@ -79,7 +96,7 @@ pub struct MinuteDir {
 }
 
 impl MinuteDir {
-    /// Reads the name of a minute directory.
+    /// Reads the name of a minute directory, `YYYYMMDD-HHMM`.
     pub fn parse(name: &[u8]) -> Option<Self> {
         let (day, rest) = name.split_at_checked(8)?;
         let (hour, minute) = rest.strip_prefix(b"-")?.split_at_checked(2)?;
@@ -117,6 +134,7 @@ impl MinuteDir {
         matches!((self.begins(), limit), (Some(begun), Some(limit)) if begun < limit)
     }
 
+    /// Returns the local time at which the minute begins.
     fn begins(self) -> Option<NaiveDateTime> {
         self.date.and_hms_opt(self.hour, self.minute, 0)
     }
@@ -132,7 +150,17 @@ impl fmt::Display for MinuteDir {
 
 /// What the name of an entry's file says, `YYYYMMDD-HHMMSS-TXID`.
 ///
-/// A claim, not an identity: names repeat, and site users can choose them.
+/// A claim, not an identity: names repeat under MPM-ITK, and site users can choose them.
+///
+/// ```
+/// use modsec_core::names::EntryName;
+///
+/// let name = EntryName::parse(b"20260822-101500-ZxA@b--c").ok_or("no entry")?;
+/// assert_eq!(name.time.to_string(), "2026-08-22 10:15:00");
+/// assert_eq!(name.txid, b"ZxA@b--c");
+/// assert_eq!(EntryName::parse(b"20260822-101500-"), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryName<'a> {
     /// Local time of logging (`ModSecurity` 2) or of the transaction's start (3, Coraza).
@@ -142,7 +170,8 @@ pub struct EntryName<'a> {
 }
 
 impl<'a> EntryName<'a> {
-    /// Reads the name of an entry's file. Second 60 (a leap second) counts as 59.
+    /// Reads the name of an entry's file; `None` if it has another form. Second 60 (a leap second)
+    /// counts as 59. The transaction id may hold anything that a file name may, also dashes.
     pub fn parse(name: &'a [u8]) -> Option<Self> {
         let (day, rest) = name.split_at_checked(8)?;
         let (clock, rest) = rest.strip_prefix(b"-")?.split_at_checked(6)?;
@@ -164,14 +193,25 @@ impl<'a> EntryName<'a> {
 /// `ModSecurity` since 2.9.3 writes to `USER/DAY/MINUTE`. `DAY` is `YYYYMMDD`, `MINUTE` is
 /// `YYYYMMDD-HHMM` of the same day. Both layouts may be present in one tree.
 ///
-/// `USER` is whatever the system calls a user, in any encoding and with spaces, or the number of one
-/// that it has no name for. **No user's directory** is what another meaning is known of, or what no
+/// `USER` is any name that a system gives to a user, in any encoding and with spaces, or the number
+/// of a user without a name. **No user's directory** is a name that has another meaning, or that no
 /// user database can hold:
 ///
 /// - a day or a minute; other names of digits only are numbers of users;
-/// - a name with a dot in front: hidden, as the programs' own directories are. A dot elsewhere is fine;
+/// - a name with a dot in front: hidden, as the programs' own directories are. A dot elsewhere is
+///   fine;
 /// - `lost+found`, of the file system;
 /// - a name with control characters, with white space at an end, or longer than 255 bytes.
+///
+/// ```
+/// use std::path::Path;
+/// use modsec_core::names::Place;
+///
+/// assert_eq!(Place::of(Path::new("20260822/20260822-1015")), Some(Place::FlatMinute));
+/// assert_eq!(Place::of(Path::new("john smith/20260822")), Some(Place::UserDay));
+/// assert_eq!(Place::of(Path::new("20260822/20260823-0000")), None); // of another day
+/// assert_eq!(Place::of(Path::new("site1/../20260822")), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The storage directory itself.

@@ -5,7 +5,18 @@
 //! 2001:db8::/64 - 2026-08-22 10:15:01
 //! ```
 //!
-//! Local time, because Fail2ban takes a time without a zone for local.
+//! Local time, because Fail2ban takes a time without a zone for local. One line is one report.
+//!
+//! # Whole lines, at the right place
+//!
+//! - A line is one write(2) to a file opened with `O_APPEND`, so a reader sees all of it or
+//!   nothing. If the disk is full, the part that was written is cut off again; if that fails too,
+//!   the next line begins with a line end.
+//! - Rotation renames the file. Before and after each line it is checked that the file is still at
+//!   its path; if not, the line is written once more to the new one. Fail2ban may then see a client
+//!   twice, and bans it once.
+//! - A program that is killed may have written lines that it has not saved as written. They are
+//!   read back from the last [`JailMark`] on ([`JailLog::lines_since`]).
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -26,10 +37,10 @@ const MODE: u32 = 0o640;
 const ATTEMPTS: u32 = 5;
 /// How a time is written.
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
-/// Lines that are written at most before it is time for another mark, so that what must be read
-/// back after an interruption stays small.
+/// Lines written at most before the program takes another mark, so that what must be read back
+/// after an interruption stays small.
 pub(crate) const LINES_PER_MARK: usize = 1 << 14;
-/// Bytes that are read back at most, and of each file: more than so many lines take.
+/// Bytes that are read back at most of each file: more than [`LINES_PER_MARK`] lines have.
 const MAX_READ_BACK: usize = LINES_PER_MARK * 128;
 
 /// Why a line did not get into the jail file.
@@ -41,7 +52,7 @@ pub enum JailLogError {
         "cannot open jail file {path:?} for appending, its directory must exist and be writable"
     )]
     Open {
-        /// The jail file.
+        /// Path of the jail file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -66,12 +77,13 @@ pub enum JailLogError {
 
 /// Returns the line for a client, with its line end: `ADDRESS - YYYY-MM-DD HH:MM:SS` in local time.
 ///
-/// A network of one is written as the address alone. Built from a network and a time and nothing
-/// else, so there is nothing in it that somebody else wrote.
+/// A network of a single address is written as the address alone. Made of a network and a time and
+/// nothing else, so no text from a log can be in it.
 pub fn jail_line(network: IpNet, at: DateTime<Utc>) -> String {
     line_in_zone(network, &at.with_timezone(&Local))
 }
 
+/// Writes the line in the time zone of `at`.
 fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
     network: IpNet,
     at: &DateTime<Z>,
@@ -82,17 +94,17 @@ fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
 
 /// A jail file, held open for appending.
 ///
-/// Every line is one `write(2)` to a file opened with `O_APPEND`, so a reader sees whole lines.
 /// The file is opened again when another is at its path (rotation by rename), or none.
 #[derive(Debug)]
 pub struct JailLog {
     path: PathBuf,
+    /// The open file, which may have been renamed since.
     file: File,
-    /// The file ends inside a line, left by a crash or a full disk.
+    /// Whether the file ends inside a line, left by a crash or a full disk.
     torn: bool,
 }
 
-/// A place in a jail file, to tell later what was written behind it.
+/// A place in a jail file. What was written behind it can be found later, also after rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JailMark(pub(crate) Checkpoint);
 
@@ -147,10 +159,10 @@ impl JailLog {
         Checkpoint::at_end(&self.file).map(JailMark)
     }
 
-    /// Returns the open file, to bring it to the disk before anybody relies on what is in it.
+    /// Returns the open file, to sync it before a state is saved that relies on its lines.
     ///
     /// # Errors
-    /// What the system said.
+    /// What dup(2) said.
     pub(crate) fn try_clone_file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -161,16 +173,16 @@ impl JailLog {
     /// As for [`JailLog::open`].
     pub fn reopen(&mut self) -> Result<(), JailLogError> {
         let new = open_file(&self.path)?;
-        // Nobody syncs the old file later. If that fails, nothing is lost unless the power fails.
+        // The old file is not synced later. If this fails, lines are lost only if the power fails.
         let _ = self.file.sync_data();
         (self.file, self.torn) = new;
         Ok(())
     }
 
-    /// Appends the line for a client, see [`jail_line`].
+    /// Appends the line for a client, see [`jail_line`]. Does not sync.
     ///
     /// # Errors
-    /// After an error the file is as it was, as far as the system allowed; try again later.
+    /// [`JailLogError`]. The file is as it was, as far as the system allowed; try again later.
     pub fn report(&mut self, network: IpNet, at: DateTime<Utc>) -> Result<(), JailLogError> {
         let line = jail_line(network, at);
         for _ in 0..ATTEMPTS {
@@ -189,6 +201,7 @@ impl JailLog {
         Err(self.failed(io::Error::other("it is replaced again and again")))
     }
 
+    /// Writes one line, or takes back the part of it that was written.
     fn append(&mut self, line: &str) -> Result<(), JailLogError> {
         let line_end = if self.torn { "\n" } else { "" };
         let line = format!("{line_end}{line}");
@@ -212,10 +225,12 @@ impl JailLog {
         &self.path
     }
 
+    /// Returns `true` if the open file is still the one at the path.
     fn is_in_place(&self) -> Result<bool, JailLogError> {
         named_file::is_at(&self.path, &self.file).map_err(|error| self.failed(error))
     }
 
+    /// Says that writing failed, and why.
     fn failed(&self, source: io::Error) -> JailLogError {
         JailLogError::Write {
             path: self.path.clone(),
@@ -224,7 +239,8 @@ impl JailLog {
     }
 }
 
-/// Reads a line of ours back, without its end.
+/// Reads a line of ours back, without its end. `None` for anything that [`jail_line`] would not
+/// write in just that way, so part of a line (`10:15:0`) is not taken for a whole one.
 fn read_line(line: &str) -> Option<(IpNet, DateTime<Utc>)> {
     let (client, time) = line.split_once(" - ")?;
     let at = NaiveDateTime::parse_from_str(time, TIME).ok()?;
@@ -234,6 +250,8 @@ fn read_line(line: &str) -> Option<(IpNet, DateTime<Utc>)> {
     (jail_line(network, at).strip_suffix('\n') == Some(line)).then_some((network, at))
 }
 
+/// Opens the jail file at `path`, or makes it with mode 0640; the second value is whether it ends
+/// inside a line. Follows no link at the path itself.
 fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
     let failed = |source| JailLogError::Open {
         path: path.to_owned(),
@@ -253,6 +271,7 @@ fn open_file(path: &Path) -> Result<(File, bool), JailLogError> {
     Ok((file, torn))
 }
 
+/// Returns `true` if the file has bytes, and the last is no line end.
 fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);
@@ -263,6 +282,7 @@ fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
+/// Writes with one write(2), again only after a signal; returns how many bytes were written.
 fn write_once(file: &mut File, line: &[u8]) -> io::Result<usize> {
     loop {
         match file.write(line) {
@@ -272,7 +292,8 @@ fn write_once(file: &mut File, line: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Cuts off the `part` bytes of a line that were written; not if somebody else wrote meanwhile.
+/// Cuts off the `part` bytes of a line that were written behind `before`, unless the file has grown
+/// meanwhile; returns `true` if it did.
 fn take_back(file: &File, before: u64, part: u64) -> bool {
     let unchanged = file
         .metadata()

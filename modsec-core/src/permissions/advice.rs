@@ -17,7 +17,8 @@ use tracing::warn;
 
 use super::policy::{Attributes, Policy};
 
-/// Rights with which anybody but the owner can create names in a directory, and so remove them.
+/// Rights with which users other than the owner can create names in a directory, and so remove
+/// them.
 const OTHERS_WRITE: u32 = Mode::WGRP.union(Mode::WOTH).bits();
 
 /// What has been said already.

@@ -210,7 +210,7 @@ fn try_create(
         })
     });
     if placed.is_err() {
-        // Refused only if a stranger has put something into its place, which then stays.
+        // Fails only if a site user has put something else into its place, which then stays.
         let _ = unlinkat(&root, &temporary, AtFlags::REMOVEDIR);
     }
     placed

@@ -1,7 +1,7 @@
 //! Changing mode, owner and group of one directory through a held descriptor.
 //!
 //! Never by path: between looking and changing a site user could put a link to `/etc` there. The
-//! order of the system calls keeps the promise that nobody loses the right to write in between.
+//! order of the system calls keeps the promise that no owner loses the right to write in between.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl fmt::Display for Change {
-    /// Writes one line, in which the path is quoted: its name may have been chosen by a stranger.
+    /// Writes one line, in which the path is quoted: a site user may have chosen its names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = Text::from(self.path.as_os_str().as_bytes());
         match self.kind {

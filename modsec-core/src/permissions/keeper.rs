@@ -375,7 +375,7 @@ impl Keeper {
             Place::UserDay | Place::UserMinute if policy.named(user).is_none() => {}
             _ => return false,
         }
-        // Of a user who is not known here, its directory alone tells who it is.
+        // Of a user who is not known here, only the owner of the tree shows who it is.
         match self.watcher.open_below(Path::new(user)) {
             Ok((_, tree)) => ![tree.st_uid, policy.owner].contains(&now.uid),
             Err(_) => false,

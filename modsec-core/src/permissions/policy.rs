@@ -298,7 +298,7 @@ pub enum ModeError {
     /// Not an octal number, or with bits that make no sense on a directory.
     #[error("expected an octal mode from 0 to 3777, such as 770 or 2770")]
     NotAMode,
-    /// Nobody could write entries.
+    /// A mode without the owner's rights to read, write and enter.
     #[error("the owner must be able to enter, list and write (7..)")]
     Useless,
 }

@@ -27,7 +27,7 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     #[expect(
         clippy::unnecessary_debug_formatting,
-        reason = "strangers choose the path; it must reach no terminal unescaped"
+        reason = "site users choose the path; it must reach no terminal unescaped"
     )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}", self.path, self.reason)

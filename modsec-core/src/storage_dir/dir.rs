@@ -1,4 +1,16 @@
-//! A directory held open, and what is done relative to it.
+//! A directory held open by its descriptor, and what is done relative to it.
+//!
+//! Paths below the storage directory are never opened a second time: between two system calls a
+//! site user can put another directory, or a link, under any name. So each directory is opened in
+//! its parent ([`spool::enter`]), and everything in it is reached by `openat`-like calls on the
+//! descriptor. The path is kept for messages only.
+//!
+//! ```text
+//! Dir "/var/log/audit" ◄─parent─ Dir "site1" ◄─parent─ Dir "20260822" ◄─parent─ Dir "20260822-1015"
+//! ```
+//!
+//! A child keeps its parent open, so one handle of a minute costs up to four descriptors, which all
+//! handles of the same directory share.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -14,22 +26,31 @@ use rustix::io::Errno;
 
 use crate::spool::{self, Listing, Reason, Refusal};
 
-/// A directory below (or at) the root, known by its descriptor and not by its path.
+/// A directory below (or at) the storage directory, known by its descriptor and not by its path.
 #[derive(Debug)]
 pub(super) struct Dir {
+    /// The descriptor.
     file: File,
     /// For the root the whole path, else the name in `parent` when it was opened.
     name: OsString,
+    /// The directory that it was opened in; `None` for the storage directory.
     parent: Option<Arc<Dir>>,
+    /// `st_dev` of the storage directory; nothing on another device is opened.
     device: u64,
-    /// Last change of the directory's contents when it was opened.
+    /// Last change of the directory's contents when it was opened, so that our own deletions in it
+    /// do not make it look busy.
     pub(super) modified: DateTime<Utc>,
-    /// One more reference per open directory; the number of them is the number of descriptors.
+    /// Shared by all directories of one tree; the number of references is the number of
+    /// descriptors.
     token: Arc<()>,
 }
 
 impl Dir {
-    /// Makes the root of a file that was opened as a directory.
+    /// Makes the storage directory of a descriptor, opened at `path`.
+    ///
+    /// # Errors
+    ///
+    /// What fstat(2) said.
     pub(super) fn root(file: File, path: OsString) -> io::Result<Arc<Dir>> {
         let meta = file.metadata()?;
         Ok(Arc::new(Dir {
@@ -42,7 +63,11 @@ impl Dir {
         }))
     }
 
-    /// Opens the directory `name` in `self`; follows no link and leaves no file system.
+    /// Opens the directory `name` in `self`. Follows no link, and enters no other file system.
+    ///
+    /// # Errors
+    ///
+    /// What is there instead, with its path; [`Reason::Vanished`] if nothing is.
     pub(super) fn open(self: &Arc<Self>, name: &OsStr) -> Result<Arc<Dir>, Refusal> {
         match spool::enter(&self.file, Path::new(name), self.device) {
             Ok((handle, stat)) => Ok(self.child(name, handle, &stat)),
@@ -50,7 +75,8 @@ impl Dir {
         }
     }
 
-    /// Makes a directory of `handle`, which was opened as `name` in `self` and is `stat`.
+    /// Makes a directory of `handle`, which was opened as `name` in `self` and has the attributes
+    /// `stat`.
     pub(super) fn child(self: &Arc<Self>, name: &OsStr, handle: OwnedFd, stat: &Stat) -> Arc<Dir> {
         Arc::new(Dir {
             file: handle.into(),
@@ -65,7 +91,14 @@ impl Dir {
         })
     }
 
-    /// Opens the file `name` to read. Waits for nobody: a FIFO opens at once and is then refused.
+    /// Opens the file `name` to read, and returns its attributes.
+    ///
+    /// Never waits: a named pipe opens at once, and is then refused like everything that is no
+    /// plain file with one link.
+    ///
+    /// # Errors
+    ///
+    /// What is there instead, or what openat2(2) said.
     pub(super) fn open_file(&self, name: &OsStr) -> Result<(File, Metadata), Reason> {
         let file = match spool::open_file(&self.file, name) {
             Ok(file) => file,
@@ -79,7 +112,14 @@ impl Dir {
         Ok((file, meta))
     }
 
-    /// Checks that `meta` is of a plain file that can be nowhere else than in this file system.
+    /// Checks that `meta` is of a plain file that has one name, in this file system.
+    ///
+    /// A second link could be outside of the tree: a site user can link any own file into it, and
+    /// reading or removing that is not our business.
+    ///
+    /// # Errors
+    ///
+    /// What it is instead; [`Reason::Vanished`] without a name.
     pub(super) fn check_file(&self, meta: &Metadata) -> Result<(), Reason> {
         match meta {
             meta if !meta.is_file() => Err(Reason::of(kind(meta))),
@@ -92,43 +132,56 @@ impl Dir {
         }
     }
 
-    /// Returns what `name` is, without opening it for reading or following it.
+    /// Returns the attributes of `name`, without opening it for reading or following it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said, `EXDEV` if a file system is mounted on the name.
     pub(super) fn peek(&self, name: &OsStr) -> io::Result<Metadata> {
         File::from(spool::hold(self.file.as_fd(), name)?).metadata()
     }
 
     /// Starts reading the directory from its beginning, independently of other readers.
+    ///
+    /// # Errors
+    ///
+    /// What opening it once more said.
     pub(super) fn list(&self) -> io::Result<Listing> {
         Ok(Listing::of(&self.file)?)
     }
 
+    /// Returns `st_dev` of the storage directory.
     pub(super) fn device(&self) -> u64 {
         self.device
     }
 
+    /// Returns the descriptor.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Returns the user id of the directory's owner.
+    /// Returns the user id of the directory's owner; `None` if fstat(2) failed.
     pub(super) fn owner(&self) -> Option<u32> {
         self.file.metadata().ok().map(|meta| meta.uid())
     }
 
+    /// Returns the name under which it was opened; for the storage directory the whole path.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
     }
 
+    /// Returns the directory that it was opened in; `None` for the storage directory.
     pub(super) fn parent(&self) -> Option<&Arc<Dir>> {
         self.parent.as_ref()
     }
 
-    /// Number of directories of this tree that are held open, the root included.
+    /// Returns how many directories of this tree are held open, the storage directory included.
     pub(super) fn open_directories(&self) -> usize {
         Arc::strong_count(&self.token)
     }
 
-    /// The path by which the directory was reached, for messages.
+    /// Returns the path by which the directory was reached. For messages only: another directory
+    /// may be there by now.
     pub(super) fn path(&self) -> PathBuf {
         match &self.parent {
             Some(parent) => parent.path().join(&self.name),
@@ -136,6 +189,7 @@ impl Dir {
         }
     }
 
+    /// Makes a refusal of `name` in this directory.
     pub(super) fn refusal(&self, name: &OsStr, reason: impl Into<Reason>) -> Refusal {
         Refusal {
             path: self.path().join(name),
@@ -143,7 +197,7 @@ impl Dir {
         }
     }
 
-    /// Turns an error about the directory itself into a refusal.
+    /// Makes a refusal of the directory itself.
     pub(super) fn own_refusal(&self, reason: impl Into<Reason>) -> Refusal {
         Refusal {
             path: self.path(),
@@ -152,20 +206,24 @@ impl Dir {
     }
 }
 
+/// Returns the type of the file with these attributes.
 fn kind(meta: &Metadata) -> FileType {
     FileType::from_raw_mode(meta.mode())
 }
 
-/// Returns the time of the last change of contents. Users can set it to anything.
+/// Returns the time of the last change of contents (`st_mtime`). Its owner can set it to anything.
 pub(super) fn modified(meta: &Metadata) -> DateTime<Utc> {
     clamp(meta.mtime(), meta.mtime_nsec())
 }
 
-/// Returns the time of the last change of contents, name or mode. Only the kernel sets it.
+/// Returns the time of the last change of contents, name, mode or owner (`st_ctime`). Only the
+/// kernel sets it.
 pub(super) fn changed(meta: &Metadata) -> DateTime<Utc> {
     clamp(meta.ctime(), meta.ctime_nsec())
 }
 
+/// Returns an instant from seconds since 1970 and nanoseconds; the first or last one that
+/// [`DateTime`] can hold, if it is beyond.
 pub(super) fn clamp(seconds: i64, nanos: i64) -> DateTime<Utc> {
     let nanos = u32::try_from(nanos).unwrap_or_default();
     DateTime::from_timestamp(seconds, nanos).unwrap_or(if seconds < 0 {

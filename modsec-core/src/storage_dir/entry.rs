@@ -328,7 +328,7 @@ impl ReadEntry {
     /// # Errors
     ///
     /// [`Reason::Changed`] if it is another file or was written to since: it stays and is found
-    /// by the next walk. [`Reason::Vanished`] if somebody else removed it.
+    /// by the next walk. [`Reason::Vanished`] if another process removed it.
     pub fn remove(&self) -> Result<(), Refusal> {
         self.entry
             .remove(&self.identity)

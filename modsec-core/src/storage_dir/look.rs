@@ -18,7 +18,7 @@
 //! directory's own file system asked.
 //!
 //! What is learnt here is a hint, never a permission: the name may lead to another file in the next
-//! moment. Whoever reads or removes the file opens it and checks again ([`EntryFile::open`]).
+//! moment. Code that reads or removes the file opens it and checks again ([`EntryFile::open`]).
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -200,7 +200,7 @@ fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errn
     if !unsupported(moved) {
         return moved;
     }
-    // Nobody else can make a name in the private directory between these two calls, and nothing
+    // No other user can make a name in the private directory between these two calls, and nothing
     // but an empty directory can be replaced in the root by a directory.
     match to.peek(new) {
         Ok(_) => Err(Errno::EXIST),

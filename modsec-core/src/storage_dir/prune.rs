@@ -7,7 +7,7 @@
 //! | tree | who may write there | names it by | may go after its minute began |
 //! | --- | --- | --- | --- |
 //! | `USER/…`, owned by USER | `ModSecurity` since 2.9.3 | the moment of writing | 2 minutes |
-//! | flat, or owned by anybody else | all engines | the transaction's start | 24 hours |
+//! | flat, or owned by another user | all engines | the transaction's start | 24 hours |
 //!
 //! libmodsecurity 3 and Coraza name the directory by the moment at which the transaction began and
 //! write when it ends, perhaps after a download of hours. A transaction of more than a day can lose

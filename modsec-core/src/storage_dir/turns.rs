@@ -4,8 +4,8 @@
 //! A walk meets files in the order of the tree. Without shares, one site user who makes a million
 //! files, or a few that are costly to read, would delay the entries of 1,600 others by hours. So a
 //! walk runs in rounds. In each round an owner may cause so much work; files beyond that are passed
-//! over. When the tree has been gone through and somebody was passed over ([`Turns::left`]), the
-//! next round follows with a budget four times as large, until nobody is:
+//! over. When the tree has been gone through and files were passed over ([`Turns::left`]), the
+//! next round follows with a budget four times as large, until none are:
 //!
 //! ```text
 //! round 1   64 MiB   site1 ████ passed over…   site2 ██ done   site3 █ done

@@ -213,7 +213,7 @@ pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<Entry
         storage: Arc::clone(storage),
         refusals: Refusals::default(),
         dir,
-        // Who does not list the tree does not know which is the newest.
+        // The tree is not listed, so it is not known which minute is the newest.
         minute: Some((minute, Newest::Yes)),
         listed: Arc::default(),
     })

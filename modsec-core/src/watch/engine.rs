@@ -19,7 +19,7 @@
 //! things may be reported twice, but none is missed. If the kernel's queue overflows, the sweep
 //! finds what the lost events would have told.
 //!
-//! # Nobody holds the others up
+//! # No site holds the others up
 //!
 //! Events go first, because a writer may wait for what they bring about. After every 64 of them the
 //! clock, each walk and the closed files get one step, so a site user who floods the queue delays
@@ -200,7 +200,7 @@ impl Engine {
             }
             self.turn = self.turn.wrapping_add(1);
             let others_turn = self.turn.is_multiple_of(EVENTS_PER_TURN);
-            // After the events: somebody waits for what they bring about.
+            // After the events: a writer may wait for what they bring about.
             if (others_turn || self.raw.is_empty()) && Instant::now() >= self.check_at {
                 self.check_clock();
                 continue;
@@ -343,7 +343,7 @@ impl Engine {
             mask.contains(EventMask::MOVED_FROM),
         ) {
             (true, true) => self.unwatch_tree(&path),
-            // What is watched itself tells of itself.
+            // A directory that is watched itself has an event of its own.
             (true, false) if mask.contains(EventMask::ATTRIB) && self.table.at(&path).is_some() => {
             }
             (true, false) if mask.contains(EventMask::ATTRIB) => self.attributes_changed(&path),
@@ -380,7 +380,7 @@ impl Engine {
             Place::User | Place::UserDay | Place::UserMinute => Owner::Site(site_of(path)),
             Place::Root | Place::FlatDay | Place::FlatMinute => return true,
         };
-        // With the day what was not heard of in it is found, and it tells of everything again.
+        // When the day is opened again, it is watched again, and what is in it is listed.
         let waits = match place {
             Place::FlatMinute => path.parent().unwrap_or(path),
             _ => path,

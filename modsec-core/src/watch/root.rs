@@ -1,4 +1,9 @@
-//! The storage directory, held open, and what is opened from it.
+//! The storage directory of a watcher, held open, and what is opened from it.
+//!
+//! The path is the administrator's, but its last component must not be a link: inotify watches what
+//! a path leads to at one moment, and a link could lead elsewhere later. Everything below is opened
+//! by way of the descriptor, so moving the directory away changes nothing until the watcher notices
+//! it ([`Root::is_in_place`]) and looks for a new one at the path.
 
 use std::fs;
 use std::io;
@@ -18,7 +23,7 @@ pub enum RootError {
     /// Nothing is there.
     #[error("storage directory {} does not exist", .path.display())]
     Absent {
-        /// The storage directory.
+        /// Its path, without a slash at the end.
         path: PathBuf,
     },
     /// A symbolic link is there.
@@ -57,17 +62,24 @@ pub enum RootError {
     },
 }
 
-/// A held storage directory.
+/// A storage directory, held open.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
+    /// The descriptor.
     handle: OwnedFd,
+    /// Which directory it is, to notice another at its path.
     id: FileId,
+    /// User id of its owner when it was opened.
     owner: u32,
 }
 
 impl Root {
-    /// Opens `path`, whose last component must not be a link.
+    /// Opens the directory at `path`, whose last component must not be a link.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none that can be used; see [`RootError`].
     pub(crate) fn open(path: &Path) -> Result<Self, RootError> {
         // A slash at the end would make the system follow a link in spite of O_NOFOLLOW.
         let path: PathBuf = path.components().collect();
@@ -82,11 +94,12 @@ impl Root {
         })
     }
 
+    /// Returns the path, without a slash at the end.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns who owned the storage directory when it was opened.
+    /// Returns the user id of its owner when it was opened.
     pub(crate) fn owner(&self) -> u32 {
         self.owner
     }
@@ -96,19 +109,29 @@ impl Root {
         Looker::new(&self.handle, self.id.device)
     }
 
-    /// Returns `true` if the held directory is still what its path leads to.
+    /// Returns `true` if the held directory is still what its path leads to: it was not renamed or
+    /// removed, and nothing is mounted on it.
     pub(crate) fn is_in_place(&self) -> bool {
         statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|stat| FileId::of(&stat) == self.id)
     }
 
-    /// Opens the directory at `relative`, one component at a time, none of them a link, all on
-    /// the storage directory's own file system.
+    /// Opens the directory at `relative`, one component at a time, none of them a link, all on the
+    /// storage directory's own file system.
+    ///
+    /// # Errors
+    ///
+    /// What is there instead of a directory; [`Reason::Vanished`] if nothing is, [`Reason::Name`]
+    /// for a path that leads out.
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
         spool::enter(&self.handle, relative, self.id.device)
     }
 
-    /// Looks at the last component of `relative` without following it.
+    /// Returns the attributes of the last component of `relative`, without opening or following it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Root::open_below`].
     pub(crate) fn look_at(&self, relative: &Path) -> Result<Stat, Reason> {
         let name = relative.file_name().ok_or(Reason::Name)?;
         let parent = relative.parent().unwrap_or(Path::new(""));
@@ -117,6 +140,8 @@ impl Root {
     }
 }
 
+/// Says why `path` cannot be opened as a storage directory. With `O_NOFOLLOW` and `O_DIRECTORY` a
+/// link fails with `ENOTDIR` or `ELOOP`; where it leads is part of the message.
 fn explain(path: &Path, errno: Errno) -> RootError {
     let path = path.to_owned();
     match errno {

@@ -240,7 +240,7 @@ fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt
         fresh.discard(root);
         return outcome(root, errno, is_occupied);
     }
-    // At once: whoever moves it away later does so with one that is held open and locked.
+    // At once: a process that moves it away later moves one that is held open and locked.
     let is_in_place = spool::look(root.file(), OsStr::new(PRIVATE))
         .is_ok_and(|stat| FileId::of(&stat) == FileId::of(&fresh.stat));
     if is_occupied {
@@ -264,7 +264,7 @@ fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt
 
 /// Decides from what the kernel said whether another attempt is worth it.
 ///
-/// Errors that mean "somebody changed the name meanwhile" lead to [`Attempt::Retry`]. `EBUSY` means
+/// Errors that mean "another process changed the name meanwhile" lead to [`Attempt::Retry`]. `EBUSY` means
 /// a mount point, which cannot be renamed. `EPERM` in an exchange comes from a sticky directory in
 /// which the name belongs to another user.
 fn outcome(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
@@ -314,7 +314,7 @@ fn exchange(root: &Dir, fresh: &str) -> Result<(), Errno> {
     if !unsupported(exchanged) {
         return exchanged;
     }
-    // In three steps then, between which somebody else may take the name again.
+    // In three steps then, between which another process may take the name again.
     let aside = spool::random_name(ASIDE);
     rename_in(root, OsStr::new(PRIVATE), root, OsStr::new(&aside))?;
     rename_to_free_name(root, fresh)?;
@@ -349,7 +349,7 @@ impl Fresh {
         mkdirat(root.file(), &name, Mode::RWXU)?;
         let dir = spool::open_dir(root.file(), Path::new(&name))?;
         let stat = fstat(&dir)?;
-        // Whoever may write to the root could have exchanged it.
+        // A user who may write to the root could have exchanged it.
         if stat.st_uid != geteuid().as_raw() {
             return Err(Errno::AGAIN);
         }
