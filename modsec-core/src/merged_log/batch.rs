@@ -114,12 +114,32 @@ impl<'a> Batch<'a> {
     ///
     /// As for [`Batch::append`].
     pub fn append_flagged(&mut self, entry: &[u8], flags: Flags) -> Result<(), MergedLogError> {
+        self.put(entry, || EntryHash::of(entry), flags)
+    }
+
+    /// The same, for who knows its hash already.
+    #[cfg(feature = "jobs")]
+    pub(crate) fn append_hashed(
+        &mut self,
+        entry: &[u8],
+        hash: EntryHash,
+        flags: Flags,
+    ) -> Result<(), MergedLogError> {
+        self.put(entry, || hash, flags)
+    }
+
+    fn put(
+        &mut self,
+        entry: &[u8],
+        hash: impl FnOnce() -> EntryHash,
+        flags: Flags,
+    ) -> Result<(), MergedLogError> {
         let is_interleaved = flags.contains(Flag::Interleaved);
         let is_alone = stands_alone(entry).or_else(|source| self.fail_read(source))?;
         if is_interleaved || !is_alone {
             self.announce(Announcement {
                 len: entry.len() as u64,
-                hash: EntryHash::of(entry),
+                hash: hash(),
                 is_interleaved,
             })?;
         }

@@ -24,7 +24,7 @@ pub(super) fn append<'l>(
     for item in fresh {
         heart.beat();
         match &item.bytes {
-            Bytes::Whole(bytes) => batch.append_flagged(bytes, item.flags)?,
+            Bytes::Whole(bytes) => batch.append_hashed(bytes, item.hash, item.flags)?,
             Bytes::InFile(extent) => {
                 let open = || Rereading::new(extent, heart);
                 if !batch.append_from(item.hash, item.flags, open)? {
