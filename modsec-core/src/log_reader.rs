@@ -17,7 +17,7 @@
 //! To follow a log that grows is the business of [`crate::logfile`].
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::format::FirstBytes;
-use crate::logfile::GZIP;
+use crate::logfile::{Aside, GZIP};
 use crate::program::Stop;
 use crate::record::Flags;
 use crate::serial_log::{Outlook, Piece, Splitter};
@@ -105,11 +105,8 @@ impl std::fmt::Debug for Stream {
 struct Stream {
     /// Where new bytes come from.
     read: Box<dyn Read + Send>,
-    /// The large entry at hand, so far.
-    spool: Option<File>,
-    /// Bytes copied to a file that belong to later entries after all: file, next offset, end. The
-    /// last one is read first.
-    again: Vec<(File, u64, u64)>,
+    /// The large entry at hand, and what is to be read again.
+    aside: Aside,
 }
 
 impl LogReader {
@@ -188,7 +185,7 @@ impl LogReader {
                     if rest.is_some() {
                         self.outlook = Outlook::More;
                     }
-                    let (file, start) = self.source.end(at, len, rest)?;
+                    let (file, start) = self.source.end(at, len, rest.as_deref())?;
                     if len == 0 {
                         // Announced in vain; it is read again.
                         continue;
@@ -240,8 +237,7 @@ impl Source {
     fn stream(read: impl Read + Send + 'static) -> Source {
         Source::Stream(Box::new(Stream {
             read: Box::new(read),
-            spool: None,
-            again: Vec::new(),
+            aside: Aside::default(),
         }))
     }
 
@@ -262,14 +258,10 @@ impl Source {
     /// Copies the next bytes of a large entry to the temporary file; does nothing for a plain file,
     /// where they can be read again.
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Source::Stream(stream) = self else {
-            return Ok(());
-        };
-        let spool = match &mut stream.spool {
-            Some(spool) => spool,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        spool.write_all(bytes)
+        match self {
+            Source::File { .. } => Ok(()),
+            Source::Stream(stream) => stream.aside.keep(bytes),
+        }
     }
 
     /// Returns the file with the large entry that begins at `at` of the log and has `len` bytes,
@@ -277,7 +269,7 @@ impl Source {
     ///
     /// If the splitter has handed out too many bytes for it, `rest` is what was read beyond: all
     /// behind the entry is then read again, from the log or from the temporary file.
-    fn end(&mut self, at: u64, len: u64, rest: Option<Vec<u8>>) -> io::Result<(Arc<File>, u64)> {
+    fn end(&mut self, at: u64, len: u64, rest: Option<&[u8]>) -> io::Result<(Arc<File>, u64)> {
         match self {
             Source::File { file, at: next } => {
                 if rest.is_some() {
@@ -286,13 +278,8 @@ impl Source {
                 Ok((Arc::clone(file), at))
             }
             Source::Stream(stream) => {
-                let mut spool = stream.spool.take().ok_or(io::ErrorKind::UnexpectedEof)?;
-                if let Some(rest) = rest {
-                    spool.write_all(&rest)?;
-                    let end = spool.stream_position()?;
-                    stream.again.push((spool.try_clone()?, len, end));
-                }
-                Ok((Arc::new(spool), 0))
+                let file = stream.aside.take(len, rest)?;
+                Ok((Arc::new(file), 0))
             }
         }
     }
@@ -354,17 +341,9 @@ impl Stream {
     /// many came, at most [`CHUNK`]; 0 at the end. Takes what a pipe has for now and waits for no
     /// more.
     fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        while let Some((file, at, end)) = self.again.last_mut() {
-            let kept = buffer.len();
-            let left = usize::try_from(*end - *at).unwrap_or(CHUNK);
-            buffer.resize(kept + left.min(CHUNK), 0);
-            let got = file.read_at(buffer.get_mut(kept..).unwrap_or_default(), *at)?;
-            buffer.truncate(kept + got);
-            *at += got as u64;
-            if got > 0 {
-                return Ok(got);
-            }
-            self.again.pop();
+        let again = self.aside.read_again(buffer)?;
+        if again > 0 {
+            return Ok(again);
         }
         let kept = buffer.len();
         buffer.resize(kept + CHUNK, 0);

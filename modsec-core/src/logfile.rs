@@ -20,6 +20,7 @@
 //! again by what is in it, not by its name. Nothing is read twice, and nothing is passed over, as
 //! long as the rotated files are in the directory of the log.
 
+mod aside;
 mod checkpoint;
 mod lines;
 mod rotated;
@@ -27,6 +28,7 @@ mod source;
 mod stuck;
 mod tail;
 
+pub(crate) use self::aside::Aside;
 pub(crate) use self::checkpoint::Checkpoint;
 pub(crate) use self::lines::{Line, Lines};
 pub(crate) use self::rotated::unread;

@@ -8,7 +8,7 @@
 //! is in the store already is known there by its hash.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::read::{self, CutEntries, Extent, IN_MEMORY};
 use super::rows::Rows;
 use super::{IngestError, Options, Report, Tally};
 use crate::heart::Heart;
-use crate::logfile::{Growth, Stuck, Tail};
+use crate::logfile::{Aside, Growth, Stuck, Tail};
 use crate::program::{Service, Signals, Stop};
 use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::store::Origin;
@@ -149,9 +149,10 @@ struct Follower<'o> {
 struct Reading {
     tail: Tail,
     splitter: Splitter,
-    /// The large entry at hand, and where it is put aside.
-    spool: Option<File>,
-    spool_dir: PathBuf,
+    /// The large entry at hand. Not in memory, as the directory for temporary files may be.
+    aside: Aside,
+    /// Whether what was read last was the end of a log.
+    is_over: bool,
     stuck: Stuck,
     saved: Option<u64>,
 }
@@ -304,23 +305,25 @@ impl Reading {
             splitter: Splitter::new(tail.offset(), held()),
             saved: None,
             tail,
-            spool: None,
-            spool_dir: offset_path
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."))
-                .to_owned(),
+            aside: Aside::in_dir(
+                offset_path
+                    .parent()
+                    .filter(|dir| !dir.as_os_str().is_empty())
+                    .unwrap_or(Path::new("."))
+                    .to_owned(),
+            ),
+            is_over: false,
             stuck: Stuck::after(stale_after),
         })
     }
 
     fn read(&mut self, log: &Path) -> Result<Growth, FollowLogError> {
-        self.tail
-            .read(self.splitter.buffer())
-            .map_err(|source| FollowLogError::Read {
-                path: log.to_owned(),
-                source,
-            })
+        let growth = self.tail.read(self.splitter.buffer());
+        self.is_over = matches!(growth, Ok(Growth::Restarted));
+        growth.map_err(|source| FollowLogError::Read {
+            path: log.to_owned(),
+            source,
+        })
     }
 
     /// Says what is to be expected. The end of an entry that has been missing for long will not
@@ -342,56 +345,66 @@ impl Reading {
     }
 
     fn next(&mut self, outlook: Outlook) -> Result<Option<Next>, FollowLogError> {
-        while let Some(piece) = self.splitter.next(outlook) {
+        loop {
+            let outlook = if self.aside.has_more() {
+                Outlook::More
+            } else {
+                outlook
+            };
+            let Some(piece) = self.splitter.next(outlook) else {
+                if !self.aside.has_more() {
+                    return Ok(None);
+                }
+                let read = self.aside.read_again(self.splitter.buffer());
+                read.map_err(FollowLogError::Spool)?;
+                continue;
+            };
             match piece {
                 Piece::Entry { bytes, flags, .. } => {
                     return Ok(Some(Next::Row(bytes.to_vec(), flags)));
                 }
-                Piece::Part(bytes) => {
-                    let spool = match &mut self.spool {
-                        Some(spool) => spool,
-                        none => {
-                            // Not in memory, as the directory for temporary files may be.
-                            let file = tempfile::tempfile_in(&self.spool_dir);
-                            none.insert(file.map_err(FollowLogError::Spool)?)
-                        }
-                    };
-                    spool.write_all(bytes).map_err(FollowLogError::Spool)?;
-                }
+                Piece::Part(bytes) => self.aside.keep(bytes).map_err(FollowLogError::Spool)?,
                 Piece::End {
                     at,
                     len,
                     overrun,
                     flags,
                 } => {
-                    if overrun {
-                        self.tail.seek(at + len);
-                        self.splitter.rewind(at + len);
+                    let file = self.end(at + len, len, overrun)?;
+                    if len > 0 {
+                        return Ok(Some(Next::Large(Extent {
+                            file: Arc::new(file),
+                            start: 0,
+                            len,
+                            flags,
+                        })));
                     }
-                    let spool = self.spool.take();
-                    let Some(file) = spool.filter(|_| len > 0) else {
-                        // Announced in vain; it is read again.
-                        continue;
-                    };
-                    return Ok(Some(Next::Large(Extent {
-                        file: Arc::new(file),
-                        start: 0,
-                        len,
-                        flags,
-                    })));
+                    // Announced in vain; it is read again.
                 }
                 Piece::Unrecognized { at, line, .. } => {
                     return Ok(Some(Next::Skipped(Skipped::Unrecognized { at, line })));
                 }
             }
         }
-        Ok(None)
+    }
+
+    /// Returns the file with the large entry of `len` bytes that ends at `end` of the log. If too
+    /// much was handed out, it is read again from there: from what was put aside, if the log itself
+    /// is another one by now.
+    fn end(&mut self, end: u64, len: u64, overrun: bool) -> Result<File, FollowLogError> {
+        let rest = overrun.then(|| self.splitter.rewind(end));
+        if overrun && !self.is_over {
+            self.tail.seek(end);
+        }
+        let rest = rest.filter(|_| self.is_over);
+        let file = self.aside.take(len, rest.as_deref());
+        file.map_err(FollowLogError::Spool)
     }
 
     /// Another file is at the path, or the file was emptied.
     fn restart(&mut self) {
         self.splitter = Splitter::new(self.tail.offset(), held());
-        self.spool = None;
+        self.aside.clear();
         self.saved = None;
     }
 

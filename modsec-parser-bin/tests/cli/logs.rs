@@ -387,6 +387,36 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 #[test]
+fn what_an_open_entry_holds_up_is_stored_when_the_log_is_rotated() {
+    let serial = |number: usize| [&entry(number)[..], b"\n"].concat();
+    let open = String::from_utf8(entry(0)).unwrap();
+    let open = open.replace("1a2b3c4d", "deadbeef");
+    let (open, _) = open.split_once("--deadbeef-F--").unwrap();
+    let hash = "0".repeat(32);
+    let line = format!("# modsec-parser: the next 9000000 bytes are one entry, entry_hash {hash}");
+    let far = "x\n".repeat(1 << 19);
+    // An entry without end, and an announcement of more than comes.
+    for (before, its_rows) in [
+        (format!("{open}--deadbeef-C--\n{far}"), 1),
+        (format!("{line}\n{far}"), 0),
+    ] {
+        let site = Site::new();
+        let following = Following::start(&site);
+        append(&site, "serial.log", before.as_bytes());
+        for number in 1..20 {
+            append(&site, "serial.log", &serial(number));
+        }
+        wait_until("the log is read", || site.path("place").exists());
+        fs::rename(site.path("serial.log"), site.path("serial.log.1")).unwrap();
+        for number in 20..30 {
+            append(&site, "serial.log", &serial(number));
+        }
+        wait_for_rows(&site, 29 + its_rows);
+        following.stop();
+    }
+}
+
+#[test]
 fn a_serial_log_is_followed_over_rotation_and_restarts() {
     let site = Site::new();
     let serial = |number: usize| [&entry(number)[..], b"\n"].concat();
