@@ -4,6 +4,70 @@
 //! entry: whatever cannot be told for certain is absent from the record, and a flag says so.
 //! [`Defect`] is left for input that is no audit log at all.
 //!
+//! # Reading an entry
+//!
+//! [`decode`] takes the bytes of one entry, whatever engine wrote it, and borrows from them:
+//!
+//! ```
+//! use modsec_core::format;
+//! use modsec_core::record::Flag;
+//!
+//! let bytes = b"--3fa0c41b-A--
+//! [03/Feb/2024:10:11:12 +0100] Zb4kQH8AAAEAAB1cR0MAAAAA 192.0.2.10 40112 198.51.100.4 80
+//! --3fa0c41b-F--
+//! HTTP/1.1 403 Forbidden
+//!
+//! --3fa0c41b-Z--
+//! ";
+//! let record = format::decode(bytes)?;
+//! assert_eq!(record.client.unwrap().text, "192.0.2.10");
+//! assert_eq!(record.response.status, Some(403));
+//! // Part B was not logged: what would be in it is absent.
+//! assert_eq!(record.request.uri, None);
+//! assert!(record.flags.contains(Flag::NoPartH));
+//! # Ok::<(), format::Defect>(())
+//! ```
+//!
+//! | to read | use |
+//! | --- | --- |
+//! | one entry in memory | [`decode`] |
+//! | its parts, byte for byte | [`native::Entry`] |
+//! | one entry that is too large for memory | [`large::Large`] |
+//! | a log of many entries, one that grows, a file to which was appended | [`serial_log`](crate::serial_log) |
+//! | a file that may still be written | [`is_complete`] first; [`large::may_be_complete`] of its ends |
+//!
+//! # Where the fields of a record come from
+//!
+//! The letters are those of `SecAuditLogParts`; without a letter its fields are absent in every
+//! dialect and format. Part A and the end (Z) are always there, but in Coraza.
+//!
+//! | field | part | native | JSON of `ModSecurity` 2 | JSON of libmodsecurity | JSON of Coraza |
+//! | --- | --- | --- | --- | --- | --- |
+//! | [`time`](Record::time) | A | in brackets | `transaction.time` | `time_stamp` | `unix_timestamp` |
+//! | [`unique_id`](Record::unique_id) | A | 2nd word | `transaction_id` | `unique_id`, `id` | `id` |
+//! | [`client`](Record::client), [`server`](Record::server) | A | last four words | `remote_…`, `local_…` | `client_…`, `host_…` | as libmodsecurity |
+//! | [`request`](Record::request) line | B | line 1 | `request_line` | put together | put together |
+//! | request headers | B | below | `request.headers` | `request.headers` | `request.headers` |
+//! | request body | C | content | `request.body` | `request.body` | `request.body` |
+//! | form without its files | I | content | `fake_body` | – | – |
+//! | response [`status`](crate::record::Response::status) | F | line 1 | `response.status` | `http_code` | `status` |
+//! | response body | E | content | `response.body` | `response.body` | `response.body` |
+//! | [`alerts`](Record::alerts) | H | `Message:`, lines | `messages` | `messages` | `messages` |
+//! | [`engine`](Record::engine) | H | other keys | `audit_data` | `producer` | `producer` |
+//! | [`uploads`](Record::uploads) | J | lines | `uploads.info` | – | `request.files` |
+//! | [`matched_rules`](Record::matched_rules) | K | lines | `matched_rules` | – | – |
+//!
+//! [`scores`](Record::scores) are read from the messages of rules of the Core Rule Set, so they need
+//! part H too.
+//!
+//! # What a record is worth
+//!
+//! An alert that [`is_trusted`](crate::record::Alert::is_trusted) says what the engine found. Of
+//! others, text of the client's may be taken for the engine's, and
+//! [`Unverified`](crate::record::Flag::Unverified) is set. A record that is
+//! [`Ambiguous`](crate::record::Flag::Ambiguous) has delimiters or lines that could be read in more
+//! than one way; its fields are those that are certain.
+//!
 //! # Dialects
 //!
 //! [`detect`] needs only the first bytes, and nothing has to be configured.
@@ -87,7 +151,7 @@ pub enum Format {
 }
 
 /// Recognises the dialect: of a native entry by its first line, of a JSON document by its first
-/// keys.
+/// keys. `None` for what [`decode`] would refuse, and for a `head` that is too short to tell.
 ///
 /// Of a native entry, [`Boundary::MAX_LINE`](native::Boundary::MAX_LINE) bytes and one more are
 /// enough, and a few hundred of a document with its keys in the order of the engine. Coraza's
@@ -125,7 +189,8 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
 /// Returns `true` if an entry has been written to its end: its last line is part Z of the boundary
 /// in its first line, or its JSON object is closed.
 ///
-/// A file for which this is false may still be growing.
+/// A file for which this is false may still be growing. Coraza writes no part Z unless
+/// `SecAuditLogParts` asks for it; such an entry is never complete.
 pub fn is_complete(bytes: &[u8]) -> bool {
     if json::starts(bytes) {
         return json::is_complete(bytes);
@@ -140,7 +205,8 @@ pub enum Defect {
     /// There are no bytes.
     #[error("the file is empty")]
     Empty,
-    /// The first line is not the delimiter of a part.
+    /// The first line is not the delimiter of a part. A line that a text editor has touched (CRLF,
+    /// a space at its end) is none.
     #[error("not an audit log: line 1 is {found}, not a delimiter like --1a2b3c4d-A--")]
     NotAnAuditLog {
         /// What stands there instead.

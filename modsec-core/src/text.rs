@@ -9,6 +9,16 @@ use std::fmt;
 /// terminal escapes. They stay as they are in here. [`Text::to_str_lossy`] and `Display` decode
 /// lossily (U+FFFD for what is not UTF-8); `Debug` quotes and escapes, and is what belongs into a
 /// log line or on a terminal.
+///
+/// ```
+/// use modsec_core::Text;
+///
+/// let text = Text::from(&b"caf\xc3\xa9 \xff\x1b[31m"[..]);
+/// assert_eq!(text.to_str(), None);
+/// assert_eq!(text.to_string(), "café \u{fffd}\u{1b}[31m");
+/// assert_eq!(format!("{text:?}"), r#""caf\xc3\xa9 \xff\x1b[31m""#);
+/// assert_eq!(text.len(), 12);
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text<'a>(Cow<'a, [u8]>);
 
@@ -18,17 +28,18 @@ impl<'a> Text<'a> {
         &self.0
     }
 
-    /// Returns the text with every invalid sequence replaced by U+FFFD.
+    /// Returns the text with every invalid sequence replaced by U+FFFD. Control characters stay: for a
+    /// terminal, [`visible`] escapes them.
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Returns the text if it is valid UTF-8.
+    /// Returns the text if it is valid UTF-8; `None` otherwise, whatever else is in it.
     pub fn to_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// Returns the number of bytes.
+    /// Returns the number of bytes, not of characters.
     pub fn len(&self) -> usize {
         self.0.len()
     }

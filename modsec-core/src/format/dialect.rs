@@ -78,7 +78,7 @@ pub(crate) struct Traits {
     pub has_scripts: bool,
     /// Whether the engine appends to a file that exists, so that it has several records. The
     /// others truncate it first. (`msc_logging.c`: `APR_TRUNCATE`, `writer/parallel.cc`: `O_APPEND`,
-    /// `concurrent_writer.go`)
+    /// `concurrent_writer.go`: `os.WriteFile`)
     pub appends: bool,
     /// How it writes a line of the index, as far as that can be read.
     pub index: Option<IndexForm>,

@@ -1,4 +1,7 @@
 //! Numbers as the engines print them: ASCII digits and nothing else.
+//!
+//! Neither a plus sign nor spaces, which Rust's own parser and C's would take: an engine writes none, so
+//! where one stands, something else is written.
 
 /// Reads a decimal number without sign; leading zeros count for nothing.
 ///

@@ -1,4 +1,15 @@
 //! The engines' ways of escaping values, undone.
+//!
+//! | who | where | quote | backslash | control | 8 bits |
+//! | --- | --- | --- | --- | --- | --- |
+//! | ModSecurity 2, `log_escape` | metadata but `data`, part J, index | `\"` | `\\` | `\n`, `\x0c` | `\xd0` |
+//! | ModSecurity 2, `log_escape_hex` | `data` | `\x22` | `\x5c` | `\x0a` | `\xd0` |
+//! | libmodsecurity, `toHexIfNeeded` | all of part H | as it is | as it is | `\x0a` | `\xd0` |
+//! | libmodsecurity since 3.0.9 | `rev`, `data`, `ver`, `tag` | `\x22` | `\x5c` | `\x0a` | `\xd0` |
+//! | Coraza, `%q` of Go | metadata, part J | `\"` | `\\` | `\n`, `\x00` | UTF-8, else `\xff` |
+//!
+//! Hexadecimal digits are lower case. Brackets are escaped nowhere. Where quotes and backslashes are
+//! left as they are, text that looks like an escape cannot be told from one.
 
 use std::borrow::Cow;
 
@@ -7,6 +18,7 @@ use memchr::memchr;
 /// Undoes `log_escape`: `\"`, `\\`, `\b`, `\n`, `\r`, `\t`, `\v` and `\xhh`.
 ///
 /// What is no escape of this kind stays as it is, so a value cut inside an escape loses nothing.
+/// `a\"b\xd0\x97\q` is `a"bЗ\q`.
 pub(super) fn unescape(value: &[u8]) -> Cow<'_, [u8]> {
     replace(value, |rest| match rest {
         [b'"', ..] => Some((b'"', 1)),
@@ -20,7 +32,8 @@ pub(super) fn unescape(value: &[u8]) -> Cow<'_, [u8]> {
     })
 }
 
-/// Undoes `log_escape_hex`, which the engine uses for `logdata`: `\xhh` and nothing else.
+/// Undoes `log_escape_hex`, which the engine uses for `logdata`: `\xhh` and nothing else. A backslash
+/// of the value itself is `\x5c`, so `\"` is two bytes.
 pub(super) fn unescape_hex(value: &[u8]) -> Cow<'_, [u8]> {
     replace(value, hex_escape)
 }
@@ -101,7 +114,8 @@ fn go_escape(behind: &[u8], out: &mut Vec<u8>) -> Option<usize> {
     Some(1 + digits.len())
 }
 
-/// Splits a quoted string off the front; a backslash escapes the byte behind it.
+/// Splits a quoted string off the front; a backslash escapes the byte behind it. Returns what stands
+/// between the quotes, still escaped, and what stands behind; `None` without a quote at both ends.
 pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
     let mut at = 0;
@@ -114,14 +128,17 @@ pub(super) fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
+/// Returns `true` for a byte that libmodsecurity escapes everywhere.
 fn is_hidden(byte: u8) -> bool {
     !matches!(byte, b' '..=b'~')
 }
 
+/// Returns `true` for a byte that it escapes in some fields, since 3.0.9.
 fn is_special(byte: u8) -> bool {
     matches!(byte, b'"' | b'\\')
 }
 
+/// Reads `xhh`, what stands behind a backslash; returns the byte and the length, 3.
 fn hex_escape(rest: &[u8]) -> Option<(u8, usize)> {
     match rest {
         [b'x', high, low, ..] => Some((hex_digit(*high)? << 4 | hex_digit(*low)?, 3)),

@@ -14,6 +14,35 @@
 //! that are not UTF-8 are copied as they are, a number may be missing, and an entry that was cut
 //! off still has to tell what stands before the cut.
 //!
+//! # Which engine
+//!
+//! The first key that one engine alone writes tells. Keys at the top are asked, and those of
+//! `transaction`:
+//!
+//! | engine | at the top | in `transaction` |
+//! | --- | --- | --- |
+//! | ModSecurity 2 | `request`, `response`, `audit_data`, `uploads`, `matched_rules` | `time`, `transaction_id`, `remote_…`, `local_…` |
+//! | libmodsecurity | | `time_stamp`, `unique_id`, `messages` |
+//! | Coraza | `messages` | `timestamp`, `unix_timestamp`, `highest_severity` |
+//!
+//! `client_ip`, `request`, `producer` and others are both libmodsecurity's and Coraza's, which writes
+//! its time stamps before them: without those they are the former's. A document with `error` alone is
+//! what libmodsecurity writes without YAJL.
+//!
+//! # What may be odd
+//!
+//! | in a document | how it is read |
+//! | --- | --- |
+//! | bytes that are not UTF-8 | as they are |
+//! | `"http_version":,` (libmodsecurity) | absent |
+//! | a header twice | both |
+//! | another key twice | the first; flag `ambiguous` |
+//! | `request`, `response`, `audit_data` as `{}` | their parts were not logged |
+//! | no end | what stands before the cut; flag `truncated` |
+//! | a second document behind it | not read; flag `ambiguous` |
+//!
+//! # Rules
+//!
 //! Rules for all dialects: a number may be written as a string, and the other way round. A value of
 //! another kind than expected is as good as absent. A key that an object may have only once stands
 //! for its first value; repeated headers are kept all, in their order. Empty strings are absent
@@ -50,7 +79,7 @@ pub(super) fn is_complete(bytes: &[u8]) -> bool {
     document_end::is_complete(document(bytes))
 }
 
-/// Skips what may stand before a document; editors leave a byte order mark.
+/// Skips what may stand before a document: white space, and the byte order mark that editors leave.
 fn document(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     bytes.trim_ascii_start()
@@ -128,6 +157,7 @@ fn decide(found: &mut Evidence, key: Option<(Dialect, Sure)>) -> Result<(), Malf
     }
 }
 
+/// Returns whose a key at the top of a document is.
 fn top_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     match key {
         b"request" | b"response" | b"audit_data" | b"uploads" | b"matched_rules" => {
@@ -138,6 +168,7 @@ fn top_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     }
 }
 
+/// Returns whose a key in `transaction` is.
 fn transaction_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     match key {
         b"time" | b"transaction_id" | b"remote_address" | b"remote_port" | b"local_address"
@@ -153,7 +184,8 @@ fn transaction_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     }
 }
 
-/// Decodes the first document.
+/// Decodes the first document. Fails for what is no document of an audit log, whatever may stand behind
+/// the first keys.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
     let dialect = recognise(bytes)?;
     let (draft, rest) = read(dialect, bytes, &[]);
@@ -181,6 +213,7 @@ pub(super) fn abridged_record(dialect: Dialect, abridged: &Abridged) -> Record<'
     record
 }
 
+/// Reads a document as that of an engine; also returns what stands behind it.
 fn read<'a>(dialect: Dialect, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &'a [u8]) {
     let before = bytes.len() - document(bytes).len();
     let mut reader = JsonReader::new(bytes, gaps).starting_at(before);
@@ -232,6 +265,7 @@ enum Instant {
 }
 
 impl<'a> Draft<'a> {
+    /// Puts together what stood apart, and sets the flags that only the whole document tells.
     fn finish(mut self) -> Record<'a> {
         let mut record = self.record;
         record.client = self.client.endpoint();
@@ -282,6 +316,7 @@ struct Alerts<'a> {
 }
 
 impl<'a> Alerts<'a> {
+    /// Keeps an alert, if there are too many in the place of one from the middle.
     fn push(&mut self, alert: Alert<'a>) {
         if self.first.len() < MAX_ALERTS / 2 {
             self.first.push(alert);

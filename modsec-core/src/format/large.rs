@@ -3,6 +3,41 @@
 //! A body may be as large as the server allows, a gigabyte at the most. Such an entry comes in
 //! windows; what is kept of it is bounded, and makes the same record but for bodies that are not
 //! kept whole in any case.
+//!
+//! ```
+//! use modsec_core::format::large::Large;
+//! use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+//!
+//! fn status(path: &Path) -> Result<Option<u16>, Box<dyn std::error::Error>> {
+//!     let file = File::open(path)?;
+//!     let len = file.metadata()?.len();
+//!     let read = |start: u64, most: usize| -> io::Result<Vec<u8>> {
+//!         let mut bytes = vec![0; most.min(usize::try_from(len - start).unwrap_or(most))];
+//!         file.read_exact_at(&mut bytes, start)?;
+//!         Ok(bytes)
+//!     };
+//!     let mut large = Large::open(&read(0, Large::HEAD)?)?;
+//!     let mut at = 0;
+//!     loop {
+//!         let window = read(at, 256 * 1024)?;
+//!         let end = at + window.len() as u64;
+//!         large.scan(&window, at, end == len);
+//!         if end == len {
+//!             break;
+//!         }
+//!         at = end - Large::OVERLAP as u64;
+//!     }
+//!     let kept = large.finish(|range| {
+//!         read(range.start, usize::try_from(range.end - range.start).unwrap_or(usize::MAX))
+//!     })?;
+//!     Ok(kept.record().response.status)
+//! }
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("entry");
+//! # std::fs::write(&path, "--3fa0c41b-A--\nx\n--3fa0c41b-F--\nHTTP/1.1 403\n\n--3fa0c41b-Z--\n")?;
+//! # assert_eq!(status(&path)?, Some(403));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ops::Range;
 

@@ -26,6 +26,56 @@
 //! | time in A | with offset | with offset | wall clock without offset |
 //! | engine mode, stopwatch, producer | in H | – | – |
 //!
+//! # Bytes
+//!
+//! LF ends lines, and nothing else: a CR is content. What the engines write between the parts
+//! (`⏎` is an LF of their own):
+//!
+//! ```text
+//! ModSecurity 2                libmodsecurity 3               Coraza
+//! --3fa0c41b-C--⏎              ---Qx7Lm2Rt---C--⏎             --QxaLmbRtcd-C--⏎
+//! body                         body⏎                          body⏎
+//! ⏎--3fa0c41b-F--⏎             ⏎---Qx7Lm2Rt---F--⏎            ⏎--QxaLmbRtcd-F--⏎
+//! HTTP/1.1 403 Forbidden⏎      HTTP/2.0 403⏎                  HTTP/1.1 403 Forbidden⏎
+//! Server: x⏎                   Server: x⏎                     server: x⏎
+//! ⏎--3fa0c41b-Z--⏎             ⏎---Qx7Lm2Rt---Z--⏎⏎           ⏎--QxaLmbRtcd-Z--⏎⏎
+//! ```
+//!
+//! `ModSecurity` 2 puts one LF in front of each delimiter; the line of part A has none of its own,
+//! headers have, so that an empty line seems to follow them. In a serial log (`SecAuditLogType
+//! Serial`) it adds one behind Z. libmodsecurity ends part F with an empty line that is there
+//! without part F too.
+//!
+//! # Parts
+//!
+//! | part | holds | written |
+//! | --- | --- | --- |
+//! | A | time, id, connection | always, but by Coraza |
+//! | B | request line and headers | if configured |
+//! | C | request body | if it was read; for `I` alone too, if the request is no `multipart/form-data` |
+//! | E | response body | if `SecResponseBodyAccess` is on |
+//! | F | status line and headers | if configured; empty for HTTP/0.9 |
+//! | H | alerts, and what the engine says of itself | if configured |
+//! | I | form without its files | `ModSecurity` 2, for `multipart/form-data` |
+//! | J | uploaded files | the same, and Coraza |
+//! | K | rules that matched | if configured |
+//! | Z | nothing | always, but by Coraza |
+//!
+//! # Who writes what
+//!
+//! | part | client | application | engine |
+//! | --- | --- | --- | --- |
+//! | A | the id, if the server takes it from a header | | all else |
+//! | B | any bytes but LF and NUL | | |
+//! | C | any bytes | | |
+//! | E | what the application repeats | any bytes | escapes (libmodsecurity) |
+//! | F | | names, values, reason phrase | status |
+//! | H | quoted in alerts | | all else |
+//! | I, J | escaped | | |
+//! | K | | | the configuration |
+//!
+//! # Layers
+//!
 //! Two layers. An [`Entry`] knows where each part stands and nothing else; its parts joined are the
 //! input, byte for byte. [`Entry::record`] gives the parts their meaning.
 //!
@@ -34,9 +84,9 @@
 //! rules by which the genuine ones are told; they follow from the order in which the engine writes
 //! and from who controls which bytes.
 //!
-//! An entry too large to hold is read in two steps: [`Outline`] takes the bytes in windows and
-//! remembers only the delimiters, [`Outline::layout`] names the ranges worth reading, and
-//! [`PartExcerpts`] makes the record of them.
+//! An entry too large to hold is read in two steps: the outline takes the bytes in windows and
+//! remembers only the delimiters, and the framing names the ranges worth reading. That is
+//! [`Large`](super::large::Large).
 
 mod boundary;
 mod coraza;
@@ -60,6 +110,17 @@ use super::{Defect, Dialect};
 use crate::record::{Flags, MAX_BODY_KEPT, Record};
 
 /// An entry, split into its parts.
+///
+/// ```
+/// use modsec_core::format::native::Entry;
+///
+/// let bytes = b"--3fa0c41b-A--\n[x] id\n--3fa0c41b-C--\na=1\n--3fa0c41b-Z--\n";
+/// let entry = Entry::parse(bytes)?;
+/// let letters: String = entry.parts().map(|part| part.letter).collect();
+/// assert_eq!(letters, "ACZ");
+/// assert_eq!(entry.parts().nth(1).unwrap().content, b"a=1");
+/// # Ok::<(), modsec_core::format::Defect>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
     bytes: &'a [u8],
@@ -80,7 +141,7 @@ pub struct Part<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Splits an entry into its parts.
+    /// Splits an entry into its parts, in time in proportion to its length.
     ///
     /// # Errors
     ///
@@ -97,7 +158,8 @@ impl<'a> Entry<'a> {
         self.layout.boundary
     }
 
-    /// Returns the parts in the order of the bytes. Joined, they are the entry.
+    /// Returns the parts in the order of the bytes. Joined, they are the entry: what was found to be
+    /// forged is in the [`bytes`](Part::bytes) of the part before it.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + '_ {
         self.layout.parts.iter().map(|part| Part {
             letter: char::from(part.letter),
@@ -107,7 +169,9 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Returns what the framing alone has to say against the entry.
+    /// Returns what the framing alone has to say against the entry:
+    /// [`Truncated`](crate::record::Flag::Truncated), [`Ambiguous`](crate::record::Flag::Ambiguous),
+    /// [`OutOfOrder`](crate::record::Flag::OutOfOrder).
     pub fn flags(&self) -> Flags {
         self.layout.flags
     }

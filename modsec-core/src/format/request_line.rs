@@ -1,4 +1,14 @@
 //! The words of a request line.
+//!
+//! ```text
+//! GET /item?id=1%27 HTTP/1.1     method, URI, protocol
+//! GET /a b HTTP/1.1              the URI may hold spaces: protocol is the last word, if it is one
+//! GET /item                      HTTP/0.9: no protocol
+//! \x16\x03\x01…                  TLS on a plain port: one word, the method
+//! ```
+//!
+//! Apache hands on what the client sent, any bytes but LF and NUL. libmodsecurity puts the line together
+//! of method, URI and version, and has `-` for a method that is missing.
 
 use memchr::{memchr, memrchr};
 
@@ -13,7 +23,8 @@ pub(super) struct RequestLine<'a> {
     pub(super) protocol: Option<&'a [u8]>,
 }
 
-/// Splits a request line as the server stored it; any bytes may stand there.
+/// Splits a request line as the server stored it; any bytes may stand there. The method ends at the
+/// first space, the protocol begins behind the last one, and all between is the URI.
 pub(super) fn split(line: &[u8]) -> RequestLine<'_> {
     let filled = |word: &'_ [u8]| !word.is_empty();
     let Some(space) = memchr(b' ', line) else {

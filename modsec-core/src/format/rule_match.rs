@@ -10,6 +10,19 @@
 //! between, and a value that the client opens is closed by the quote of `[file "`, which no `]`
 //! follows. The genuine run is therefore the leftmost one that parses up to the end of the text.
 //!
+//! | key | value | escaped |
+//! | --- | --- | --- |
+//! | `offset` | of the match, by `verifyCC` and its like | – |
+//! | `file`, `line` | where the rule stands | no |
+//! | `id`, `rev`, `msg`, `ver`, `tag` | actions of the rule, macros expanded | `log_escape` |
+//! | `data` | `logdata`, 512 bytes at the most, `...` at its end if it was cut | `log_escape_hex` |
+//! | `severity` | upper-case name | – |
+//! | `maturity`, `accuracy` | whole numbers | – |
+//!
+//! Each is there if the rule has it, in this order (`msre_format_metadata` in `re.c`); `tag`
+//! repeats. What stands in front of the detail is put there by `msre_perform_disruptive_actions` and
+//! `perform_interception`; of a rule with `nolog,auditlog` either it or the detail is missing.
+//!
 //! The engine cuts the text of logging rules at 1023 bytes without a mark. Then the end of the
 //! genuine run is missing, or all of it, and a forged run may take its place: such an alert is
 //! never verified.
@@ -61,6 +74,9 @@ struct Element {
 }
 
 /// Parses the text behind `Message: `. `capped` is set if something did not fit the record.
+///
+/// All fields but `raw` are what the metadata says, unescaped. A text of 1023 bytes was cut, and is
+/// [`verified`](Alert::verified) as `Some(false)`; of others only part K can tell ([`verify`]).
 pub(super) fn parse<'a>(raw: &'a [u8], capped: &mut bool) -> Alert<'a> {
     let cut = raw.len() == CUT_AT;
     let run = metadata(raw, cut);
@@ -106,6 +122,7 @@ pub(super) fn parse_bare<'a>(line: &'a [u8], capped: &mut bool) -> Alert<'a> {
     alert
 }
 
+/// Sets the field of a key; `tag` adds one, up to [`MAX_TAGS`].
 fn set<'a>(alert: &mut Alert<'a>, key: usize, value: &'a [u8], capped: &mut bool) {
     let text = || Some(Text::from(unescape(value)));
     match KEYS.get(key).copied().unwrap_or_default() {
@@ -126,7 +143,20 @@ fn set<'a>(alert: &mut Alert<'a>, key: usize, value: &'a [u8], capped: &mut bool
     }
 }
 
-/// Splits the words before the metadata into action, phase and the rest.
+/// Splits the words before the metadata into action, phase (1 to 5) and the rest.
+///
+/// ```text
+/// Warning. Pattern match …                                           no phase is logged
+/// Access denied with code 403 (phase 2). Pattern match …
+/// Access denied with connection close (phase 1). …
+/// Access denied with redirection to URL using status 302 (phase 2). …
+/// Access denied using proxy to (phase 2) URL. …
+/// Access allowed (phase 1). …     Access to phase allowed (phase 1). …
+/// Paused Access (phase 2). …
+/// Pattern match …                                                    `nolog,auditlog`
+/// ```
+///
+/// `None` for the action if the text starts with none of these words.
 fn action(words: &[u8]) -> (Option<AlertAction>, Option<u8>, &[u8]) {
     if let Some(detail) = words.strip_prefix(b"Warning.") {
         return (Some(AlertAction::Warning), None, detail.trim_ascii_start());
@@ -169,6 +199,31 @@ fn action(words: &[u8]) -> (Option<AlertAction>, Option<u8>, &[u8]) {
 
 /// Returns the leftmost run of metadata that goes on to the end of the text; empty if there is
 /// none. With `cut`, the last element may lack its end.
+///
+/// A client names an argument `x [id "1"] [msg "` and this is logged:
+///
+/// ```text
+/// Warning. Pattern match "'" at ARGS:x [id "1"] [msg ". [file "/f"] [line "12"] [id "7"] [tag "t"]
+///                                     0        1     2           3           4        5
+/// ```
+///
+/// Every bracket with a known key is tried as an element:
+///
+/// ```text
+/// n  key   value       ends at      run from here
+/// 0  id    1           1            no: 1 is no element
+/// 1  msg   . [file     no element: no bracket behind the closing quote
+/// 2  file  /f          3            2 3 4 5 end
+/// 3  line  12          4            3 4 5 end
+/// 4  id    7           5            4 5 end
+/// 5  tag   t           the end      5 end
+/// ```
+///
+/// The last column is filled from the right: an element begins a run if the text ends behind it, or
+/// if an element begins there whose key may follow and that begins a run itself. The leftmost run
+/// is at 2; what the client wrote is part of the detail. He cannot make his own run reach the end:
+/// the full stop and the space of the engine stand between, and a value that he opens is closed by
+/// the quote of `[file "`.
 ///
 /// Takes time in proportion to the text: a value ends at the latest at the quote with which the
 /// next element would open, and whether a run goes on behind an element is asked once, from the
@@ -224,6 +279,7 @@ enum Continuation {
     Element(usize),
 }
 
+/// Returns `true` if the element of `next` may stand behind that of `key` (indices in [`KEYS`]).
 fn in_order(key: usize, next: usize) -> bool {
     key < next || (key == TAG && next == TAG)
 }
@@ -306,6 +362,9 @@ pub(super) enum List {
 }
 
 /// Compares the alerts with part K, the only list of rules that holds nothing of the client's.
+///
+/// An alert is verified if K lists its id. If it does not, the alert is not to be trusted, unless K
+/// itself was cut. An alert without id stays as it is.
 ///
 /// An alert whose text was cut takes the id of the one rule in K that may log and that no other
 /// alert claims; its remaining fields may still be forged, so the id is all it gets.

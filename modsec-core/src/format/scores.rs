@@ -1,5 +1,17 @@
 //! Anomaly scores of the Core Rule Set, from the sentences in which its rules report them.
 //!
+//! | Core Rule Set | rule | phase | message |
+//! | --- | --- | --- | --- |
+//! | 2.2 | 981176 | 2 | `Inbound Anomaly Score Exceeded (Total Score: N, SQLi=N, XSS=N): …` |
+//! | 2.2 | 981203, 981204 | 5 | `Inbound Anomaly Score … (Total Inbound Score: N, SQLi=N, XSS=N): …` |
+//! | 3, 4 | 949110 | 2 | `Inbound Anomaly Score Exceeded (Total Score: N)` |
+//! | 4 | 949111 | 1 | `Inbound Anomaly Score Exceeded in phase 1 (Total Score: N)` |
+//! | 3 | 980120, 980130 | 5 | `Inbound Anomaly Score … (Total Inbound Score: N - SQLI=N,XSS=N,…): …` |
+//! | 4 | 980170 | 5 | `Anomaly Scores: (Inbound Scores: blocking=N, …) - (Outbound …) - (SQLI=N, …)` |
+//!
+//! A macro that did not resolve leaves nothing (`SQLi=`): absent, not 0. The rules of phase 5 have
+//! `noauditlog`: libmodsecurity, and Coraza since 3.7, do not log them, so that the total alone is known.
+//!
 //! Every release words them differently. The sentence is anchored at the start of the rule's
 //! message, and the counters are taken from its own parentheses only, because the rest quotes
 //! other messages. Outbound and correlated scores are not counted.
@@ -59,6 +71,7 @@ pub(super) fn of(alerts: &[Alert<'_>]) -> AnomalyScores {
     }
 }
 
+/// Reads one message; `None` if it reports no inbound scores.
 fn read(msg: &[u8]) -> Option<Reported> {
     let (regex, crs_4) = if msg.starts_with(b"Inbound Anomaly Score") {
         (CLASSIC.as_ref()?, false)

@@ -1,4 +1,8 @@
 //! A bound on the text of all alerts of one entry.
+//!
+//! A record keeps 1,024 alerts at the most, but a client can make each of them long: libmodsecurity
+//! bounds neither `msg` nor the name of a variable. So that a row has a size that the readers can count
+//! on, the texts of all alerts together have one as well.
 
 use crate::record::{Alert, MAX_ALERT_TEXT};
 use crate::text::Text;
@@ -40,7 +44,7 @@ fn len(alert: &Alert<'_>) -> usize {
     texts.chain(tags).chain([detail]).map(Text::len).sum()
 }
 
-/// The same texts but the tags, the most telling first.
+/// The same texts as [`len`] counts but the tags, the most telling first.
 fn texts<'t, 'a>(alert: &'t mut Alert<'a>) -> impl Iterator<Item = &'t mut Text<'a>> {
     let Alert {
         rule_id,

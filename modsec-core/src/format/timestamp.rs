@@ -1,5 +1,16 @@
 //! Time stamps of part A.
 //!
+//! | engine | form | offset |
+//! | --- | --- | --- |
+//! | ModSecurity 2 up to 2.9.3 | `03/Feb/2024:10:11:12 +0100` | signed numbers |
+//! | ModSecurity 2 from 2.9.4 on | `03/Feb/2024:10:11:12.000345 --0500` | signed numbers |
+//! | libmodsecurity | `03/Feb/2024:10:11:12 +0100` | `strftime`'s `%z` |
+//! | libmodsecurity, JSON | `Sat Feb  3 10:11:12 2024` | none |
+//! | Coraza | `2024/02/03 10:11:12` | none |
+//!
+//! ModSecurity 2 logs when the entry was written, the others when the transaction began. Names of months
+//! and days are those of the C locale.
+//!
 //! ModSecurity 2 writes `DD/Mon/YYYY:HH:MM:SS[.UUUUUU] ZONE`. ZONE is a sign followed by *signed*
 //! numbers, so that New York is `--0500` and Newfoundland `--03-30`; up to 2.6.2 the second number
 //! counted seconds (`+101800` is +10:30). Releases 2.9.4 and 2.9.5 print a negative fraction where
@@ -13,7 +24,8 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 
-/// Parses the text between the brackets of part A.
+/// Parses the text between the brackets of part A, for engines that log an offset. `None` unless all
+/// of it is a time: no day 31 in February, no second but a leap second beyond 59.
 pub(crate) fn parse(text: &[u8]) -> Option<DateTime<FixedOffset>> {
     let space = text.iter().position(|byte| *byte == b' ')?;
     let (stamp, zone) = text.split_at(space);
@@ -42,6 +54,7 @@ pub(super) fn parse_asctime(text: &[u8]) -> Option<NaiveDateTime> {
     NaiveDateTime::parse_from_str(text, "%a %b %e %H:%M:%S %Y").ok()
 }
 
+/// Parses `03/Feb/2024:10:11:12.000345`.
 fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
     let [
         d1,
@@ -70,6 +83,7 @@ fn local(stamp: &[u8]) -> Option<NaiveDateTime> {
     Some(date.and_time(self::time(time)?))
 }
 
+/// Parses `10:11:12`, with or without a fraction of six digits.
 fn time(time: &[u8]) -> Option<NaiveTime> {
     let [h1, h2, b':', n1, n2, b':', s1, s2, fraction @ ..] = time else {
         return None;
@@ -86,6 +100,13 @@ fn time(time: &[u8]) -> Option<NaiveTime> {
     NaiveTime::from_hms_micro_opt(number(&[*h1, *h2])?, number(&[*n1, *n2])?, second, micros)
 }
 
+/// Parses a zone: a sign, hours, and minutes or (up to 2.6.2) seconds, the numbers with a sign of their
+/// own if the offset is negative.
+///
+/// ```text
+/// +0200  +1030  +101800      east:  2 h, 10 h 30 min, the same in seconds
+/// -0500  --0500  --03-30     west:  5 h, 5 h, 3 h 30 min
+/// ```
 fn offset(zone: &[u8]) -> Option<FixedOffset> {
     let (sign, rest) = zone.split_first()?;
     let (hours, rest) = rest

@@ -2,6 +2,14 @@
 //!
 //! Everybody can send `X-Forwarded-For`. It means something only if the connection (part A) comes
 //! from a proxy that writes the header itself, so nothing is read from it otherwise.
+//!
+//! ```text
+//! part A     10.0.0.2                                           a trusted proxy
+//! header     X-Forwarded-For: 203.0.113.9, 198.51.100.7, 10.0.0.1
+//!                             `- said by    `- appended   `- appended by 10.0.0.2: trusted too,
+//!                                the client    by 10.0.0.1   so one further to the left
+//! client     198.51.100.7
+//! ```
 
 use std::fmt;
 use std::net::IpAddr;

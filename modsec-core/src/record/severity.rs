@@ -1,6 +1,16 @@
 //! Severities 0 to 7, as in syslog.
 
-/// How bad a rule's author takes a match to be. Smaller is worse.
+/// How bad a rule's author takes a match to be (action `severity`). Smaller is worse, also in comparisons.
+///
+/// The Core Rule Set uses `Critical`, `Error`, `Warning` and `Notice`, worth 5, 4, 3 and 2 points of the
+/// anomaly score. libmodsecurity writes 0 for a rule without severity, so of it `Emergency` is never read.
+///
+/// ```
+/// use modsec_core::record::Severity;
+///
+/// assert_eq!(Severity::parse(b"CRITICAL"), Severity::from_number(2));
+/// assert!(Severity::Critical < Severity::Notice);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(
     feature = "serde",
@@ -63,7 +73,8 @@ impl Severity {
         }
     }
 
-    /// Returns the severity with this name, in any case, or with this number.
+    /// Returns the severity with this name, in any case, or with this number, one digit. `None` for
+    /// anything else: `PARANOIA` or 8.
     pub fn parse(text: &[u8]) -> Option<Severity> {
         Severity::ALL
             .into_iter()

@@ -2,6 +2,15 @@
 //!
 //! The copy keeps the structure and the beginning of every string. Of a body, which ModSecurity 2
 //! writes as an array of many strings, the beginning is kept of all of them together.
+//!
+//! ```text
+//! document   {"request":{"body":["aaaa","bbbb","cccc"],"headers":{"A":"dddddddd"}}}
+//! with 6     {"request":{"body":["aaaa","bb"  ,""    ],"headers":{"A":"dddddd"  }}}
+//! gaps                                    `2     `4                         `2, and capped
+//! ```
+//!
+//! The reader adds a gap to the length of a body, which is exact therefore. A gap in any other string
+//! makes the record [`Capped`](crate::record::Flag::Capped). An escape is kept or left out as a whole.
 
 use super::document_end::{DocumentEnd, Scanner, Sink};
 use super::reader::{Gap, escape};

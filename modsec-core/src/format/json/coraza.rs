@@ -1,5 +1,24 @@
 //! Coraza.
 //!
+//! ```text
+//! transaction  timestamp, unix_timestamp, id, client_ip, client_port, host_ip, host_port,         A
+//!              server_id, highest_severity, is_interrupted
+//!   request    method, protocol, uri, headers {name: [value, …]}                                  B
+//!              body                                                                               C
+//!              files [{name, size, mime}, …]                                                      J
+//!   response   protocol, status, headers {name: [value, …]}                                       F
+//!              body                                                                               E
+//!   producer   connector, version, server, rule_engine, stopwatch, rulesets [name, …]             H
+//! messages     [{actionset, message, error_message,                                               H
+//!              data {file, line, id, rev, msg, data, severity, ver, maturity, accuracy,           K
+//!              tags [tag, …], raw}}, …]
+//! ```
+//!
+//! The sources are `internal/auditlog/auditlog.go` and `Transaction.AuditLog` in
+//! `internal/corazawaf/transaction.go`. Go's encoder writes UTF-8 alone: other bytes became U+FFFD before
+//! they were logged. Names of headers are in lower case. There is one message for each match, so a rule
+//! may be in the list several times.
+//!
 //! The instant is a number of nanoseconds, beside a wall clock that gives its offset away. The
 //! fields of an alert stand apart under `data`, which is `null` unless part K is configured. What
 //! the engine did, and in which phase, stands only in the words at the start of `error_message`;
@@ -36,6 +55,7 @@ pub(super) fn read<'a>(
     })
 }
 
+/// Reads a member of `transaction`. `unix_timestamp` counts nanoseconds.
 fn transaction<'a>(
     reader: &mut JsonReader<'a>,
     key: &[u8],
@@ -69,6 +89,7 @@ fn transaction<'a>(
     Ok(())
 }
 
+/// Reads parts B, C and J.
 fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let request = &mut draft.record.request;
     reader.object(|reader, key| {
@@ -88,6 +109,7 @@ fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(),
     })
 }
 
+/// Reads an uploaded file. The index is its place in the list, from 1.
 fn file<'a>(
     reader: &mut JsonReader<'a>,
     uploads: &mut Option<Vec<Upload<'a>>>,
@@ -116,6 +138,7 @@ fn file<'a>(
     Ok(())
 }
 
+/// Reads parts F and E.
 fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| {
@@ -129,6 +152,7 @@ fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<()
     })
 }
 
+/// Reads an alert. Its `message` is `msg` with macros expanded, and stands for it without part K.
 fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let mut alert = Alert::default();
     reader.object(|reader, key| {
@@ -152,6 +176,7 @@ fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(),
     Ok(())
 }
 
+/// Reads a member of `data`, which is `null` unless part K is configured.
 fn data<'a>(
     reader: &mut JsonReader<'a>,
     key: &[u8],

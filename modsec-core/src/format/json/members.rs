@@ -1,11 +1,15 @@
 //! Members that several dialects have, under their own names or under the same.
+//!
+//! Each function reads the value at hand to its end, whatever it is, and fails only where the document
+//! does ([`Malformed`]). What is not of the expected kind leaves the field as it is.
 
 use super::Draft;
 use super::reader::{JsonReader, Malformed};
 use crate::record::{Alert, Body, EngineMode, Flag, Header, MAX_HEADERS, MAX_TAGS, Severity};
 use crate::text::Text;
 
-/// Sets `slot` to the first value given.
+/// Sets `slot` to the first value given; `repeated` is set by a second one. No engine writes a member
+/// twice, but two documents that were torn into one line do.
 pub(super) fn once<T>(slot: &mut Option<T>, value: Option<T>, repeated: &mut bool) {
     match (&slot, value) {
         (None, value) => *slot = value,
@@ -35,7 +39,7 @@ pub(super) fn headers<'a>(
     })
 }
 
-/// Reads a status code.
+/// Reads a status code, 100 to 999; another number is as good as none.
 pub(super) fn status(reader: &mut JsonReader<'_>) -> Result<Option<u16>, Malformed> {
     Ok(reader
         .number()?
@@ -64,7 +68,8 @@ pub(super) fn body<'a>(
     Ok(())
 }
 
-/// Reads a member of an alert that libmodsecurity and Coraza name alike.
+/// Reads a member of an alert that libmodsecurity and Coraza name alike. 0 and an empty text stand for
+/// what the rule does not set.
 pub(super) fn rule_field<'a>(
     reader: &mut JsonReader<'a>,
     key: &[u8],

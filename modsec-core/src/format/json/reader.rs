@@ -1,5 +1,16 @@
 //! Walking a JSON document without demanding that it is one.
 //!
+//! ```text
+//! {"status":403,"headers":{"A":"1","A":"2"},"body":["x","y"],"n":,"z":{"a":[1]},"last":"cu
+//! `- object: hands each key over, whose reader takes the value
+//!          `- number: 403, and also "403"
+//!                         `- object again: `A` comes twice
+//!                                                  `- body: chunks, joined
+//!                                                               `- text: absent
+//!                                                                   `- skip: without recursion
+//!                                                                                 `- Malformed
+//! ```
+//!
 //! The engines' documents may hold bytes that are not UTF-8, repeat keys, lack a value
 //! (`"http_version":,`) or stop in the middle, and one odd byte must not hide the rest. So the
 //! reader goes from value to value, in the order of the bytes: what was read before a broken place
@@ -39,6 +50,7 @@ pub(super) struct JsonReader<'a> {
 }
 
 impl<'a> JsonReader<'a> {
+    /// Begins at the start of `bytes`. `gaps` are those of an abridged document, or none.
     pub(super) fn new(bytes: &'a [u8], gaps: &'a [Gap]) -> JsonReader<'a> {
         JsonReader {
             bytes,
@@ -168,6 +180,8 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// Adds a string to a body. One alone that has no escapes is borrowed; of all others the bytes up to
+    /// the bound are copied. A string without an end counts up to the end of its line.
     fn chunk(&mut self, into: &mut Option<Body<'a>>) -> Result<(), Malformed> {
         let whole = self.raw_string();
         let (raw, escaped) = whole.as_ref().map_or_else(
@@ -258,6 +272,7 @@ impl<'a> JsonReader<'a> {
         Ok(value.trim_ascii())
     }
 
+    /// Reads a string, decoded; borrowed if nothing in it is escaped.
     fn string(&mut self) -> Result<Cow<'a, [u8]>, Malformed> {
         let start = self.at + 1;
         let first = self.next_special(start)?;
@@ -334,6 +349,7 @@ impl<'a> JsonReader<'a> {
         })
     }
 
+    /// Returns how many decoded bytes are missing in front of a closing quote.
     fn gap(&self, closing_quote: usize) -> u64 {
         self.gaps
             .binary_search_by_key(&closing_quote, |gap| gap.closing_quote)
@@ -350,6 +366,7 @@ struct RawString<'a> {
     closing_quote: usize,
 }
 
+/// Returns what stands before the first LF.
 fn first_line(bytes: &[u8]) -> &[u8] {
     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
     bytes.get(..end).unwrap_or(bytes)
@@ -389,6 +406,8 @@ pub(super) fn escape(behind: &[u8]) -> Option<(char, usize)> {
     Some((character, 1))
 }
 
+/// Reads the digits behind `\u`, and with the first half of a surrogate pair the second. Returns the
+/// character, and the length from the `u` on: 5 or 11.
 fn unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     let unit = hex(digits)?;
     if let 0xd800..0xdc00 = unit

@@ -1,5 +1,24 @@
 //! `ModSecurity` 2, and Coraza's imitation of it (`JsonLegacy`).
 //!
+//! ```text
+//! transaction    time, transaction_id, remote_address, remote_port, local_address, local_port     A
+//! request        request_line, headers {name: value}                                              B
+//!                body [chunk, …]                                                                  C
+//!                fake_body                                                                        I
+//! response       protocol, status, headers {name: value}                                          F
+//!                body                                                                             E
+//! audit_data     messages [text, …], error_messages [text, …], action {intercepted, phase,        H
+//!                message}, handler, stopwatch {p1, …}, response_body_dechunked, producer, server,
+//!                sanitized {args, request_headers, response_headers}, webapp_info {id, session,
+//!                user_id}, sensor_id, engine_mode, rules_performance_info {id: time}
+//! uploads        info [{file_size, file_name, content_type}, …], total                            J
+//! matched_rules  [{chain, rules [{actionset {id, …}, operator, config, unparsed, is_matched}]}]   K
+//! ```
+//!
+//! The source is `sec_audit_logger_json` in `msc_logging.c` (2.9.1 and later, built with YAJL). All but
+//! `uploads` and `matched_rules` are always there, empty if their part is not logged. Strings end at
+//! their first NUL; the chunks of a body each do.
+//!
 //! Texts are those of the native format: an alert is the text behind `Message: ` with its own
 //! escapes inside JSON's, and the facts of part H that are put together of several members are
 //! spelled here as in part H. What the native format has and this one lacks: the reason phrase of
@@ -36,6 +55,7 @@ pub(super) fn read<'a>(
     })
 }
 
+/// Reads part A. `JsonLegacy` has Coraza's wall clock for a time.
 fn transaction<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| {
         let repeated = &mut draft.repeated;
@@ -64,6 +84,7 @@ fn transaction<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result
     })
 }
 
+/// Reads parts B, C and I.
 fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| match key.as_ref() {
         b"request_line" => {
@@ -82,6 +103,7 @@ fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(),
     })
 }
 
+/// Keeps the request line and its words; a line with escapes is copied.
 fn set_line<'a>(request: &mut Request<'a>, line: Text<'a>) {
     match line.into_bytes() {
         Cow::Borrowed(line) => {
@@ -102,6 +124,7 @@ fn set_line<'a>(request: &mut Request<'a>, line: Text<'a>) {
     }
 }
 
+/// Reads parts F and E. `protocol` is always `HTTP/1.1` and says nothing.
 fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| match key.as_ref() {
@@ -115,6 +138,7 @@ fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<()
     })
 }
 
+/// Reads part H. An object without members is what the engine writes if H is not configured.
 fn audit_data<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     reader.object(|reader, key| {
         draft.record.flags.remove(Flag::NoPartH);
@@ -197,6 +221,7 @@ fn action(reader: &mut JsonReader<'_>) -> Result<Option<u8>, Malformed> {
     Ok(phase.filter(|phase| intercepted == Some(true) && (1..=5).contains(phase)))
 }
 
+/// Reads the time spent by phase, in microseconds, spelled as in `Stopwatch2`: `p1=210, p2=340`.
 fn stopwatch(reader: &mut JsonReader<'_>) -> Result<Option<Text<'static>>, Malformed> {
     let mut text = String::new();
     reader.object(|reader, key| {
@@ -224,6 +249,7 @@ fn producer<'a>(reader: &mut JsonReader<'a>) -> Result<Option<Text<'a>>, Malform
     })
 }
 
+/// Reads what `SecWebAppId`, `SESSION` and `USERID` were, spelled as in part H: `"shop" "-" "-"`.
 fn webapp_info(reader: &mut JsonReader<'_>) -> Result<Option<Text<'static>>, Malformed> {
     let mut words: [Option<Text<'_>>; 3] = Default::default();
     reader.object(|reader, key| {
@@ -288,12 +314,14 @@ fn other_line<'a>(
     }
 }
 
+/// Joins items as the lines of part H do, with a full stop at the end.
 fn list(items: &[Vec<u8>]) -> Text<'static> {
     let mut text = items.join(&b", "[..]);
     text.push(b'.');
     text.into()
 }
 
+/// Reads part J. Names and types have the escapes of the native format inside those of JSON.
 fn uploads<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let uploads = draft.record.uploads.get_or_insert_default();
     reader.object(|reader, key| match key.as_ref() {
@@ -334,6 +362,7 @@ fn unescaped(text: Text<'_>) -> Text<'_> {
     }
 }
 
+/// Reads part K: chains, each of one rule or more, in the order in which they matched.
 fn matched_rules<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let rules = draft.record.matched_rules.get_or_insert_default();
     reader.array(|chains| {

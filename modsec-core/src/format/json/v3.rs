@@ -1,5 +1,22 @@
 //! libmodsecurity 3.
 //!
+//! ```text
+//! transaction  client_ip, client_port, host_ip, host_port, time_stamp, unique_id (`id` up to      A
+//!              3.0.2), server_id, is_interrupted (since 2026)
+//!   request    method, http_version, uri, headers {name: value}                                   B
+//!              body                                                                               C
+//!   response   http_code, headers {name: value}                                                   F
+//!              body                                                                               E
+//!   producer   modsecurity, connector, secrules_engine, components [name, …]                      H
+//!   messages   [{message, details {match, reference, ruleId, file, lineNumber, data, severity,    H
+//!              ver, rev, tags [tag, …], maturity, accuracy}}, …]
+//! ```
+//!
+//! The source is `Transaction::toJSON` in `transaction.cc`. `match` is the sentence of the operator, the
+//! record's `detail`; `message` is the action `msg`. `http_version` is a number that the connector's text is
+//! pasted as, and since 2025 a string. A rule with `nolog` or `noauditlog` as its last word is not in
+//! `messages`.
+//!
 //! The fields of an alert stand apart, so no client text can run into them. They are all strings;
 //! `"0"` and `""` are what the engine writes for values that a rule does not set, so a severity of
 //! 0 is absent too.
@@ -32,6 +49,7 @@ pub(super) fn read<'a>(
     })
 }
 
+/// Reads a member of `transaction`.
 fn transaction<'a>(
     reader: &mut JsonReader<'a>,
     key: &[u8],
@@ -76,6 +94,7 @@ fn transaction<'a>(
     Ok(())
 }
 
+/// Reads parts B and C. There is no request line; the protocol is `HTTP/` and the version.
 fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let request = &mut draft.record.request;
     reader.object(|reader, key| {
@@ -96,6 +115,7 @@ fn request<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(),
     })
 }
 
+/// Reads parts F and E. There is no status line.
 fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let response = &mut draft.record.response;
     reader.object(|reader, key| {
@@ -109,6 +129,7 @@ fn response<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<()
     })
 }
 
+/// Reads an alert. One without `details` has its message alone.
 fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(), Malformed> {
     let mut alert = Alert::default();
     reader.object(|reader, key| match key.as_ref() {
@@ -122,6 +143,7 @@ fn message<'a>(reader: &mut JsonReader<'a>, draft: &mut Draft<'a>) -> Result<(),
     Ok(())
 }
 
+/// Reads a member of `details`.
 fn detail<'a>(
     reader: &mut JsonReader<'a>,
     key: &[u8],

@@ -1,4 +1,17 @@
 //! Times without an offset from UTC.
+//!
+//! libmodsecurity and Coraza log what a clock on the wall of the server showed. An instant can be found in
+//! two ways:
+//!
+//! | engine | wall clock | instant | believed |
+//! | --- | --- | --- | --- |
+//! | Coraza | `timestamp` | `unix_timestamp` | always |
+//! | libmodsecurity | `time_stamp` | first ten digits of its own id | if it fits the wall clock |
+//!
+//! Wall clock minus instant is the server's offset, if an offset can be that: whole quarters of an hour,
+//! 14 hours at the most. `Sat Feb  3 10:11:12 2024` and the id `170695147212.345678` are 09:11:12 UTC and so
+//! `+01:00`. With a client's id no instant is known, and the record has the wall clock alone
+//! ([`local_time`](crate::Record::local_time)).
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
 

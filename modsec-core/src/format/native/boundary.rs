@@ -1,4 +1,16 @@
 //! Delimiter lines.
+//!
+//! ```text
+//! --3fa0c41b-A--         ModSecurity 2
+//! ---Qx7Lm2Rt---A--      libmodsecurity
+//! --QxaLmbRtcd-A--       Coraza
+//! `prefix---´ `- letter
+//! ```
+//!
+//! The id is random, but no secret. ModSecurity 2 takes four bytes of `rand()`, seeded once in the
+//! parent process; with MPM-ITK, which forks for every connection, the first requests of all
+//! connections of one child can have the same id, and whoever can read one entry of his own knows it.
+//! libmodsecurity seeds with the second at which the server was started.
 
 use std::fmt;
 
@@ -11,10 +23,12 @@ impl Dialect {
         before.len() + self.traits().id_len + behind.len()
     }
 
+    /// Length of a delimiter line, without LF.
     const fn line_len(self) -> usize {
         self.prefix_len() + b"A--".len()
     }
 
+    /// Reads a delimiter line of this engine.
     fn open(self, bytes: &[u8]) -> Option<(Boundary, char)> {
         let line = bytes.get(..self.line_len())?;
         if !matches!(bytes.get(self.line_len()), None | Some(b'\n')) {
@@ -33,6 +47,15 @@ impl Dialect {
 }
 
 /// What the delimiter lines of one entry share: the engine's dashes and a random id.
+///
+/// ```
+/// use modsec_core::format::native::Boundary;
+///
+/// let (boundary, letter) = Boundary::open(b"--3fa0c41b-B--\nGET / HTTP/1.1\n").unwrap();
+/// assert_eq!((boundary.to_string().as_str(), letter), ("3fa0c41b", 'B'));
+/// assert_eq!(boundary.line('Z'), "--3fa0c41b-Z--");
+/// assert!(boundary.closes(b"x\n--3fa0c41b-Z--\n"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Boundary {
     dialect: Dialect,
@@ -40,6 +63,7 @@ pub struct Boundary {
     prefix: [u8; MAX_PREFIX],
 }
 
+/// The longest prefix is libmodsecurity's, with six dashes around eight letters.
 const MAX_PREFIX: usize = Dialect::V3.prefix_len();
 
 impl Boundary {

@@ -50,6 +50,14 @@ pub(super) fn before_3_4<'a>(sections: &mut Vec<Section<'a>>) -> Option<&'a [u8]
     Some(line)
 }
 
+/// Returns what would be part A, without an LF of its own:
+///
+/// ```text
+/// --QxaLmbRtcd-B--
+/// [2024/02/03 10:11:12] kQzVbTnYwLmXcRdPaGh 192.0.2.10 40112 198.51.100.4 443GET /item HTTP/1.1
+/// `-------------------------- the line, up to the digits of the port ---------´
+/// ```
+///
 /// Returns `[TIME] TXID CIP CPORT SIP SPORT` at the start of `content`.
 fn line(content: &[u8]) -> Option<&[u8]> {
     let stamp = stamp(content)?;

@@ -1,5 +1,25 @@
 //! Part H of ModSecurity 2: what the engine says, one keyed line each, in a fixed order.
 //!
+//! | key | value | times | into |
+//! | --- | --- | --- | --- |
+//! | `Message` | the text of an alert, see [`rule_match`] | any | `alerts` |
+//! | `Apache-Error` | a line of the error log | any | `apache_errors` |
+//! | `Action` | `Intercepted (phase 2)` | 0 or 1 | `intercepted_phase` |
+//! | `Apache-Handler` | name of the handler | 0 or 1 | `handler` |
+//! | `Stopwatch` | start and duration in microseconds, `(- - -)` | 1 | `stopwatch` |
+//! | `Stopwatch2` | the same, and time by phase | 0 or 1 | `stopwatch2` |
+//! | `Response-Body-Transformed` | `Dechunked` | 0 or 1 | `other` |
+//! | `Producer` | engine, `; ` and each rule set, a full stop | 1 | `producer` |
+//! | `Server` | signature of the server | 1 | `server` |
+//! | `Sanitised-Args` and two more | `"name", "name".` | 0 or 1 | `other` |
+//! | `WebApp-Info` | `"application" "session" "user"`, `-` for none | 0 or 1 | `webapp_info` |
+//! | `Sensor-Id` | quoted | 0 or 1 | `sensor_id` |
+//! | `Engine-Mode` | quoted: `ENABLED` or `DETECTION_ONLY` | 0 or 1 | `mode` |
+//! | `Rules-Performance-Info` | `"id=microseconds", …` | 0 or 1 | `other` |
+//!
+//! The source is `sec_audit_logger_native` in `msc_logging.c`. A value that is not of its form is
+//! kept under `other`, with its key.
+//!
 //! Alerts come first. The text of an alert may span lines (XML validation errors quote the
 //! document, JSON parser errors end with a line feed), so a client may be able to start a line
 //! with a key. Three things expose him. The order: a key that stands before a line of lower rank, or
@@ -50,6 +70,21 @@ struct Keyed {
 }
 
 /// Reads part H into the record.
+///
+/// A client whose XML document is quoted in an error of validation writes this:
+///
+/// ```text
+/// Message: Element 'a': 'x                                 rank 0, genuine
+/// Action: Intercepted (phase 1)                            rank 2, his
+///  is not a valid value. [file "/f"] [line "1"] [id "7"]   no key
+/// Message: Access denied with code 403 (phase 2). …        rank 0: ranks 1 and up before it are his
+/// Action: Intercepted (phase 2)                            rank 2, genuine
+/// Stopwatch: 1706951472000345 1830 (- - -)                 rank 4
+/// ```
+///
+/// Read from the end, ranks must not rise: the first `Action` does not count, and belongs to the
+/// text of the first message. That there is such a line, or one without a key in front of
+/// `Stopwatch`, makes the entry ambiguous, and no alert of it is believed.
 pub(super) fn read<'a>(content: &'a [u8], record: &mut Record<'a>, capped: &mut bool) {
     let found = keyed_lines(content);
     let genuine = in_order(&found);
@@ -132,6 +167,7 @@ pub(super) fn surplus(alerts: usize) -> Range<usize> {
     MAX_ALERTS / 2..(MAX_ALERTS / 2).max(alerts.saturating_sub(MAX_ALERTS / 2))
 }
 
+/// Returns the lines that start with a key, a colon and a space.
 fn keyed_lines(content: &[u8]) -> Vec<Keyed> {
     let mut found = Vec::with_capacity(24);
     let mut start = 0;
@@ -144,6 +180,7 @@ fn keyed_lines(content: &[u8]) -> Vec<Keyed> {
     found
 }
 
+/// Returns the index in [`KEYS`] of the key that a line starts with.
 fn rank(line: &[u8]) -> Option<usize> {
     // All keys begin with a capital letter, few lines of other text do.
     if !line.first()?.is_ascii_uppercase() {
@@ -174,6 +211,7 @@ fn in_order(found: &[Keyed]) -> Vec<&Keyed> {
     genuine
 }
 
+/// Keeps a keyed line, and what stands below it up to the next: lines of a later release.
 fn set<'a>(engine: &mut Engine<'a>, rank: usize, value: &'a [u8], capped: &mut bool) {
     let line = first_line(value);
     let key = KEYS.get(rank).copied().unwrap_or_default();
@@ -236,6 +274,7 @@ fn set_field<'a>(engine: &mut Engine<'a>, key: &[u8], line: &'a [u8]) -> bool {
     }
 }
 
+/// Keeps a line as key and value, up to [`MAX_ENGINE_LINES`].
 fn push_other<'a>(engine: &mut Engine<'a>, key: &'a [u8], value: &'a [u8], capped: &mut bool) {
     if engine.other.len() < MAX_ENGINE_LINES {
         engine.other.push((key.into(), value.into()));
@@ -271,6 +310,7 @@ fn stopwatch(value: &[u8]) -> Option<Stopwatch> {
     })
 }
 
+/// Returns the mode of that name, which is `SecRuleEngine` in the engine's own spelling.
 fn mode(name: &[u8]) -> Option<EngineMode> {
     [
         EngineMode::Enabled,

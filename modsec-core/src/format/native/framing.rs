@@ -11,7 +11,6 @@
 //!    nothing but J, K, Z behind them. Between them, C ends after `Content-Length` bytes, or F is
 //!    certain if it is the only candidate. What is not certain is left out.
 //! 4. Without Z at the end nothing tells where raw content (C, E) stops, except its length.
-
 //! 5. libmodsecurity escapes all but C, so only C can hold forged delimiters; Coraza writes the
 //!    parts in the order of its configuration. Their own rules stand in `v3` and `coraza`.
 
@@ -73,12 +72,22 @@ impl Outline {
     }
 }
 
+/// The delimiters that were found, and a way to read the bytes between them.
 struct Framing<'o, F> {
     outline: &'o Outline,
     fetch: F,
 }
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
+    /// An entry of ModSecurity 2 that begins with part A. What is certain is told from both ends:
+    ///
+    /// ```text
+    /// A  B  C ..................................... H  K  Z
+    /// `head´  `- client and application, any lines -´ `tail´
+    /// ```
+    ///
+    /// The tail needs part Z at the end. In an entry that was cut off, H, J and K are taken from the
+    /// front instead, if it is known where the last body ends.
     fn strict(&self) -> PartLayout {
         let found = self.but_request_line();
         let complete = self.is_complete(&found);
@@ -179,6 +188,26 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// Chooses A, B and, as far as they are certain, C, I, F and E from the delimiters before
     /// index `limit`. Also returns the index from which on the engine alone has written, if that
     /// is known.
+    ///
+    /// The walk goes along the engine's order, B C I F E, and stops at the first body whose end
+    /// nothing tells. A client sends these five lines, without `Content-Length`, to be taken for one
+    /// whose request was answered with 200 (`limit` is at the genuine H):
+    ///
+    /// ```text
+    ///  0  --3fa0c41b-A--
+    ///  1  --3fa0c41b-B--       POST / HTTP/1.1, Transfer-Encoding: chunked
+    ///  2  --3fa0c41b-C--       at = 2: raw, and no length in B
+    ///  3  --3fa0c41b-F--       HTTP/1.1 200 OK             from here
+    ///  4  --3fa0c41b-H--       Message: …                  the client's
+    ///  5  --3fa0c41b-F--       HTTP/1.1 403 Forbidden      the server's
+    ///  6  --3fa0c41b-H--       <- limit
+    ///  7  --3fa0c41b-Z--
+    /// ```
+    ///
+    /// A, B and C are chosen. Two lines may be F, so neither is: the status is absent, H and Z come
+    /// from the tail, and the flag is `ambiguous`. If B announces a length by which the body ends one
+    /// LF in front of line 5, the walk goes on at 5, and F is certain. Without a length, one line F
+    /// alone is taken: the engine writes it between C and H.
     fn head(
         &self,
         found: &[Delimiter],
@@ -216,6 +245,11 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
 
     /// Returns the index of the delimiter that stands exactly where the body that starts at index
     /// `body` ends by the `Content-Length` in the headers at index `head`.
+    ///
+    /// Of an engine that writes a varying number of LFs behind a body, the largest is tried first.
+    /// `None` if the headers do not announce a
+    /// length, or no delimiter stands there: the engine may have kept less of the body
+    /// (`SecRequestBodyLimitAction ProcessPartial`).
     fn body_end(&self, found: &[Delimiter], head: usize, body: usize) -> Option<usize> {
         let (head, body) = (found.get(head)?, found.get(body)?);
         if !matches!(head.letter, b'B' | b'F') {
@@ -340,12 +374,15 @@ fn doubtful_h(between: &[Delimiter], behind: &[Delimiter]) -> Option<Delimiter> 
         .copied()
 }
 
+/// Returns the place of a letter in [`ORDER`]; `None` for D, G and letters that no engine writes.
 fn rank(letter: u8) -> Option<usize> {
     ORDER.iter().position(|other| *other == letter)
 }
 
 /// Returns the index at which the tail that the engine alone writes begins: H, J, K, Z, each at
 /// most once and in this order, at the end of a complete entry.
+///
+/// `A B C H E H K Z` gives 5: behind the first H stands E, which the engine writes before H.
 fn tail_start(found: &[Delimiter]) -> usize {
     let mut start = found.len().saturating_sub(1);
     for letter in [b'K', b'J', b'H'] {

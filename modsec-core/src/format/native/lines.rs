@@ -23,7 +23,8 @@ pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
         })
 }
 
-/// Returns the name and the value of a header, the value as it stands behind the colon.
+/// Returns the name and the value of a header, the value as it stands behind the colon: in general a
+/// space and the text. `None` for a line without a colon.
 pub(super) fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
     Some((name, value.get(1..)?))

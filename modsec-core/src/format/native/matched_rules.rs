@@ -7,7 +7,13 @@
 //!                                                     an empty line ends a chain
 //! ```
 //!
-//! The text comes from the configuration alone.
+//! The text comes from the configuration alone, so that an id in it is certain. ModSecurity 2 writes the
+//! directives anew (`msre_rule_generate_unparsed` in `re.c`), with `\"` and `\\` in their arguments, Coraza as
+//! they were typed. All rules that matched are listed, also those with `pass,nolog`.
+//!
+//! The id is that of the last argument, `id:100100` or `id:'100100'`. A member of a chain has none;
+//! its rule is the first of the chain. `logs` is what the actions leave: `log`, `auditlog` and
+//! `nolog`, the last of them.
 
 use memchr::memmem;
 
@@ -15,6 +21,7 @@ use super::lines::lines;
 use crate::format::escape::quoted;
 use crate::record::{MAX_MATCHED_RULES, MatchedRule};
 
+/// Reads the rules, at most [`MAX_MATCHED_RULES`]; `capped` is set if there are more.
 pub(in crate::format) fn read<'a>(content: &'a [u8], capped: &mut bool) -> Vec<MatchedRule<'a>> {
     let mut rules = Vec::new();
     for line in lines(content).filter(|line| !line.is_empty()) {
@@ -79,6 +86,7 @@ fn split(actions: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(<[u8]>::trim_ascii)
 }
 
+/// Takes single quotes off a value that has them at both ends.
 fn unquote(value: &[u8]) -> &[u8] {
     value
         .strip_prefix(b"'")

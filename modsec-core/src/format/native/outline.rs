@@ -1,4 +1,15 @@
 //! Finding delimiter lines, in memory or in windows over a file of any size.
+//!
+//! Only lines of the entry's own boundary count, each a whole line with an LF before it:
+//!
+//! ```text
+//! --3fa0c41b-A--            start 0,  end 15      found
+//! x--3fa0c41b-B--                                 no: not at the start of a line
+//! --00000000-B--                                  no: another boundary
+//! --3fa0c41b-B-- ␠                                no: more than the line
+//! ```
+//!
+//! Which of them are genuine is for `framing` to say.
 
 use memchr::memmem::Finder;
 
@@ -125,6 +136,8 @@ impl Outline {
         }
     }
 
+    /// Keeps a delimiter; once there is no room, in the place of the oldest of the second half, so
+    /// that those at the beginning and at the end remain.
     fn push(&mut self, delimiter: Delimiter) {
         if self.delimiters.len() < MAX_DELIMITERS {
             self.delimiters.push(delimiter);

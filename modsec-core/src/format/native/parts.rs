@@ -1,4 +1,22 @@
 //! The meaning of each part; what belongs to one part is read from that part only.
+//!
+//! ```text
+//! B  POST /item?id=1%27 HTTP/1.1         method, URI, protocol: see `request_line`
+//!    Host: shop.example                  headers, in their order, repeated ones too
+//! C  id=1&x=2                            the body; its beginning is kept, its length is exact
+//! F  HTTP/1.1 403 Forbidden              status: three digits behind `HTTP/…`
+//!    Content-Length: 199
+//! I  id=1&name=x                         the form of a `multipart/form-data` request
+//! J  2,1024,"photo.jpg","image/jpeg"     number among the parts of the body, size in bytes,
+//!    Total,1024                          name and type as the client gave them
+//! ```
+//!
+//! Part A is read in `part_a`, H in `engine_lines` (ModSecurity 2), `v3` and `coraza`, K in
+//! `matched_rules`. The first part of each letter that the framing left counts.
+//!
+//! Order matters twice. Part H of ModSecurity 2 is read with the others, because what it says of an
+//! interception is compared with the status in F, which stands before it. The alerts of the two
+//! others are compared with A and B, and those may come later in an entry written by hand.
 
 use memchr::memchr;
 
@@ -78,7 +96,9 @@ pub(super) fn record<'a>(layout: &PartLayout, mut sections: Vec<Section<'a>>) ->
 struct PartReader<'a> {
     record: Record<'a>,
     dialect: Dialect,
+    /// Part A does not come first.
     by_hand: bool,
+    /// Coraza before 3.4 writes headers alone into part F.
     has_status_line: bool,
     /// Whether part K, if there is one, tells which rules did not match.
     list: List,
@@ -86,6 +106,7 @@ struct PartReader<'a> {
 }
 
 impl<'a> PartReader<'a> {
+    /// Reads a part that depends on none behind it.
     fn read(&mut self, section: &Section<'a>) {
         let content = section.content;
         let (record, capped) = (&mut self.record, &mut self.capped);
@@ -118,6 +139,7 @@ impl<'a> PartReader<'a> {
         }
     }
 
+    /// Reads bodies, and alerts that are compared with other parts.
     fn read_late(&mut self, section: &Section<'a>) {
         let (content, record) = (section.content, &mut self.record);
         let traits = self.dialect.traits();
@@ -170,6 +192,7 @@ fn drop_cut_line(last: &mut Section<'_>) {
     }
 }
 
+/// Returns a body: its first [`MAX_BODY_KEPT`] bytes, and the length of what was logged.
 fn body<'a>(section: &Section<'a>) -> Body<'a> {
     let kept = section
         .content
@@ -181,6 +204,7 @@ fn body<'a>(section: &Section<'a>) -> Body<'a> {
     }
 }
 
+/// Reads part B. Without a request line (the server got none) there are headers at the most.
 fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
     let line = first_line(content);
     let mut request = Request {
@@ -198,6 +222,11 @@ fn request<'a>(content: &'a [u8], capped: &mut bool) -> Request<'a> {
     request
 }
 
+/// Reads part F.
+///
+/// The status is the final one, behind `ErrorDocument`. There is none in `HTTP/1.1 bad gateway`, which
+/// a proxy can make of an answer that it does not understand, and none for HTTP/0.9. ModSecurity 2
+/// writes `HTTP/1.1` whatever the client speaks.
 fn response<'a>(content: &'a [u8], capped: &mut bool) -> Response<'a> {
     let line = first_line(content);
     let status = line
@@ -244,6 +273,7 @@ fn uploads<'a>(content: &'a [u8], dialect: Dialect, capped: &mut bool) -> Vec<Up
     uploads
 }
 
+/// Reads a line of part J; `None` for the total, and for what is not of this form.
 fn upload(line: &[u8], dialect: Dialect) -> Option<Upload<'_>> {
     let (index, rest) = line.split_at_checked(memchr(b',', line)?)?;
     let rest = rest.get(1..)?;

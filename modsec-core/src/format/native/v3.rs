@@ -1,4 +1,7 @@
 //! What libmodsecurity says in its own way: part H.
+//!
+//! One line for each alert, and nothing else: no keys, no mode, no stopwatch, no producer. The
+//! source is `Transaction::toOldAuditLogFormat` in `transaction.cc`, and `RuleMessage::log`.
 
 use super::engine_lines::surplus;
 use super::lines::lines;

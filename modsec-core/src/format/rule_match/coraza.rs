@@ -6,6 +6,12 @@
 //!  [accuracy "0"] [tag "…"] [hostname ""] [uri "/item"] [unique_id "QxaLmbRtcdQxaLmbRtc"]
 //! ```
 //!
+//! What the words in front may be: `Warning.`, or `Access denied`, `Access dropped`, `Access
+//! redirected`, `Access allowed`, `Custom disruptive action triggered` with a phase; in releases before
+//! 3.4 `Access denied with code 403`. Behind the run stand `[msg_match_1 "…"]` and `[data_match_1 "…"]`
+//! for each further match of a chain. `msg` and `data` have 280 bytes at the most. The source is
+//! `internal/corazarules/rule_match.go`.
+//!
 //! The values are quoted as Go quotes strings, so nothing in them looks like a tag. The message in
 //! front of them is raw: it may hold line feeds, and tags, and the beginning of another alert.
 //! But it stands in `msg` again, quoted. So part H is read from its end: the last run of tags is
@@ -60,6 +66,7 @@ pub(in crate::format) fn split<'a>(
     alerts
 }
 
+/// Takes all LFs off the end.
 fn without_lfs(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|byte| *byte != b'\n');
     end.and_then(|end| text.get(..=end)).unwrap_or_default()
@@ -214,6 +221,7 @@ fn match_tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
     closed(text.get(digits..)?.strip_prefix(b" ")?)
 }
 
+/// Splits `"value"]` off the front.
 fn closed(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let (value, rest) = quoted(text)?;
     Some((value, rest.strip_prefix(b"]")?))

@@ -8,7 +8,8 @@
 
 use crate::record::{Alert, MatchedRule};
 
-/// Sentences of operators.
+/// Sentences of operators (`re_operators.c`), without the word `Warning.` in front. They quote names
+/// of arguments with `log_escape_nq`, which leaves no LF.
 const SENTENCES: [&[u8]; 24] = [
     b"CC# match ",
     b"CPF# match ",
@@ -36,7 +37,7 @@ const SENTENCES: [&[u8]; 24] = [
     b"detected XSS using libinjection",
 ];
 
-/// Notices of the engine.
+/// Notices of the engine, logged by `msr_log` at level 3 or lower. They have no metadata.
 const NOTICES: [&[u8]; 26] = [
     b"Audit log: ",
     b"Error reading request body: ",

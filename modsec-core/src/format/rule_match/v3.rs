@@ -6,6 +6,20 @@
 //!  [maturity "0"] [accuracy "0"] [tag "…"] [hostname "…"] [uri "/item"] [unique_id "…"] [ref "o0,1v12,2"]
 //! ```
 //!
+//! | tag | value | quotes in it |
+//! | --- | --- | --- |
+//! | `file`, `line`, `id` | where the rule stands, its id; digits | none |
+//! | `rev`, `data`, `ver`, `tag` | of the rule; `data` 200 bytes at the most | `\x22` since 3.0.9 |
+//! | `msg` | of the rule, macros expanded | as they are |
+//! | `severity`, `maturity`, `accuracy` | numbers, 0 for none | none |
+//! | `hostname` | `Host` of the request since 3.0.13, before that the server's address | as they are |
+//! | `uri` | path of the URI, decoded, 200 bytes at the most | as they are |
+//! | `unique_id` | that of part A | as they are |
+//! | `ref` | where the operator matched, of this engine's own making | none |
+//!
+//! What was cut ends with ` (N characters omitted)`. The source is `RuleMessage::_details` in
+//! `rule_message.cc`; the whole line goes through `toHexIfNeeded`.
+//!
 //! All of it is one line. All tags but `tag` are always there, in this order; what is not set is
 //! empty or 0. Quotes in the value of the variable, in `msg`, `hostname` and `uri` are bare, so a
 //! client can write tags before the genuine ones and behind them. An alert is verified if it
@@ -47,6 +61,7 @@ pub(in crate::format) struct Anchor {
 }
 
 impl Anchor {
+    /// Takes the id of part A and the URI of part B, both as they are logged there.
     pub(in crate::format) fn new(unique_id: &Text<'_>, uri: &Text<'_>) -> Anchor {
         let path = decoded_path(uri.as_bytes());
         let limited = match path.get(..LIMIT) {
@@ -75,6 +90,7 @@ impl Anchor {
     }
 }
 
+/// Takes a tag with a value that is known off the end.
 fn strip_tag<'a>(line: &'a [u8], opening: &[u8], value: &[u8]) -> Option<&'a [u8]> {
     line.strip_suffix(b"\"]")?
         .strip_suffix(value)?
@@ -88,7 +104,8 @@ fn split_last<'a>(line: &'a [u8], opening: &[u8]) -> Option<(&'a [u8], &'a [u8])
     Some((line.get(..at)?, line.get(at + opening.len()..)?))
 }
 
-/// Returns the path of a request's URI without its percent escapes.
+/// Returns the path of a request's URI without its percent escapes: `/a%20b?c#d` is `/a b`. A `+` stays
+/// as it is, and so does a percent sign that two hexadecimal digits do not follow.
 fn decoded_path(uri: &[u8]) -> Vec<u8> {
     let uri = uri.split(|byte| *byte == b'#').next().unwrap_or_default();
     let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();

@@ -3,6 +3,17 @@
 //! C and E are raw, and the text of a message in H may hold line feeds. The order proves nothing,
 //! so a letter that occurs twice behind raw content is left out, unless the length of C tells.
 //!
+//! ```text
+//! SecAuditLogParts ABCFHZ          a client sends, chunked, a body with a part H
+//!
+//! A  B  C  H  F  H  Z
+//!       |  |     `- genuine, and known only as the last one
+//!       |  `- the client's
+//!       `- the first raw part: up to it all is certain
+//! ```
+//!
+//! F occurs once, so it is believed. H occurs twice: the last is kept, its alerts prove nothing.
+//!
 //! Without `SecAuditLogParts` an entry has the parts B, C, F and H, neither A nor Z. It counts as
 //! whole if it ends as the engine ends a part, but not as complete: it may still be growing.
 //! Releases before 3.4 never write A and Z, and no empty lines; each of their parts starts with
@@ -14,6 +25,7 @@ use std::ops::Range;
 use super::{Delimiter, Dialect, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
+    /// An entry of Coraza. Without part Z it counts as truncated unless it ends as a part does.
     pub(super) fn coraza(&self) -> PartLayout {
         let mut found = self.but_request_line();
         let complete = self.is_complete(&found);
@@ -76,6 +88,7 @@ fn is_raw(part: &Delimiter) -> bool {
     Dialect::Coraza.is_raw(part.letter)
 }
 
+/// Returns `true` if a letter occurs more than once.
 fn has_twins(found: &[Delimiter]) -> bool {
     let mut letters: Vec<u8> = found.iter().map(|part| part.letter).collect();
     letters.sort_unstable();

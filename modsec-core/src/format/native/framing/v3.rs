@@ -11,6 +11,8 @@ use std::ops::Range;
 use super::{Boundary, Delimiter, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
+    /// An entry of libmodsecurity that begins with part A: A, B, then C up to its end, and behind it
+    /// what ascends. Lines that do not are in C, or were appended, and make the entry ambiguous.
     pub(super) fn strict_v3(&self) -> PartLayout {
         let found = self.candidates();
         let complete = self.is_complete(&found);
@@ -58,6 +60,35 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         by_length.or_else(|| complete.then(|| self.end_of_c_by_order(found, c)))
     }
 
+    /// Returns the index of the delimiter that ends part C, at index `c`, by what the engine writes
+    /// behind it. Part Z ends the entry.
+    ///
+    /// First backwards from Z, as long as the letters descend and are behind C; a placeholder (D,
+    /// G, I, J, K) counts only if it is empty. That gives the longest tail that may be genuine:
+    ///
+    /// ```text
+    ///  n  letter
+    ///  2  C     raw
+    ///  3  F     HTTP/1.1 200 OK      the client's, with the right boundary
+    ///  4  H     ModSecurity: …
+    ///  5  F     HTTP/1.1 403         genuine: Z H F descend, then H at 4 does not
+    ///  6  H     ModSecurity: …
+    ///  7  Z                          behind = 5
+    /// ```
+    ///
+    /// The tail may still begin with a line of the client's. Here part F is not configured, and his
+    /// body ends with one:
+    ///
+    /// ```text
+    ///  2  C
+    ///  3  F     HTTP/1.1 200 OK⏎     the client's, up to the end of his body
+    ///  4  H     ⏎⏎ stand in front: three LFs with that of his last line
+    ///  5  Z                          behind = 3, then 4
+    /// ```
+    ///
+    /// No part from F to K ends with an empty line; a body that ends with an LF, and the two LFs of
+    /// the engine, look as if one did. So the last delimiter that has three LFs in front, and a part
+    /// from F on before it, is the first behind C.
     fn end_of_c_by_order(&self, found: &[Delimiter], c: usize) -> usize {
         let mut behind = found.len().saturating_sub(1);
         while let Some(before) = behind.checked_sub(1).filter(|before| *before > c)
