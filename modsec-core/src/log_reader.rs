@@ -79,6 +79,7 @@ pub(crate) struct LogReader {
     outlook: Outlook,
     /// Why reading ended before the end of the log; reported after the entries read before it.
     failed: Option<io::Error>,
+    /// Ends reading between two portions when a stop is requested; `None`: reading ends at the end.
     stop: Option<Stop>,
     /// Size of the file in bytes when it was opened (compressed ones of a `.gz`); 0 for a pipe. For
     /// progress.
@@ -286,6 +287,10 @@ impl Source {
 }
 
 /// Returns an error if a stop is requested, so that reading ends there.
+///
+/// # Errors
+///
+/// One of the kind [`io::ErrorKind::Other`], with a text for the administrator.
 fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
     match stop {
         Some(stop) if stop.requested() => Err(io::Error::other("asked to stop")),
@@ -296,6 +301,7 @@ fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
 /// A file that is not read any further once a stop is requested: decompressing a log of gigabytes
 /// would otherwise go on for minutes without handing out an entry.
 struct Stoppable {
+    /// The pipe.
     file: File,
     stop: Option<Stop>,
 }

@@ -19,8 +19,8 @@ use std::path::{Component, Path};
 use std::sync::OnceLock;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, makedev, openat,
-    openat2, statx,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatxFlags, fstat,
+    makedev, openat, openat2, renameat, renameat_with, statx,
 };
 use rustix::io::Errno;
 
@@ -197,6 +197,28 @@ fn mount(held: BorrowedFd<'_>) -> Result<(u64, Option<u64>), Errno> {
         Err(Errno::NOSYS) => Ok((fstat(held)?.st_dev, None)),
         Err(errno) => Err(errno),
     }
+}
+
+/// Renames the directory `name` in `from` to `new` in `to`, without replacing anything that holds
+/// something: `EEXIST` or `ENOTEMPTY` instead.
+///
+/// A file system that cannot refuse to replace (`RENAME_NOREPLACE`) replaces an empty directory, and
+/// nothing else: rename(2) puts a directory only in the place of an empty one.
+pub(crate) fn rename_dir(
+    from: impl AsFd,
+    name: &str,
+    to: impl AsFd,
+    new: &OsStr,
+) -> Result<(), Errno> {
+    match renameat_with(&from, name, &to, new, RenameFlags::NOREPLACE) {
+        renamed if is_unsupported(renamed) => renameat(from, name, to, new),
+        renamed => renamed,
+    }
+}
+
+/// Returns `true` if renameat2(2) failed because kernel or file system does not know the flag.
+pub(crate) fn is_unsupported(renamed: Result<(), Errno>) -> bool {
+    matches!(renamed, Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 /// Returns `prefix` with 16 hexadecimal digits that no other user can foresee, for a name in a

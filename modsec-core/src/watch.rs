@@ -295,12 +295,13 @@ impl Watcher {
 
     /// Returns `true` if the storage directory is there.
     pub(crate) fn has_root(&self) -> bool {
-        self.engine.has_root()
+        self.engine.root.is_some()
     }
 
     /// Opens the directory at `relative` as [`Directory::handle`] is opened.
     pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
-        self.engine.open_below(relative)
+        let root = self.engine.root.as_ref().ok_or(Reason::Vanished)?;
+        root.open_below(relative)
     }
 
     #[cfg(test)]

@@ -1,4 +1,15 @@
-//! How many attacks of a client lie in the window, for people to read.
+//! About how many attacks of a client lie in the window; shown to people, never decided by.
+//!
+//! Exact numbers would need the time of every attack, and a client in a flood has millions. So two
+//! spans of one find time each are counted, and the older one is weighed by how much of it still
+//! lies in the window (a sliding-window counter):
+//!
+//! ```text
+//! find time 600 s      before: 40 attacks     current: 12 attacks
+//!                      0 ──────────────── 600 ──────────── 900 = now
+//! window               ·········300 ━━━━━━━━━━━━━━━━━━━━━━ 900
+//! estimate             40 × 300/600 + 12 = 32
+//! ```
 
 /// Counts attacks in two spans of one find time each, so that it costs the same in a flood.
 ///
@@ -15,7 +26,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Adds an attack; spans are `find_time` milliseconds long.
+    /// Adds an attack at the time `at`; spans are `find_time` milliseconds long. A time that is far
+    /// off begins anew.
     pub(super) fn add(&mut self, at: i64, find_time: i64) {
         let age = at.saturating_sub(self.start);
         if self.current == 0 || age < -find_time || age >= find_time.saturating_mul(2) {
@@ -41,7 +53,8 @@ impl Pace {
         }
     }
 
-    /// Returns about how many attacks lie within `find_time` milliseconds before `now`.
+    /// Returns about how many attacks lie within `find_time` milliseconds before `now`. Each span
+    /// counts in full until it begins to leave the window.
     pub(super) fn in_window(self, now: i64, find_time: i64) -> u32 {
         let left_of = |span_end: i64| {
             let left = i128::from(span_end) - i128::from(now);

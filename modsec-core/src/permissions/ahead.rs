@@ -22,9 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeZone};
-use rustix::fs::{
-    AtFlags, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, renameat_with, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, mkdirat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -181,10 +179,8 @@ pub(crate) fn create(
     wanted: Attributes,
     may_hold: impl Fn(u32) -> bool,
 ) -> Outcome {
-    match try_create(watcher, path, wanted, may_hold) {
-        Ok(()) => Outcome::Done,
-        Err(outcome) => outcome,
-    }
+    let created = try_create(watcher, path, wanted, may_hold);
+    created.err().unwrap_or(Outcome::Done)
 }
 
 /// Does the work of [`create`]; anything but success is an "error". After a failure the temporary
@@ -202,7 +198,7 @@ fn try_create(
     let temporary = make(root.as_fd()).map_err(failed)?;
     let finished = finish(root.as_fd(), &temporary, path, wanted).map_err(Outcome::Failed);
     let placed = finished.and_then(|()| {
-        put(root.as_fd(), &temporary, parent.as_fd(), name).map_err(|errno| match errno {
+        spool::rename_dir(&root, &temporary, &parent, name).map_err(|errno| match errno {
             // The writer was faster; what it made is looked at like any other.
             Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
             Errno::NOTDIR => Outcome::Refused(Reason::File),
@@ -253,25 +249,6 @@ fn finish(
         return Err(failed(Errno::PERM));
     }
     apply(handle.as_fd(), path, Attributes::from(&stat), wanted)
-}
-
-/// Renames `temporary` to its place, `name` in `parent`.
-///
-/// A file system without `RENAME_NOREPLACE` would replace what is there, but rename(2) replaces a
-/// directory only if it is empty: then the writer's directory has gone, and ours is as good.
-fn put(
-    root: BorrowedFd<'_>,
-    temporary: &str,
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
-) -> Result<(), Errno> {
-    match renameat_with(root, temporary, parent, name, RenameFlags::NOREPLACE) {
-        // A file system that cannot refuse to replace; all it replaces is an empty directory.
-        Err(Errno::INVAL | Errno::NOSYS) => {
-            renameat_with(root, temporary, parent, name, RenameFlags::empty())
-        }
-        result => result,
-    }
 }
 
 /// Removes the directory at `path` if it is empty, by one rmdir(2).

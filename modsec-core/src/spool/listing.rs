@@ -74,7 +74,8 @@ impl Listing {
         }
     }
 
-    /// Reads a directory from its beginning, independently of its other readers.
+    /// Reads the directory behind `directory` from its beginning, independently of its other
+    /// readers: it is opened once more, as `.` in itself, so the position is not shared.
     ///
     /// # Errors
     ///
@@ -110,6 +111,8 @@ impl Listing {
 }
 
 impl Iterator for Listing {
+    /// A name, or what getdents64(2) said; after an error there is no more. A directory that was
+    /// removed while it was being read simply ends.
     type Item = io::Result<Found>;
 
     fn next(&mut self) -> Option<Self::Item> {

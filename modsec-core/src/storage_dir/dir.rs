@@ -6,7 +6,7 @@
 //! descriptor. The path is kept for messages only.
 //!
 //! ```text
-//! Dir "/var/log/audit" ◄─parent─ Dir "site1" ◄─parent─ Dir "20260822" ◄─parent─ Dir "20260822-1015"
+//! Dir "/var/log/audit" ◄─ Dir "site1" ◄─ Dir "20260822" ◄─ Dir "20260822-1015"    (parents)
 //! ```
 //!
 //! A child keeps its parent open, so one handle of a minute costs up to four descriptors, which all

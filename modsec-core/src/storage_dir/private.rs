@@ -42,6 +42,7 @@ use self::make::Made;
 use super::StorageDirError;
 use super::dir::Dir;
 use crate::names::NAME_MAX;
+use crate::spool::is_unsupported;
 
 /// Name of the private directory in the storage directory. Starts with a dot, so it is neither a
 /// user's directory nor a day ([`crate::names::Place`]).
@@ -176,7 +177,8 @@ impl Taken<'_> {
     pub(super) fn put_back(self, to: &Dir, name: &OsStr) {
         let from = self.private.dir.file();
         let moved = renameat_with(from, &self.name, to.file(), name, RenameFlags::NOREPLACE);
-        if unsupported(moved) && linkat(from, &self.name, to.file(), name, AtFlags::empty()).is_ok()
+        if is_unsupported(moved)
+            && linkat(from, &self.name, to.file(), name, AtFlags::empty()).is_ok()
         {
             // On failure it has two names and is refused as a hard link, but it is not lost.
             let _ = unlinkat(from, &self.name, AtFlags::empty());
@@ -197,7 +199,7 @@ impl Drop for Taken<'_> {
 /// flag: there `new` is looked for first.
 fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errno> {
     let moved = renameat_with(from.file(), name, to.file(), new, RenameFlags::NOREPLACE);
-    if !unsupported(moved) {
+    if !is_unsupported(moved) {
         return moved;
     }
     // No other user can make a name in the private directory between these two calls, and nothing
@@ -206,11 +208,6 @@ fn rename_in(from: &Dir, name: &OsStr, to: &Dir, new: &OsStr) -> Result<(), Errn
         Ok(_) => Err(Errno::EXIST),
         Err(_) => renameat(from.file(), name, to.file(), new),
     }
-}
-
-/// Returns `true` if renameat2(2) failed because kernel or file system does not know the flag.
-fn unsupported(result: Result<(), Errno>) -> bool {
-    matches!(result, Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 /// Builds the name under which a file is kept in the private directory.

@@ -146,13 +146,7 @@ impl Walk {
 
     /// Makes the item for a directory; `minute` is `None` for the private one.
     fn entry_dir(&self, dir: Arc<Dir>, minute: Option<(MinuteDir, Newest)>) -> EntryDir {
-        EntryDir {
-            storage: Arc::clone(&self.storage),
-            refusals: self.refusals.clone(),
-            dir,
-            minute,
-            listed: Arc::default(),
-        }
+        EntryDir::new(&self.storage, self.refusals.clone(), dir, minute)
     }
 }
 
@@ -178,13 +172,7 @@ impl Iterator for Walk {
 /// Returns the private directory alone; `None` if this process has not locked the tree.
 pub(super) fn claimed(storage: &Arc<Tree>) -> Option<EntryDir> {
     let dir = Arc::clone(&storage.private()?.dir);
-    Some(EntryDir {
-        storage: Arc::clone(storage),
-        refusals: Refusals::default(),
-        dir,
-        minute: None,
-        listed: Arc::default(),
-    })
+    Some(EntryDir::new(storage, Refusals::default(), dir, None))
 }
 
 /// Finds one file by its path below the storage directory, see [`super::StorageDir::entry_at`].
@@ -209,14 +197,9 @@ pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<Entry
     for name in relative {
         dir = dir.open(name)?;
     }
-    Ok(EntryDir {
-        storage: Arc::clone(storage),
-        refusals: Refusals::default(),
-        dir,
-        // The tree is not listed, so it is not known which minute is the newest.
-        minute: Some((minute, Newest::Yes)),
-        listed: Arc::default(),
-    })
+    // The tree is not listed, so it is not known which minute is the newest.
+    let minute = Some((minute, Newest::Yes));
+    Ok(EntryDir::new(storage, Refusals::default(), dir, minute))
 }
 
 /// Opens `found`, an entry of the storage directory, if it may be a user's tree.
@@ -400,6 +383,21 @@ pub struct EntryDir {
 }
 
 impl EntryDir {
+    fn new(
+        storage: &Arc<Tree>,
+        refusals: Refusals,
+        dir: Arc<Dir>,
+        minute: Option<(MinuteDir, Newest)>,
+    ) -> Self {
+        EntryDir {
+            storage: Arc::clone(storage),
+            refusals,
+            dir,
+            minute,
+            listed: Arc::default(),
+        }
+    }
+
     /// Returns the minute that the directory stands for; `None` for the private directory.
     pub fn minute(&self) -> Option<MinuteDir> {
         self.minute.map(|(minute, _)| minute)

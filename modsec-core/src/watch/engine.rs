@@ -98,7 +98,7 @@ pub(crate) struct Engine {
     /// Closed files for the caller; after `ready`.
     closed: ClosedFiles,
     /// The storage directory; `None` while it is not there.
-    root: Option<Root>,
+    pub(super) root: Option<Root>,
     /// Text of the last reported reason for not having a root, so that each is reported once.
     reported_loss: Option<String>,
     /// Why the tree is to be walked again once the current walk over it is done.
@@ -570,23 +570,6 @@ impl Engine {
         if self.options.directories {
             self.ready.push_back(Event::Ignored { path, reason });
         }
-    }
-
-    /// Returns `true` if the storage directory is there and open.
-    pub(crate) fn has_root(&self) -> bool {
-        self.root.is_some()
-    }
-
-    /// Opens the directory at `relative`, one component at a time, none of them a link.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::Vanished`] without a storage directory, and what [`Root::open_below`] says.
-    pub(crate) fn open_below(&self, relative: &Path) -> Result<(OwnedFd, Stat), Reason> {
-        self.root
-            .as_ref()
-            .ok_or(Reason::Vanished)?
-            .open_below(relative)
     }
 
     #[cfg(test)]

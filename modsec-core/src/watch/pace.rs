@@ -1,9 +1,19 @@
-//! Who changes directories without end is answered later and later.
+//! A limit on how much work the changes of one owner cause.
 //!
 //! A user who changes the mode of an own directory in a loop would keep the program as busy as
-//! itself, fill the queue of events, and make all others wait. So each owner gets so many answers
-//! in a while; with more, what has changed is looked at after a pause, which doubles as long as it
-//! goes on.
+//! itself, fill the kernel's queue of events, and make all others wait. So each owner may cause
+//! [`ANSWERS`] reports in [`WHILE`]. With more, its directories are looked at again only after a
+//! pause, and the pause doubles as long as that goes on:
+//!
+//! ```text
+//! 0 s … 3 s    2,048 changes, each reported at once
+//! 3 s          the next one: pause of 1 s; which directories changed is remembered, at most 256
+//! 4 s          these are looked at; the same happens again: pause of 2 s, then 4 s, … 32 s
+//! …            ten seconds without another pause: the owner begins anew
+//! ```
+//!
+//! Nothing is lost: the state after the last change is always looked at, at the latest after the
+//! longest pause, or by the periodic walk.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -13,26 +23,34 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// Answers to one owner in [`WHILE`]. A site needs a few in a minute, a restored backup hundreds.
+/// Reports that one owner may cause in [`WHILE`]. A site needs a few in a minute, a restored backup
+/// hundreds.
 const ANSWERS: u32 = 2048;
+/// The time over which an owner's reports are counted.
 const WHILE: Duration = Duration::from_secs(10);
+/// The first pause of an owner.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Also the longest time that a directory stays wrong after the last change.
+/// The longest pause of an owner, and so the longest time for which a directory stays wrong after
+/// its last change.
 const LONGEST_PAUSE: Duration = Duration::from_secs(32);
-/// How long a warning about an owner holds.
+/// For how long an owner is not warned of again.
 const WARNED_FOR: Duration = Duration::from_secs(60 * 60);
-/// Owners counted one by one, the others together: a user namespace gives one user 65,536 numbers.
+/// Owners counted one by one; the others share a limit, because a user namespace gives one user
+/// 65,536 user ids.
 const MAX_OWNERS: usize = 4096;
-/// Directories of one owner that wait. Further ones are left to the next walk over the whole tree.
+/// Directories of one owner that wait for the end of a pause. Further ones are left to the next
+/// walk over the whole tree.
 const MAX_WAITING: usize = 256;
 
-/// Whose answers are counted together.
+/// Whose changes are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
+    /// One user id.
     User(u32),
-    /// What is in the tree of one site, of an owner whose directories many sites use.
+    /// All in one user's tree, if its directories belong to a user whose directories many sites
+    /// use.
     Site(OsString),
-    /// All for whom there is no room.
+    /// All owners beyond [`MAX_OWNERS`].
     Others,
 }
 
@@ -46,18 +64,24 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The answers to all owners.
+/// The reports that each owner has caused.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(HashMap<Owner, Account>);
 
+/// The reports of one owner.
 #[derive(Debug)]
 struct Account {
+    /// When counting began.
     since: Instant,
+    /// Reports since then.
     answers: u32,
     /// The last pause; zero if it is long past.
     pause: Duration,
+    /// The end of the pause at hand.
     pauses_until: Option<Instant>,
+    /// When it was logged that the owner is on pause.
     warned: Option<Instant>,
+    /// Directories to look at after the pause.
     waiting: BTreeSet<PathBuf>,
 }
 
@@ -110,6 +134,7 @@ impl Pace {
 }
 
 impl Account {
+    /// An owner that has caused nothing.
     fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -121,10 +146,12 @@ impl Account {
         }
     }
 
+    /// Begins to count anew, at the end of a pause or after a quiet while.
     fn begin(&mut self, now: Instant) {
         (self.since, self.answers, self.pauses_until) = (now, 0, None);
     }
 
+    /// Counts a report; returns `false`, and begins a pause, if it is one too many.
     fn may_answer(&mut self, now: Instant) -> bool {
         if self.pauses_until.is_some() {
             return false;
@@ -141,6 +168,7 @@ impl Account {
         self.pauses_until.is_none()
     }
 
+    /// Remembers a directory for the end of the pause, if there is room.
     fn wait(&mut self, path: &Path) {
         if self.waiting.len() < MAX_WAITING {
             self.waiting.insert(path.to_owned());

@@ -34,12 +34,12 @@ use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat,
-    mkdirat, openat, renameat, renameat_with, unlinkat,
+    mkdirat, openat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{LOCK, PRIVATE, holder, rename_in, unsupported};
+use super::{LOCK, PRIVATE, holder, rename_in};
 use crate::spool::{self, FileId, Reason, Refusal};
 use crate::storage_dir::StorageDirError;
 use crate::storage_dir::dir::Dir;
@@ -295,13 +295,7 @@ fn outcome(root: &Dir, errno: Errno, is_occupied: bool) -> Attempt {
 /// every directory whose creation it sees over to another user, some milliseconds later and by its
 /// path.
 fn rename_to_free_name(root: &Dir, fresh: &str) -> Result<(), Errno> {
-    let root = root.file();
-    match renameat_with(root, fresh, root, PRIVATE, RenameFlags::NOREPLACE) {
-        // Not every file system knows the flag. What replaces an empty directory at the most
-        // cannot replace that of another parser, which holds a lock.
-        placed if unsupported(placed) => renameat(root, fresh, root, PRIVATE),
-        placed => placed,
-    }
+    spool::rename_dir(root.file(), fresh, root.file(), OsStr::new(PRIVATE))
 }
 
 /// Exchanges the names of `fresh` and of what is in the place of the private directory.
@@ -311,7 +305,7 @@ fn rename_to_free_name(root: &Dir, fresh: &str) -> Result<(), Errno> {
 fn exchange(root: &Dir, fresh: &str) -> Result<(), Errno> {
     let file = root.file();
     let exchanged = renameat_with(file, fresh, file, PRIVATE, RenameFlags::EXCHANGE);
-    if !unsupported(exchanged) {
+    if !spool::is_unsupported(exchanged) {
         return exchanged;
     }
     // In three steps then, between which another process may take the name again.
