@@ -9,7 +9,7 @@ use modsec_core::EntryHash;
 use modsec_core::format::decode;
 use modsec_core::merged_log::MergedLog;
 use modsec_core::record::{Flag, Flags};
-use modsec_core::serial_log::{LOOKAHEAD, Outlook};
+use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
 use proptest::prelude::*;
 
 mod cut;
@@ -390,7 +390,7 @@ fn files() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_files_are_the_merged_log_has_them_and_nothing_else(
@@ -410,6 +410,26 @@ proptest! {
             prop_assert_eq!(bytes.trim_ascii_end(), file.trim_ascii_end());
             prop_assert!(flags.is_empty());
         }
+    }
+
+    #[test]
+    fn who_goes_on_from_where_he_was_gets_the_rest(
+        files in files(),
+        stop in any::<prop::sample::Index>(),
+    ) {
+        let log = merged(&files);
+        let (read, _) = log.split_at(stop.index(log.len()));
+        let mut splitter = Splitter::new(0, HELD);
+        splitter.buffer().extend_from_slice(read);
+        let mut before = 0;
+        while let Some(piece) = splitter.next(Outlook::Quiet) {
+            before += usize::from(matches!(piece, Piece::Entry { .. } | Piece::End { .. }));
+        }
+        let place = usize::try_from(splitter.position()).unwrap();
+        prop_assert_eq!(splitter.unread(), (read.len() - place) as u64);
+        // As the beginning of a log, but for what may be missing there.
+        let rest = [b"\n", &log[place..]].concat();
+        assert_are(&cut(&rest, 70_000, HELD), &files[before..], "from the middle");
     }
 
     #[test]
