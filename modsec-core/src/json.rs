@@ -1,4 +1,4 @@
-//! One transaction as one line of JSON, for `--json` and for programs that read it.
+//! One transaction as one line of JSON, for `--jsonl` and for programs that read it.
 //!
 //! ```json
 //! {"REQUEST_METHOD":"GET","REQUEST_URI":"/?id=1%27","REMOTE_ADDR":"192.0.2.7","ruleId":"942100",
@@ -14,86 +14,12 @@
 use std::borrow::Cow;
 
 use chrono::{Local, SecondsFormat};
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
-use crate::record::{Alert, EngineMode, Flag, Record, Severity};
-use crate::store::{Row, RuleRow};
+use crate::record::{Alert, Flag, Record};
+use crate::store::{LOG_COLUMNS, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
 use crate::text::visible_json;
-
-/// The object. Keys of the first 19 fields are the columns of the table `logs` that
-/// `mod_sec_log_parser.py` had.
-#[derive(Serialize)]
-struct TransactionLine<'r> {
-    #[serde(rename = "REQUEST_METHOD")]
-    method: Option<&'r str>,
-    #[serde(rename = "REQUEST_URI")]
-    uri: Option<&'r str>,
-    #[serde(rename = "REMOTE_ADDR")]
-    remote_addr: Option<&'r str>,
-    #[serde(rename = "ruleId")]
-    rule_id: Option<&'r str>,
-    #[serde(rename = "Host")]
-    host: Option<&'r str>,
-    msg: Option<&'r str>,
-    data: Option<&'r str>,
-    /// The transaction's id as logged. Repeats; `entry_hash` does not.
-    unique_id: Option<&'r str>,
-    severity: Option<&'static str>,
-    maturity: Option<i64>,
-    accuracy: Option<i64>,
-    #[serde(rename = "User_Agent")]
-    user_agent: Option<&'r str>,
-    #[serde(rename = "responce_header")]
-    status: Option<u16>,
-    #[serde(rename = "Engine_Mode")]
-    engine_mode: Option<&'static str>,
-    #[serde(rename = "Score")]
-    score: Option<i64>,
-    #[serde(rename = "SQLi")]
-    sqli: Option<i64>,
-    #[serde(rename = "XSS")]
-    xss: Option<i64>,
-    phase: Option<u8>,
-    /// When the server wrote the entry, ISO 8601 with the server's own offset; not in UTC as in the
-    /// column.
-    created_at: Option<String>,
-    /// 32 lower-case hexadecimal digits.
-    entry_hash: String,
-    /// Where the entry was found, decoded lossily. Not a column.
-    path: Option<String>,
-    sensor: Option<&'r str>,
-    account: Option<&'r str>,
-    /// Who sent the request, also behind a trusted proxy.
-    client_ip: Option<String>,
-    status_line: Option<&'r str>,
-    /// `true` if the engine stopped the transaction.
-    intercepted: bool,
-    /// Names of the record's flags; the column has them joined with commas.
-    flags: Vec<&'static str>,
-    /// Every alert in the order of the log.
-    rule_matches: Vec<RuleMatch<'r>>,
-}
-
-/// One alert. Keys are the columns of the table `rule_matches`, without its keys.
-#[derive(Serialize)]
-struct RuleMatch<'r> {
-    #[serde(rename = "ruleId")]
-    rule_id: Option<&'r str>,
-    msg: Option<&'r str>,
-    data: Option<&'r str>,
-    severity: Option<&'static str>,
-    file: Option<&'r str>,
-    line: Option<u32>,
-    rev: Option<&'r str>,
-    ver: Option<&'r str>,
-    maturity: Option<i64>,
-    accuracy: Option<i64>,
-    /// All tags, also those that do not fit into the column.
-    tags: Vec<String>,
-    phase: Option<u8>,
-    verified: Option<bool>,
-    detail: Option<&'r str>,
-}
 
 /// Writes a transaction as one JSON object, without a line feed.
 ///
@@ -117,74 +43,94 @@ struct RuleMatch<'r> {
 /// assert!(line.contains(r#""intercepted":false,"flags":[],"rule_matches":[]}"#));
 /// ```
 pub fn line(record: &Record<'_>, row: &Row) -> String {
-    let transaction = TransactionLine {
-        method: row.method.as_deref(),
-        uri: row.uri.as_deref(),
-        remote_addr: row.remote_addr.as_deref(),
-        rule_id: row.rule_id.as_deref(),
-        host: row.host.as_deref(),
-        msg: row.msg.as_deref(),
-        data: row.data.as_deref(),
-        unique_id: row.unique_id.as_deref(),
-        severity: row.severity.map(Severity::name),
-        maturity: row.maturity,
-        accuracy: row.accuracy,
-        user_agent: row.user_agent.as_deref(),
-        status: row.status,
-        engine_mode: row.engine_mode.map(EngineMode::name),
-        score: row.score,
-        sqli: row.sqli,
-        xss: row.xss,
-        phase: row.phase,
-        created_at: record
-            .instant(&Local)
-            .map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, false)),
-        entry_hash: row.entry_hash.to_string(),
-        path: row
-            .path
-            .as_ref()
-            .map(|path| path.to_string_lossy().into_owned()),
-        sensor: row.sensor.as_deref(),
-        account: row.account.as_deref(),
-        client_ip: row.client_ip.map(|ip| ip.to_string()),
-        status_line: row.status_line.as_deref(),
-        intercepted: row.intercepted,
-        flags: record.flags.iter().map(Flag::name).collect(),
-        rule_matches: record
-            .alerts
-            .iter()
-            .zip(&row.rule_matches)
-            .map(rule_match)
-            .collect(),
-    };
-    // Strings and numbers always serialise; there are no maps with other keys in there.
-    let json = serde_json::to_string(&transaction).unwrap_or_default();
+    // Strings and numbers always serialise; all keys are strings.
+    let json = serde_json::to_string(&Transaction { record, row }).unwrap_or_default();
     match visible_json(&json) {
         Cow::Owned(shown) => shown,
         Cow::Borrowed(_) => json,
     }
 }
 
-/// Builds the object of one alert: texts from its row, which is cut, tags from the alert itself.
-fn rule_match<'r>((alert, row): (&Alert<'_>, &'r RuleRow)) -> RuleMatch<'r> {
-    RuleMatch {
-        rule_id: row.rule_id.as_deref(),
-        msg: row.msg.as_deref(),
-        data: row.data.as_deref(),
-        severity: row.severity.map(Severity::name),
-        file: row.file.as_deref(),
-        line: row.line,
-        rev: row.rev.as_deref(),
-        ver: row.ver.as_deref(),
-        maturity: row.maturity,
-        accuracy: row.accuracy,
-        tags: alert
-            .tags
-            .iter()
-            .map(|tag| tag.to_str_lossy().into_owned())
-            .collect(),
-        phase: row.phase,
-        verified: row.verified,
-        detail: row.detail.as_deref(),
+/// The object: the columns of `logs`, the path, and the alerts.
+struct Transaction<'r> {
+    /// What was decoded, for values that a column has in another form.
+    record: &'r Record<'r>,
+    /// The columns.
+    row: &'r Row,
+}
+
+impl Serialize for Transaction<'_> {
+    /// Writes the columns in the order of [`LOG_COLUMNS`]; `path` follows `entry_hash`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Transaction { record, row } = self;
+        let mut map = serializer.serialize_map(None)?;
+        for (column, value) in LOG_COLUMNS.into_iter().zip(row.values()) {
+            match column {
+                "created_at" => {
+                    let time = record.instant(&Local);
+                    let time = time.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, false));
+                    map.serialize_entry(column, &time)?;
+                }
+                "entry_hash" => {
+                    map.serialize_entry(column, &Column(value))?;
+                    let path = row.path.as_ref().map(|path| path.to_string_lossy());
+                    map.serialize_entry("path", &path)?;
+                }
+                "intercepted" => map.serialize_entry(column, &row.intercepted)?,
+                "flags" => {
+                    let flags: Vec<_> = record.flags.iter().map(Flag::name).collect();
+                    map.serialize_entry(column, &flags)?;
+                }
+                _ => map.serialize_entry(column, &Column(value))?,
+            }
+        }
+        let alerts = record.alerts.iter().zip(&row.rule_matches);
+        let matches: Vec<_> = alerts
+            .map(|(alert, row)| RuleMatch { alert, row })
+            .collect();
+        map.serialize_entry("rule_matches", &matches)?;
+        map.end()
+    }
+}
+
+/// One alert: the columns of `rule_matches`.
+struct RuleMatch<'r> {
+    /// What was decoded, for the tags.
+    alert: &'r Alert<'r>,
+    /// The columns.
+    row: &'r RuleRow,
+}
+
+impl Serialize for RuleMatch<'_> {
+    /// Writes the columns in the order of [`RULE_COLUMNS`]. Tags are an array of all of them, also of
+    /// those that do not fit into the column.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (column, value) in RULE_COLUMNS.into_iter().zip(self.row.values()) {
+            match column {
+                "tags" => {
+                    let tags = self.alert.tags.iter().map(|tag| tag.to_str_lossy());
+                    map.serialize_entry(column, &tags.collect::<Vec<_>>())?;
+                }
+                "verified" => map.serialize_entry(column, &self.row.verified)?,
+                _ => map.serialize_entry(column, &Column(value))?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// A value as it is in its column: null, a number or a text; a hash as 32 hexadecimal digits.
+struct Column<'a>(Value<'a>);
+
+impl Serialize for Column<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Value::Null => serializer.serialize_none(),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Hash(hash) => serializer.collect_str(hash),
+            Value::Time(time) => sql_time(time).serialize(serializer),
+        }
     }
 }

@@ -61,18 +61,33 @@
 //!
 //! # Example
 //!
-//! ```no_run
+//! ```
 //! use modsec_core::merged_log::{MergedLog, Stored};
 //!
 //! # fn is_in_store(batch: [u8; 16]) -> Stored { Stored::No }
-//! let mut log = MergedLog::open("/var/log/apache2/modsec_audit.log")?;
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("modsec_audit.log");
+//! let mut log = MergedLog::open(&path)?;
 //! if let Some(batch) = log.pending() {
 //!     log.recover(is_in_store(batch))?;
 //! }
 //! let mut batch = log.begin([7; 16])?;
 //! batch.append(b"--0a1b2c3d-A--\n...\n--0a1b2c3d-Z--\n")?;
-//! batch.finish()?.commit()?;
-//! # Ok::<(), modsec_core::merged_log::MergedLogError>(())
+//! let appended = batch.finish()?;
+//! // Here the store commits the batch; then:
+//! appended.commit()?;
+//!
+//! // A process that dies without an answer leaves its batch pending.
+//! let mut batch = log.begin([8; 16])?;
+//! batch.append(b"--4e5f6071-A--\n...\n--4e5f6071-Z--\n")?;
+//! drop(batch.finish()?);
+//! drop(log);
+//! let mut log = MergedLog::open(&path)?;
+//! assert_eq!(log.pending(), Some([8; 16]));
+//! log.recover(is_in_store([8; 16]))?;
+//! let kept = std::fs::read_to_string(&path)?;
+//! assert!(kept.contains("0a1b2c3d-Z") && !kept.contains("4e5f6071"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod batch;

@@ -10,7 +10,7 @@
 //! make_tables ── once, and again after the tables were dropped          migrate.rs
 //!      │
 //!      ▼
-//! try_insert ◄──────────────────────────────────────────────┐
+//! try_insert ◄───────────────────────────────────────────────┐
 //!      │ a commit was sent before and not answered?          │
 //!      │    was_committed: read the store again ──► Inserted │
 //!      ▼                                                     │ wait: pause, repeat for RETRY_FOR

@@ -17,10 +17,12 @@
 //!
 //! What holds for every value:
 //!
-//! - Unknown is `None`, and null in the database. No empty text and no 0 stand for it.
+//! - Unknown is `None`, and null in the database, unless a column of an old table takes no null. No
+//!   empty text and no 0 stand for it.
 //! - Text is UTF-8 of at most [`MAX_TEXT`] bytes. Bytes that are not UTF-8 become U+FFFD.
 //! - Times are instants in UTC. How many digits of the second survive depends on the column.
-//! - The ten rule fields of `logs` come from one alert ([`Record::primary`]), never from several.
+//! - `ruleId`, `msg`, `data`, `severity`, `maturity` and `accuracy` of `logs` come from one alert
+//!   ([`Record::primary`]), never from several.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -9,7 +9,7 @@
 //!       │                              │ is the path still this file?      files.rs
 //!       │                              │ Database: statements, commit      here
 //!       │                              │ is it still?
-//!       ◄── oneshot: result ──────────┘
+//!       ◄── oneshot: result ───────────┘
 //! ```
 //!
 //! The database is in WAL mode with `synchronous=FULL`: a committed batch survives a power failure,
