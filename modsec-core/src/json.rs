@@ -102,8 +102,8 @@ struct RuleMatch<'r> {
 }
 
 impl Serialize for RuleMatch<'_> {
-    /// Writes the columns in the order of [`RULE_COLUMNS`]. Tags are an array of all of them, also of
-    /// those that do not fit into the column.
+    /// Writes the columns in the order of [`RULE_COLUMNS`]. Tags are an array of all of them, also
+    /// of those that do not fit into the column.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (column, value) in RULE_COLUMNS.into_iter().zip(self.row.values()) {

@@ -303,7 +303,7 @@ impl<'a> Batch<'a> {
         if last.is_some_and(|byte| byte != b'\n') {
             piece.insert(0, b'\n');
         }
-        let head = &piece[..piece.len().min(fingerprint())];
+        let head = &piece[..piece.len().min(FINGERPRINT)];
         let record = JournalRecord {
             batch: self.id,
             state: State::Pending,
@@ -431,11 +431,6 @@ impl<R: Read> Read for HashingReader<R> {
         self.len += got as u64;
         Ok(got)
     }
-}
-
-/// Returns [`FINGERPRINT`] as a length in memory.
-fn fingerprint() -> usize {
-    usize::try_from(FINGERPRINT).unwrap_or(usize::MAX)
 }
 
 impl EntryEnds {

@@ -3,7 +3,7 @@
 //! Both are opened by [`named_file::open_or_make`]: never a link, never waiting, and not where
 //! another account may have put them.
 
-use std::fs::{self, File, FileType};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -16,7 +16,7 @@ use crate::named_file::{self, Links};
 
 /// Bytes that are hashed to recognise a position in the log: more than the first part of any entry,
 /// with its time and transaction id.
-pub(super) const FINGERPRINT: u64 = 4096;
+pub(super) const FINGERPRINT: usize = 4096;
 
 /// Opens an existing file to read and write; follows no link and does not wait.
 pub(super) fn open_existing(path: &Path) -> io::Result<File> {
@@ -84,13 +84,16 @@ pub(super) fn open_journal(path: &Path) -> io::Result<File> {
 /// Returns the error for a log that cannot be opened. Says what is at the path rather than the
 /// system's number for it: a socket, a link or a pipe fails with one that means many things.
 fn refuse(path: &Path, source: io::Error) -> MergedLogError {
+    let owned = path.to_owned();
     // A socket, a link or a pipe may fail to open; say what it is rather than what errno it is.
     if let Ok(meta) = path.symlink_metadata()
         && !meta.is_file()
     {
-        return not_a_file(path, meta.file_type());
+        return MergedLogError::NotAFile {
+            path: owned,
+            kind: named_file::name_of(meta.file_type()),
+        };
     }
-    let owned = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             MergedLogError::NoDirectory { path: owned }
@@ -103,17 +106,9 @@ fn refuse(path: &Path, source: io::Error) -> MergedLogError {
     }
 }
 
-/// Returns the error for a path with something else than a file.
-fn not_a_file(path: &Path, kind: FileType) -> MergedLogError {
-    MergedLogError::NotAFile {
-        path: path.to_owned(),
-        kind: named_file::name_of(kind),
-    }
-}
-
 /// Hashes the last bytes before `end`, at most [`FINGERPRINT`] of them.
 pub(super) fn hash_before(file: &File, end: u64) -> io::Result<Hash> {
-    let length = end.min(FINGERPRINT);
+    let length = end.min(FINGERPRINT as u64);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
     file.read_exact_at(&mut bytes, end - length)?;
     Ok(blake3::hash(&bytes))

@@ -68,8 +68,9 @@ pub struct Origin {
 /// Rule fields come from [`Record::primary`] alone. Bytes that are not UTF-8 are decoded
 /// lossily; besides that and the cut at [`MAX_TEXT`], values are those of the entry.
 ///
-/// `Row` owns its texts: the entry's bytes can be freed once it is built. An entry may have many
-/// alerts with several texts each, so a row can have megabytes.
+/// `Row` owns its texts: the entry's bytes can be freed once it is built. What a record keeps
+/// ([`MAX_ALERTS`](crate::record::MAX_ALERTS), [`MAX_ALERT_TEXT`](crate::record::MAX_ALERT_TEXT))
+/// is the bound of a row, too: some megabytes at most.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
@@ -114,7 +115,8 @@ pub struct Row {
     pub xss: Option<i64>,
     /// `phase` in which the transaction was stopped, else that of the primary alert: 1 to 5.
     pub phase: Option<u8>,
-    /// `created_at`: when the server wrote the entry (part A), in UTC, to the microsecond. A time
+    /// `created_at`: in UTC, to the microsecond. ModSecurity 2 notes when it wrote the entry,
+    /// libmodsecurity and Coraza when the request began. From part A, else from `Stopwatch`. A time
     /// without an offset is taken for one in this machine's time zone.
     pub created_at: Option<DateTime<Utc>>,
     /// `sensor`: host that wrote the entry, from [`Origin`].
@@ -168,7 +170,9 @@ pub struct RuleRow {
     pub tags: Option<String>,
     /// `phase` in which the rule ran: 1 (request headers) to 5 (logging).
     pub phase: Option<u8>,
-    /// `verified`: 1 if part K lists the rule, 0 if the alert was cut or part K contradicts it.
+    /// `verified`: 1 if another part of the entry confirms the alert, 0 if it was cut,
+    /// contradicted, or may have been written by the client, null if there is nothing to compare it
+    /// with. What counts depends on the dialect: see modsec-logs(5).
     pub verified: Option<bool>,
     /// `detail`: what matched where, or the engine's notice.
     pub detail: Option<String>,

@@ -16,8 +16,6 @@
 //! Sources: "Server Error Message Reference" in MySQL's manual, "MariaDB Error Codes", the error
 //! list of `TiDB`. Numbers from 1900 on can mean different things to MySQL and MariaDB.
 
-use std::ops::RangeInclusive;
-
 use mysql_async::{DriverError, Error, IoError, ServerError};
 
 use super::tls;
@@ -111,7 +109,7 @@ fn server_remedy(error: &ServerError) -> Remedy {
         1021 | 1114 | 1026 | 1030 | 1290 | 1792 | 1836 | 1969 | 3024 | 5 | 1037 | 1038 | 1041
         | 1129 | 1130 | 1197 | 1226 | 1467 | 1594 | 1820 | 1862 | 3118 | 4151 => Remedy::Later,
         1044 | 1142 | 1143 | 1227 | 1370 => Remedy::Permission,
-        code if DATA.iter().any(|codes| codes.contains(&code)) => Remedy::Data,
+        code if is_of_data(code) => Remedy::Data,
         _ => match error.state.get(..2) {
             Some("22" | "23" | "44" | "45") => Remedy::Data,
             Some("40") => Remedy::Repeat,
@@ -124,55 +122,32 @@ fn server_remedy(error: &ServerError) -> Remedy {
     }
 }
 
-/// Errors that the values of one row can bring about, and that have no class of their own, or one
-/// that says something else. Triggers and constraints, which an administrator has made, run in the
-/// mode of their maker, which may be strict.
-const DATA: [RangeInclusive<u16>; 36] = [
-    // Row, packet, result, or undo record too large; TiDB's entry too large.
-    1118..=1118,
-    1153..=1153,
-    1162..=1162,
-    1301..=1301,
-    1713..=1713,
-    8025..=8025,
-    // Regular expression does not end, or is none: MariaDB; MySQL.
-    1139..=1139,
-    3685..=3700,
-    3887..=3887,
-    3900..=3900,
-    // Triggers: more rows than one, more than one in a subquery, none, no such case.
-    1172..=1172,
-    1242..=1242,
-    1329..=1329,
-    1339..=1339,
-    // Truncated; characters that are none, or cannot be converted.
-    1265..=1265,
-    1300..=1300,
-    1366..=1366,
-    1977..=1977,
-    3854..=3854,
-    3988..=3988,
-    // No default; wrong value, for a function, too.
-    1364..=1364,
-    1411..=1411,
-    1525..=1525,
-    // Views and partitions that do not take it.
-    1369..=1369,
-    1526..=1526,
-    1591..=1591,
-    1748..=1748,
-    // Signals and checks.
-    1644..=1644,
-    3819..=3819,
-    4025..=4025,
-    // JSON: paths; MariaDB's syntax and depth; values that a functional index cannot hold.
-    3143..=3143,
-    3149..=3149,
-    3165..=3165,
-    4035..=4045,
-    3751..=3752,
-    3903..=3907,
-];
+/// Returns `true` for errors that the values of one row can bring about, and that have no class of
+/// their own, or one that says something else.
+///
+/// Triggers and constraints, which an administrator has made, run in the mode of their maker, which
+/// may be strict.
+fn is_of_data(code: u16) -> bool {
+    matches!(
+        code,
+        // Row, packet, result, or undo record too large; TiDB's entry too large.
+        1118 | 1153 | 1162 | 1301 | 1713 | 8025
+        // Regular expression does not end, or is none: MariaDB; MySQL.
+        | 1139 | 3685..=3700 | 3887 | 3900
+        // Triggers: more rows than one, more than one in a subquery, none, no such case.
+        | 1172 | 1242 | 1329 | 1339
+        // Truncated; characters that are none, or cannot be converted.
+        | 1265 | 1300 | 1366 | 1977 | 3854 | 3988
+        // No default; wrong value, for a function, too.
+        | 1364 | 1411 | 1525
+        // Views and partitions that do not take it.
+        | 1369 | 1526 | 1591 | 1748
+        // Signals and checks.
+        | 1644 | 3819 | 4025
+        // JSON: paths; MariaDB's syntax and depth; values that a functional index cannot hold.
+        | 3143 | 3149 | 3165 | 4035..=4045 | 3751..=3752 | 3903..=3907
+    )
+}
 
 /// Returns the error for the caller: `what` was attempted, what to do about it, and the server's
 /// words as the source.

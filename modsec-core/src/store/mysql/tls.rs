@@ -141,17 +141,14 @@ impl Tls {
             Some(None) => Err("ssl and ssl-verify-server-cert are 1 or 0"),
         };
         let (ssl, verify) = (switch(&self.ssl)?, switch(&self.verify)?);
-        let mode = self.mode.as_deref().map(str::to_ascii_lowercase);
+        let mode = self.mode.as_deref();
+        let mode = mode.map(|mode| mode.to_ascii_lowercase().replace('_', "-"));
         let default_mode = match (is_local && self.ca.is_none(), ssl) {
             (false, _) => Mode::Verified,
             (true, Some(true)) => Mode::Encrypted,
             (true, _) => Mode::Plain,
         };
-        match mode
-            .as_deref()
-            .map(|mode| mode.replace('_', "-"))
-            .as_deref()
-        {
+        match mode.as_deref() {
             Some("disabled") => Ok(Mode::Plain),
             Some("preferred") => Ok(default_mode),
             Some("required") => Ok(Mode::Encrypted),

@@ -33,7 +33,7 @@ alter table logs add column entry_hash binary(16) null;
 alter table logs add column sensor varchar(255) character set utf8mb4 null;
 -- Owner of the entry's file.
 alter table logs add column account varchar(64) character set utf8mb4 null;
--- The address behind a trusted proxy.
+-- Who sent the request, also behind a trusted proxy.
 alter table logs add column client_ip varchar(45) character set utf8mb4 null;
 alter table logs add column status_line varchar(255) character set utf8mb4 null;
 -- 1 if the engine stopped the transaction.

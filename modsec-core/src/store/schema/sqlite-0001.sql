@@ -24,7 +24,7 @@ create table if not exists logs (
     entry_hash blob unique,     -- first 16 bytes of BLAKE3 over the entry
     sensor text,                -- host that wrote the entry
     account text,               -- owner of the entry's file
-    client_ip text,             -- the address behind a trusted proxy
+    client_ip text,             -- who sent the request, also behind a trusted proxy
     status_line text,
     intercepted integer,        -- 1 if the engine stopped the transaction
     flags text                  -- ambiguous, truncated, unverified, …, with commas between them
