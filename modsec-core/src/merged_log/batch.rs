@@ -117,7 +117,8 @@ impl<'a> Batch<'a> {
         self.put(entry, || EntryHash::of(entry), flags)
     }
 
-    /// The same, for who knows its hash already.
+    /// Appends an entry as [`append_flagged`](Self::append_flagged) does; `hash` is that of its
+    /// bytes, which a caller that has it already need not compute again.
     #[cfg(feature = "jobs")]
     pub(crate) fn append_hashed(
         &mut self,
@@ -128,6 +129,7 @@ impl<'a> Batch<'a> {
         self.put(entry, || hash, flags)
     }
 
+    /// Appends an entry that is in memory. `hash` is asked only if the entry is to be announced.
     fn put(
         &mut self,
         entry: &[u8],
