@@ -15,7 +15,7 @@
 //! error, too). A duplicate key fails the statement, the transaction is rolled back, the known rows
 //! are asked for and left out.
 //!
-//! Nothing here repeats anything or looks at the time; that is the store's business.
+//! Nothing here has a time limit or repeats anything; that is the business of the store.
 
 use std::collections::{HashMap, HashSet};
 
