@@ -30,7 +30,7 @@
 //!
 //! ```text
 //! strike ─► ignored?       counted as ignored
-//!        ─► Table          the client, as the most recently seen one
+//!        ─► ClientTable    the client, as the most recently seen one
 //!        ─► Answered       already reported by an interrupted run? then no more
 //!        ─► Window         threshold attacks within the find time? then Offender
 //! ```
@@ -52,7 +52,7 @@ use ipnet::IpNet;
 use self::answered::Answered;
 pub use self::attack::{AttackFilter, Criterion, ParseCriterionError};
 use self::pace::Pace;
-use self::table::{Client, SLOT_BYTES, Table};
+use self::table::{Client, ClientTable, SLOT_BYTES};
 use self::window::{Limit, Window};
 use crate::record::{Networks, one_client};
 
@@ -276,7 +276,7 @@ pub struct LedgerCounts {
 pub struct Ledger {
     options: LedgerOptions,
     limit: Limit,
-    table: Table,
+    table: ClientTable,
     answered: Answered,
     /// Time of the newest attack, for telling how old the others are.
     newest: i64,
@@ -296,7 +296,7 @@ impl Ledger {
         };
         Ok(Ledger {
             limit,
-            table: Table::new(options.max_clients),
+            table: ClientTable::new(options.max_clients),
             answered: Answered::default(),
             newest: i64::MIN,
             counts: LedgerCounts::default(),

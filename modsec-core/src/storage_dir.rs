@@ -172,7 +172,7 @@ fn in_use_by(holder: Option<&Holder>) -> String {
 
 /// What all handles of one storage directory share.
 #[derive(Debug)]
-struct Tree {
+struct SharedTree {
     /// The storage directory itself.
     root: Arc<Dir>,
     /// The private directory, from [`StorageDir::lock`] on.
@@ -181,7 +181,7 @@ struct Tree {
     looker: OnceLock<look::Looker>,
 }
 
-impl Tree {
+impl SharedTree {
     /// Returns what looks at files of this tree; the file system is asked once.
     fn looker(&self) -> look::Looker {
         let root = &self.root;
@@ -201,7 +201,7 @@ impl Tree {
 /// Handles taken from it can go to other threads and keep what they need open.
 #[derive(Debug)]
 pub struct StorageDir {
-    tree: Arc<Tree>,
+    tree: Arc<SharedTree>,
 }
 
 impl StorageDir {
@@ -219,7 +219,7 @@ impl StorageDir {
         let opened = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from);
         match opened.and_then(|fd| Dir::root(File::from(fd), path.clone().into())) {
             Ok(root) => Ok(StorageDir {
-                tree: Arc::new(Tree {
+                tree: Arc::new(SharedTree {
                     root,
                     private: OnceLock::new(),
                     looker: OnceLock::new(),

@@ -62,7 +62,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use self::engine::Engine;
+use self::engine::WatchEngine;
 pub(crate) use self::root::Root;
 pub use self::root::RootError;
 pub use crate::names::Place;
@@ -198,7 +198,7 @@ pub enum WatchError {
 #[derive(Debug)]
 pub struct Watcher {
     /// What does the work, without waiting.
-    engine: Engine,
+    engine: WatchEngine,
     /// The inotify descriptor, registered with the runtime by the first call of [`Watcher::next`].
     readable: Option<AsyncFd<OwnedFd>>,
 }
@@ -211,7 +211,7 @@ impl Watcher {
     /// [`WatchError::Start`]. What is wrong with the directory itself comes as [`Event::Lost`].
     pub fn new(path: &Path, options: Options) -> Result<Self, WatchError> {
         Ok(Self {
-            engine: Engine::new(path, options)?,
+            engine: WatchEngine::new(path, options)?,
             readable: None,
         })
     }

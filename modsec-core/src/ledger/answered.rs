@@ -28,14 +28,14 @@ const MAX_REPORTS: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     /// Reports by client, each list ascending by time.
-    clients: HashMap<IpNet, Vec<Report>>,
+    clients: HashMap<IpNet, Vec<PastReport>>,
     /// Number of reports in all lists.
     reports: usize,
 }
 
 /// One report of one client.
 #[derive(Debug)]
-struct Report {
+struct PastReport {
     /// Last millisecond of the second in which its last attack was (the jail file has whole
     /// seconds), milliseconds since the Unix epoch.
     until: i64,
@@ -66,7 +66,7 @@ impl Answered {
             report.missing = report.missing.saturating_add(missing);
             return;
         }
-        reports.push(Report { until, missing });
+        reports.push(PastReport { until, missing });
         reports.sort_unstable_by_key(|report| report.until);
         self.reports += 1;
     }
@@ -80,7 +80,7 @@ impl Answered {
         let Some(reports) = self.clients.get_mut(&network) else {
             return false;
         };
-        let covers = |report: &Report| span(report.until, find_time).contains(&at);
+        let covers = |report: &PastReport| span(report.until, find_time).contains(&at);
         // The earliest: later ones can still stand for later attacks.
         let Some(place) = reports.iter().position(covers) else {
             return false;

@@ -59,7 +59,7 @@ pub(super) const SLOT_BYTES: usize = size_of::<Slot>() + 2 * size_of::<u32>();
 
 /// Clients by network, in the order in which they were last seen.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct ClientTable {
     /// All slots ever used, at most `capacity`.
     slots: Vec<Slot>,
     /// First slot of each chain; a power of two, at least `capacity`.
@@ -78,10 +78,10 @@ pub(super) struct Table {
     hasher: RandomState,
 }
 
-impl Table {
+impl ClientTable {
     /// Makes an empty table for at most `capacity` clients, at least 1 and below 2³¹.
-    pub(super) fn new(capacity: usize) -> Table {
-        Table {
+    pub(super) fn new(capacity: usize) -> ClientTable {
+        ClientTable {
             slots: Vec::new(),
             buckets: vec![NONE; capacity.next_power_of_two()].into_boxed_slice(),
             free: NONE,
@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    fn order(table: &Table) -> Vec<IpNet> {
+    fn order(table: &ClientTable) -> Vec<IpNet> {
         table.iter().map(|client| client.network).collect()
     }
 
@@ -281,7 +281,7 @@ mod tests {
             steps in prop::collection::vec(prop::option::weighted(0.9, 0u8..12), 0..200),
             capacity in 1usize..9,
         ) {
-            let mut table = Table::new(capacity);
+            let mut table = ClientTable::new(capacity);
             let mut model: VecDeque<IpNet> = VecDeque::new();
             for step in steps {
                 let Some(n) = step else {

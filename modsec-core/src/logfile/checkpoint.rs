@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::str::FromStr;
 
-use super::source::Source;
+use super::log_file::LogFile;
 
 /// Bytes that are compared at the start of the log and before the offset.
 pub(super) const COMPARED: u64 = 512;
@@ -50,7 +50,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// [`io::ErrorKind::UnexpectedEof`] if the log is shorter, and what read(2) says.
-    pub(super) fn of(source: &mut Source, offset: u64) -> io::Result<Checkpoint> {
+    pub(super) fn of(source: &mut LogFile, offset: u64) -> io::Result<Checkpoint> {
         // What was read of a compressed log cannot be read again at little cost.
         let before = if source.is_compressed() {
             None
@@ -72,14 +72,14 @@ impl Checkpoint {
     ///
     /// What the system said.
     pub(crate) fn at_end(file: &File) -> io::Result<Checkpoint> {
-        let mut source = Source::of(file.try_clone()?)?;
+        let mut source = LogFile::of(file.try_clone()?)?;
         Checkpoint::of(&mut source, file.metadata()?.len())
     }
 
     /// Describes a place of which `head` and `before` are still in memory: the file has lost them
     /// since.
     pub(super) fn from_bytes(
-        source: &Source,
+        source: &LogFile,
         offset: u64,
         head: &[u8],
         before: Option<&[u8]>,
@@ -99,7 +99,7 @@ impl Checkpoint {
     }
 
     /// Returns `true` if the same file, by device and inode, was open when this was made.
-    pub(super) fn is_of(&self, source: &Source) -> bool {
+    pub(super) fn is_of(&self, source: &LogFile) -> bool {
         (self.device, self.inode) == (source.device, source.inode)
     }
 
@@ -109,7 +109,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// What reading said. A log that is too short is `Ok(false)`.
-    pub(super) fn is_in(&self, source: &mut Source) -> io::Result<bool> {
+    pub(super) fn is_in(&self, source: &mut LogFile) -> io::Result<bool> {
         if self.offset == 0 {
             return Ok(self.is_of(source));
         }
@@ -199,8 +199,8 @@ mod tests {
     use super::*;
     use crate::named_file::Links;
 
-    fn source(path: &Path) -> Source {
-        Source::open(path, Links::Follow).unwrap().unwrap()
+    fn source(path: &Path) -> LogFile {
+        LogFile::open(path, Links::Follow).unwrap().unwrap()
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::checkpoint::{COMPARED, Checkpoint};
-use super::source::Source;
+use super::log_file::LogFile;
 use crate::named_file::{Links, is_of_sqlite, parent};
 
 /// A file that holds a part of a log, and from where on it was not read.
@@ -38,7 +38,7 @@ pub(crate) struct Segment {
     /// Where it was found, for messages.
     pub(crate) path: PathBuf,
     /// The open file.
-    pub(crate) source: Source,
+    pub(crate) source: LogFile,
     /// Bytes that were read before, decompressed.
     pub(crate) offset: u64,
 }
@@ -78,7 +78,7 @@ impl Segment {
 ///
 /// What opening or reading the log, or listing its directory, said.
 pub(crate) fn unread(log: &Path, mark: &Checkpoint) -> io::Result<Option<Vec<Segment>>> {
-    let mut current = Source::open(log, Links::Follow)?;
+    let mut current = LogFile::open(log, Links::Follow)?;
     if let Some(source) = &mut current
         && mark.is_in(source)?
     {
@@ -129,10 +129,10 @@ pub(super) fn find(log: &Path, mark: &Checkpoint) -> io::Result<Option<Segment>>
 /// # Errors
 ///
 /// What opening the log or listing its directory said.
-pub(super) fn newer(log: &Path, old: &mut Source) -> io::Result<Vec<Segment>> {
+pub(super) fn newer(log: &Path, old: &mut LogFile) -> io::Result<Vec<Segment>> {
     let since = modified(old);
     let mut heads = vec![head(old)];
-    if let Some(mut current) = Source::open(log, Links::Follow)? {
+    if let Some(mut current) = LogFile::open(log, Links::Follow)? {
         heads.push(head(&mut current));
     }
     let mut found: Vec<(SystemTime, Segment)> = Vec::new();
@@ -154,7 +154,7 @@ pub(super) fn newer(log: &Path, old: &mut Source) -> io::Result<Vec<Segment>> {
 }
 
 /// Makes a segment of an open file.
-pub(super) fn segment(path: &Path, source: Source, offset: u64) -> Segment {
+pub(super) fn segment(path: &Path, source: LogFile, offset: u64) -> Segment {
     let path = path.to_owned();
     Segment {
         path,
@@ -171,7 +171,7 @@ pub(super) fn segment(path: &Path, source: Source, offset: u64) -> Segment {
 /// # Errors
 ///
 /// What listing the directory said.
-fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(PathBuf, Source)>> {
+fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(PathBuf, LogFile)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent(log))? {
         let entry = entry?;
@@ -182,7 +182,7 @@ fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(Path
             continue;
         }
         // An error means: gone meanwhile, or not ours to read.
-        if let Ok(Some(source)) = Source::open(&path, Links::Refuse) {
+        if let Ok(Some(source)) = LogFile::open(&path, Links::Refuse) {
             found.push((path, source));
         }
     }
@@ -190,14 +190,14 @@ fn beside(log: &Path, is_wanted: impl Fn(&Path) -> bool) -> io::Result<Vec<(Path
 }
 
 /// Returns the last change of contents; 1970 if the system does not say.
-fn modified(source: &Source) -> SystemTime {
+fn modified(source: &LogFile) -> SystemTime {
     let meta = source.file.metadata();
     meta.and_then(|meta| meta.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Returns the first [`COMPARED`] bytes, or as many as there are and can be read.
-fn head(source: &mut Source) -> Vec<u8> {
+fn head(source: &mut LogFile) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(COMPARED).unwrap_or(0)];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::checkpoint::{COMPARED, Checkpoint};
+use super::log_file::LogFile;
 use super::rotated::{self, Segment, segment};
-use super::source::Source;
 use crate::named_file::Links;
 
 /// Bytes asked for at a time: the most that one read adds to the caller's buffer.
@@ -35,7 +35,7 @@ pub(crate) struct Tail {
     /// Where the log is; another file may come there at any time.
     path: PathBuf,
     /// The file that is being read: the log, or one that it was rotated to.
-    open: Option<Open>,
+    open: Option<OpenLog>,
     /// What is read after the open file, the oldest first: rotated logs, and the one at the path.
     queue: VecDeque<Segment>,
     /// For how long the old file must not have changed after a rotation before it is left: Apache's
@@ -49,9 +49,9 @@ pub(crate) struct Tail {
 
 /// A file being read.
 #[derive(Debug)]
-struct Open {
+struct OpenLog {
     /// The open file.
-    source: Source,
+    source: LogFile,
     /// Bytes read so far.
     offset: u64,
     /// Its first bytes, at most 512, to notice that it was emptied and written to again.
@@ -88,8 +88,8 @@ impl Tail {
         let is_continued = found.is_some();
         let mut queue = VecDeque::from(found.unwrap_or_default());
         let open = match queue.pop_front() {
-            Some(segment) => Some(Open::from(segment)),
-            None => Source::open(&path, Links::Follow)?.map(Open::new),
+            Some(segment) => Some(OpenLog::from(segment)),
+            None => LogFile::open(&path, Links::Follow)?.map(OpenLog::new),
         };
         Ok(Tail {
             path,
@@ -167,7 +167,7 @@ impl Tail {
     /// What the system said. The place is kept, and the next call tries again.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Growth> {
         let Some(open) = &mut self.open else {
-            self.open = Source::open(&self.path, Links::Follow)?.map(Open::new);
+            self.open = LogFile::open(&self.path, Links::Follow)?.map(OpenLog::new);
             return Ok(match self.open {
                 Some(_) => Growth::Restarted,
                 None => Growth::End,
@@ -198,7 +198,7 @@ impl Tail {
             if next.path != self.path {
                 info!(path = ?next.path, "reading a log that was rotated meanwhile");
             }
-            Open::from(next)
+            OpenLog::from(next)
         });
         Ok(Growth::Restarted)
     }
@@ -219,7 +219,7 @@ impl Tail {
     /// between the open file and it.
     fn find_newer(&mut self) -> io::Result<bool> {
         let (Some(open), Some(current)) =
-            (&mut self.open, Source::open(&self.path, Links::Follow)?)
+            (&mut self.open, LogFile::open(&self.path, Links::Follow)?)
         else {
             return Ok(false);
         };
@@ -240,10 +240,10 @@ impl Tail {
         };
         self.queue
             .extend(rotated::newer(&self.path, &mut copy.source)?);
-        let current = Source::open(&self.path, Links::Follow)?;
+        let current = LogFile::open(&self.path, Links::Follow)?;
         self.queue
             .extend(current.map(|source| segment(&self.path, source, 0)));
-        self.open = Some(Open::from(copy));
+        self.open = Some(OpenLog::from(copy));
         Ok(true)
     }
 
@@ -270,19 +270,19 @@ enum Truncation {
     Emptied(Checkpoint),
 }
 
-impl From<Segment> for Open {
-    fn from(segment: Segment) -> Open {
-        Open {
+impl From<Segment> for OpenLog {
+    fn from(segment: Segment) -> OpenLog {
+        OpenLog {
             offset: segment.offset,
-            ..Open::new(segment.source)
+            ..OpenLog::new(segment.source)
         }
     }
 }
 
-impl Open {
+impl OpenLog {
     /// Begins at the start of a file.
-    fn new(source: Source) -> Open {
-        Open {
+    fn new(source: LogFile) -> OpenLog {
+        OpenLog {
             source,
             offset: 0,
             head: Vec::new(),

@@ -34,7 +34,7 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::Tree;
+use super::SharedTree;
 use super::dir::{self, Dir};
 use super::holes;
 use super::private::{self, Private};
@@ -52,7 +52,7 @@ pub const MAX_ENTRY_BYTES: u64 = 2 << 30;
 #[derive(Debug, Clone)]
 pub struct EntryFile {
     /// The tree that it is in, for the lock and the private directory.
-    pub(super) tree: Arc<Tree>,
+    pub(super) tree: Arc<SharedTree>,
     /// Its directory: that of a minute, or the private one.
     pub(super) dir: Arc<Dir>,
     /// Its name there.

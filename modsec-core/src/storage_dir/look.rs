@@ -137,7 +137,7 @@ impl Looker {
 
     /// Returns why a file with these attributes is not to be opened, the device first: of a foreign
     /// file system not even the type is believed.
-    fn why_not(self, seen: &Attributes) -> Option<Reason> {
+    fn why_not(self, seen: &Statx) -> Option<Reason> {
         let Identity { device, size, .. } = seen.identity;
         if device != self.device {
             return Some(Reason::OtherFileSystem);
@@ -155,7 +155,7 @@ impl Looker {
 }
 
 /// What one statx(2), or fstat(2) on an old kernel, returned.
-struct Attributes {
+struct Statx {
     identity: Identity,
     kind: FileType,
     links: u64,
@@ -166,11 +166,11 @@ struct Attributes {
 ///
 /// `sync` is `AT_STATX_DONT_SYNC` or nothing. Linux before 4.11 has no statx(2): there the name is
 /// opened with `O_PATH`, which asks no server, and examined by fstat(2).
-fn attributes(directory: impl AsFd, name: &OsStr, sync: AtFlags) -> Result<Attributes, Errno> {
+fn attributes(directory: impl AsFd, name: &OsStr, sync: AtFlags) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     let time = |time: StatxTimestamp| (time.tv_sec, i64::from(time.tv_nsec));
     match statx(&directory, name, flags | sync, StatxFlags::BASIC_STATS) {
-        Ok(stat) => Ok(Attributes {
+        Ok(stat) => Ok(Statx {
             identity: Identity {
                 device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
                 inode: stat.stx_ino,
@@ -192,7 +192,7 @@ fn attributes(directory: impl AsFd, name: &OsStr, sync: AtFlags) -> Result<Attri
             )?;
             let meta = File::from(path).metadata();
             let meta = meta.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            Ok(Attributes {
+            Ok(Statx {
                 identity: Identity::of(&meta),
                 kind: FileType::from_raw_mode(meta.mode()),
                 links: meta.nlink(),

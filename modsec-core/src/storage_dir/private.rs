@@ -105,12 +105,12 @@ impl Private {
     ///
     /// `ENOENT` if `name` is gone, `EXDEV` if the kernel sees two file systems, or what else
     /// renameat2(2) said. The file is then where it was.
-    pub(super) fn take(&self, from: &Dir, name: &OsStr, inode: u64) -> Result<Taken<'_>, Errno> {
+    pub(super) fn take(&self, from: &Dir, name: &OsStr, inode: u64) -> Result<MovedIn<'_>, Errno> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let private = private_name(inode, number, name);
             self.removing().insert(private.clone());
-            let taken = Taken {
+            let taken = MovedIn {
                 private: self,
                 name: private,
             };
@@ -151,12 +151,12 @@ pub(crate) fn is_private(path: &Path) -> bool {
 /// When this is dropped, listings show the file again if it still exists, so that an entry whose
 /// removal failed is read in the next pass.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct MovedIn<'a> {
     private: &'a Private,
     name: OsString,
 }
 
-impl Taken<'_> {
+impl MovedIn<'_> {
     /// Returns the name in the private directory.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
@@ -186,7 +186,7 @@ impl Taken<'_> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for MovedIn<'_> {
     fn drop(&mut self) {
         self.private.removing().remove(&self.name);
     }

@@ -25,7 +25,7 @@ use std::vec;
 
 use chrono::NaiveDate;
 
-use super::Tree;
+use super::SharedTree;
 use super::dir::Dir;
 use super::entry::EntryFile;
 use super::private::{self, PRIVATE};
@@ -60,7 +60,7 @@ impl Refusals {
 #[derive(Debug)]
 pub struct Walk {
     /// The tree that is walked.
-    storage: Arc<Tree>,
+    storage: Arc<SharedTree>,
     refusals: Refusals,
     /// Whether the private directory is still to come.
     private: bool,
@@ -73,7 +73,7 @@ pub struct Walk {
 
 impl Walk {
     /// Begins a walk. Nothing is opened before the first call of `next`.
-    pub(super) fn new(storage: Arc<Tree>) -> Self {
+    pub(super) fn new(storage: Arc<SharedTree>) -> Self {
         Walk {
             storage,
             refusals: Refusals::default(),
@@ -170,13 +170,13 @@ impl Iterator for Walk {
 }
 
 /// Returns the private directory alone; `None` if this process has not locked the tree.
-pub(super) fn claimed(storage: &Arc<Tree>) -> Option<EntryDir> {
+pub(super) fn claimed(storage: &Arc<SharedTree>) -> Option<EntryDir> {
     let dir = Arc::clone(&storage.private()?.dir);
     Some(EntryDir::new(storage, Refusals::default(), dir, None))
 }
 
 /// Finds one file by its path below the storage directory, see [`super::StorageDir::entry_at`].
-pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile, Refusal> {
+pub(super) fn entry_at(storage: &Arc<SharedTree>, relative: &Path) -> Result<EntryFile, Refusal> {
     let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
     let (Some(dir), Some(name)) = (relative.parent(), relative.file_name()) else {
         return Err(refused());
@@ -187,7 +187,10 @@ pub(super) fn entry_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryFile
 /// Finds one minute directory by its path, see [`super::StorageDir::entry_dir_at`].
 ///
 /// It counts as the newest of its tree, because the others were not looked at: so it is not pruned.
-pub(super) fn entry_dir_at(storage: &Arc<Tree>, relative: &Path) -> Result<EntryDir, Refusal> {
+pub(super) fn entry_dir_at(
+    storage: &Arc<SharedTree>,
+    relative: &Path,
+) -> Result<EntryDir, Refusal> {
     let refused = || storage.root.refusal(relative.as_os_str(), Reason::Name);
     let is_minute = Place::of(relative).is_some_and(Place::is_minute);
     let name = relative.file_name().filter(|_| is_minute);
@@ -372,7 +375,7 @@ impl Minutes {
 /// It stays the same directory, whatever is at its path later. Clones share the descriptor.
 #[derive(Debug, Clone)]
 pub struct EntryDir {
-    storage: Arc<Tree>,
+    storage: Arc<SharedTree>,
     refusals: Refusals,
     /// The directory itself.
     pub(super) dir: Arc<Dir>,
@@ -384,7 +387,7 @@ pub struct EntryDir {
 
 impl EntryDir {
     fn new(
-        storage: &Arc<Tree>,
+        storage: &Arc<SharedTree>,
         refusals: Refusals,
         dir: Arc<Dir>,
         minute: Option<(MinuteDir, Newest)>,

@@ -39,10 +39,10 @@ use inotify::{EventMask, Inotify, WatchDescriptor};
 use rustix::fs::{FileType, Stat};
 
 use super::closed_files::ClosedFiles;
-use super::listing_queue::{ListingQueue, Step, site_of};
+use super::listing_queue::{ListingQueue, NextStep, site_of};
 use super::pace::{Owner, Pace};
 use super::root::{Root, RootError};
-use super::table::{Now, Table};
+use super::table::{Now, WatchTable};
 use super::{Directory, Event, Files, Options, Place, RescanReason, WatchError};
 use crate::spool::Reason;
 
@@ -73,7 +73,7 @@ struct RawEvent {
 
 /// How a directory or file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum Discovery {
     /// The kernel has reported it.
     Event,
     /// It was in a directory that has just appeared: urgent.
@@ -84,7 +84,7 @@ enum Source {
 
 /// The state of a [`super::Watcher`].
 #[derive(Debug)]
-pub(crate) struct Engine {
+pub(crate) struct WatchEngine {
     /// Path of the storage directory, as the caller gave it.
     path: PathBuf,
     options: Options,
@@ -110,7 +110,7 @@ pub(crate) struct Engine {
     /// The walk through directories that have just appeared.
     fresh: ListingQueue,
     /// All watched directories.
-    table: Table,
+    table: WatchTable,
     /// How much work each owner has caused of late.
     pace: Pace,
     /// User ids about which it was logged that they have all the watches they get.
@@ -119,7 +119,7 @@ pub(crate) struct Engine {
     turn: u32,
     /// The clock as of the last check, so that it need not be read for every event.
     now: Now,
-    /// When [`Engine::check_clock`] is due.
+    /// When [`WatchEngine::check_clock`] is due.
     check_at: Instant,
     unwatch_idle_at: Instant,
     /// When to try again to watch what could not be watched; `None` if all could be.
@@ -127,7 +127,7 @@ pub(crate) struct Engine {
     periodic_at: Option<Instant>,
 }
 
-impl Engine {
+impl WatchEngine {
     /// Starts inotify and opens the storage directory at `path`, which may be absent.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl Engine {
             current_sweep: None,
             sweep: ListingQueue::default(),
             fresh: ListingQueue::default(),
-            table: Table::default(),
+            table: WatchTable::default(),
             pace: Pace::default(),
             warned_owners: BTreeSet::new(),
             turn: 0,
@@ -206,7 +206,7 @@ impl Engine {
                 continue;
             }
             if others_turn {
-                let walked = self.walk(Source::Fresh) || self.walk(Source::Sweep);
+                let walked = self.walk(Discovery::Fresh) || self.walk(Discovery::Sweep);
                 if let Some(path) = self.closed.pop() {
                     return Ok(Some(Event::File(path)));
                 }
@@ -220,7 +220,7 @@ impl Engine {
                 self.handle(raw);
             } else if let Some(path) = self.closed.pop() {
                 return Ok(Some(Event::File(path)));
-            } else if !self.walk(Source::Fresh) && !self.walk(Source::Sweep) {
+            } else if !self.walk(Discovery::Fresh) && !self.walk(Discovery::Sweep) {
                 return Ok(None);
             }
         }
@@ -253,7 +253,7 @@ impl Engine {
             Some(_) => {}
         }
         for path in self.pace.due(now) {
-            self.found_directory(path, Source::Fresh);
+            self.found_directory(path, Discovery::Fresh);
         }
         if now >= self.unwatch_idle_at {
             self.unwatch_idle_at = now + UNWATCH_IDLE_EVERY;
@@ -347,7 +347,7 @@ impl Engine {
             (true, false) if mask.contains(EventMask::ATTRIB) && self.table.at(&path).is_some() => {
             }
             (true, false) if mask.contains(EventMask::ATTRIB) => self.attributes_changed(&path),
-            (true, false) => self.found_directory(path, Source::Event),
+            (true, false) => self.found_directory(path, Discovery::Event),
             (false, true) => {}
             (false, false) if place.is_minute() => {
                 if !self.closed.push(path) {
@@ -390,8 +390,8 @@ impl Engine {
 
     /// Does one step of the fresh walk or of the sweep; returns `true` if there was one to do. The
     /// end of a sweep is reported as [`Event::Rescan`].
-    fn walk(&mut self, source: Source) -> bool {
-        if source == Source::Sweep && self.current_sweep.is_none() {
+    fn walk(&mut self, source: Discovery) -> bool {
+        if source == Discovery::Sweep && self.current_sweep.is_none() {
             let Some(reason) = self.next_sweep.take() else {
                 return false;
             };
@@ -399,14 +399,14 @@ impl Engine {
             self.sweep.add(PathBuf::new());
         }
         let walk = match source {
-            Source::Event | Source::Fresh => &mut self.fresh,
-            Source::Sweep => &mut self.sweep,
+            Discovery::Event | Discovery::Fresh => &mut self.fresh,
+            Discovery::Sweep => &mut self.sweep,
         };
         match walk.step() {
-            Step::Open(path) => self.open(path, source),
-            Step::Entry { path, place, kind } => self.entry(path, place, kind, source),
-            Step::Done if source != Source::Sweep => return false,
-            Step::Done => self
+            NextStep::Open(path) => self.open(path, source),
+            NextStep::Entry { path, place, kind } => self.entry(path, place, kind, source),
+            NextStep::Done if source != Discovery::Sweep => return false,
+            NextStep::Done => self
                 .ready
                 .extend(self.current_sweep.take().map(Event::Rescan)),
         }
@@ -418,7 +418,7 @@ impl Engine {
     ///
     /// A user or a flat day that was not watched is reported once more, because a change of its
     /// mode between the first report and the watch was not noticed.
-    fn open(&mut self, path: PathBuf, source: Source) {
+    fn open(&mut self, path: PathBuf, source: Discovery) {
         let Some(place) = Place::of(&path) else {
             return;
         };
@@ -433,11 +433,11 @@ impl Engine {
         let is_new = !was_watched && self.table.at(&path).is_some();
         if is_new && matches!(place, Place::User | Place::FlatDay) {
             // Nothing has told of a change since it was reported.
-            self.report(&path, place, Source::Fresh);
+            self.report(&path, place, Discovery::Fresh);
         }
         match source {
-            Source::Event | Source::Fresh => self.fresh.list(path, place, handle),
-            Source::Sweep => self.sweep.list(path, place, handle),
+            Discovery::Event | Discovery::Fresh => self.fresh.list(path, place, handle),
+            Discovery::Sweep => self.sweep.list(path, place, handle),
         }
     }
 
@@ -459,7 +459,7 @@ impl Engine {
     }
 
     /// Handles one name that a walk has met.
-    fn entry(&mut self, path: PathBuf, place: Place, kind: FileType, source: Source) {
+    fn entry(&mut self, path: PathBuf, place: Place, kind: FileType, source: Discovery) {
         match kind {
             FileType::Directory if !place.is_minute() => self.found_directory(path, source),
             FileType::Directory => {}
@@ -482,20 +482,20 @@ impl Engine {
 
     /// Returns `true` if files met in a walk are reported: always in a directory that has just
     /// appeared, in a sweep only if the caller asked for all ([`Files::All`]).
-    fn reports_found(&self, source: Source) -> bool {
-        source != Source::Sweep || self.options.files == Files::All
+    fn reports_found(&self, source: Discovery) -> bool {
+        source != Discovery::Sweep || self.options.files == Files::All
     }
 
     /// Handles a directory that an event or a walk has met: reports it, then lets it wait to be
     /// watched and listed.
-    fn found_directory(&mut self, path: PathBuf, source: Source) {
+    fn found_directory(&mut self, path: PathBuf, source: Discovery) {
         let Some(place) = Place::of(&path) else {
             return self.refuse(path, Reason::Name);
         };
         // Others wait for a shared directory too, and corrected it is no longer its maker's.
         let is_shared = matches!(place, Place::FlatDay | Place::FlatMinute);
         let source = match source {
-            Source::Event if is_shared => Source::Fresh,
+            Discovery::Event if is_shared => Discovery::Fresh,
             source => source,
         };
         // Reported first, watched and listed when the caller comes back: who waits for the
@@ -505,15 +505,15 @@ impl Engine {
         }
         if !place.is_minute() || self.options.files != Files::None {
             match source {
-                Source::Event | Source::Fresh => self.fresh.add(path),
-                Source::Sweep => self.sweep.add(path),
+                Discovery::Event | Discovery::Fresh => self.fresh.add(path),
+                Discovery::Sweep => self.sweep.add(path),
             }
         }
     }
 
     /// Reports the directory at `path` if the caller asked for directories. Returns `false` if its
     /// owner is on pause, so that nothing more should be done with it now.
-    fn report(&mut self, path: &Path, place: Place, source: Source) -> bool {
+    fn report(&mut self, path: &Path, place: Place, source: Discovery) -> bool {
         if !self.options.directories {
             return true;
         }
@@ -522,7 +522,9 @@ impl Engine {
         };
         // In a directory of one user its owner has been asked already.
         let is_beside_others = matches!(place, Place::User | Place::FlatDay | Place::FlatMinute);
-        if source == Source::Event && is_beside_others && !self.may_report(stat.st_uid, path, place)
+        if source == Discovery::Event
+            && is_beside_others
+            && !self.may_report(stat.st_uid, path, place)
         {
             return false;
         }
@@ -541,7 +543,7 @@ impl Engine {
         let Some(place) = Place::of(path) else {
             return;
         };
-        if self.report(path, place, Source::Event) {
+        if self.report(path, place, Discovery::Event) {
             return;
         }
         match place {
@@ -585,7 +587,7 @@ impl Engine {
     }
 }
 
-impl AsFd for Engine {
+impl AsFd for WatchEngine {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }

@@ -55,12 +55,12 @@ struct Site {
     /// The same as a set, so that a path waits once.
     known: HashSet<PathBuf>,
     /// The directory that is being listed.
-    open: Option<Listed>,
+    open: Option<OpenListing>,
 }
 
 /// A directory being listed.
 #[derive(Debug)]
-struct Listed {
+struct OpenListing {
     path: PathBuf,
     place: Place,
     names: Listing,
@@ -68,7 +68,7 @@ struct Listed {
 
 /// What is next to do.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum NextStep {
     /// Open this directory, watch it, and hand its descriptor over by [`ListingQueue::list`].
     /// Whoever cannot open it just asks for the next step.
     Open(PathBuf),
@@ -110,7 +110,7 @@ impl ListingQueue {
     /// Begins to list the directory `handle`, which was opened at `path` and is for `place`.
     pub(crate) fn list(&mut self, path: PathBuf, place: Place, handle: OwnedFd) {
         let site = self.site(site_of(&path));
-        let before = site.open.replace(Listed {
+        let before = site.open.replace(OpenListing {
             path,
             place,
             names: Listing::new(handle),
@@ -129,7 +129,7 @@ impl ListingQueue {
 
     /// Does one step: a name of the open directory of the site whose turn it is, or its next
     /// directory.
-    pub(crate) fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> NextStep {
         while let Some(name) = self.order.front() {
             let Some(site) = self.sites.get_mut(name) else {
                 self.order.pop_front();
@@ -151,14 +151,14 @@ impl ListingQueue {
                 site.open = None;
                 self.listings -= 1;
             } else if let Some(path) = site.pop() {
-                return Step::Open(path);
+                return NextStep::Open(path);
             } else {
                 self.sites.remove(name);
                 self.order.pop_front();
                 self.steps = 0;
             }
         }
-        Step::Done
+        NextStep::Done
     }
 }
 
@@ -183,12 +183,12 @@ pub(crate) fn site_of(path: &Path) -> OsString {
     path.iter().next().unwrap_or_default().to_owned()
 }
 
-impl Listed {
+impl OpenListing {
     /// Returns the next name. A directory that was removed while it is listed, or that cannot be
     /// read further, simply ends.
-    fn next(&mut self) -> Option<Step> {
+    fn next(&mut self) -> Option<NextStep> {
         let Found { name, kind } = self.names.next()?.ok()?;
-        Some(Step::Entry {
+        Some(NextStep::Entry {
             path: self.path.join(name),
             place: self.place,
             kind,
@@ -209,20 +209,20 @@ mod tests {
         walk.add(start.into());
         loop {
             match walk.step() {
-                Step::Open(path) => {
+                NextStep::Open(path) => {
                     seen(&format!("open {}", path.display()), &mut walk);
                     let handle = File::open(root.join(&path)).unwrap();
                     let place = Place::of(&path).unwrap();
                     walk.list(path, place, handle.into());
                     assert!(walk.listings <= MAX_OPEN);
                 }
-                Step::Entry { path, kind, .. } => {
+                NextStep::Entry { path, kind, .. } => {
                     seen(&format!("{}", path.display()), &mut walk);
                     if kind == FileType::Directory {
                         walk.add(path);
                     }
                 }
-                Step::Done => break,
+                NextStep::Done => break,
             }
         }
         assert!(walk.is_done() && walk.sites.is_empty() && walk.listings == 0);

@@ -90,7 +90,7 @@ impl Now {
 
 /// All watched directories, by watch descriptor and by path.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct WatchTable {
     /// The directories, by the number that the kernel gives to a watch.
     nodes: HashMap<WatchDescriptor, Node>,
     /// Watches by path, sorted, so that a directory and all below it are one range.
@@ -101,7 +101,7 @@ pub(crate) struct Table {
     owners: HashMap<u32, usize>,
 }
 
-impl Table {
+impl WatchTable {
     /// Returns the directory that has the watch `wd`; `None` for an event of a watch that was given
     /// up meanwhile.
     pub(crate) fn get(&self, wd: &WatchDescriptor) -> Option<&Node> {

@@ -225,9 +225,9 @@ fn open_lock(dir: impl AsFd) -> Result<File, Errno> {
 /// whose new path is then added to `aside`.
 ///
 /// After a failure the new directory is removed again. If it could not be finished
-/// ([`Fresh::make`]), an empty one may stay under its random name; all programs pass over it.
+/// ([`NewPrivate::make`]), an empty one may stay under its random name; all programs pass over it.
 fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt {
-    let fresh = match Fresh::make(root) {
+    let fresh = match NewPrivate::make(root) {
         Ok(fresh) => fresh,
         Err(errno) => return outcome(root, errno, false),
     };
@@ -324,7 +324,7 @@ fn move_aside(root: &Dir, name: &str) -> PathBuf {
 }
 
 /// A new private directory, locked, that has a random name still.
-struct Fresh {
+struct NewPrivate {
     /// Its name in the storage directory.
     name: String,
     dir: OwnedFd,
@@ -333,12 +333,12 @@ struct Fresh {
     lock: File,
 }
 
-impl Fresh {
+impl NewPrivate {
     /// Makes the directory, opens it, and makes and locks the lock file in it.
     ///
     /// Between mkdirat(2) and open a user who may write to the storage directory could exchange it;
     /// one of another owner is not used (`EAGAIN`).
-    fn make(root: &Dir) -> Result<Fresh, Errno> {
+    fn make(root: &Dir) -> Result<NewPrivate, Errno> {
         let name = spool::random_name(FRESH);
         mkdirat(root.file(), &name, Mode::RWXU)?;
         let dir = spool::open_dir(root.file(), Path::new(&name))?;
@@ -350,7 +350,7 @@ impl Fresh {
         fchmod(&dir, Mode::RWXU)?;
         let lock = open_lock(&dir)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Fresh {
+        Ok(NewPrivate {
             name,
             dir,
             stat,

@@ -17,7 +17,7 @@ use inotify::{WatchDescriptor, WatchMask};
 use rustix::fs::Stat;
 use tracing::{debug, warn};
 
-use super::{Engine, RETRY_EVERY, Source};
+use super::{Discovery, RETRY_EVERY, WatchEngine};
 use crate::watch::root::Root;
 use crate::watch::table::IDLE_SECONDS;
 use crate::watch::{Place, RescanReason};
@@ -28,7 +28,7 @@ const MAX_OF_OWNER: usize = 1024;
 /// Users about whom a warning is logged when they have used up their watches.
 const MAX_WARNED: usize = 1024;
 
-impl Engine {
+impl WatchEngine {
     /// Returns `true` if the directory at `path` should be watched.
     ///
     /// Minutes in the past that are met in a walk are not, because a day has 1,440 of them, nor
@@ -38,14 +38,14 @@ impl Engine {
         path: &Path,
         place: Place,
         stat: &Stat,
-        source: Source,
+        source: Discovery,
     ) -> bool {
         let is_in_watched = || {
             path.parent()
                 .is_some_and(|parent| self.table.at(parent).is_some())
         };
         let recent = || {
-            source != Source::Sweep
+            source != Discovery::Sweep
                 || self.table.at(path).is_some()
                 || stat.st_mtime > self.now.unix - IDLE_SECONDS
                 || self.now.is_current(path, place)

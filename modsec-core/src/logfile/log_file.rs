@@ -15,7 +15,7 @@ pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An open log. Offsets are those of the decompressed bytes.
 #[derive(Debug)]
-pub(crate) struct Source {
+pub(crate) struct LogFile {
     pub(super) file: File,
     pub(super) device: u64,
     pub(super) inode: u64,
@@ -32,16 +32,16 @@ struct Compressed {
     at: u64,
 }
 
-impl Source {
+impl LogFile {
     /// Opens the plain file at `path`; `None` if there is none. Never waits for the writer of a
     /// pipe.
     ///
     /// # Errors
     ///
     /// What the system said, or that it is no plain file.
-    pub(super) fn open(path: &Path, links: Links) -> io::Result<Option<Source>> {
+    pub(super) fn open(path: &Path, links: Links) -> io::Result<Option<LogFile>> {
         match named_file::open(path, File::options().read(true), links) {
-            Ok(file) => Source::of(file).map(Some),
+            Ok(file) => LogFile::of(file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -52,11 +52,11 @@ impl Source {
     /// # Errors
     ///
     /// What fstat(2) or pread(2) said.
-    pub(super) fn of(file: File) -> io::Result<Source> {
+    pub(super) fn of(file: File) -> io::Result<LogFile> {
         let meta = file.metadata()?;
         let mut magic = [0; 2];
         let is_compressed = file.read_at(&mut magic, 0)? == 2 && magic == GZIP;
-        Ok(Source {
+        Ok(LogFile {
             device: meta.dev(),
             inode: meta.ino(),
             compressed: is_compressed
@@ -67,7 +67,7 @@ impl Source {
     }
 
     /// Returns `true` if both are the same file by device and inode.
-    pub(super) fn is_same_file(&self, other: &Source) -> bool {
+    pub(super) fn is_same_file(&self, other: &LogFile) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
