@@ -83,19 +83,19 @@ pub(crate) fn is_own_file(path: &Path) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageDirError {
-    /// There is nothing at the path.
+    /// Nothing is at the path (`ENOENT`).
     #[error("storage directory {path:?} does not exist; compare with SecAuditLogStorageDir")]
     Missing {
         /// The path as given.
         path: PathBuf,
     },
-    /// The path leads to something else.
+    /// Something else than a directory is at the path, such as a file (`ENOTDIR`).
     #[error("{path:?} is not a directory; compare with SecAuditLogStorageDir")]
     NotADirectory {
         /// The path as given.
         path: PathBuf,
     },
-    /// The kernel said no.
+    /// This account may not read the directory, or enter one above it (`EACCES`).
     #[error("may not read storage directory {path:?}; run as root or with CAP_DAC_READ_SEARCH")]
     PermissionDenied {
         /// The path as given.
@@ -103,7 +103,7 @@ pub enum StorageDirError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Another process works on the tree.
+    /// Another process holds the lock: a parser that collects, or one that was started twice.
     #[error(
         "storage directory {path:?} is in use by {}; wait for it or stop it",
         in_use_by(.holder.as_ref())
@@ -140,7 +140,8 @@ pub enum StorageDirError {
         /// The private directory.
         path: PathBuf,
     },
-    /// The private directory cannot be made or used.
+    /// The private directory cannot be made or opened, for another reason, such as a full or
+    /// read-only file system.
     #[error("could not use {path:?}; this account must be able to write to the storage directory")]
     Private {
         /// The private directory.
@@ -148,7 +149,7 @@ pub enum StorageDirError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Anything else.
+    /// The storage directory cannot be opened, for another reason, such as an error of the disk.
     #[error("could not open storage directory {path:?}")]
     Open {
         /// The path as given.
@@ -196,9 +197,11 @@ impl SharedTree {
     }
 }
 
-/// `SecAuditLogStorageDir`, held open.
+/// `SecAuditLogStorageDir`, held open by its descriptor.
 ///
-/// Handles taken from it can go to other threads and keep what they need open.
+/// It stays the same directory, whatever is at its path later ([`StorageDir::is_at`]). Handles
+/// taken from it can go to other threads and keep what they need open; so does a lock. Reading
+/// needs no lock; claiming, removing and pruning of what was read do.
 #[derive(Debug)]
 pub struct StorageDir {
     tree: Arc<SharedTree>,
@@ -212,7 +215,8 @@ impl StorageDir {
     /// # Errors
     ///
     /// [`StorageDirError::Missing`], [`StorageDirError::NotADirectory`],
-    /// [`StorageDirError::PermissionDenied`], or what else the kernel said.
+    /// [`StorageDirError::PermissionDenied`], or [`StorageDirError::Open`] with what else the
+    /// kernel said.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageDirError> {
         let path = path.as_ref().to_owned();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -274,11 +278,13 @@ impl StorageDir {
     }
 
     /// Returns the file at `relative`, a path below the storage directory as the watcher reports
-    /// it, if it fits a template. Opens its directories one by one, none of them by a link.
+    /// it, such as `site1/20260822/20260822-1015/20260822-101500-ZxA`.
+    ///
+    /// Opens its directories one by one, none of them by a link. The file itself is not looked at.
     ///
     /// # Errors
     ///
-    /// [`Reason::Name`] if it fits none, or why one of its directories cannot be opened.
+    /// [`Reason::Name`] if the path fits no layout, or why one of its directories cannot be opened.
     pub fn entry_at(&self, relative: &Path) -> Result<EntryFile, Refusal> {
         walk::entry_at(&self.tree, relative)
     }
@@ -293,7 +299,9 @@ impl StorageDir {
         walk::entry_dir_at(&self.tree, relative)
     }
 
-    /// Returns `true` if `path` leads to this storage directory, also by links.
+    /// Returns `true` if `path` leads to this storage directory, also by links; `false` if it leads
+    /// to another directory, or nowhere. A service asks this to notice that the directory was
+    /// replaced.
     pub fn is_at(&self, path: &Path) -> bool {
         let here = self.tree.root.file().metadata();
         let there = std::fs::metadata(path);

@@ -1,13 +1,13 @@
-//! A watcher over the storage directory, shared by the programs.
+//! Watching a storage directory: new directories and finished files, as they appear.
 //!
-//! [`Watcher`] reports directories as they appear and files as they are finished, by inotify. It
-//! watches only directories whose path fits the templates of [`Place`], never through a link, and
-//! tells when it may have missed something ([`Event::Rescan`]).
+//! [`Watcher`] reports directories and files by inotify(7). It watches only directories whose path
+//! fits the layout ([`Place`]), never through a link, and says when it may have missed something
+//! ([`Event::Rescan`]).
 //!
 //! A new directory is reported, then watched, then listed, in this order: what is created in it
-//! meanwhile is in the list or in an event, perhaps in both. So **the same directory or file may
-//! be reported more than once**, and anything reported may be gone or exchanged by the time the
-//! caller looks at it.
+//! meanwhile is in the list or in an event, perhaps in both. So **the same directory or file may be
+//! reported more than once**, and anything reported may be gone or exchanged by the time the caller
+//! looks at it.
 //!
 //! ```no_run
 //! # async fn follow() -> Result<(), modsec_core::watch::WatchError> {
@@ -28,15 +28,22 @@
 //! # }
 //! ```
 //!
-//! A closed file is not always a complete one: see the documentation of the audit-log grammar.
+//! A closed file is not always a complete one: libmodsecurity 3 closes it once before it writes the
+//! entry. Decode it to find out ([`crate::format`]).
 //!
-//! The number of watches is bounded: eight days per user (or in the storage directory), 256
-//! minutes per day, 1,024 directories in the trees of one user (unless it is root, the owner of the
-//! storage directory, or [`Options::trusted_owner`]), and a minute in which nothing happened for an
-//! hour and a half is given up. What is not watched is found when the tree is walked.
+//! # Bounds
 //!
-//! Who makes or changes directories without end waits: after 2,048 events of one owner (or in one
-//! tree) in ten seconds its directories are looked at again after pauses of 1 to 32 seconds.
+//! A site user can make directories and files without end, so everything here has a bound, and what
+//! is beyond it is found when the tree is walked:
+//!
+//! - Watches: eight days per user (or in the storage directory), 256 minutes per day, 1,024
+//!   directories in the trees of one user (unless it is root, the owner of the storage directory,
+//!   or [`Options::trusted_owner`]). A minute in which nothing happened for an hour and a half is
+//!   given up.
+//! - Reports of directories: after 2,048 of one owner (or in one tree) in ten seconds, its
+//!   directories are looked at again after pauses of 1 to 32 seconds.
+//! - Closed files that wait for the caller: 16,384 of one site, 65,536 in all. With more,
+//!   [`RescanReason::Overflow`] follows.
 
 mod closed_files;
 mod engine;
@@ -73,6 +80,9 @@ use crate::spool::Reason;
 pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Which files a [`Watcher`] reports.
+///
+/// A caller that also walks the tree by [`crate::storage_dir::StorageDir::walk`] wants
+/// [`Files::New`]; one that relies on events alone wants [`Files::All`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Files {
     /// None; directories of minutes are not watched then.
@@ -89,11 +99,13 @@ pub enum Files {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Report directories ([`Event::Directory`]) and what is refused ([`Event::Ignored`]).
+    /// Report directories ([`Event::Directory`]) and what is refused ([`Event::Ignored`]), as a
+    /// keeper of permissions needs. Default `false`.
     pub directories: bool,
     /// Report files ([`Event::File`]).
     pub files: Files,
-    /// Walk the tree again after this time ([`RescanReason::Periodic`]), as a safety net.
+    /// Walk the tree again after this time ([`RescanReason::Periodic`]), as a safety net. Default
+    /// `None`: never.
     pub rescan_after: Option<Duration>,
     /// User whose directories several sites use, besides root and the owner of the storage
     /// directory: it has no bounds that one of them could use up.

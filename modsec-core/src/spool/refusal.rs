@@ -18,7 +18,8 @@ use rustix::fs::FileType;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Where it is. The path is for people; nothing was or should be opened by it.
+    /// Where it is, under the path by which the storage directory was opened. For people only:
+    /// another file may be there by now, so nothing should be opened by it.
     pub path: PathBuf,
     /// What is wrong with it and what to do.
     pub reason: Reason,
@@ -44,19 +45,19 @@ impl Error for Refusal {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The name is none that `ModSecurity` gives.
+    /// The name is none that an engine gives ([`crate::names`]).
     #[error("has no name of an audit log; move it elsewhere if it is yours")]
     Name,
     /// A symbolic link where a file or directory was expected.
     #[error("is a symbolic link and was not followed; remove it")]
     Symlink,
-    /// A named pipe.
+    /// A named pipe. It was not read.
     #[error("is a named pipe, not a file; remove it")]
     Fifo,
     /// A socket.
     #[error("is a socket, not a file; remove it")]
     Socket,
-    /// A block or character device.
+    /// A block or character device. It was not read.
     #[error("is a device, not a file; remove it")]
     Device,
     /// A directory where a file was expected.
@@ -65,13 +66,14 @@ pub enum Reason {
     /// A file where a directory was expected.
     #[error("is a file, not a directory; remove it")]
     File,
-    /// A file with more than one name; another one may be outside the tree.
+    /// A file with more than one name; another one may be outside of the tree, so it is neither
+    /// read nor removed.
     #[error("has {links} hard links; remove all but one of its names")]
     HardLink {
         /// How many names it has.
         links: u64,
     },
-    /// A file larger than the caller's limit.
+    /// A file larger than the caller's limit, see [`crate::storage_dir::MAX_ENTRY_BYTES`].
     #[error("has {size} bytes, more than the limit of {limit}; look at it and remove it")]
     TooBig {
         /// Its size in bytes.
@@ -79,7 +81,8 @@ pub enum Reason {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A file most of which was never written, and that would grow by being copied.
+    /// A file with more than 1 MiB that was never written. It would fill the disk when it is
+    /// copied.
     #[error(
         "has holes of {holes} bytes or more, and no server makes any; look at it and remove it"
     )]
@@ -87,10 +90,11 @@ pub enum Reason {
         /// Bytes of holes that were found before the search was given up.
         holes: u64,
     },
-    /// Something is mounted there. It was not opened: its server might never answer.
+    /// A file system is mounted there, or it is a subvolume. It was not opened: the server of a
+    /// user's file system might never answer.
     #[error("is a mount point or on another file system than the storage directory; unmount it")]
     OtherFileSystem,
-    /// The kernel said no.
+    /// This account may not read, move or remove it (`EACCES`, `EPERM`).
     #[error(
         "may not be used by this account; run as root, or with CAP_DAC_READ_SEARCH to read, and \
          CAP_DAC_OVERRIDE and CAP_FOWNER to remove"
@@ -99,10 +103,11 @@ pub enum Reason {
     /// It is gone. Normal where several programs read one tree.
     #[error("vanished")]
     Vanished,
-    /// The name leads to something else than what was read, or that was written to since.
+    /// The name leads to another file than the one that was read, or it was written to since.
     #[error("changed since it was read; it is read again in the next pass")]
     Changed,
-    /// Its owner is not one of those whose directories may be touched.
+    /// Its owner is not one of those whose directories may be touched, see
+    /// [`crate::permissions::Policy::allows_owner`].
     #[error("is not touched: its owner is not allowed")]
     Owner,
     /// It is in the tree of a user, or named after one, and belongs to another.
@@ -111,7 +116,7 @@ pub enum Reason {
     /// The program does not hold the lock on the storage directory.
     #[error("may be moved or removed only by the program that locked the storage directory")]
     NotLocked,
-    /// Anything else the kernel reported.
+    /// Another error of the kernel. Also used if descriptors or memory ran out.
     #[error("could not be used; it is tried again in the next pass")]
     Io(#[source] io::Error),
 }
