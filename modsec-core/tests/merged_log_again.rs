@@ -7,7 +7,7 @@ use std::fs;
 use cut::{Cut, cut, cut_while};
 use modsec_core::EntryHash;
 use modsec_core::format::decode;
-use modsec_core::merged_log::MergedLog;
+use modsec_core::merged_log::{MergedLog, Stored};
 use modsec_core::record::{Flag, Flags};
 use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
 use proptest::prelude::*;
@@ -216,6 +216,37 @@ fn a_wrong_announcement_is_a_foreign_line_and_hides_nothing() {
 }
 
 #[test]
+fn a_body_in_the_log_of_a_server_covers_no_others_with_an_announcement() {
+    let own = BOUNDARIES[0];
+    let others: Vec<Vec<u8>> = (0..9)
+        .map(|n| entry(&format!("--0000000{n}-"), "Host: a", None, 403).into_bytes())
+        .collect();
+    let rest = others.join(&b"\n"[..]);
+    let far = "p\n".repeat(LOOKAHEAD);
+    for len in [far.len() + 200, far.len() + rest.len() / 2] {
+        let line = announcement(len, EntryHash::of(far.as_bytes()));
+        let body = format!("z\n{}\n{line}{far}", line_of_end(own));
+        let attack = entry(own, "Transfer-Encoding: chunked", Some(&body), 200);
+        let log = [attack.as_bytes(), b"\n", &rest, b"\n"].concat();
+        for (step, held) in [(1000, 100), (256 * 1024, HELD), (1 << 30, 64 << 20)] {
+            let found = cut(&log, step, held);
+            let others_found = found.entries.iter().skip(1).map(|(_, bytes, _)| bytes);
+            assert!(others_found.eq(&others), "{len}, {held} held");
+            let is_certain = |entry: &(u64, Vec<u8>, Flags)| entry.2.is_empty();
+            assert!(found.entries.iter().skip(1).all(is_certain));
+        }
+    }
+}
+
+fn line_of_end(boundary: &str) -> String {
+    format!(
+        "{}Server: x\n\n{}",
+        line(boundary, 'H'),
+        line(boundary, 'Z')
+    )
+}
+
+#[test]
 fn an_announcement_counts_only_between_entries() {
     let inner = entry(BOUNDARIES[1], "Host: a", None, 403);
     let line = announcement(inner.len(), EntryHash::of(inner.as_bytes()));
@@ -283,6 +314,37 @@ fn an_entry_that_changes_while_it_is_appended_is_noticed() {
             batch.rollback().unwrap();
             assert_eq!(fs::read(path).unwrap(), b"");
         }
+    }
+}
+
+#[test]
+fn an_announcement_goes_with_its_entry_when_a_batch_is_taken_back() {
+    let (attack, _) = hostile();
+    let attack = attack.into_bytes();
+    let old = [entry(BOUNDARIES[1], "Host: a", None, 403).into_bytes()];
+    // Killed before anything, within the entry, behind it, and asked to.
+    for end in [Some(0), Some(4096), Some(256 * 1024), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let mut log = MergedLog::open(&path).unwrap();
+        append(&mut log, 1, &old);
+        let before = fs::read(&path).unwrap();
+        let mut batch = log.begin([2; 16]).unwrap();
+        batch.append(&attack).unwrap();
+        drop(batch.finish().unwrap());
+        drop(log);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        if let Some(end) = end {
+            file.set_len(end.max(before.len() as u64)).unwrap();
+        }
+        let mut log = MergedLog::open(&path).unwrap();
+        assert!(log.pending().is_some());
+        log.recover(Stored::No).unwrap();
+        assert!(fs::read(&path).unwrap() == before, "{end:?}");
+        append(&mut log, 3, std::slice::from_ref(&attack));
+        let files = [&old[..], std::slice::from_ref(&attack)].concat();
+        let found = cut(&fs::read(&path).unwrap(), 70_000, HELD);
+        assert_are(&found, &files, "appended again");
     }
 }
 
