@@ -22,13 +22,11 @@ mod inputs;
 mod jobs;
 mod keeper;
 mod offset_file;
-mod outage;
 mod read;
 mod refused;
 mod remover;
 mod rows;
 mod several;
-mod spoken;
 mod tally;
 mod turn;
 mod unopened;
@@ -39,7 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, TimeDelta, Utc};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::feed::{Feed, From};
 pub use self::follow::{DEFAULT_RESCAN, follow};
@@ -49,9 +47,9 @@ pub use self::index::{IndexCounts, IndexError, IndexSource};
 use self::jobs::Cursor;
 use self::keeper::Keeper;
 pub use self::tally::{DefectReason, Tally, TopCounts};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
-use crate::program::Stop;
+use crate::program::{Backoff, Stop, error_chain};
 use crate::record::TrustedProxies;
 pub use crate::storage_dir::AccountNames;
 use crate::storage_dir::turns::{self, Turns};
@@ -228,7 +226,7 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         lock(storage)?;
     }
-    let mut keeper = Keeper::open(options, started, Heart::default()).await?;
+    let mut keeper = Keeper::open(options, started, Heartbeat::default()).await?;
     if !options.inputs.is_empty() {
         let inputs = From::Inputs(options.inputs.clone());
         pass(inputs, options, stop, &mut keeper, report).await?;
@@ -248,6 +246,26 @@ pub async fn run(
         "pass finished"
     );
     Ok(tally)
+}
+
+/// Notes that nothing can be kept for now. The first time of an outage is logged as a warning.
+fn note_outage(backoff: &mut Backoff, error: &IngestError) {
+    let error = error_chain(error);
+    if backoff.failed() {
+        warn!(
+            error,
+            "nothing can be kept, the files stay; trying again until it works"
+        );
+    } else {
+        debug!(error, "still nothing can be kept");
+    }
+}
+
+/// Notes that entries are kept.
+fn note_success(backoff: &mut Backoff) {
+    if let Some(outage) = backoff.succeeded() {
+        info!(seconds = outage.as_secs(), "entries are kept again");
+    }
 }
 
 /// Things that were moved aside and are named in the log; the others are counted.
@@ -425,7 +443,7 @@ async fn pass(
 ) -> Result<Passed, IngestError> {
     let known = (keeper.memory(), keeper.left_off());
     let mut feed =
-        Feed::start(from, options, known, stop, keeper.heart()).map_err(IngestError::Thread)?;
+        Feed::start(from, options, known, stop, keeper.heartbeat()).map_err(IngestError::Thread)?;
     let taken = take_all(&mut feed, keeper, report).await;
     // Removing and reading end before the next pass, also after an error.
     keeper.finish_removing();

@@ -59,7 +59,7 @@
 mod entry_hash;
 pub mod format;
 pub mod guide;
-mod heart;
+mod heartbeat;
 pub mod index_line;
 pub mod ledger;
 #[cfg_attr(
@@ -83,10 +83,20 @@ mod crash_points;
 #[cfg(feature = "fs")]
 mod error_chain;
 #[cfg(feature = "fs")]
+#[cfg_attr(
+    not(any(feature = "jobs", test)),
+    expect(dead_code, reason = "parts are for the jobs")
+)]
+mod log_once;
+#[cfg(feature = "fs")]
 pub mod merged_log;
 #[cfg(feature = "fs")]
 pub mod named_file;
 #[cfg(feature = "fs")]
+#[cfg_attr(
+    not(feature = "jobs"),
+    expect(dead_code, reason = "keeping on is for the jobs")
+)]
 pub mod permissions;
 #[cfg(feature = "fs")]
 mod spool;
@@ -114,6 +124,8 @@ mod logfile;
 #[cfg(feature = "jobs")]
 pub mod program;
 #[cfg(feature = "jobs")]
+mod recent;
+#[cfg(feature = "jobs")]
 pub mod recidive;
 
 #[cfg(feature = "programs")]
@@ -122,7 +134,7 @@ pub mod command_line;
 pub use self::entry_hash::{EntryHash, EntryHasher};
 #[cfg(feature = "fs")]
 pub use self::error_chain::error_chain;
-pub use self::heart::Heart;
+pub use self::heartbeat::Heartbeat;
 pub use self::record::Record;
 pub use self::store::{Batch, BatchId, Inserted, Origin, Row, Store, StoreError, StoreOptions};
 pub use self::text::{Text, visible};

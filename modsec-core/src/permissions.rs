@@ -38,10 +38,10 @@ mod ahead;
 mod apply;
 mod calendar;
 mod keeper;
+mod named;
 mod policy;
 #[cfg(test)]
 mod tests;
-mod told;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,9 @@ pub enum KeepError {
     /// inotify failed.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// The thread that reports signs of life could not be started.
+    #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
+    Thread(#[source] io::Error),
 }
 
 /// Why one directory could not be created, changed or removed.

@@ -1,28 +1,28 @@
 //! What the programs share: log set-up, stop signals, exit codes, the PID file, the service manager.
 //!
 //! A `main` built on this module parses its arguments, calls [`log_to`], takes [`Signals`], runs one
-//! function of the library and turns its result into an [`Exit`]:
+//! function of the library and turns its result into an [`Exit`]. What runs as a service is given
+//! a [`Lifecycle`]:
 //!
 //! ```no_run
-//! use modsec_core::program::{self, Exit, LogOptions, Signals};
+//! # #[cfg(feature = "programs")]
+//! # mod program {
+//! use modsec_core::program::{self, Exit, Lifecycle, LogOptions, Service, Signals};
+//! use modsec_core::recidive::{self, Options};
 //!
-//! fn main() -> Exit {
-//!     let run = || -> Result<(), program::ProgramError> {
-//!         let log = program::log_to(&LogOptions::default())?;
-//!         let signals = Signals::listen()?;
-//!         while !signals.stop.requested() {
-//!             // The work; on SIGHUP: `log.reopen()?`
-//! #           drop(log); break;
-//!         }
-//!         Ok(())
-//!     };
-//!     match run() {
-//!         Ok(()) => Exit::Done,
-//!         Err(error) => program::fail(&error),
-//!     }
+//! async fn serve(options: &Options) -> Result<Exit, Box<dyn std::error::Error>> {
+//!     let log = program::log_to(&LogOptions::default())?;
+//!     let reopen = || drop(log.reopen());
+//!     let mut lifecycle =
+//!         Lifecycle::new(Signals::listen()?, Service::from_env()).on_hangup(reopen);
+//!     recidive::run(options, &mut lifecycle).await?;
+//!     Ok(Exit::Done)
 //! }
+//! # }
 //! ```
 
+mod backoff;
+mod lifecycle;
 #[cfg(feature = "programs")]
 mod logging;
 #[cfg(feature = "programs")]
@@ -37,13 +37,16 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{ExitCode, Termination};
 
+pub(crate) use self::backoff::Backoff;
+pub use self::lifecycle::Lifecycle;
+pub(crate) use self::lifecycle::Wake;
 #[cfg(feature = "programs")]
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
 #[cfg(feature = "programs")]
 pub use self::paths::{DefaultPaths, STATE_DIR_MODE};
 #[cfg(feature = "programs")]
 pub use self::pid_file::{PidFile, PidFileError};
-pub use self::service::{Service, Watchdog};
+pub use self::service::Service;
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
 pub use crate::error_chain::error_chain;
 pub use crate::text::visible;

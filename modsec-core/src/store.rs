@@ -100,7 +100,7 @@ pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::row::{LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
 use crate::entry_hash::EntryHash;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 
 /// What the methods of a [`Store`] return: boxed, so that a `Store` can be a trait object, and
 /// `Send`, so that it can be polled on any thread.
@@ -299,7 +299,9 @@ impl StoreOptions {
 /// });
 /// ```
 #[derive(Clone)]
-pub struct StoreOpener(Arc<dyn Fn(Heart) -> StoreFuture<'static, Box<dyn Store>> + Send + Sync>);
+pub struct StoreOpener(
+    Arc<dyn Fn(Heartbeat) -> StoreFuture<'static, Box<dyn Store>> + Send + Sync>,
+);
 
 impl StoreOpener {
     /// Returns an opener that calls `open` each time.
@@ -317,13 +319,13 @@ impl StoreOpener {
         }))
     }
 
-    /// Opens the store. It lets `heart` beat with each step it gets on.
+    /// Opens the store. It lets `heartbeat` beat with each step it gets on.
     ///
     /// # Errors
     ///
     /// Those of [`open`], or of the function.
-    pub async fn open_watched(&self, heart: Heart) -> Result<Box<dyn Store>, StoreError> {
-        (self.0)(heart).await
+    pub async fn open_watched(&self, heartbeat: Heartbeat) -> Result<Box<dyn Store>, StoreError> {
+        (self.0)(heartbeat).await
     }
 }
 
@@ -335,9 +337,9 @@ impl fmt::Debug for StoreOpener {
 
 impl From<StoreOptions> for StoreOpener {
     fn from(options: StoreOptions) -> StoreOpener {
-        StoreOpener(Arc::new(move |heart| {
+        StoreOpener(Arc::new(move |heartbeat| {
             let options = options.clone();
-            Box::pin(async move { open_watched(&options, heart).await })
+            Box::pin(async move { open_watched(&options, heartbeat).await })
         }))
     }
 }
@@ -346,8 +348,8 @@ impl From<StoreOptions> for StoreOpener {
 struct Backend {
     /// What the URL begins with, before the colon; compared without regard to case.
     scheme: &'static str,
-    /// Connects, makes or upgrades the tables, and beats the heart meanwhile.
-    open: for<'a> fn(&'a StoreOptions, Heart) -> StoreFuture<'a, Box<dyn Store>>,
+    /// Connects, makes or upgrades the tables, and beats the heartbeat meanwhile.
+    open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
 }
 
 /// The only list of backends.
@@ -355,12 +357,12 @@ const BACKENDS: &[Backend] = &[
     #[cfg(feature = "sqlite")]
     Backend {
         scheme: "sqlite",
-        open: |options, heart| Box::pin(sqlite::open(options, heart)),
+        open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
     },
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
-        open: |options, heart| Box::pin(mysql::open(options, heart)),
+        open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
     },
 ];
 
@@ -371,10 +373,10 @@ const BACKENDS: &[Backend] = &[
 /// [`StoreError::UnknownScheme`] lists the backends that are compiled in. All other errors are
 /// the backend's.
 pub async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> {
-    open_watched(options, Heart::default()).await
+    open_watched(options, Heartbeat::default()).await
 }
 
-/// Opens a store that lets `heart` beat with each step it gets on, also while it is opened: as long
+/// Opens a store that lets `heartbeat` beat with each step it gets on, also while it is opened: as long
 /// as a database works or answers, and in waits that have a limit.
 ///
 /// # Errors
@@ -382,14 +384,14 @@ pub async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> 
 /// As for [`open`].
 pub async fn open_watched(
     options: &StoreOptions,
-    heart: Heart,
+    heartbeat: Heartbeat,
 ) -> Result<Box<dyn Store>, StoreError> {
     let scheme = options.scheme();
     match BACKENDS
         .iter()
         .find(|backend| backend.scheme.eq_ignore_ascii_case(scheme))
     {
-        Some(backend) => (backend.open)(options, heart).await,
+        Some(backend) => (backend.open)(options, heartbeat).await,
         None => Err(StoreError::UnknownScheme {
             scheme: scheme.to_owned(),
             compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::Local;
 use modsec_core::ingest::{self, Silent};
-use modsec_core::program::{Hangups, Service, Signals, Stop};
+use modsec_core::program::{Hangups, Lifecycle, Service, Signals, Stop};
 use modsec_core::recidive::{self, LogSource};
 use modsec_core::store::StoreOptions;
 
@@ -105,7 +105,8 @@ async fn every_attack_is_counted_once() {
     let counter = tokio::spawn(async move {
         let hangups = Hangups::never();
         let signals = Signals { stop, hangups };
-        recidive::run(&options, signals, &Service::default(), || {}).await
+        let mut lifecycle = Lifecycle::new(signals, Service::default());
+        recidive::run(&options, &mut lifecycle).await
     });
     let writer = tokio::task::spawn_blocking(move || {
         (ATTACKS / 3..ATTACKS).for_each(|n| attack(&tree, n));

@@ -7,7 +7,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
-use modsec_core::program::{self, Exit, Log, ProgramError, Service, Signals};
+use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -69,7 +69,6 @@ async fn follow(
     signals: Signals,
     log: &Log,
 ) -> Result<Exit, Failure> {
-    let service = Service::from_env();
     let on_hangup = || match log.reopen() {
         Ok(()) => info!("log files reopened"),
         Err(error) => warn!(
@@ -77,6 +76,8 @@ async fn follow(
             "log file not reopened"
         ),
     };
+    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(on_hangup);
+    let lifecycle = &mut lifecycle;
     let options = &request.options;
     // A web server that starts this program has it in its process group, to which signals for its
     // children go. Of those that would end it, this is the only one that does not ask for an end.
@@ -92,20 +93,11 @@ async fn follow(
         Follow::Tree(rescan) => {
             let storage_dir = options.storage_dir.as_deref().map(tracing::field::debug);
             info!(storage_dir, "following");
-            ingest::follow(options, *rescan, signals, &service, silent, on_hangup).await?
+            ingest::follow(options, *rescan, lifecycle, silent).await?
         }
         Follow::Log { log, offset_file } => {
             info!(?log, ?offset_file, "following");
-            ingest::follow_log(
-                options,
-                log,
-                offset_file,
-                signals,
-                &service,
-                silent,
-                on_hangup,
-            )
-            .await?
+            ingest::follow_log(options, log, offset_file, lifecycle, silent).await?
         }
     };
     let lost = tally.index.lost();

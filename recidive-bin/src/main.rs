@@ -3,7 +3,6 @@
 
 mod args;
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fs::DirBuilder;
 use std::io::{self, Write as _};
@@ -14,7 +13,7 @@ use chrono::Utc;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use modsec_core::command_line;
-use modsec_core::program::{self, Exit, PidFile, Service, Signals};
+use modsec_core::program::{self, Exit, Lifecycle, PidFile, Service, Signals};
 use modsec_core::recidive::{self, State};
 
 use crate::args::{Args, Command, ReplayArgs, RunArgs, StatusArgs};
@@ -50,19 +49,9 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
             program::fail(&error);
         }
     };
-    let service = Service::from_env();
-    tokio::select! {
-        done = recidive::run(&options, signals, &service, reopen) => done?,
-        never = keep(pid_file) => match never {},
-    };
+    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(reopen);
+    PidFile::hold(pid_file, recidive::run(&options, &mut lifecycle)).await?;
     Ok(Exit::Done)
-}
-
-async fn keep(pid_file: Option<PidFile>) -> Infallible {
-    match pid_file {
-        Some(pid_file) => pid_file.keep().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Makes the directory of the state file; its own, and only the last component.

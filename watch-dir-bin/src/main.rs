@@ -3,13 +3,14 @@
 
 mod args;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use modsec_core::permissions::{Change, Keeper, Policy, Tally};
-use modsec_core::program::{self, Exit, Hangups, Log, PidFile, Service, Signals, error_chain};
-use tokio::sync::watch;
+use modsec_core::program::{self, Exit, Lifecycle, Log, PidFile, Service, Signals, error_chain};
+use tokio::sync::{Notify, watch};
 use tokio::time::interval;
 use tracing::{info, warn};
 
@@ -50,57 +51,56 @@ async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let policy = args.policy()?;
     let pid_file = PidFile::take(&args.pid_file)?;
     let log = program::log_to(&args.log_options())?;
-    let Signals { mut stop, hangups } = Signals::listen()?;
-    let service = Service::from_env();
+    let signals = Signals::listen()?;
     let options = args.options(policy.clone());
     info!(path = ?options.storage_dir, ahead = options.ahead, "started");
 
     let (sender, policies) = watch::channel(policy);
+    let read_again = Notify::new();
+    let on_hangup = || {
+        reopen(&log);
+        read_again.notify_one();
+    };
+    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(on_hangup);
     let keeper = Keeper::new(options)?;
     let tally = tokio::select! {
-        tally = keeper.run(stop.wait(), policies, || service.ready()) => tally?,
-        never = look_after(args, &log, hangups, &sender, &service) => match never {},
-        never = pid_file.keep() => match never {},
+        tally = PidFile::hold(Some(pid_file), keeper.run(&mut lifecycle, policies)) => tally?,
+        never = follow_accounts(args, &read_again, &sender) => match never {},
     };
-    service.stopping();
     summarise(&tally);
     Ok(Exit::Done)
 }
 
-/// Does what is due beside the work: the log after rotation, new accounts, the watchdog.
-async fn look_after(
+fn reopen(log: &Log) {
+    match log.reopen() {
+        Ok(()) => info!("log file opened again"),
+        Err(error) => warn!(error = %error_chain(&error), "the old log file remains in use"),
+    }
+}
+
+/// Reads users and groups every minute, and when it is told to.
+async fn follow_accounts(
     args: &Args,
-    log: &Log,
-    mut hangups: Hangups,
+    read_again: &Notify,
     policies: &watch::Sender<Policy>,
-    service: &Service,
-) -> std::convert::Infallible {
+) -> Infallible {
     let mut accounts = interval(ACCOUNTS_EVERY);
-    let mut watchdog = interval(service.watchdog_interval().unwrap_or(ACCOUNTS_EVERY));
     loop {
         tokio::select! {
-            () = hangups.next() => {
-                match log.reopen() {
-                    Ok(()) => info!("log file opened again"),
-                    Err(error) => {
-                        warn!(error = %error_chain(&error), "the old log file remains in use");
-                    }
-                }
-                accounts.reset_immediately();
+            _ = accounts.tick() => {}
+            () = read_again.notified() => accounts.reset(),
+        }
+        match args.policy() {
+            Ok(policy) => {
+                policies.send_if_modified(|now| {
+                    let changed = *now != policy;
+                    *now = policy;
+                    changed
+                });
             }
-            _ = accounts.tick() => match args.policy() {
-                Ok(policy) => {
-                    policies.send_if_modified(|now| {
-                        let changed = *now != policy;
-                        *now = policy;
-                        changed
-                    });
-                }
-                Err(error) => {
-                    warn!(error = %error_chain(&error), "users and groups remain as they were");
-                }
-            },
-            _ = watchdog.tick() => service.alive(),
+            Err(error) => {
+                warn!(error = %error_chain(&error), "users and groups remain as they were");
+            }
         }
     }
 }

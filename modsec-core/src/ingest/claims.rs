@@ -19,7 +19,7 @@ use super::IngestError;
 use super::read::IN_MEMORY;
 use crate::format;
 use crate::format::large::{self, Large};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Files, Options, RescanReason, Watcher};
 
@@ -50,7 +50,7 @@ impl Claims {
     pub(super) fn start(
         storage: Arc<StorageDir>,
         path: &Path,
-        heart: Heart,
+        heartbeat: Heartbeat,
     ) -> Result<Claims, IngestError> {
         let (news, listener) = watch::channel(News::default());
         let options = Options {
@@ -63,7 +63,7 @@ impl Claims {
             watcher: Watcher::new(&path, options)?,
             storage,
             news,
-            heart,
+            heartbeat,
         };
         thread::Builder::new()
             .name("claim".to_owned())
@@ -95,13 +95,13 @@ struct Claimer {
     watcher: Watcher,
     storage: Arc<StorageDir>,
     news: watch::Sender<News>,
-    heart: Heart,
+    heartbeat: Heartbeat,
 }
 
 impl Claimer {
     fn run(mut self) {
         while !self.news.is_closed() {
-            self.heart.beat();
+            self.heartbeat.beat();
             match self.watcher.wait(PATIENCE) {
                 Ok(Some(event)) => self.take(event),
                 Ok(None) => {}
@@ -117,7 +117,7 @@ impl Claimer {
     /// Waits until somebody starts anew, who may be in the middle of a long pass.
     fn rest(&self) {
         while !self.news.is_closed() {
-            self.heart.beat();
+            self.heartbeat.beat();
             thread::sleep(PATIENCE);
         }
     }

@@ -12,13 +12,13 @@ use md5::{Digest as _, Md5};
 
 use super::index::Digest;
 use super::read::{Bytes, ReadRow};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 
 /// Bytes read at a time.
 const WINDOW: u64 = 64 * 1024;
 
 /// Reads `size` bytes from the beginning of `file`, and returns by what they are known.
-pub(super) fn of_file(file: &File, size: u64, heart: &Heart) -> io::Result<Digest> {
+pub(super) fn of_file(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Result<Digest> {
     let mut md5 = Md5::new();
     let mut window = vec![0; usize::try_from(size.min(WINDOW)).unwrap_or(0)];
     let mut at = 0;
@@ -29,7 +29,7 @@ pub(super) fn of_file(file: &File, size: u64, heart: &Heart) -> io::Result<Diges
         file.read_exact_at(part, at)?;
         md5.update(&*part);
         at += most as u64;
-        heart.beat();
+        heartbeat.beat();
     }
     Ok(Digest {
         size,

@@ -32,7 +32,7 @@ use super::unopened::{Memory, Met};
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
 use crate::format::FirstBytes;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
 use crate::record::Flags;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, OpenEntry, ReadEntry, Reason, Refusal};
@@ -168,7 +168,7 @@ impl Feed {
         options: &Options,
         (memory, left_off): (&Memory, &LeftOff),
         stop: &Stop,
-        heart: &Heart,
+        heartbeat: &Heartbeat,
     ) -> io::Result<Feed> {
         let way = GiveWay::new(&from, stop);
         let now = Utc::now();
@@ -179,7 +179,7 @@ impl Feed {
             stale: options.stale_after,
         };
         let known = (ages, Arc::clone(memory));
-        let jobs = Jobs::new(from, options, rules, known, stop, heart.clone())?;
+        let jobs = Jobs::new(from, options, rules, known, stop, heartbeat.clone())?;
         let (sender, outcomes) = mpsc::channel(OUTCOMES);
         let mut feed = Feed {
             outcomes,
@@ -196,7 +196,7 @@ impl Feed {
                 budget: Arc::clone(&feed.budget),
                 rows: Rows::new(options),
                 digests: options.index.is_some(),
-                heart: heart.clone(),
+                heartbeat: heartbeat.clone(),
                 ages,
                 left_off: left_off.clone(),
                 way: way.clone(),
@@ -274,7 +274,7 @@ struct Reader {
     rows: Rows,
     /// Whether size and MD5 are wanted.
     digests: bool,
-    heart: Heart,
+    heartbeat: Heartbeat,
     ages: Ages,
     left_off: LeftOff,
     way: GiveWay,
@@ -489,9 +489,13 @@ impl Reader {
             Work::Entry(bytes, flags, origin) => {
                 read::row(bytes, flags, origin, CutEntries::Take, &self.rows)
             }
-            Work::LargeEntry(extent, origin) => {
-                read::large_row(extent, origin, CutEntries::Take, &self.rows, &self.heart)
-            }
+            Work::LargeEntry(extent, origin) => read::large_row(
+                extent,
+                origin,
+                CutEntries::Take,
+                &self.rows,
+                &self.heartbeat,
+            ),
         };
         Ok(Found {
             read: read.map_err(Skipped::NoRow)?.into(),
@@ -522,7 +526,7 @@ impl Reader {
             Some(wanted) => Some(self.expect(&file, size, wanted)?),
             // What cannot be read is told by what follows.
             None if self.digests && left_off.is_none() => {
-                digest::of_file(&file, size, &self.heart).ok()
+                digest::of_file(&file, size, &self.heartbeat).ok()
             }
             None => None,
         };
@@ -532,7 +536,7 @@ impl Reader {
             origin,
             if_cut,
             &self.rows,
-            &self.heart,
+            &self.heartbeat,
             left_off,
         );
         turn.add_time(begun.elapsed());
@@ -557,7 +561,7 @@ impl Reader {
     /// Makes sure that the file has the bytes that the index announces, and returns by what they
     /// are known.
     fn expect(&self, file: &File, size: u64, wanted: &Wanted) -> Result<Digest, Skipped> {
-        match digest::of_file(file, size, &self.heart) {
+        match digest::of_file(file, size, &self.heartbeat) {
             Ok(found) if wanted.digests.contains(&found) => Ok(found),
             _ => Err(unlike(wanted, Fate::Differs)),
         }

@@ -25,12 +25,14 @@ use super::feed::From;
 use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::jobs::Pause;
 use super::keeper::Keeper;
-use super::outage::Outage;
-use super::{DefectReason, IngestError, Options, Report, Tally, follow_index, lock, pass, walk};
+use super::{
+    DefectReason, IngestError, Options, Report, Tally, follow_index, lock, note_outage,
+    note_success, pass, walk,
+};
 use crate::error_chain::error_chain;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
-use crate::program::{Service, Signals, Stop};
+use crate::program::{Backoff, Lifecycle, Stop, Wake};
 use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
@@ -53,14 +55,13 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 /// How often the entries of the last lines are looked for.
 const DRAIN_PASSES: u32 = 5;
 /// How often counts are logged, if there is anything to tell.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Stores what is in the storage directory and what is finished from now on, until a stop is
 /// requested; then finishes the batch at hand and returns the counts.
 ///
 /// Walks the whole tree every `rescan_every`, in case an event was missed. A hangup reopens the
-/// merged log and calls `on_hangup`. Tells `service` that it is ready once store and merged log
-/// are open, or known to be away.
+/// merged log. The service is ready once store and merged log are open, or known to be away.
 ///
 /// While the store is away or a disk is full, this goes on and tries again after 1 to 60 seconds.
 /// Finished files are claimed meanwhile too, so that nothing overwrites them. Without a storage
@@ -73,10 +74,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub async fn follow(
     options: &Options,
     rescan_every: Duration,
-    signals: Signals,
-    service: &Service,
+    lifecycle: &mut Lifecycle<'_>,
     report: &mut dyn Report,
-    mut on_hangup: impl FnMut(),
 ) -> Result<Tally, IngestError> {
     let Some(path) = options
         .storage_dir
@@ -85,42 +84,40 @@ pub async fn follow(
     else {
         return Ok(Tally::default());
     };
-    let Signals {
-        mut stop,
-        mut hangups,
-    } = signals;
-    let hearts = Hearts::default();
+    let heartbeats = Heartbeats::default();
     // Passes and the thread that claims go on without each other; both must.
-    let watched = vec![hearts.passes.clone(), hearts.claims.clone()];
-    let _watchdog = service.watch(watched).map_err(IngestError::Thread)?;
+    let watched = vec![heartbeats.passes.clone(), heartbeats.claims.clone()];
+    lifecycle.watch(watched).map_err(IngestError::Thread)?;
     let mut ended = End::default();
     let pipe = match &options.index {
         Some(IndexSource::Stdin) => Some(Pipe::open(io::stdin())?),
         _ => None,
     };
     ended.0 = pipe.as_ref().map(Pipe::ended);
-    if pipe.is_some() && !wait_for_lock(path, &mut stop, &mut ended).await? {
+    if pipe.is_some() && !wait_for_lock(path, lifecycle.stop().clone(), &mut ended).await? {
         return Ok(Tally::default());
     }
-    let mut follower = Follower::new(options, path, rescan_every, service, hearts.clone())?;
+    let mut follower = Follower::new(options, path, rescan_every, heartbeats.clone())?;
     follower.pipe = pipe;
     loop {
-        follower.turn(&stop, report).await?;
-        if stop.requested() || ended.is_now() {
+        follower.turn(lifecycle, report).await?;
+        if ended.is_now() {
             break;
         }
-        tokio::select! {
-            biased;
-            () = stop.wait() => {}
-            () = ended.wait() => {}
-            () = hangups.next() => {
-                on_hangup();
-                follower.reopen();
+        let next = async {
+            tokio::select! {
+                biased;
+                () = ended.wait() => {}
+                () = heartbeats.passes.wait_for(follower.wait()) => {}
             }
-            () = hearts.passes.wait_for(follower.wait()) => {}
+        };
+        match lifecycle.until(next).await {
+            Wake::Stop => break,
+            Wake::Hangup => follower.reopen(),
+            Wake::Done(()) => {}
         }
     }
-    service.stopping();
+    lifecycle.stopping();
     if ended.0.is_some() {
         // Who asks for a stop closes the pipe soon. What is in it until then belongs to us.
         let _ = timeout(DRAIN, ended.wait()).await;
@@ -148,7 +145,7 @@ impl End {
 
 /// Waits until nobody else works on the storage directory: a web server that is restarted starts
 /// this program anew before the last one is done. False if there is nothing to wait for any more.
-async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<bool, IngestError> {
+async fn wait_for_lock(path: &Path, mut stop: Stop, ended: &mut End) -> Result<bool, IngestError> {
     let mut told = false;
     let mut last = None;
     loop {
@@ -181,9 +178,9 @@ async fn wait_for_lock(path: &Path, stop: &mut Stop, ended: &mut End) -> Result<
 
 /// Signs of life of the two that work here.
 #[derive(Debug, Clone, Default)]
-struct Hearts {
-    passes: Heart,
-    claims: Heart,
+struct Heartbeats {
+    passes: Heartbeat,
+    claims: Heartbeat,
 }
 
 /// The storage directory as it was opened, and who claims in it.
@@ -205,11 +202,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    fn open(path: &Path, heart: &Heart) -> Result<Tree, IngestError> {
+    fn open(path: &Path, heartbeat: &Heartbeat) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
         lock(&storage)?;
         Ok(Tree {
-            claims: Claims::start(Arc::clone(&storage), path, heart.clone())?,
+            claims: Claims::start(Arc::clone(&storage), path, heartbeat.clone())?,
             storage,
             opened: Instant::now(),
             handled: News::default(),
@@ -261,12 +258,12 @@ impl Tree {
     fn in_place<'t>(
         tree: &'t mut Option<Tree>,
         path: &Path,
-        heart: &Heart,
+        heartbeat: &Heartbeat,
     ) -> Result<&'t mut Tree, IngestError> {
         tree.take_if(|tree| tree.claims.news().lost);
         match tree {
             Some(tree) => Ok(tree),
-            none => Ok(none.insert(Tree::open(path, heart)?)),
+            none => Ok(none.insert(Tree::open(path, heartbeat)?)),
         }
     }
 
@@ -297,15 +294,13 @@ struct Follower<'o> {
     options: &'o Options,
     path: &'o Path,
     rescan_every: Duration,
-    service: &'o Service,
-    hearts: Hearts,
+    heartbeats: Heartbeats,
     tree: Option<Tree>,
     /// The index, until there is a keeper to take it.
     pipe: Option<Pipe>,
     keeper: Option<Keeper>,
-    outage: Outage,
-    ready: Ready,
-    told: Told,
+    backoff: Backoff,
+    totals: Totals,
 }
 
 impl<'o> Follower<'o> {
@@ -313,36 +308,37 @@ impl<'o> Follower<'o> {
         options: &'o Options,
         path: &'o Path,
         rescan_every: Duration,
-        service: &'o Service,
-        hearts: Hearts,
+        heartbeats: Heartbeats,
     ) -> Result<Self, IngestError> {
         Ok(Follower {
-            tree: Some(Tree::open(path, &hearts.claims)?),
-            hearts,
+            tree: Some(Tree::open(path, &heartbeats.claims)?),
+            heartbeats,
             options,
             path,
             rescan_every,
-            service,
             pipe: None,
             keeper: None,
-            outage: Outage::default(),
-            ready: Ready::default(),
-            told: Told::new(),
+            backoff: Backoff::default(),
+            totals: Totals::new(),
         })
     }
 
     /// Does what is due.
-    async fn turn(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<(), IngestError> {
-        match self.work(stop, report).await {
-            Ok(true) => self.outage.over(),
+    async fn turn(
+        &mut self,
+        lifecycle: &mut Lifecycle<'_>,
+        report: &mut dyn Report,
+    ) -> Result<(), IngestError> {
+        match self.work(lifecycle, report).await {
+            Ok(true) => note_success(&mut self.backoff),
             Ok(false) => {}
             Err(error) if self.can_wait_out(&error) => {
-                self.outage.failed(&error);
-                self.ready.say(self.service);
+                note_outage(&mut self.backoff, &error);
+                lifecycle.ready();
             }
             Err(error) => return Err(error),
         }
-        self.told.tell(self.service);
+        self.totals.log(lifecycle);
         Ok(())
     }
 
@@ -358,17 +354,21 @@ impl<'o> Follower<'o> {
     }
 
     /// Returns `true` if anything was due and succeeded.
-    async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
-        let tree = Tree::in_place(&mut self.tree, self.path, &self.hearts.claims)?;
+    async fn work(
+        &mut self,
+        lifecycle: &mut Lifecycle<'_>,
+        report: &mut dyn Report,
+    ) -> Result<bool, IngestError> {
+        let tree = Tree::in_place(&mut self.tree, self.path, &self.heartbeats.claims)?;
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };
         let keeper = match &mut self.keeper {
             Some(keeper) => keeper,
             none => {
-                let heart = self.hearts.passes.clone();
+                let heartbeat = self.heartbeats.passes.clone();
                 let now = Instant::now().into_std();
-                let mut keeper = Keeper::open(self.options, now, heart).await?;
+                let mut keeper = Keeper::open(self.options, now, heartbeat).await?;
                 keeper.index = Index::open(self.options, &tree.storage, self.pipe.take())?;
                 if let Some(index) = &mut keeper.index {
                     index.wait_for_others(SETTLE);
@@ -381,7 +381,8 @@ impl<'o> Follower<'o> {
             index.catch_up();
         }
         keeper.settle().await?;
-        self.ready.say(self.service);
+        lifecycle.ready();
+        let stop = lifecycle.stop();
         let done = match due {
             Due::Walk => {
                 let storage = Arc::clone(&tree.storage);
@@ -397,8 +398,8 @@ impl<'o> Follower<'o> {
             tree.look_again =
                 (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
         }
-        if self.told.add(tally, due) {
-            keeper.speak_again();
+        if self.totals.add(tally, due) {
+            keeper.log_more();
         }
         done?;
         if due == Due::Walk {
@@ -415,11 +416,11 @@ impl<'o> Follower<'o> {
 
     /// Waits until something is due.
     async fn wait(&mut self) {
-        if let Some(until) = self.outage.until() {
+        if let Some(until) = self.backoff.until() {
             let claims = self.tree.as_ref().map(|tree| tree.claims.news());
             if claims.is_none_or(|news| news.lost) {
                 // Nobody claims until the storage directory can be opened again.
-                return self.hearts.claims.wait_for(sleep_until(until)).await;
+                return self.heartbeats.claims.wait_for(sleep_until(until)).await;
             }
             return sleep_until(until).await;
         }
@@ -477,7 +478,7 @@ impl<'o> Follower<'o> {
             if let Some(index) = &mut keeper.index {
                 index.close(std::time::Instant::now());
             }
-            self.told.add(keeper.take_tally(), Due::Lines);
+            self.totals.add(keeper.take_tally(), Due::Lines);
         }
     }
 
@@ -497,25 +498,13 @@ impl<'o> Follower<'o> {
         let turns = Turns::new(*turns::CLAIMED.end());
         let claimed = From::Claimed(Arc::clone(&tree.storage), None, turns);
         pass(claimed, self.options, &go_on, keeper, report).await?;
-        self.told.add(keeper.take_tally(), Due::Lines);
+        self.totals.add(keeper.take_tally(), Due::Lines);
         Ok(keeper.index.as_ref().is_none_or(Index::is_settled))
     }
 
     fn finish(mut self) -> Tally {
-        self.told.tell_losses();
-        self.told.all
-    }
-}
-
-/// Whether the service manager was told that the program works.
-#[derive(Debug, Default)]
-struct Ready(bool);
-
-impl Ready {
-    fn say(&mut self, service: &Service) {
-        if !std::mem::replace(&mut self.0, true) {
-            service.ready();
-        }
+        self.totals.log_losses();
+        self.totals.all
     }
 }
 
@@ -532,7 +521,7 @@ fn is_full(error: &MergedLogError) -> bool {
 }
 
 /// What was done, and what of it was logged.
-struct Told {
+struct Totals {
     /// Sums since the start; what was left where it is, as of the last walk.
     all: Tally,
     logged: u64,
@@ -541,13 +530,13 @@ struct Told {
     next: Instant,
 }
 
-impl Told {
-    fn new() -> Told {
-        Told {
+impl Totals {
+    fn new() -> Totals {
+        Totals {
             all: Tally::default(),
             logged: 0,
             missed: 0,
-            next: Instant::now() + TELL_EVERY,
+            next: Instant::now() + LOG_EVERY,
         }
     }
 
@@ -575,12 +564,12 @@ impl Told {
     }
 
     /// Logs the sums, unless that was done a moment ago or nothing has happened since.
-    fn tell(&mut self, service: &Service) {
+    fn log(&mut self, lifecycle: &Lifecycle<'_>) {
         let now = Instant::now();
         if now < self.next {
             return;
         }
-        self.tell_losses();
+        self.log_losses();
         let all = &self.all;
         if all.stored == self.logged {
             return;
@@ -593,13 +582,13 @@ impl Told {
             left_alone = all.left_alone.total(),
             "entries stored"
         );
-        service.status(&format!("{} entries stored so far", all.entries));
+        lifecycle.status(&format!("{} entries stored so far", all.entries));
         self.logged = all.stored;
-        self.next = now + TELL_EVERY;
+        self.next = now + LOG_EVERY;
     }
 
     /// Logs what the index misses, if that has become more.
-    fn tell_losses(&mut self) {
+    fn log_losses(&mut self) {
         let index = &self.all.index;
         if index.wrong() == self.missed {
             return;
@@ -612,6 +601,6 @@ impl Told {
             "records that are in the index are lost or damaged"
         );
         self.missed = index.wrong();
-        self.next = Instant::now() + TELL_EVERY;
+        self.next = Instant::now() + LOG_EVERY;
     }
 }

@@ -19,13 +19,12 @@ use tracing::{info, warn};
 use super::feed::{Budget, Skipped};
 use super::keeper::Keeper;
 use super::offset_file;
-use super::outage::Outage;
 use super::read::{self, CutEntries, Extent, IN_MEMORY};
 use super::rows::Rows;
-use super::{IngestError, Options, Report, Tally};
-use crate::heart::Heart;
+use super::{IngestError, Options, Report, Tally, note_outage, note_success};
+use crate::heartbeat::Heartbeat;
 use crate::logfile::{Aside, Growth, Stuck, Tail};
-use crate::program::{Service, Signals, Stop};
+use crate::program::{Backoff, Lifecycle, Stop, Wake};
 use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::store::Origin;
 
@@ -37,7 +36,7 @@ const ROTATION: Duration = Duration::from_secs(5);
 /// How long to go on without saving the place, and without looking whether to stop.
 const TURN: Duration = Duration::from_secs(1);
 /// How often counts are logged, if there is anything to tell.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Why a log cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -71,8 +70,7 @@ pub enum FollowLogError {
 /// and by copying, also over a restart: what was not read is looked for beside the log,
 /// whatever its name, and compressed by gzip too. An entry that stays without its
 /// end for `options.stale_after` is taken as it is. While the store is away or a disk is full, this
-/// goes on and tries again after 1 to 60 seconds. A hangup reopens the merged log and calls
-/// `on_hangup`.
+/// goes on and tries again after 1 to 60 seconds. A hangup reopens the merged log.
 ///
 /// # Errors
 ///
@@ -81,53 +79,40 @@ pub async fn follow_log(
     options: &Options,
     log: &Path,
     offset_file: &Path,
-    signals: Signals,
-    service: &Service,
+    lifecycle: &mut Lifecycle<'_>,
     report: &mut dyn Report,
-    mut on_hangup: impl FnMut(),
 ) -> Result<Tally, IngestError> {
-    let Signals {
-        mut stop,
-        mut hangups,
-    } = signals;
-    let heart = Heart::default();
-    let _watchdog = service
-        .watch(vec![heart.clone()])
+    let heartbeat = Heartbeat::default();
+    lifecycle
+        .watch(vec![heartbeat.clone()])
         .map_err(IngestError::Thread)?;
     let mut follower = Follower {
         options,
         log,
         offset_file,
         rows: Rows::new(options),
-        heart: heart.clone(),
+        heartbeat: heartbeat.clone(),
         keeper: None,
         reading: None,
-        outage: Outage::default(),
+        backoff: Backoff::default(),
         has_read: false,
         all: Tally::default(),
     };
-    let mut told = Instant::now();
-    let mut is_ready = false;
-    while !stop.requested() {
-        let pause = follower.turn(&stop, report).await?;
-        if !std::mem::replace(&mut is_ready, true) {
-            service.ready();
+    let mut logged = Instant::now();
+    loop {
+        let pause = follower.turn(lifecycle.stop(), report).await?;
+        lifecycle.ready();
+        if logged.elapsed() >= LOG_EVERY {
+            logged = Instant::now();
+            follower.log_totals(lifecycle);
         }
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            follower.tell(service);
-        }
-        tokio::select! {
-            biased;
-            () = stop.wait() => {}
-            () = hangups.next() => {
-                on_hangup();
-                follower.keeper.iter_mut().for_each(Keeper::reopen);
-            }
-            () = heart.wait_for(sleep(pause)) => {}
+        match lifecycle.until(heartbeat.wait_for(sleep(pause))).await {
+            Wake::Stop => break,
+            Wake::Hangup => follower.keeper.iter_mut().for_each(Keeper::reopen),
+            Wake::Done(()) => {}
         }
     }
-    service.stopping();
+    lifecycle.stopping();
     Ok(follower.all)
 }
 
@@ -136,10 +121,10 @@ struct Follower<'o> {
     log: &'o Path,
     offset_file: &'o Path,
     rows: Rows,
-    heart: Heart,
+    heartbeat: Heartbeat,
     keeper: Option<Keeper>,
     reading: Option<Reading>,
-    outage: Outage,
+    backoff: Backoff,
     /// Whether the log could be read before: what was right once is not the configuration's fault.
     has_read: bool,
     all: Tally,
@@ -166,7 +151,7 @@ impl Follower<'_> {
     ) -> Result<Duration, IngestError> {
         let error = match self.work(stop, report).await {
             Ok(is_done) => {
-                self.outage.over();
+                note_success(&mut self.backoff);
                 return Ok(if is_done { LOOK_EVERY } else { Duration::ZERO });
             }
             Err(error) => error,
@@ -183,8 +168,8 @@ impl Follower<'_> {
         // What was read and not stored is read again.
         self.reading = None;
         self.keeper.iter_mut().for_each(Keeper::forget_batch);
-        self.outage.failed(&error);
-        let until = self.outage.until().unwrap_or_else(Instant::now);
+        note_outage(&mut self.backoff, &error);
+        let until = self.backoff.until().unwrap_or_else(Instant::now);
         Ok(until - Instant::now())
     }
 
@@ -194,7 +179,7 @@ impl Follower<'_> {
             Some(keeper) => keeper,
             none => {
                 let now = Instant::now().into_std();
-                none.insert(Keeper::open(self.options, now, self.heart.clone()).await?)
+                none.insert(Keeper::open(self.options, now, self.heartbeat.clone()).await?)
             }
         };
         keeper.settle().await?;
@@ -220,7 +205,7 @@ impl Follower<'_> {
                         read::row(bytes, flags, origin, CutEntries::Take, rows)
                     }
                     Next::Large(extent) => {
-                        read::large_row(extent, origin, CutEntries::Take, rows, &self.heart)
+                        read::large_row(extent, origin, CutEntries::Take, rows, &self.heartbeat)
                     }
                     Next::Skipped(skipped) => {
                         keeper.skip(self.log, None, skipped);
@@ -258,9 +243,9 @@ impl Follower<'_> {
         }
     }
 
-    fn tell(&self, service: &Service) {
+    fn log_totals(&self, lifecycle: &Lifecycle<'_>) {
         let all = &self.all;
-        service.status(&format!("{} entries stored so far", all.entries));
+        lifecycle.status(&format!("{} entries stored so far", all.entries));
         if all.entries > 0 {
             info!(
                 total = all.entries,

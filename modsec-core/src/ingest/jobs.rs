@@ -19,7 +19,7 @@ use super::{Options, Stop, inputs};
 use crate::crash_points;
 use crate::format::native::Boundary;
 use crate::format::{self, Defect, Format};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::log_reader::{LogReader, Taken};
 use crate::names::EntryName;
 use crate::storage_dir::turns::{Turn, Turns};
@@ -169,7 +169,7 @@ pub(super) struct Jobs {
     seq: u64,
     stop: Stop,
     prune: Option<PruneRules>,
-    heart: Heart,
+    heartbeat: Heartbeat,
     ages: Ages,
     memory: Memory,
     unopened: Unopened,
@@ -219,7 +219,7 @@ impl Jobs {
         prune: Option<PruneRules>,
         (ages, memory): (Ages, Memory),
         stop: &Stop,
-        heart: Heart,
+        heartbeat: Heartbeat,
     ) -> io::Result<Jobs> {
         let from = match from {
             From::Tree(cursor, pause) => Finder::Tree {
@@ -250,7 +250,7 @@ impl Jobs {
             seq: 0,
             stop: stop.clone(),
             prune,
-            heart,
+            heartbeat,
             ages,
             memory,
             unopened: Unopened::default(),
@@ -305,7 +305,7 @@ impl Jobs {
         } = &mut **cursor;
         while !self.stop.requested() {
             // There may be very many files that are only looked at.
-            self.heart.beat();
+            self.heartbeat.beat();
             *paused |= pause.as_ref().is_some_and(|pause| pause.0());
             if *paused {
                 return None;
@@ -342,7 +342,7 @@ impl Jobs {
         };
         while !self.stop.requested() {
             // Perhaps very many, if they could not be stored for long.
-            self.heart.beat();
+            self.heartbeat.beat();
             let (dir, files) = open.as_mut()?;
             match files.step() {
                 None => *open = None,
@@ -637,7 +637,8 @@ mod tests {
             let pause = Pause(Arc::new(move || asked.fetch_add(1, Ordering::Relaxed) >= 3));
             let known = (ages, Memory::default());
             let from = From::Tree(at, Some(pause));
-            let mut jobs = Jobs::new(from, &options, None, known, &stop, Heart::default()).unwrap();
+            let mut jobs =
+                Jobs::new(from, &options, None, known, &stop, Heartbeat::default()).unwrap();
             while let Some(job) = jobs.next() {
                 if let Source::Entry(file, ..) = job.source {
                     found.push(file.path());

@@ -20,13 +20,13 @@ use super::read::{Bytes, ReadRow};
 use super::refused::Verdict;
 use super::remover::{Removed, Remover};
 use super::several::{LeftOff, Progress};
-use super::spoken::Spoken;
 use super::turn::OwnersTurn;
 use super::unopened::{ByOwner, Memory, Met};
 use super::{AccountNames, DefectReason, IngestError, Options, Report, Tally};
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
+use crate::log_once::LogOnce;
 use crate::merged_log::{MergedLog, MergedLogError};
 use crate::program::error_chain;
 use crate::record::Flags;
@@ -44,6 +44,10 @@ const BATCH_ROWS: usize = 3 * 1024 * 1024;
 const BATCH_OPEN: usize = 128;
 /// How often a batch is appended again because log rotation by copying has hit it.
 const ROTATIONS: u32 = 5;
+/// Messages about single files at a time; the rest is only counted.
+const MESSAGES: usize = 20;
+/// After this time everything may be said again.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
 /// How often the report is told of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
@@ -101,7 +105,7 @@ pub(super) struct Keeper {
     batch: Vec<(Row, Item)>,
     held: Held,
     open: usize,
-    spoken: Spoken,
+    log_once: LogOnce,
     /// Files that are no entries, as the running walk has met them.
     no_entries: ByOwner,
     accounts: AccountNames,
@@ -117,20 +121,20 @@ pub(super) struct Keeper {
     reported: Instant,
     remover: Remover,
     pub(super) index: Option<Index>,
-    heart: Heart,
+    heartbeat: Heartbeat,
     pub(super) tally: Tally,
 }
 
 impl Keeper {
-    /// Opens store and merged log, and settles what an earlier run left under way. Lets `heart`
+    /// Opens store and merged log, and settles what an earlier run left under way. Lets `heartbeat`
     /// beat with every step from now on.
     pub(super) async fn open(
         options: &Options,
         started: Instant,
-        heart: Heart,
+        heartbeat: Heartbeat,
     ) -> Result<Keeper, IngestError> {
         let mut store = match &options.store {
-            Some(opener) => Some(opener.open_watched(heart.clone()).await?),
+            Some(opener) => Some(opener.open_watched(heartbeat.clone()).await?),
             None => None,
         };
         let merged_log = match (&options.merged_log, &mut store) {
@@ -147,7 +151,8 @@ impl Keeper {
             batch: Vec::new(),
             held: Held::default(),
             open: 0,
-            spoken: Spoken::new(),
+            log_once: LogOnce::new(MESSAGES, "more files like these, counted in the summary")
+                .forgetting_after(FORGET_AFTER),
             no_entries: ByOwner::default(),
             accounts: options.accounts.clone(),
             memory: Memory::default(),
@@ -157,16 +162,16 @@ impl Keeper {
             is_again: false,
             started,
             reported: started,
-            remover: Remover::start(&heart).map_err(IngestError::Thread)?,
-            heart,
+            remover: Remover::start(&heartbeat).map_err(IngestError::Thread)?,
+            heartbeat,
             index: None,
             tally: Tally::default(),
         })
     }
 
     /// Returns what beats with every step.
-    pub(super) fn heart(&self) -> &Heart {
-        &self.heart
+    pub(super) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
     }
 
     /// Returns what is remembered of files that stay where they are.
@@ -214,8 +219,8 @@ impl Keeper {
     }
 
     /// Lets single files be mentioned again.
-    pub(super) fn speak_again(&mut self) {
-        self.spoken.speak_again();
+    pub(super) fn log_more(&mut self) {
+        self.log_once.allow_more();
     }
 
     /// Takes what became of one file. Returns `true` if the file may go.
@@ -225,7 +230,7 @@ impl Keeper {
         budget: &Budget,
         report: &mut dyn Report,
     ) -> Result<bool, IngestError> {
-        self.heart.beat();
+        self.heartbeat.beat();
         let goes = match outcome.result {
             Ok(found) => {
                 let from = (outcome.path, outcome.dir, outcome.met);
@@ -251,7 +256,7 @@ impl Keeper {
         budget: &Budget,
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
-        self.heart.beat();
+        self.heartbeat.beat();
         let source = Arc::new(EntrySource::none());
         self.add(read, &source, 0, report)?;
         self.flush_if_full(budget, report).await
@@ -416,7 +421,7 @@ impl Keeper {
     ) -> Result<Kept, IngestError> {
         let id = batch_id(&fresh.items);
         let appended = match &mut self.merged_log {
-            Some(log) => match append(log, id, &fresh.items, &self.heart)? {
+            Some(log) => match append(log, id, &fresh.items, &self.heartbeat)? {
                 Ok(appended) => Some(appended),
                 Err(changed) => {
                     let changed = changed.into_iter().map(|hash| (hash, None));
@@ -472,10 +477,11 @@ impl Keeper {
         warn!(
             "merged log was replaced or removed while it was open, appending the last entries again"
         );
-        let appended = append(log, id, items, &self.heart).and_then(|appended| match appended {
-            Ok(appended) => appended.commit().map(|()| true),
-            Err(_changed) => Ok(false),
-        });
+        let appended =
+            append(log, id, items, &self.heartbeat).and_then(|appended| match appended {
+                Ok(appended) => appended.commit().map(|()| true),
+                Err(_changed) => Ok(false),
+            });
         if !matches!(appended, Ok(true)) {
             let entries = items.len();
             error!(
@@ -499,7 +505,7 @@ impl Keeper {
             match reason {
                 Some(reason) => {
                     self.tally.defect(DefectReason::Refused);
-                    if self.may_say((&row.path, reason)) {
+                    if self.is_new((&row.path, reason)) {
                         error!(path = row.path.as_ref().map(tracing::field::debug), error = ?reason, "entry refused by the database, file kept");
                     }
                 }

@@ -13,7 +13,7 @@ use super::several::{Held, Progress, Several};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
 use crate::format::{self, Defect};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 pub(super) use crate::log_reader::{Extent, IN_MEMORY};
 use crate::record::{Flag, Flags, Record};
 use crate::serial_log::appended;
@@ -104,7 +104,7 @@ pub(super) fn read(
     origin: Origin,
     if_cut: CutEntries,
     make: &RowMaker,
-    heart: &Heart,
+    heartbeat: &Heartbeat,
     left_off: Option<Arc<Progress>>,
 ) -> Result<Rows, NoRow> {
     if size == 0 {
@@ -118,7 +118,7 @@ pub(super) fn read(
             origin,
             if_cut,
             make: make.clone(),
-            heart: heart.clone(),
+            heartbeat: heartbeat.clone(),
         })
     };
     let places = |read: &dyn Fn(Range<u64>) -> io::Result<Vec<u8>>| match left_off {
@@ -148,13 +148,13 @@ pub(super) fn read(
         flags: Flags::none(),
     };
     let window = |range| {
-        heart.beat();
+        heartbeat.beat();
         read_range(&whole.file, range)
     };
     if let Some(progress) = places(&window)? {
         return several(Held::File(whole.file), progress, origin);
     }
-    large_row(whole, origin, if_cut, make, heart).map(Rows::from)
+    large_row(whole, origin, if_cut, make, heartbeat).map(Rows::from)
 }
 
 /// The rows of one file.
@@ -254,13 +254,13 @@ pub(super) fn large_row(
     origin: Origin,
     if_cut: CutEntries,
     make: &impl MakeRow,
-    heart: &Heart,
+    heartbeat: &Heartbeat,
 ) -> Result<ReadRow, NoRow> {
     let _one = ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner);
     // In a thread of its own, which ends: of what a thread has freed, the allocator keeps a few
     // megabytes for it, and would do so for each reader.
     thread::scope(|scope| {
-        let decode = || decode_large(extent, origin, if_cut, make, heart);
+        let decode = || decode_large(extent, origin, if_cut, make, heartbeat);
         let decoding = thread::Builder::new()
             .name("read-large".to_owned())
             .spawn_scoped(scope, decode)
@@ -274,10 +274,10 @@ fn decode_large(
     origin: Origin,
     if_cut: CutEntries,
     make: &impl MakeRow,
-    heart: &Heart,
+    heartbeat: &Heartbeat,
 ) -> Result<ReadRow, NoRow> {
     extent.trim().map_err(NoRow::Io)?;
-    let (excerpts, hash) = read_large(&extent, if_cut, heart)?;
+    let (excerpts, hash) = read_large(&extent, if_cut, heartbeat)?;
     let mut record = excerpts.record();
     if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
         return Err(NoRow::Incomplete);
@@ -333,7 +333,7 @@ impl CutEntries {
 fn read_large(
     extent: &Extent,
     if_cut: CutEntries,
-    heart: &Heart,
+    heartbeat: &Heartbeat,
 ) -> Result<(Excerpts, EntryHash), NoRow> {
     let Extent {
         file, start, len, ..
@@ -346,7 +346,7 @@ fn read_large(
         let more = read..*len.min(&(read + WINDOW as u64));
         let more = read_range(file, start + more.start..start + more.end).map_err(NoRow::Io)?;
         read += more.len() as u64;
-        heart.beat();
+        heartbeat.beat();
         hasher.update(&more);
         window.extend_from_slice(&more);
         let found = match &mut large {
@@ -377,16 +377,16 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> 
 /// Reads an entry from its beginning, whatever was read of it before.
 pub(super) struct Rereading<'f> {
     file: &'f File,
-    heart: &'f Heart,
+    heartbeat: &'f Heartbeat,
     at: u64,
     left: u64,
 }
 
 impl<'f> Rereading<'f> {
-    pub(super) fn new(extent: &'f Extent, heart: &'f Heart) -> Self {
+    pub(super) fn new(extent: &'f Extent, heartbeat: &'f Heartbeat) -> Self {
         Rereading {
             file: &extent.file,
-            heart,
+            heartbeat,
             at: extent.start,
             left: extent.len,
         }
@@ -401,7 +401,7 @@ impl Read for Rereading<'_> {
         let got = self
             .file
             .read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
-        self.heart.beat();
+        self.heartbeat.beat();
         self.at += got as u64;
         self.left -= got as u64;
         Ok(got)

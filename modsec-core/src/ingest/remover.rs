@@ -11,7 +11,7 @@ use std::thread;
 
 use super::jobs::OpenDir;
 use crate::crash_points;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::storage_dir::{ReadEntry, Refusal};
 
 /// A stored entry's file, if it is to go, and the directory that waits for it.
@@ -39,13 +39,14 @@ pub(super) struct Remover {
 }
 
 impl Remover {
-    pub(super) fn start(heart: &Heart) -> io::Result<Remover> {
+    pub(super) fn start(heartbeat: &Heartbeat) -> io::Result<Remover> {
         // One batch may wait: whoever is faster than the disk has to wait too.
         let (batches, waiting) = sync_channel::<Vec<Stored>>(1);
         let waiting = Arc::new(Mutex::new(waiting));
         let (done, results) = channel();
         for n in 0..THREADS {
-            let (waiting, done, heart) = (Arc::clone(&waiting), done.clone(), heart.clone());
+            let (waiting, done, heartbeat) =
+                (Arc::clone(&waiting), done.clone(), heartbeat.clone());
             let next = move || {
                 waiting
                     .lock()
@@ -56,7 +57,7 @@ impl Remover {
                 .name(format!("remove-{n}"))
                 .spawn(move || {
                     while let Ok(batch) = next() {
-                        if done.send(remove(batch, &heart)).is_err() {
+                        if done.send(remove(batch, &heartbeat)).is_err() {
                             return;
                         }
                     }
@@ -90,10 +91,10 @@ impl Remover {
     }
 }
 
-fn remove(batch: Vec<Stored>, heart: &Heart) -> Removed {
+fn remove(batch: Vec<Stored>, heartbeat: &Heartbeat) -> Removed {
     let mut removed = Removed::default();
     for (file, dir) in batch {
-        heart.beat();
+        heartbeat.beat();
         match file.map(|file| file.remove()) {
             Some(Ok(())) => {
                 crash_points::pass("removed");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::read::{self, CutEntries, Extent, NoRow, ReadRow};
 use super::rows::Rows as RowMaker;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::record::Flags;
 use crate::storage_dir::Identity;
 use crate::store::Origin;
@@ -125,7 +125,7 @@ pub(super) struct Several {
     pub(super) origin: Origin,
     pub(super) if_cut: CutEntries,
     pub(super) make: RowMaker,
-    pub(super) heart: Heart,
+    pub(super) heartbeat: Heartbeat,
 }
 
 /// Where the bytes are.
@@ -168,7 +168,7 @@ impl Several {
                     len: entry.end - entry.start,
                     flags: Flags::none(),
                 };
-                read::large_row(extent, origin, if_cut, &self.make, &self.heart)
+                read::large_row(extent, origin, if_cut, &self.make, &self.heartbeat)
             }
         }
     }

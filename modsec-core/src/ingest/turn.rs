@@ -90,7 +90,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::heart::Heart;
+    use crate::heartbeat::Heartbeat;
     use crate::ingest::keeper::Keeper;
     use crate::ingest::{Options, Passed, Report, Silent, Tally, pass, run};
     use crate::program::StopHandle;
@@ -162,7 +162,7 @@ mod tests {
         let options = options(dir.path());
         let storage = Arc::new(StorageDir::open(dir.path().join("audit")).unwrap());
         storage.lock().unwrap();
-        let mut keeper = Keeper::open(&options, Instant::now(), Heart::default())
+        let mut keeper = Keeper::open(&options, Instant::now(), Heartbeat::default())
             .await
             .unwrap();
         let mut passes = 1;

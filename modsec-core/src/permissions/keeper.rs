@@ -11,27 +11,27 @@
 //! Events go first: a writer waits for the directory to become usable. Creating is one directory at
 //! a time, so that 1,600 users' directories of the next minute delay no event.
 
+#[cfg(feature = "jobs")]
+mod run;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, NaiveDateTime, Timelike};
 use rustix::fs::{Stat, fstat};
-use tokio::sync::watch;
-use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::advice::Advice;
 use super::ahead::{self, Outcome, PlannedDir};
 use super::apply::{Change, Kind, apply};
 use super::calendar;
-use super::policy::{Attributes, Policy};
-use super::told::{Named, Told};
+use super::named::Named;
+use super::policy::Attributes;
 use super::{ChangeError, KeepError, Layout, Options, Tally};
 use crate::error_chain::error_chain;
+use crate::log_once::LogOnce;
 use crate::names::LOST_AND_FOUND;
 use crate::spool::Reason;
 use crate::storage_dir::is_private;
@@ -39,9 +39,10 @@ use crate::watch::{self as watching, Directory, Event, Place, RescanReason, Watc
 
 /// Events handled in a row before the loop looks at the stop signal, the clock and the plan.
 const BATCH: u32 = 256;
-/// How often the clock is read. It may be set, and the machine may have slept.
-const TICK: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Things that are named in the log, each once; later ones are only counted.
+const LOGGED: usize = 4096;
 
 /// Called with every change, made or rehearsed.
 type Observer<'a> = &'a mut dyn FnMut(&Change);
@@ -61,9 +62,9 @@ pub struct Keeper {
     /// What has been done since the start.
     tally: Tally,
     /// Paths that were logged as left alone.
-    refusals: Told,
+    refusals: LogOnce,
     /// Messages of failures that were logged.
-    failures: Told,
+    failures: LogOnce,
     /// How many corrections of each owner were logged.
     named: Named,
     /// When the last overflow of the kernel's queue was logged.
@@ -104,6 +105,10 @@ enum Task {
     Everything,
 }
 
+fn log_once() -> LogOnce {
+    LogOnce::new(LOGGED, "too many to name: further ones are only counted")
+}
+
 impl Keeper {
     /// Prepares to keep the directories that `options` name.
     ///
@@ -129,8 +134,8 @@ impl Keeper {
             options,
             effect: Effect::Real,
             tally: Tally::default(),
-            refusals: Told::default(),
-            failures: Told::default(),
+            refusals: log_once(),
+            failures: log_once(),
             named: Named::new(Instant::now()),
             overflow_logged_at: None,
             advice: Advice::default(),
@@ -178,52 +183,6 @@ impl Keeper {
         Ok(self.tally)
     }
 
-    /// Corrects what is there and what appears until `stop` is ready, and returns the counts.
-    ///
-    /// `ready` is called once, when all that was there has been handled, or when the storage
-    /// directory turns out to be absent and is waited for; in a large tree after five seconds. A
-    /// policy that arrives by `policies`
-    /// takes the place of the one in the options; without a sender the first remains.
-    ///
-    /// # Errors
-    ///
-    /// [`KeepError::Watch`] if inotify fails. Whatever happens to the storage directory is logged
-    /// and waited for.
-    pub async fn run(
-        mut self,
-        stop: impl Future<Output = ()>,
-        mut policies: watch::Receiver<Policy>,
-        ready: impl FnOnce(),
-    ) -> Result<Tally, KeepError> {
-        let mut stop = pin!(stop);
-        let mut ready = Some(ready);
-        let mut is_due = pin!(sleep(watching::READY_WITHIN));
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let quiet = &mut |_: &Change| {};
-        loop {
-            let mut busy = self.drain(&mut ready, quiet)?;
-            if let Some(next) = self.ahead.pop_front() {
-                self.create(&next, quiet);
-                busy = true;
-            }
-            tokio::select! {
-                biased;
-                () = &mut stop => {
-                    self.named.close();
-                    return Ok(self.tally);
-                }
-                () = &mut is_due, if ready.is_some() => ready.take().into_iter().for_each(|ready| ready()),
-                _ = tick.tick() => self.check_clock(),
-                Ok(()) = policies.changed() => self.replace_policy(&policies.borrow_and_update()),
-                () = yield_now(), if busy => {}
-                event = self.watcher.next(), if !busy => {
-                    self.handle(event?, Task::Everything, &mut ready, quiet);
-                }
-            }
-        }
-    }
-
     /// Goes through the tree once, until the watcher reports that all that was there has been
     /// found.
     ///
@@ -239,18 +198,14 @@ impl Keeper {
                     self.check_storage_dir();
                     return Ok(());
                 }
-                Some(event) => self.handle(event, task, &mut None::<fn()>, each),
+                Some(event) => self.handle(event, task, &mut || {}, each),
                 None => {}
             }
         }
     }
 
     /// Handles up to [`BATCH`] events that are there; returns `true` if there may be more.
-    fn drain(
-        &mut self,
-        ready: &mut Option<impl FnOnce()>,
-        each: Observer<'_>,
-    ) -> Result<bool, KeepError> {
+    fn drain(&mut self, ready: &mut dyn FnMut(), each: Observer<'_>) -> Result<bool, KeepError> {
         for _ in 0..BATCH {
             match self.watcher.try_next()? {
                 Some(event) => self.handle(event, Task::Everything, ready, each),
@@ -260,33 +215,23 @@ impl Keeper {
         Ok(true)
     }
 
-    /// Handles one event. `ready` is called the first time that all is found, or the storage
-    /// directory turns out to be absent.
-    fn handle(
-        &mut self,
-        event: Event,
-        task: Task,
-        ready: &mut Option<impl FnOnce()>,
-        each: Observer<'_>,
-    ) {
+    /// Handles one event. `ready` is called when all is found, or the storage directory turns
+    /// out to be absent.
+    fn handle(&mut self, event: Event, task: Task, ready: &mut dyn FnMut(), each: Observer<'_>) {
         match event {
             Event::Directory(directory) => self.directory(&directory, task, each),
             Event::Ignored { path, reason } => self.leave_alone(&path, &reason),
             Event::Rescan(reason) => {
                 self.log_rescan(reason);
                 self.check_storage_dir();
-                if let Some(ready) = ready.take() {
-                    ready();
-                }
+                ready();
                 self.planned = None;
                 self.check_clock();
             }
             Event::Lost(error) => {
                 warn!(error = %error_chain(&error), "waiting for the storage directory");
                 self.ahead.clear();
-                if let Some(ready) = ready.take() {
-                    ready();
-                }
+                ready();
             }
             Event::File(_) => {}
         }
@@ -570,25 +515,12 @@ impl Keeper {
         }
     }
 
-    /// Takes a new policy over (users or groups have changed), and has all directories checked.
-    fn replace_policy(&mut self, policy: &Policy) {
-        if self.options.policy != *policy {
-            info!(
-                site_users = policy.site_users.len(),
-                "users and groups have changed"
-            );
-            self.options.policy = policy.clone();
-            self.advice.forget_outsiders();
-            self.watcher.rescan();
-        }
-    }
-
     /// Handles what there is to handle, or loses all events first; for tests.
     #[cfg(test)]
     pub(crate) fn step(&mut self, lose: bool) {
         if lose {
             self.watcher.lose_events();
         }
-        while self.drain(&mut None::<fn()>, &mut |_| {}).unwrap() {}
+        while self.drain(&mut || {}, &mut |_| {}).unwrap() {}
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::watch::inotify_instances::can_follow;
 
 /// A policy that needs no privileges: own user, own group, another mode.
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         mode: 0o750,
         owner: geteuid().as_raw(),
@@ -21,7 +21,7 @@ fn policy() -> Policy {
     }
 }
 
-fn mode(path: &std::path::Path) -> u32 {
+pub(super) fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
@@ -75,57 +75,4 @@ fn what_is_right_already_is_not_changed() {
     let options = Options::new(dir.path().to_owned(), policy());
     let run = || Keeper::new(options.clone()).unwrap().once(|_| {}).unwrap();
     assert_eq!((run().corrected, run().corrected), (2, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_large_tree_does_not_keep_the_service_from_becoming_ready() {
-    if !can_follow() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let mut made = Vec::new();
-    for number in 0..5000 {
-        let day = dir.path().join(format!("site{}/20260822", number % 20));
-        made.push(day.join(format!(
-            "20260822-{:02}{:02}",
-            number / 60 % 24,
-            number % 60
-        )));
-        fs::create_dir_all(made.last().unwrap()).unwrap();
-    }
-    let is_wrong = |path: &std::path::PathBuf| mode(path) != 0o2750;
-    let keeper = Keeper::new(Options::new(dir.path().to_owned(), policy())).unwrap();
-    let (_policies, receiver) = tokio::sync::watch::channel(policy());
-    let (ready, is_ready) = tokio::sync::oneshot::channel();
-    let ready = || {
-        ready
-            .send(made.iter().filter(|path| is_wrong(path)).count())
-            .unwrap();
-    };
-    let wrong = std::cell::Cell::new(0);
-    let stop = async {
-        tokio::time::advance(crate::watch::READY_WITHIN).await;
-        wrong.set(is_ready.await.unwrap());
-    };
-    keeper.run(stop, receiver, ready).await.unwrap();
-    assert!(wrong.get() > 0, "it was ready before all was done");
-}
-
-#[tokio::test]
-async fn the_loop_ends_when_told_and_reports_what_it_did() {
-    if !can_follow() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(dir.path().join("site1/20260822")).unwrap();
-    let keeper = Keeper::new(Options::new(dir.path().to_owned(), policy())).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let (policies, receiver) = tokio::sync::watch::channel(policy());
-    let stopped = async { stopped.await.unwrap_or_default() };
-    let tally = keeper
-        .run(stopped, receiver, || stop.send(()).unwrap())
-        .await
-        .unwrap();
-    drop(policies);
-    assert_eq!(tally.corrected, 2);
 }

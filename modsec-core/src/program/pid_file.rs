@@ -99,9 +99,21 @@ impl PidFile {
         Err(failed(io::Error::other("it is replaced again and again")))
     }
 
-    /// Holds the file until this is dropped, and writes it again if somebody has removed or
-    /// replaced it: a second start would find nothing in its way.
-    pub async fn keep(mut self) -> Infallible {
+    /// Holds the file, if there is one, until `work` is done.
+    ///
+    /// Writes it again if somebody has removed or replaced it: a second start would find nothing in
+    /// its way.
+    pub async fn hold<T>(held: Option<PidFile>, work: impl Future<Output = T>) -> T {
+        let Some(held) = held else {
+            return work.await;
+        };
+        tokio::select! {
+            done = work => done,
+            never = held.keep() => match never {},
+        }
+    }
+
+    async fn keep(mut self) -> Infallible {
         let mut is_told = false;
         loop {
             sleep(LOOK_EVERY).await;

@@ -42,15 +42,12 @@ impl Signals {
             ]
         };
         let (handle, stop) = Stop::new();
-        let (hangup, hangups) = watch::channel(());
+        let (hangup, hangups) = Hangups::new();
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || runtime.block_on(forward(term, int, hup, handle, hangup)))
             .map_err(ProgramError::Signals)?;
-        Ok(Self {
-            stop,
-            hangups: Hangups(hangups),
-        })
+        Ok(Self { stop, hangups })
     }
 }
 
@@ -59,13 +56,13 @@ async fn forward(
     mut int: Signal,
     mut hup: Signal,
     handle: StopHandle,
-    hangup: watch::Sender<()>,
+    hangup: HangupHandle,
 ) {
     loop {
         tokio::select! {
             Some(()) = term.recv() => handle.stop(),
             Some(()) = int.recv() => handle.stop(),
-            Some(()) = hup.recv() => { hangup.send_replace(()); }
+            Some(()) = hup.recv() => hangup.hang_up(),
             else => return,
         }
     }
@@ -110,7 +107,22 @@ impl StopHandle {
 #[derive(Debug)]
 pub struct Hangups(watch::Receiver<()>);
 
+/// Makes the hangups that its [`Hangups`] wait for.
+#[derive(Debug)]
+pub(crate) struct HangupHandle(watch::Sender<()>);
+
+impl HangupHandle {
+    pub(crate) fn hang_up(&self) {
+        self.0.send_replace(());
+    }
+}
+
 impl Hangups {
+    pub(crate) fn new() -> (HangupHandle, Self) {
+        let (sender, receiver) = watch::channel(());
+        (HangupHandle(sender), Self(receiver))
+    }
+
     /// Returns hangups that never come, for a caller without signals.
     pub fn never() -> Self {
         Self(watch::channel(()).1)

@@ -414,7 +414,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::heart::Heart;
+    use crate::heartbeat::Heartbeat;
     use crate::watch::inotify_instances::can_follow;
 
     fn listed(claims: &mut Claims) -> Vec<OsString> {
@@ -438,7 +438,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
+        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
         let mut claims = Claims::new();
         claims.refresh(&tree);
         assert!(listed(&mut claims).is_empty(), "no such directory yet");
@@ -463,7 +463,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
+        let mut tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
         let mut claims = Claims::new();
         let (private, moved) = (dir.path().join(PRIVATE), dir.path().join("moved"));
         fs::create_dir(&private).unwrap();
@@ -498,7 +498,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, Heart::default()).unwrap();
+        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
         let private = dir.path().join(PRIVATE);
         fs::create_dir(&private).unwrap();
         let mut claims = Claims::new();

@@ -20,7 +20,7 @@ use super::follow::HELD;
 use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, OneOf, Tree, Which};
 use crate::format;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
@@ -168,7 +168,7 @@ impl Replay<'_> {
         if path.is_dir() {
             // The administrator's own path may lead through a link; below it none is followed.
             let real = path.canonicalize()?;
-            let mut tree = Tree::open(&real, self.options.owners.clone(), Heart::default())
+            let mut tree = Tree::open(&real, self.options.owners.clone(), Heartbeat::default())
                 .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
         } else {

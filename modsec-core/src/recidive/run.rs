@@ -2,18 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::info;
 
 use super::claims::Claims;
-use super::session::{SLICE, Session, TICK, ready};
+use super::session::{SLICE, Session, TICK};
 use super::{Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
 use crate::ledger::LedgerCounts;
-use crate::program::{Service, Signals};
+use crate::program::{Lifecycle, Wake};
 use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
 
 /// How often the tree is walked although no event was lost.
@@ -80,68 +79,72 @@ pub struct Summary {
 /// Counts attacks and reports offenders until a stop is requested.
 ///
 /// What is in the storage directory already is counted too, minute by minute; what an earlier run
-/// counted is not counted again (state file). A hangup calls `on_hangup` and reopens the jail file.
+/// counted is not counted again (state file). A hangup reopens the jail file.
 ///
 /// # Errors
 /// [`RunError`]. Once running, nothing but a failing inotify ends it: a storage directory that is
 /// away, a full disk and a log that cannot be read are reported and tried again.
-pub async fn run(
-    options: &Options,
-    signals: Signals,
-    service: &Service,
-    mut on_hangup: impl FnMut(),
-) -> Result<Summary, RunError> {
-    let Signals {
-        mut stop,
-        mut hangups,
-    } = signals;
+pub async fn run(options: &Options, lifecycle: &mut Lifecycle<'_>) -> Result<Summary, RunError> {
     let mut session = Session::new(options)?;
     // From here on the state says what an interrupted run has written, and a state file that cannot
     // be written is found out now.
     session.save_now().await?;
     let mut watcher = options.storage_dir.as_deref().map(watch).transpose()?;
     info!("started");
-    if watcher.is_none() {
-        ready(service);
+    if watcher.is_some() {
+        lifecycle.ready_within(READY_WITHIN);
+    } else {
+        lifecycle.ready();
     }
-    let _watchdog = service
-        .watch(vec![session.heart.clone()])
-        .map_err(RunError::Thread)?;
-    let mut is_due = pin!(sleep(READY_WITHIN));
-    let mut may_be_late = watcher.is_some();
+    let heartbeats = vec![session.heartbeat.clone()];
+    lifecycle.watch(heartbeats).map_err(RunError::Thread)?;
     loop {
-        session.heart.beat();
+        session.heartbeat.beat();
         let busy = session.work().await;
-        tokio::select! {
-            biased;
-            () = stop.wait() => break,
-            () = &mut is_due, if may_be_late => {
-                may_be_late = false;
-                ready(service);
+        let next = async {
+            tokio::select! {
+                biased;
+                event = next_event(&mut watcher) => Next::Event(event),
+                () = claims_changed(session.claims.as_ref()) => Next::Claims,
+                () = pause(busy) => Next::Turn,
             }
-            () = hangups.next() => {
-                on_hangup();
-                session.reporter.reopen();
-            }
-            event = next_event(&mut watcher) => {
+        };
+        match lifecycle.until(next).await {
+            Wake::Stop => break,
+            Wake::Hangup => session.reporter.reopen(),
+            Wake::Done(Next::Event(event)) => {
                 session.begin_slice();
-                session.event(event?, service);
+                session.event(event?, lifecycle);
                 for _ in 0..SLICE * 16 {
                     if !session.may_read_on() {
                         break;
                     }
-                    match watcher.as_mut().map(Watcher::try_next).transpose()?.flatten() {
-                        Some(event) => session.event(event, service),
+                    match watcher
+                        .as_mut()
+                        .map(Watcher::try_next)
+                        .transpose()?
+                        .flatten()
+                    {
+                        Some(event) => session.event(event, lifecycle),
                         None => break,
                     }
                 }
             }
-            () = claims_changed(session.claims.as_ref()) => session.claimed(),
-            () = pause(busy) => {}
+            Wake::Done(Next::Claims) => session.claimed(),
+            Wake::Done(Next::Turn) => {}
         }
     }
-    service.stopping();
+    lifecycle.stopping();
     session.finish().await
+}
+
+/// What comes next.
+enum Next {
+    Event(Result<Event, WatchError>),
+    /// `modsec-parser` has taken charge of files.
+    Claims,
+    /// Nothing from outside.
+    Turn,
 }
 
 fn watch(path: &Path) -> Result<Watcher, WatchError> {

@@ -1,6 +1,6 @@
 //! Which attacks were counted already.
 
-use std::collections::{HashSet, VecDeque};
+use crate::recent::Recent;
 
 /// Attacks remembered, the oldest being forgotten first: with both sources in use, that many may
 /// lie between an entry's file and its place in the merged log. 40 bytes each at most.
@@ -30,13 +30,11 @@ impl EntryKey {
     }
 }
 
-/// The most recently counted attacks.
+/// The most recently counted attacks, each with its file's time of change in nanoseconds since the
+/// Unix epoch (0 without a file).
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    keys: HashSet<EntryKey>,
-    /// In the order of counting, each with its file's time of change in nanoseconds since the
-    /// Unix epoch (0 without a file).
-    order: VecDeque<(EntryKey, i64)>,
+    attacks: Recent<EntryKey, MAX_SEEN, i64>,
     forgotten_until: i64,
 }
 
@@ -58,17 +56,9 @@ impl Seen {
 
     /// Remembers an attack; false if it was counted before.
     pub(super) fn insert(&mut self, key: EntryKey, changed: i64) -> bool {
-        if !self.keys.insert(key) {
-            return false;
-        }
-        self.order.push_back((key, changed));
-        if self.order.len() > MAX_SEEN
-            && let Some((oldest, changed)) = self.order.pop_front()
-        {
-            self.keys.remove(&oldest);
-            self.forgotten_until = self.forgotten_until.max(changed);
-        }
-        true
+        let until = &mut self.forgotten_until;
+        let forget = |changed| *until = (*until).max(changed);
+        self.attacks.insert(key, changed, forget)
     }
 
     /// Returns the latest time of change of a file that was counted and forgotten since. What a
@@ -79,7 +69,7 @@ impl Seen {
 
     /// Returns what is remembered, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (EntryKey, i64)> {
-        self.order.iter().copied()
+        self.attacks.iter().copied()
     }
 }
 
@@ -94,7 +84,7 @@ mod tests {
         assert!(seen.insert(EntryKey::of(b"b"), 2));
         assert!(!seen.insert(EntryKey::of(b"a"), 3));
         let restored = Seen::restore(seen.iter(), 0);
-        assert_eq!(restored.order, seen.order);
+        assert!(restored.iter().eq(seen.iter()));
     }
 
     #[test]

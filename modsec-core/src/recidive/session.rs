@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Step};
 use super::claims::Claims;
@@ -20,9 +20,9 @@ use super::taken::Taken;
 use super::tree::{Contents, Look, Tree, Which};
 use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Offender};
-use crate::program::Service;
+use crate::program::Lifecycle;
 use crate::storage_dir::PRIVATE;
 use crate::watch::Event;
 
@@ -66,7 +66,7 @@ pub(super) struct Session<'o> {
     missed: u64,
     /// Bytes read in this slice.
     spent: u64,
-    pub(super) heart: Heart,
+    pub(super) heartbeat: Heartbeat,
     summary: Summary,
     next_tick: Instant,
     /// What was counted when the state was saved last.
@@ -136,7 +136,7 @@ impl<'o> Session<'o> {
             several: Several::default(),
             missed: 0,
             spent: 0,
-            heart: Heart::default(),
+            heartbeat: Heartbeat::default(),
             summary: Summary::default(),
             next_tick: Instant::now(),
             saved: (Tally::default(), Marks::default()),
@@ -153,19 +153,19 @@ impl<'o> Session<'o> {
     }
 
     /// Takes note of what the watcher saw.
-    pub(super) fn event(&mut self, event: Event, service: &Service) {
+    pub(super) fn event(&mut self, event: Event, lifecycle: &mut Lifecycle<'_>) {
         match event {
             Event::File(path) => self.file(&path, Which::Closed),
             Event::Rescan(reason) => {
                 info!(%reason, "walking the storage directory");
                 self.walk();
-                ready(service);
+                lifecycle.ready();
             }
             Event::Lost(error) => {
                 warn!(%error, "storage directory not usable, waiting for it");
                 self.tree = None;
                 self.backlog = None;
-                ready(service);
+                lifecycle.ready();
             }
             _ => {}
         }
@@ -181,7 +181,7 @@ impl<'o> Session<'o> {
             .as_ref()
             .is_none_or(|tree| !tree.root().is_in_place())
         {
-            match Tree::open(path, self.options.owners.clone(), self.heart.clone()) {
+            match Tree::open(path, self.options.owners.clone(), self.heartbeat.clone()) {
                 Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
@@ -245,7 +245,7 @@ impl<'o> Session<'o> {
 
     /// Reads a file and counts what is in it.
     fn file(&mut self, path: &Path, which: Which) {
-        self.heart.beat();
+        self.heartbeat.beat();
         let Some(tree) = &mut self.tree else {
             return;
         };
@@ -470,11 +470,6 @@ impl<'o> Session<'o> {
         info!(?summary, "stopped");
         Ok(summary)
     }
-}
-
-pub(super) fn ready(service: &Service) {
-    debug!("ready");
-    service.ready();
 }
 
 #[cfg(test)]

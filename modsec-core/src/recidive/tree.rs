@@ -1,6 +1,5 @@
 //! Reading entries' files below the storage directory, without touching them.
 
-use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -13,7 +12,8 @@ use std::sync::Arc;
 use super::seen::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
+use crate::recent::Recent;
 use crate::record::Flag;
 use crate::serial_log::appended;
 use crate::spool::{self, Reason};
@@ -64,7 +64,7 @@ pub(super) enum Contents<'a> {
 pub(super) struct Records {
     file: File,
     places: std::vec::IntoIter<Range<u64>>,
-    heart: Heart,
+    heartbeat: Heartbeat,
 }
 
 /// One of several records in a file.
@@ -79,7 +79,7 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<io::Result<OneOf>> {
         let place = self.places.next()?;
-        self.heart.beat();
+        self.heartbeat.beat();
         Some(self.read(place))
     }
 }
@@ -102,7 +102,7 @@ impl Records {
             read_range(&self.file, place.start, place.end, &mut bytes)?;
             return Ok(OneOf::Whole(bytes));
         }
-        match parts(&self.file, place, false, &self.heart)? {
+        match parts(&self.file, place, false, &self.heartbeat)? {
             Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -138,26 +138,27 @@ pub(super) struct Tree {
     owners: Option<Vec<u32>>,
     /// The directory of the last file: the next is mostly in the same.
     directory: Option<(PathBuf, Arc<OwnedFd>)>,
-    recent: Recent,
+    /// The files read last.
+    recent: Recent<Identity, MAX_RECENT>,
     buffer: Vec<u8>,
     looker: Looker,
     /// Bytes read since this was asked for.
     read: u64,
     /// Beats with every window of a large file.
-    heart: Heart,
+    heartbeat: Heartbeat,
 }
 
 impl Tree {
     pub(super) fn open(
         path: &Path,
         owners: Option<Vec<u32>>,
-        heart: Heart,
+        heartbeat: Heartbeat,
     ) -> Result<Tree, RootError> {
         let root = Root::open(path)?;
         Ok(Tree {
             looker: root.looker(),
             read: 0,
-            heart,
+            heartbeat,
             root,
             owners,
             directory: None,
@@ -174,7 +175,8 @@ impl Tree {
     /// ago, under its old one.
     pub(super) fn has_read(&self, claimed: &Path) -> bool {
         let inode = claimed.file_name().and_then(inode);
-        inode.is_some_and(|inode| self.recent.has_inode(inode))
+        let mut recent = self.recent.iter().rev();
+        inode.is_some_and(|inode| recent.any(|(read, ())| read.inode == inode))
     }
 
     /// Returns how many bytes were read since the last call.
@@ -259,17 +261,17 @@ impl Tree {
         }
         self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
-        let records = records(&file, meta.len(), &self.heart);
+        let records = records(&file, meta.len(), &self.heartbeat);
         let read = match records {
             Ok(Some(places)) => file.try_clone().map(|file| {
-                let (places, heart) = (places.into_iter(), self.heart.clone());
+                let (places, heartbeat) = (places.into_iter(), self.heartbeat.clone());
                 Some(Contents::Several(Records {
                     file,
                     places,
-                    heart,
+                    heartbeat,
                 }))
             }),
-            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.heart),
+            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.heartbeat),
             Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
@@ -279,7 +281,7 @@ impl Tree {
             .is_ok_and(|meta| Identity::of(&meta) == identity);
         match read {
             Ok(Some(contents)) if same => {
-                self.recent.insert(identity);
+                self.recent.add(identity);
                 Look::Entry { contents, changed }
             }
             Ok(_) => Look::Unfinished {
@@ -333,9 +335,9 @@ fn failed(reason: &Reason) -> Look<'static> {
 }
 
 /// Returns where the records are, if there are several.
-fn records(file: &File, size: u64, heart: &Heart) -> io::Result<Option<Vec<Range<u64>>>> {
+fn records(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Result<Option<Vec<Range<u64>>>> {
     appended::records(size, |range| {
-        heart.beat();
+        heartbeat.beat();
         let mut bytes = Vec::new();
         read_range(file, range.start, range.end, &mut bytes)?;
         Ok(bytes)
@@ -375,7 +377,7 @@ fn parts<'a>(
     file: &File,
     place: Range<u64>,
     finish: bool,
-    heart: &Heart,
+    heartbeat: &Heartbeat,
 ) -> io::Result<Option<Contents<'a>>> {
     let Range { start, end } = place;
     let size = end - start;
@@ -391,7 +393,7 @@ fn parts<'a>(
     let mut window = Vec::new();
     let mut offset = 0;
     loop {
-        heart.beat();
+        heartbeat.beat();
         let end = size.min(offset + WHOLE);
         read_range(file, start + offset, start + end, &mut window)?;
         large.scan(&window, offset, end == size);
@@ -458,34 +460,6 @@ impl Identity {
     }
 }
 
-/// The files read last.
-#[derive(Debug, Default)]
-struct Recent {
-    known: HashSet<Identity>,
-    order: VecDeque<Identity>,
-}
-
-impl Recent {
-    fn has_inode(&self, inode: u64) -> bool {
-        self.order.iter().rev().any(|one| one.inode == inode)
-    }
-
-    fn contains(&self, identity: &Identity) -> bool {
-        self.known.contains(identity)
-    }
-
-    fn insert(&mut self, identity: Identity) {
-        if self.known.insert(identity) {
-            self.order.push_back(identity);
-        }
-        if self.order.len() > MAX_RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -506,7 +480,7 @@ mod tests {
     fn fixture(owners: Option<Vec<u32>>) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(DIR)).unwrap();
-        let tree = Tree::open(dir.path(), owners, Heart::default()).unwrap();
+        let tree = Tree::open(dir.path(), owners, Heartbeat::default()).unwrap();
         Fixture { dir, tree }
     }
 

@@ -63,7 +63,7 @@ use self::options::Target;
 use self::session::{Outcome, Session};
 use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFuture, StoreOptions};
 use crate::entry_hash::EntryHash;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 
 /// How long a failed transaction is repeated here before the caller gets the error. A restart of
 /// the server takes about this long.
@@ -87,7 +87,7 @@ struct MysqlStore {
     /// Address, account and name of the server.
     target: Target,
     /// Beats in every wait, so that a watchdog sees the difference between waiting and hanging.
-    heart: Heart,
+    heartbeat: Heartbeat,
     /// The connection, between calls. `None` while a call uses it: a call that fails or is dropped
     /// takes its connection along, and the server rolls its transaction back.
     session: Option<Session>,
@@ -113,11 +113,11 @@ struct UnansweredCommit {
 /// [`migrate`](migrate::migrate).
 pub(super) async fn open(
     options: &StoreOptions,
-    heart: Heart,
+    heartbeat: Heartbeat,
 ) -> Result<Box<dyn Store>, StoreError> {
     let mut store = MysqlStore {
         target: Target::new(options)?,
-        heart,
+        heartbeat,
         session: None,
         lacks_tables: true,
     };
@@ -184,7 +184,7 @@ impl MysqlStore {
     ) -> Result<T, Error> {
         let late = |_| Error::Driver(DriverError::ConnectionClosed);
         let limited = timeout(limit, work);
-        self.heart.wait_for(limited).await.map_err(late)?
+        self.heartbeat.wait_for(limited).await.map_err(late)?
     }
 
     /// Beats as long as the server answers, and returns once it no longer lists connection `id`.
@@ -204,10 +204,10 @@ impl MysqlStore {
                 }
                 Ok(Ok(is_connected)) => {
                     was_connected |= is_connected;
-                    self.heart.beat();
+                    self.heartbeat.beat();
                 }
                 // Too many connections, say: an answer nevertheless.
-                Ok(Err(Error::Server(_))) => self.heart.beat(),
+                Ok(Err(Error::Server(_))) => self.heartbeat.beat(),
                 Ok(Err(_)) | Err(_) => {}
             }
         }
@@ -237,7 +237,7 @@ impl MysqlStore {
             Some(pause) if transient => {
                 // For minutes on end if the server is away; the caller says so once.
                 debug!(store = self.target.name, error = %failure::cause(error), "transaction is repeated");
-                self.heart.wait_for(sleep(pause)).await;
+                self.heartbeat.wait_for(sleep(pause)).await;
                 Ok(())
             }
             _ => {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::IndexCounts;
+use crate::recent::Recent;
 
 /// Lines that may be open before no more are read: about 300 bytes each.
 const MAX_OPEN: usize = 1 << 17;
@@ -75,11 +76,11 @@ pub(in crate::ingest) struct Ledger {
     by_digest: HashMap<Digest, BTreeSet<u64>>,
     by_file: HashMap<Arc<Path>, BTreeSet<u64>>,
     /// Names of lines.
-    named: Recent<Arc<Path>>,
+    named: Recent<Arc<Path>, MAX_RECENT>,
     /// Names of lines whose entry was read.
-    found: Recent<Arc<Path>>,
+    found: Recent<Arc<Path>, MAX_RECENT>,
     /// Entries that were read.
-    taken: Recent<Digest>,
+    taken: Recent<Digest, MAX_RECENT>,
     /// The newest of them that no line was for.
     unlisted: VecDeque<Digest>,
     counts: IndexCounts,
@@ -89,7 +90,7 @@ impl Ledger {
     /// Takes note of a line.
     pub(super) fn announce(&mut self, line: Announced, now: Instant) {
         self.counts.lines += 1;
-        let shared = !self.named.add(&line.file);
+        let shared = !self.named.add(Arc::clone(&line.file));
         // Earlier ones have learnt it from their own successors.
         let last = self.by_file.get(&line.file).and_then(|same| same.last());
         if let Some(open) = last.and_then(|number| self.open.get_mut(number)) {
@@ -97,7 +98,7 @@ impl Ledger {
         }
         if self.taken.contains(&line.digest) {
             self.counts.verified += 1;
-            self.found.add(&line.file);
+            self.found.add(Arc::clone(&line.file));
             self.unlisted.retain(|digest| *digest != line.digest);
             return;
         }
@@ -108,7 +109,7 @@ impl Ledger {
     pub(super) fn reopen(&mut self, line: Announced, shared: bool, now: Instant) {
         let number = self.next;
         self.next += 1;
-        self.named.add(&line.file);
+        self.named.add(Arc::clone(&line.file));
         self.by_digest
             .entry(line.digest)
             .or_default()
@@ -148,7 +149,7 @@ impl Ledger {
 
     /// Takes note of an entry that was read, wherever it was.
     pub(in crate::ingest) fn take(&mut self, digest: Digest) {
-        let is_new = self.taken.add(&digest);
+        let is_new = self.taken.add(digest);
         let listed = self.by_digest.remove(&digest).unwrap_or_default();
         if is_new && listed.is_empty() {
             self.unlisted.push_back(digest);
@@ -159,7 +160,7 @@ impl Ledger {
         for number in listed {
             if let Some(open) = self.remove(number) {
                 self.counts.verified += 1;
-                self.found.add(&open.line.file);
+                self.found.add(Arc::clone(&open.line.file));
             }
         }
     }
@@ -291,42 +292,6 @@ fn forget<K: Hash + Eq>(numbers: &mut HashMap<K, BTreeSet<u64>>, key: &K, number
         if of_key.is_empty() {
             numbers.remove(key);
         }
-    }
-}
-
-/// The last of many.
-#[derive(Debug)]
-struct Recent<T> {
-    set: HashSet<T>,
-    order: VecDeque<T>,
-}
-
-impl<T> Default for Recent<T> {
-    fn default() -> Self {
-        Recent {
-            set: HashSet::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<T: Hash + Eq + Clone> Recent<T> {
-    /// Returns false if it was there already.
-    fn add(&mut self, item: &T) -> bool {
-        if !self.set.insert(item.clone()) {
-            return false;
-        }
-        self.order.push_back(item.clone());
-        if self.order.len() > MAX_RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-        true
-    }
-
-    fn contains(&self, item: &T) -> bool {
-        self.set.contains(item)
     }
 }
 

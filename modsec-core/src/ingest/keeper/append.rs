@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::Item;
 use crate::entry_hash::EntryHash;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::ingest::IngestError;
 use crate::ingest::read::{Bytes, Rereading};
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
@@ -17,16 +17,16 @@ pub(super) fn append<'l>(
     log: &'l mut MergedLog,
     id: BatchId,
     fresh: &[Item],
-    heart: &Heart,
+    heartbeat: &Heartbeat,
 ) -> Result<Result<Appended<'l>, Vec<EntryHash>>, MergedLogError> {
     let mut changed = Vec::new();
     let mut batch = log.begin(*id.as_bytes())?;
     for item in fresh {
-        heart.beat();
+        heartbeat.beat();
         match &item.bytes {
             Bytes::Whole(bytes) => batch.append_hashed(bytes, item.hash, item.flags)?,
             Bytes::InFile(extent) => {
-                let open = || Rereading::new(extent, heart);
+                let open = || Rereading::new(extent, heartbeat);
                 if !batch.append_from(item.hash, item.flags, open)? {
                     changed.push(item.hash);
                 }

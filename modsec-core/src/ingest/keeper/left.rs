@@ -45,7 +45,7 @@ impl Keeper {
             }
             Skipped::Unusable(error) => return self.unusable(path, &error),
             Skipped::Unrecognized { at, line } => {
-                if self.may_say((path, at)) {
+                if self.is_new((path, at)) {
                     warn!(?path, offset = at, line = %line, "lines that belong to no entry, left out");
                 }
                 DefectReason::Foreign
@@ -57,7 +57,7 @@ impl Keeper {
                 return self.name_defect(path, met, &defect);
             }
             Skipped::NoRow(NoRow::Io(error)) => {
-                if self.may_say((path, error.to_string())) {
+                if self.is_new((path, error.to_string())) {
                     warn!(?path, %error, "file could not be read, file kept");
                 }
                 DefectReason::Unreadable
@@ -74,14 +74,14 @@ impl Keeper {
             | Defect::UnknownJson { .. }
             | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
         };
-        let may_say = match met {
+        let is_new = match met {
             Some(met) => {
                 self.no_entries.add(met.look.uid, 1, || path.to_owned());
-                self.may_say((met.look.uid, reason))
+                self.is_new((met.look.uid, reason))
             }
-            None => self.may_say((path, defect.to_string())),
+            None => self.is_new((path, defect.to_string())),
         };
-        if may_say {
+        if is_new {
             warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
         }
         self.tally.defect(reason);
@@ -93,7 +93,7 @@ impl Keeper {
         for (reason, owners) in unopened.defects {
             for (uid, files) in owners.iter() {
                 *self.tally.defects.entry(reason).or_default() += files.count;
-                if self.may_say((uid, reason)) {
+                if self.is_new((uid, reason)) {
                     let path = &files.example;
                     let error = match reason {
                         DefectReason::Empty => Defect::Empty.to_string(),
@@ -118,7 +118,7 @@ impl Keeper {
             );
         }
         let Files { count, example } = unopened.ahead;
-        if count > 0 && self.may_say(("ahead", count.ilog2())) {
+        if count > 0 && self.is_new(("ahead", count.ilog2())) {
             warn!(
                 count,
                 ?example,
@@ -133,7 +133,7 @@ impl Keeper {
     pub(in crate::ingest) fn name_owners(&mut self) {
         let owners = std::mem::take(&mut self.no_entries);
         for (uid, files) in owners.iter().filter(|(_, files)| files.count > 1) {
-            if !self.spoken.may_say((uid, files.count.ilog2())) {
+            if !self.log_once.is_new((uid, files.count.ilog2())) {
                 continue;
             }
             let owner = uid.map_or("several".to_owned(), |uid| (self.accounts.0)(uid));
@@ -163,7 +163,7 @@ impl Keeper {
             }
             _ => "the others are read",
         };
-        if !self.may_say((path, error.to_string())) {
+        if !self.is_new((path, error.to_string())) {
             return;
         }
         if is_named {
@@ -173,9 +173,9 @@ impl Keeper {
         }
     }
 
-    /// Tells whether a message about a single file may be written: not twice the same.
-    pub(super) fn may_say(&mut self, what: impl Hash) -> bool {
-        !self.is_again && self.spoken.may_say(what)
+    /// Returns `true` if a message about a single file is to be written: not twice the same.
+    pub(super) fn is_new(&mut self, what: impl Hash) -> bool {
+        !self.is_again && self.log_once.is_new(what)
     }
 
     /// Counts and names what is left alone.
@@ -188,7 +188,7 @@ impl Keeper {
     /// Counts a file that is left alone, and names it if it is the first of its kind and owner.
     fn refuse_of(&mut self, uid: u32, refusal: Refusal) {
         let kind = refusal.reason.label();
-        if self.may_say((uid, kind)) {
+        if self.is_new((uid, kind)) {
             warn!(path = ?refusal.path, reason = %refusal.reason, "left alone");
         }
         self.no_entries.add(uid, 1, || refusal.path.clone());
@@ -200,7 +200,7 @@ impl Keeper {
     /// Counts and names what a walk left alone.
     pub(in crate::ingest) fn left_alone(&mut self, left: LeftAlone) {
         for (kind, count, examples) in left.kinds() {
-            if self.may_say((kind, count, examples)) {
+            if self.is_new((kind, count, examples)) {
                 let reason = left.reason(kind).unwrap_or(kind);
                 warn!(count, paths = ?examples, reason, "left alone");
             }

@@ -23,7 +23,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{Database, Files, Job, SqliteStore, Worker, store_error};
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::named_file;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -67,7 +67,7 @@ const SETTINGS: &str = "
 /// [`StoreError::Unavailable`] if no thread can be started.
 pub(in crate::store) async fn open(
     options: &StoreOptions,
-    heart: Heart,
+    heartbeat: Heartbeat,
 ) -> Result<Box<dyn Store>, StoreError> {
     let path = path(&options.url)?;
     let name = format!("sqlite:{}", path.display());
@@ -75,7 +75,7 @@ pub(in crate::store) async fn open(
     let (reply, answer) = oneshot::channel();
     let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn({
         let name = name.clone();
-        move || match Worker::open(name, path, heart) {
+        move || match Worker::open(name, path, heartbeat) {
             Ok(mut worker) => {
                 let _ = reply.send(Ok(()));
                 for job in inbox {
@@ -129,7 +129,7 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(path))
 }
 
-/// Opens the database at `path`, makes the file and the tables if need be, and beats `heart`
+/// Opens the database at `path`, makes the file and the tables if need be, and beats `heartbeat`
 /// whenever SQLite has executed [`BEAT_EVERY`] instructions.
 ///
 /// # Errors
@@ -137,14 +137,18 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
 /// [`StoreError::Configuration`] for what an administrator must change, such as a read-only file;
 /// [`StoreError::Unavailable`] if another process holds the database for longer than
 /// [`BUSY_TIMEOUT`]; [`StoreError::SchemaTooNew`].
-pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database, StoreError> {
+pub(super) fn connect(
+    name: &str,
+    path: &Path,
+    heartbeat: &Heartbeat,
+) -> Result<Database, StoreError> {
     create(name, path)?;
     let failed = |error| store_error(name, "cannot open the database", error);
     // Without the flag for URIs: a file may be called `file:x?mode=memory`.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let (mut connection, mut files) = Files::open(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let working = heart.clone();
+    let working = heartbeat.clone();
     let beat = move || {
         working.beat();
         false
@@ -159,7 +163,7 @@ pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database
             source: None,
         });
     }
-    retry_while_busy(heart, || connection.execute_batch(SETTINGS)).map_err(failed)?;
+    retry_while_busy(heartbeat, || connection.execute_batch(SETTINGS)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(16);
     migrate(name, &mut connection)?;
     files.note_beside(&connection);
@@ -172,14 +176,14 @@ pub(super) fn connect(name: &str, path: &Path, heart: &Heart) -> Result<Database
 /// SQLite waits for others by itself, but not for the lock that a change to WAL mode needs: two
 /// that want to change a new database would wait for each other.
 fn retry_while_busy<T>(
-    heart: &Heart,
+    heartbeat: &Heartbeat,
     mut work: impl FnMut() -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let until = Instant::now() + BUSY_TIMEOUT;
     loop {
         match work() {
             Err(error) if is_busy(&error) && Instant::now() < until => {
-                heart.beat();
+                heartbeat.beat();
                 thread::sleep(TRY_AGAIN);
             }
             done => return done,

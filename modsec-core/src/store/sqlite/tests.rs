@@ -1,5 +1,5 @@
 use super::*;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::store::StoreOptions;
 
 fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
@@ -8,7 +8,7 @@ fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
         url,
         defaults_file: None,
     };
-    runtime().block_on(open(&options, Heart::default()))
+    runtime().block_on(open(&options, Heartbeat::default()))
 }
 
 /// Returns the database at `path`, with a connection that a test has prepared.
@@ -63,7 +63,7 @@ fn database_that_is_gone_with_the_process_is_refused() {
             url: url.to_owned(),
             defaults_file: None,
         };
-        let text = message(runtime().block_on(open(&options, Heart::default())));
+        let text = message(runtime().block_on(open(&options, Heartbeat::default())));
         assert!(
             text.contains("not the path of a file"),
             "input {url:?}: {text}"

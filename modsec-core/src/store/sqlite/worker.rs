@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 
 use super::Database;
 use super::open::connect;
-use crate::heart::Heart;
+use crate::heartbeat::Heartbeat;
 use crate::store::StoreError;
 
 /// The thread's side: path, and the database that was opened there.
@@ -16,7 +16,7 @@ pub(super) struct Worker {
     /// The path as the URL has it. Every new connection is made to what it leads to then.
     path: PathBuf,
     /// Beats as long as SQLite works, see [`connect`].
-    heart: Heart,
+    heartbeat: Heartbeat,
     /// `None` after the path led elsewhere or an error asked for a new start: the next call opens
     /// it.
     database: Option<Database>,
@@ -28,12 +28,16 @@ impl Worker {
     /// # Errors
     ///
     /// Those of [`connect`].
-    pub(super) fn open(name: String, path: PathBuf, heart: Heart) -> Result<Worker, StoreError> {
-        let database = Some(connect(&name, &path, &heart)?);
+    pub(super) fn open(
+        name: String,
+        path: PathBuf,
+        heartbeat: Heartbeat,
+    ) -> Result<Worker, StoreError> {
+        let database = Some(connect(&name, &path, &heartbeat)?);
         Ok(Worker {
             name,
             path,
-            heart,
+            heartbeat,
             database,
         })
     }
@@ -50,7 +54,7 @@ impl Worker {
     ) -> Result<T, StoreError> {
         let mut database = match self.database.take() {
             Some(database) => database,
-            None => connect(&self.name, &self.path, &self.heart)?,
+            None => connect(&self.name, &self.path, &self.heartbeat)?,
         };
         database.files.check(&self.name)?;
         let done = work(&mut database);

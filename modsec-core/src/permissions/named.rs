@@ -1,40 +1,15 @@
-//! What has been said already, so that it is said once.
+//! Corrected directories that are named in the log: of each owner only so many.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
-
-/// Things remembered, so that each is logged once; later ones are only counted. A stranger may
-/// invent paths without end, and neither memory nor log shall follow.
-const REMEMBERED: usize = 4096;
 
 /// Corrected directories of one owner that are named in [`NAMED_AGAIN_AFTER`].
 const NAMED: u64 = 1000;
 const NAMED_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
 /// Owners counted one by one, the others together: a user namespace gives one user 65,536 numbers.
 const MAX_OWNERS: usize = 4096;
-
-/// What has been logged already.
-#[derive(Debug, Default)]
-pub(crate) struct Told(HashSet<OsString>);
-
-impl Told {
-    /// Remembers `about`; returns `true` if something is to be said about it.
-    pub(crate) fn is_new(&mut self, about: impl Into<OsString>) -> bool {
-        if self.0.len() >= REMEMBERED || !self.0.insert(about.into()) {
-            return false;
-        }
-        if self.0.len() == REMEMBERED {
-            warn!(
-                number = REMEMBERED,
-                "too many to name: further ones are only counted"
-            );
-        }
-        true
-    }
-}
 
 /// How many corrected directories of each owner have been named.
 #[derive(Debug)]
@@ -92,17 +67,6 @@ impl Named {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_is_told_once_and_memory_is_bounded() {
-        let mut told = Told::default();
-        assert!(told.is_new("a"));
-        assert!(!told.is_new("a"));
-        for number in 0..3 * REMEMBERED {
-            told.is_new(number.to_string());
-        }
-        assert_eq!(told.0.len(), REMEMBERED);
-        assert!(!told.is_new("b"));
-    }
     #[test]
     fn each_owner_has_its_own_number_of_lines_and_users_without_end_share_one() {
         let now = Instant::now();

@@ -11,19 +11,19 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Counts the steps of some work. Clones share the count.
 ///
-/// Whoever works beats after each step; whoever watches compares [`Heart::beats`]. A heart never
-/// beats by a timer alone, except in a wait that has an end of its own ([`Heart::wait_for`]).
+/// Whoever works beats after each step; whoever watches compares [`Heartbeat::count`]. There is no
+/// beat by a timer alone, except in a wait that has an end of its own ([`Heartbeat::wait_for`]).
 #[derive(Debug, Clone, Default)]
-pub struct Heart(Arc<AtomicU64>);
+pub struct Heartbeat(Arc<AtomicU64>);
 
-impl Heart {
+impl Heartbeat {
     /// Reports one step.
     pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns how many steps were reported so far.
-    pub fn beats(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
@@ -53,11 +53,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_beats_once_a_second_until_its_end() {
-        let heart = Heart::default();
+        let heartbeat = Heartbeat::default();
         let end = tokio::time::sleep(Duration::from_millis(10_500));
-        heart.clone().wait_for(end).await;
-        assert_eq!(heart.beats(), 11);
-        heart.beat();
-        assert_eq!(heart.beats(), 12);
+        heartbeat.clone().wait_for(end).await;
+        assert_eq!(heartbeat.count(), 11);
+        heartbeat.beat();
+        assert_eq!(heartbeat.count(), 12);
     }
 }

@@ -1,0 +1,107 @@
+//! What was logged already, so that it is logged once.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+/// Decides what is logged: each thing once, and only so many of them.
+///
+/// Strangers invent names without end; neither memory nor log follows them.
+#[derive(Debug)]
+pub(crate) struct LogOnce {
+    /// How many things may be logged.
+    limit: usize,
+    /// What is said of all further ones.
+    further: &'static str,
+    /// After this time everything may be logged again: logs are rotated, and people forget.
+    forget_after: Duration,
+    since: Instant,
+    /// Things that were to be logged, as far as they were new.
+    count: usize,
+    /// Hashes of what was logged. As many as there were messages.
+    logged: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl LogOnce {
+    /// Lets `limit` things be logged. The one after them is answered by a warning that says
+    /// `further`.
+    pub(crate) fn new(limit: usize, further: &'static str) -> LogOnce {
+        LogOnce {
+            limit,
+            further,
+            forget_after: Duration::MAX,
+            since: Instant::now(),
+            count: 0,
+            logged: HashSet::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Begins anew after each such time.
+    pub(crate) fn forgetting_after(self, time: Duration) -> LogOnce {
+        LogOnce {
+            forget_after: time,
+            ..self
+        }
+    }
+
+    /// Lets as many things be logged as at the beginning, but none again.
+    pub(crate) fn allow_more(&mut self) {
+        self.count = 0;
+    }
+
+    /// Returns `true` if a message about `what` is to be written, which then counts as logged.
+    pub(crate) fn is_new(&mut self, what: impl Hash) -> bool {
+        if self.since.elapsed() >= self.forget_after {
+            *self = LogOnce::new(self.limit, self.further).forgetting_after(self.forget_after);
+        }
+        let what = self.hasher.hash_one(what);
+        if self.logged.contains(&what) {
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        if self.count == self.limit + 1 {
+            warn!(number = self.limit, "{}", self.further);
+        }
+        let is_next = self.count <= self.limit;
+        if is_next {
+            self.logged.insert(what);
+        }
+        is_next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn logged(once: &mut LogOnce, range: std::ops::Range<u32>) -> usize {
+        range.filter(|n| once.is_new(("link", *n))).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_logged_once_an_hour_and_only_so_many_at_a_time() {
+        let mut once = LogOnce::new(20, "more").forgetting_after(HOUR);
+        assert_eq!(logged(&mut once, 0..3), 3);
+        assert_eq!(logged(&mut once, 0..3), 0);
+        assert_eq!(logged(&mut once, 0..100), 17);
+        once.allow_more();
+        assert_eq!(logged(&mut once, 0..25), 5);
+        tokio::time::advance(HOUR).await;
+        assert_eq!(logged(&mut once, 0..3), 3);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut once = LogOnce::new(100, "more");
+        assert_eq!(logged(&mut once, 0..10_000), 100);
+        assert_eq!(once.logged.len(), 100);
+        assert!(!once.is_new("b"));
+    }
+}
