@@ -247,6 +247,7 @@ impl Sighting {
         self.pace().in_window(now.timestamp_millis(), find_time)
     }
 
+    /// Returns the counts of [`Sighting::pace`] as the ledger keeps them.
     fn pace(&self) -> Pace {
         let (start, current, before) = self.pace;
         Pace {

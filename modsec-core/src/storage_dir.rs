@@ -200,8 +200,8 @@ impl SharedTree {
 /// `SecAuditLogStorageDir`, held open by its descriptor.
 ///
 /// It stays the same directory, whatever is at its path later ([`StorageDir::is_at`]). Handles
-/// taken from it can go to other threads and keep what they need open; so does a lock. Reading
-/// needs no lock; claiming, removing and pruning of what was read do.
+/// taken from it can go to other threads; each keeps open what it needs. Reading needs no lock;
+/// claiming and removing do ([`StorageDir::lock`]).
 #[derive(Debug)]
 pub struct StorageDir {
     tree: Arc<SharedTree>,

@@ -116,6 +116,8 @@ pub(crate) enum Outcome {
 }
 
 impl From<Reason> for Outcome {
+    /// Nothing is wrong with a name that vanished; if the system ran out of something, the next
+    /// minute tries again; anything else is left alone.
     fn from(reason: Reason) -> Self {
         match reason {
             Reason::Vanished => Self::Nothing,

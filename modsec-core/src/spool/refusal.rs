@@ -172,6 +172,8 @@ impl Reason {
 }
 
 impl From<io::Error> for Reason {
+    /// Sorts an error of the kernel: `EXDEV` means another file system, `ENOENT` and `ESTALE` that
+    /// it is gone, `EACCES` and `EPERM` a missing right.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::CrossesDevices => Reason::OtherFileSystem,

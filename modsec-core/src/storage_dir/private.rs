@@ -14,9 +14,9 @@
 //!     8f3a-0.20260822-101500-ZxA     INODE-NUMBER.NAME, a claimed entry; both numbers in base 16
 //! ```
 //!
-//! INODE is that of the file, NUMBER counts the files taken in by this process, from 0. The name of
-//! an entry has no dot in front of the first dot, so [`original_name`] gets it back whatever the
-//! engine called it.
+//! INODE is that of the file; NUMBER counts the files taken in by this process, from 0. What stands
+//! behind the first dot is the name that the file had, whatever dots are in that
+//! ([`original_name`]).
 //!
 //! What a crash leaves here is an entry like all others, and the first thing that the next walk
 //! yields. The file keeps its owner, so it is known to which site it belongs.

@@ -341,6 +341,7 @@ impl Minutes {
         }
     }
 
+    /// Opens the next minute. What vanished meanwhile, or cannot be opened, is counted and skipped.
     fn next(&mut self) -> Option<(Arc<Dir>, (MinuteDir, Newest))> {
         loop {
             if let Some((day, minutes)) = &mut self.day
@@ -386,6 +387,7 @@ pub struct EntryDir {
 }
 
 impl EntryDir {
+    /// Makes a directory that was not listed yet; `refusals` counts what is left alone in it.
     fn new(
         storage: &Arc<SharedTree>,
         refusals: Refusals,

@@ -87,7 +87,9 @@ enum Discovery {
 pub(crate) struct WatchEngine {
     /// Path of the storage directory, as the caller gave it.
     path: PathBuf,
+    /// What to report.
     options: Options,
+    /// The inotify instance; its descriptor becomes readable when there are events.
     inotify: Inotify,
     /// For reading events.
     buffer: Box<[u8]>,
@@ -121,9 +123,11 @@ pub(crate) struct WatchEngine {
     now: Now,
     /// When [`WatchEngine::check_clock`] is due.
     check_at: Instant,
+    /// When watches on idle minutes are ended next.
     unwatch_idle_at: Instant,
     /// When to try again to watch what could not be watched; `None` if all could be.
     retry_at: Option<Instant>,
+    /// When the next walk is due as a safety net; `None`: never.
     periodic_at: Option<Instant>,
 }
 
@@ -169,6 +173,7 @@ impl WatchEngine {
         self.check_at.saturating_duration_since(Instant::now())
     }
 
+    /// Returns how many directories are watched.
     pub(crate) fn watched(&self) -> usize {
         self.table.len()
     }
