@@ -208,6 +208,14 @@ impl Contents {
 /// # Errors
 ///
 /// As for [`open`], and if there are more than `limit` bytes.
+///
+/// ```
+/// use std::path::Path;
+///
+/// let contents = modsec_core::named_file::read(Path::new("/dev/null"), 1024)?;
+/// assert_eq!(contents.into_text()?, "");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read(path: &Path, limit: u64) -> io::Result<Contents> {
     let file = open_input(path)?;
     let meta = file.metadata()?;
@@ -277,6 +285,18 @@ fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<
 /// # Errors
 ///
 /// What the system says, or why what is there is not to be trusted; it is then untouched.
+///
+/// ```
+/// use modsec_core::named_file::{read_plain, replace};
+///
+/// let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("state");
+/// replace(&path, b"old", 0o600)?;
+/// replace(&path, b"new", 0o600)?;
+/// assert_eq!(read_plain(&path, 1024)?.bytes, b"new");
+/// assert!(read_plain(&path, 2).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let way = CheckedPath::walk(path, Links::Refuse)?;
     if let Some(meta) = &way.meta {

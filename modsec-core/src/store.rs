@@ -202,7 +202,10 @@ impl fmt::Debug for BatchId {
     }
 }
 
-/// Rows that are stored together.
+/// Rows that are stored together: all of them or none.
+///
+/// The caller names a batch before it is stored, keeps it until the store has answered, and gives
+/// the same batch again after an error.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Batch {
@@ -244,6 +247,15 @@ impl Inserted {
 }
 
 /// Which of the built-in stores to open, and how.
+///
+/// ```
+/// use modsec_core::store::StoreOptions;
+///
+/// let mut options = StoreOptions::new("mysql://db.example.org/logs");
+/// options.defaults_file = Some("/etc/modsec-tools/my.cnf".into());
+/// // The URL may have a password in it, so only its scheme is shown.
+/// assert!(format!("{options:?}").starts_with("StoreOptions { scheme: \"mysql\""));
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StoreOptions {

@@ -58,6 +58,31 @@ impl MemoryStore {
     /// Makes the store refuse new rows with this `unique_id`, as a constraint in a database would.
     ///
     /// Rows that are stored already stay, and inserting them again is no refusal.
+    ///
+    /// ```
+    /// use modsec_core::record::Record;
+    /// use modsec_core::store::{Batch, MemoryStore, Origin, Row, Store};
+    /// use modsec_core::{EntryHash, Text};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let mut store = MemoryStore::new();
+    /// store.refuse("Zx1");
+    /// let mut record = Record::default();
+    /// record.unique_id = Some(Text::from("Zx1"));
+    /// let bad = Row::new(&record, EntryHash::of(b"bad"), &Origin::default(), None);
+    /// let good = Row::new(&Record::default(), EntryHash::of(b"good"), &Origin::default(), None);
+    ///
+    /// let batch = Batch::new(None, vec![bad, good.clone()]);
+    /// let error = store.insert(&batch).await.unwrap_err();
+    /// assert_eq!(error.refused()[0].entry, EntryHash::of(b"bad"));
+    /// // All or nothing: the good one is not stored until the bad one is left out.
+    /// assert!(store.rows().is_empty());
+    /// store.insert(&Batch::new(None, vec![good])).await?;
+    /// assert_eq!(store.rows().len(), 1);
+    /// # Ok::<(), modsec_core::store::StoreError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn refuse(&self, unique_id: &str) {
         self.tables().refused.insert(unique_id.to_owned());
     }
