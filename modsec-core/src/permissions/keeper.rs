@@ -39,9 +39,11 @@ use crate::watch::{self as watching, Directory, Event, Place, RescanReason, Watc
 
 /// Events handled in a row before the loop looks at the stop signal, the clock and the plan.
 const BATCH: u32 = 256;
+/// How long a warning of lost events is not repeated.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Things that are named in the log, each once; later ones are only counted.
+/// Different paths or messages that are logged, each once; later ones are only counted. Site users
+/// can invent names without end.
 const LOGGED: usize = 4096;
 
 /// Called with every change, made or rehearsed.
@@ -105,6 +107,7 @@ enum Task {
     Everything,
 }
 
+/// Remembers what was logged, up to [`LOGGED`] different texts.
 fn log_once() -> LogOnce {
     LogOnce::new(LOGGED, "too many to name: further ones are only counted")
 }

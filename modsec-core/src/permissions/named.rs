@@ -1,4 +1,7 @@
-//! Corrected directories that are named in the log: of each owner only so many.
+//! A bound on the corrections that are named in the log: 1,000 an hour of each owner.
+//!
+//! A restored backup, or a user who changes modes in a loop, would otherwise fill the log. Further
+//! ones are counted, and the number is logged at the end of the hour.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,19 +10,23 @@ use tracing::{info, warn};
 
 /// Corrected directories of one owner that are named in [`NAMED_AGAIN_AFTER`].
 const NAMED: u64 = 1000;
+/// After that time counting begins anew.
 const NAMED_AGAIN_AFTER: Duration = Duration::from_secs(60 * 60);
-/// Owners counted one by one, the others together: a user namespace gives one user 65,536 numbers.
+/// Owners counted one by one; the others are counted together, because a user namespace gives one
+/// user 65,536 user ids.
 const MAX_OWNERS: usize = 4096;
 
 /// How many corrected directories of each owner have been named.
 #[derive(Debug)]
 pub(crate) struct Named {
+    /// When counting began.
     since: Instant,
-    /// By number of the user; `None` are all for whom there is no room.
+    /// Corrections by user id; `None` are all owners for whom there is no room.
     owners: BTreeMap<Option<u32>, u64>,
 }
 
 impl Named {
+    /// Begins to count.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -27,7 +34,8 @@ impl Named {
         }
     }
 
-    /// Counts a directory of the user `uid`. Returns `true` if it is to be named.
+    /// Counts a correction of a directory of the user `uid`. Returns `true` if it is to be named in
+    /// the log; warns when an owner's last one is.
     pub(crate) fn is_next(&mut self, uid: u32) -> bool {
         let is_known = self.owners.len() < MAX_OWNERS || self.owners.contains_key(&Some(uid));
         let count = self.owners.entry(is_known.then_some(uid)).or_default();
@@ -42,7 +50,7 @@ impl Named {
         *count <= NAMED
     }
 
-    /// Says once an hour how many were not named.
+    /// Logs how many were not named, once an hour; call it often.
     pub(crate) fn look(&mut self, now: Instant) {
         if now.duration_since(self.since) >= NAMED_AGAIN_AFTER {
             self.close();
@@ -50,7 +58,7 @@ impl Named {
         }
     }
 
-    /// Says how many were not named, and begins to count anew.
+    /// Logs how many of each owner were not named, and begins to count anew.
     pub(crate) fn close(&mut self) {
         for (uid, count) in std::mem::take(&mut self.owners) {
             let number = count.saturating_sub(NAMED);

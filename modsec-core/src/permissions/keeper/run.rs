@@ -1,4 +1,8 @@
-//! The loop of the service.
+//! The service: [`Keeper::run`], which goes on until it is stopped.
+//!
+//! Each round handles the events that are there, creates one directory ahead, and then waits for
+//! the first of these: a request to stop, the tick, a new policy, another event. It does not wait
+//! if there is more to do.
 
 use std::time::Duration;
 
@@ -16,12 +20,15 @@ use crate::watch::{Event, READY_WITHIN, WatchError};
 /// How often the clock is looked at. It may be set, and the machine may have slept.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What comes next.
+/// What ends a wait.
 enum Next {
+    /// A directory was found, or something happened to the storage directory.
     Event(Result<Event, WatchError>),
+    /// Users or groups have changed.
     Policy,
+    /// The clock is to be read.
     Tick,
-    /// There is more to do.
+    /// There is more to do: nothing was waited for.
     Turn,
 }
 
