@@ -78,6 +78,39 @@ fn whatever_rotation_calls_the_logs_every_attack_counts_once() {
     }
 }
 
+/// A request whose chunked body ends its own entry and opens one that never ends.
+fn without_end() -> String {
+    let hostile = entry("192.0.2.66", 59, "Transfer-Encoding: chunked\n", "200");
+    let boundary = &hostile[..10];
+    let body = format!(
+        "{boundary}-C--\na\n{boundary}-F--\nHTTP/1.1 200 OK\n\n{boundary}-H--\n\
+         Stopwatch: 1787386500000345 1830 (- - -)\n\n{boundary}-Z--\n\n--deadbeef-A--\n\
+         [22/Aug/2026:10:15:59 +0200] open 192.0.2.66 1 192.0.2.2 80\n--deadbeef-B--\n\
+         POST / HTTP/1.1\nTransfer-Encoding: chunked\n\n--deadbeef-C--\ny\n\n{boundary}-F--"
+    );
+    hostile.replace(&format!("{boundary}-F--"), &body)
+}
+
+#[test]
+fn an_entry_that_never_ends_holds_up_nothing_once_the_log_is_rotated() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    place.append("merged.log", &without_end());
+    let attacks: String = (0..10)
+        .map(|n| {
+            entry("192.0.2.7", n, "", "403").replace("3fa0c41b", &format!("3fa0c4{n:02x}")) + "\n"
+        })
+        .collect();
+    place.append("merged.log", &attacks);
+    let running = place.start(&["--threshold", "10", "--source", "merged-log"]);
+    rotate(&place, "merged.log", "merged.log.1", 1000).unwrap();
+    place.append("merged.log", &(entry("192.0.2.8", 20, "", "403") + "\n"));
+    assert_eq!(place.reported(1), ["192.0.2.7"]);
+    assert!(running.stop().success());
+}
+
 #[test]
 fn whatever_rotation_calls_the_jail_file_nobody_is_reported_twice() {
     if !can_follow() {

@@ -316,7 +316,7 @@ impl Reading {
     fn outlook(&mut self, growth: Growth) -> Outlook {
         match growth {
             Growth::Grown => Outlook::More,
-            Growth::Restarted => Outlook::End,
+            Growth::Over | Growth::Restarted => Outlook::End,
             Growth::End if self.stuck.is_given_up(&self.splitter, growth) => Outlook::End,
             Growth::End => Outlook::Quiet,
         }

@@ -43,6 +43,8 @@ pub(crate) struct Tail {
     patience: Duration,
     /// Since when another file is at the path while nothing was added to the old one.
     replaced: Option<Instant>,
+    /// Whether it was said that the open file is over.
+    is_over: bool,
     /// Whether the checkpoint was found.
     is_continued: bool,
 }
@@ -67,6 +69,9 @@ pub(crate) enum Growth {
     Grown,
     /// There is no more for now.
     End,
+    /// There will be no more in the open file, and the next read goes on with another one. Until
+    /// then the caller may [`Tail::seek`] back, to read again what an entry without end held up.
+    Over,
     /// What follows is not the continuation of what came before: another file is at the path, or
     /// the file was emptied or shortened. The caller drops a line or entry that is not complete.
     Restarted,
@@ -97,6 +102,7 @@ impl Tail {
             queue,
             patience: Duration::ZERO,
             replaced: None,
+            is_over: false,
             is_continued,
         })
     }
@@ -148,6 +154,7 @@ impl Tail {
         if let Some(open) = &mut self.open {
             open.offset = offset;
             open.last.clear();
+            self.is_over = false;
         }
     }
 
@@ -193,7 +200,11 @@ impl Tail {
         if self.is_recent() && since.elapsed() < self.patience {
             return Ok(Growth::End);
         }
+        if !std::mem::replace(&mut self.is_over, true) {
+            return Ok(Growth::Over);
+        }
         self.replaced = None;
+        self.is_over = false;
         self.open = self.queue.pop_front().map(|next| {
             if next.path != self.path {
                 info!(path = ?next.path, "reading a log that was rotated meanwhile");
@@ -211,6 +222,7 @@ impl Tail {
         };
         if has_grown {
             self.replaced = None;
+            self.is_over = false;
         }
         Ok(has_grown)
     }
@@ -374,7 +386,7 @@ mod tests {
         let mut text = Vec::new();
         loop {
             match tail.read(&mut text).unwrap() {
-                Growth::Grown => {}
+                Growth::Grown | Growth::Over => {}
                 Growth::Restarted => text.push(b'|'),
                 Growth::End => return String::from_utf8(text).unwrap(),
             }

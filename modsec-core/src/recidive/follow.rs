@@ -88,11 +88,12 @@ impl Follow {
         self.failed = false;
         match &mut self.shape {
             Shape::Entries(splitter) => {
-                // With another file at the path, the old one has no more than what is here: its
-                // last entry has nothing behind it that would close it.
+                // A file that is over has no more than what is here: its last entry has nothing
+                // behind it that would close it, and holds nothing up any longer.
                 let outlook = match growth {
                     Growth::Grown => Outlook::More,
                     Growth::End | Growth::Restarted => Outlook::Quiet,
+                    Growth::Over => Outlook::End,
                 };
                 let overrun = count_entries(splitter, outlook, counter, report);
                 if growth == Growth::Restarted {

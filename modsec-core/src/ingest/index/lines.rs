@@ -142,7 +142,7 @@ impl FileLines {
             return Ok(Next::of(&cut, before));
         }
         match self.tail.read(self.cutter.buffer())? {
-            Growth::Grown => {}
+            Growth::Grown | Growth::Over => {}
             Growth::Restarted => {
                 self.cutter.clear();
                 self.before = 0;
