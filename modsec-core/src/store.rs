@@ -214,8 +214,9 @@ pub struct Batch {
     /// Key of the merged log's journal whose last committed batch this becomes. Any text;
     /// compared byte by byte.
     pub journal: Option<String>,
-    /// The entries. May be empty, and may hold one entry more than once: the first row counts.
-    pub rows: Vec<Row>,
+    /// The entries. May be empty, and may hold one entry more than once: the first row counts. Clones
+    /// of the batch share them, so that a backend can take them to another thread.
+    pub rows: Arc<Vec<Row>>,
 }
 
 impl Batch {
@@ -224,7 +225,7 @@ impl Batch {
         Batch {
             id: BatchId::of(rows.iter().map(|row| row.entry_hash)),
             journal,
-            rows,
+            rows: Arc::new(rows),
         }
     }
 }

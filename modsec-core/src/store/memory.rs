@@ -116,7 +116,7 @@ impl Tables {
     /// Adds the rows that are new and notes the batch as the last one of its journal. Cannot fail.
     fn insert(&mut self, batch: &Batch) -> Inserted {
         let before = self.rows.len();
-        for row in &batch.rows {
+        for row in batch.rows.iter() {
             if self.known.insert(row.entry_hash) {
                 self.rows.push(row.clone());
             }

@@ -32,6 +32,8 @@ use chrono::{DateTime, Local, Utc};
 
 use crate::entry_hash::EntryHash;
 use crate::record::{Alert, EngineMode, Record, Severity};
+#[cfg(feature = "jobs")]
+use crate::record::{MAX_ALERT_TEXT, MAX_ALERTS, MAX_TAGS};
 use crate::text::Text;
 
 /// Bytes kept of one text, as UTF-8: what a `text` column of MySQL holds.
@@ -292,6 +294,17 @@ impl Row {
         }
     }
 
+    /// The most that a row takes in memory, about, but for the names of host, account and file.
+    ///
+    /// A byte of an alert becomes three if it is not UTF-8, and six as a control character in tags;
+    /// there, each tag takes three more.
+    #[cfg(feature = "jobs")]
+    pub(crate) const MAX_SIZE: usize = size_of::<Row>()
+        + 13 * (MAX_TEXT + ALLOCATION)
+        + MAX_ALERTS * (size_of::<RuleRow>() + 8 * ALLOCATION)
+        + 6 * MAX_ALERT_TEXT
+        + 3 * MAX_ALERTS * MAX_TAGS;
+
     /// Returns how many bytes the row takes in memory, about: the struct, its texts by capacity,
     /// and its rule matches.
     ///
@@ -427,11 +440,15 @@ impl<'a> Value<'a> {
     }
 }
 
+/// What the allocator adds to each text.
+#[cfg(feature = "jobs")]
+const ALLOCATION: usize = 16;
+
 /// Returns how many bytes texts take on the heap; 16 more each for the allocator's own record.
 #[cfg(feature = "jobs")]
 fn heap<const N: usize>(texts: [&Option<String>; N]) -> usize {
     let texts = texts.into_iter().flatten();
-    texts.map(|text| text.capacity() + 16).sum()
+    texts.map(|text| text.capacity() + ALLOCATION).sum()
 }
 
 /// Returns the longest beginning of `text` that has at most `bytes` bytes and cuts no character.
@@ -472,7 +489,10 @@ pub fn sql_time(time: &DateTime<Utc>) -> Option<String> {
 fn text(text: Option<&Text<'_>>) -> Option<String> {
     let text = text?.to_str_lossy();
     Some(match text {
-        Cow::Owned(text) if text.len() <= MAX_TEXT => text,
+        Cow::Owned(mut text) if text.len() <= MAX_TEXT => {
+            text.shrink_to_fit();
+            text
+        }
         text => cut(&text, MAX_TEXT).to_owned(),
     })
 }
@@ -497,6 +517,7 @@ fn json_array(tags: &[Text<'_>]) -> Option<String> {
         return None;
     }
     json.push(']');
+    json.shrink_to_fit();
     Some(json)
 }
 
@@ -598,6 +619,38 @@ mod tests {
         let row = row(&record);
         assert_eq!(row.uri.unwrap().len(), MAX_TEXT - 1);
         assert_eq!(row.host.as_deref(), Some("a\0\u{fffd}"));
+    }
+
+    #[cfg(feature = "jobs")]
+    #[test]
+    fn no_row_is_larger_than_the_largest() {
+        let long = |bytes: &[u8], len| Some(Text::from(bytes.repeat(len / bytes.len())));
+        let share = MAX_ALERT_TEXT / MAX_ALERTS;
+        for byte in [&b"x"[..], b"\xff", b"\x01", "я".as_bytes()] {
+            let tags = long(byte, share / MAX_TAGS).map(|tag| vec![tag; MAX_TAGS]);
+            for alert in [
+                Alert {
+                    tags: tags.unwrap(),
+                    ..Alert::default()
+                },
+                Alert {
+                    msg: long(byte, share / 2),
+                    data: long(byte, share / 2),
+                    ..Alert::default()
+                },
+            ] {
+                let mut record = Record {
+                    alerts: vec![alert; MAX_ALERTS],
+                    unique_id: long(byte, 2 * MAX_TEXT),
+                    ..Record::default()
+                };
+                record.request.uri = long(byte, 2 * MAX_TEXT);
+                record.request.method = long(byte, 2 * MAX_TEXT);
+                record.response.status_line = long(byte, 2 * MAX_TEXT);
+                let size = row(&record).size();
+                assert!(size <= Row::MAX_SIZE, "{size} of {byte:?}");
+            }
+        }
     }
 
     #[test]

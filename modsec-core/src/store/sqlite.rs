@@ -137,8 +137,8 @@ impl Store for SqliteStore {
     }
 
     fn insert<'a>(&'a mut self, batch: &'a Batch) -> StoreFuture<'a, Inserted> {
-        // The copy costs a tenth of the insert. In return the caller keeps the batch for a
-        // repetition, and a dropped future leaves nothing borrowed behind.
+        // Shares the rows: the caller keeps them for a repetition, and a dropped future leaves
+        // nothing borrowed behind.
         let batch = batch.clone();
         self.call(move |database| database.insert(&batch))
     }
@@ -233,7 +233,7 @@ impl Database {
             rule: transaction.prepare_cached(&self.insert_rule)?,
         };
         let mut inserted = Inserted::default();
-        for row in &batch.rows {
+        for row in batch.rows.iter() {
             match inserts.insert(row) {
                 Ok(true) => inserted.stored += 1,
                 Ok(false) => inserted.known += 1,

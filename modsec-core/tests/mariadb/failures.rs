@@ -1,5 +1,6 @@
 //! Servers that go away, refuse, or are set up in other ways than ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
@@ -212,7 +213,7 @@ fn statements_stay_below_the_largest_packet() {
         let db = Database::on(&server.url()).await;
         let mut store = db.try_open().await.unwrap();
         let mut batch = batch(0..300, "j");
-        let long = &mut batch.rows[7];
+        let long = &mut Arc::make_mut(&mut batch.rows)[7];
         for field in [&mut long.uri, &mut long.msg, &mut long.data] {
             *field = Some("я".repeat(32_000));
         }
@@ -330,7 +331,7 @@ fn row_that_alone_meets_an_unknown_error_is_refused() {
         assert_eq!(refused.entry, bad.entry_hash);
         assert_eq!(refused.reason, "ERROR 1105 (HY000): for no reason");
         assert!(db.dump().await.is_empty());
-        batch.rows.retain(|row| row.entry_hash != bad.entry_hash);
+        Arc::make_mut(&mut batch.rows).retain(|row| row.entry_hash != bad.entry_hash);
         assert_eq!(store.insert(&batch).await.unwrap().stored, 19);
     });
 }

@@ -121,7 +121,7 @@ fn full_disk_is_something_to_try_again() {
         None,
     );
     row.uri = Some("x".repeat(60_000));
-    let rows = (0..9u8)
+    let rows: Vec<_> = (0..9u8)
         .map(|n| Row {
             entry_hash: EntryHash::of(&[n]),
             ..row.clone()
@@ -130,7 +130,7 @@ fn full_disk_is_something_to_try_again() {
     let batch = Batch {
         id: BatchId::of([]),
         journal: None,
-        rows,
+        rows: rows.into(),
     };
     let error = database.insert(&batch).err().unwrap();
     assert!(
@@ -153,7 +153,7 @@ fn locked_database_is_something_to_try_again() {
     let batch = Batch {
         id: BatchId::of([]),
         journal: Some("j".to_owned()),
-        rows: Vec::new(),
+        rows: Vec::new().into(),
     };
     let error = database.insert(&batch).err().unwrap();
     assert!(error.is_unavailable(), "{error}");
@@ -220,7 +220,7 @@ fn trigger_that_rolls_back_leaves_no_row_behind() {
     let batch = Batch {
         id: BatchId::of([]),
         journal: None,
-        rows: (0..3).map(row).collect(),
+        rows: (0..3).map(row).collect::<Vec<_>>().into(),
     };
     let error = database.insert(&batch).err().unwrap();
     assert_eq!(error.refused()[0].entry, EntryHash::of(&[1]));
