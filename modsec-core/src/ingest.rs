@@ -12,23 +12,30 @@
 //! [`run`] does one pass over a storage directory, which it consumes, or over inputs, which it
 //! leaves alone. [`follow`] goes on with what is written from then on.
 
+mod batch_writer;
 mod claims;
+mod decode_pool;
+mod decoder;
 mod digest;
-mod feed;
+mod entry;
 mod follow;
 mod follow_log;
 mod index;
 mod inputs;
-mod jobs;
-mod keeper;
+mod known_files;
+mod large_entry;
+mod multi_entry;
 mod offset_file;
-mod read;
-mod refused;
-mod remover;
-mod rows;
-mod several;
+mod open_dir;
+mod outcome;
+mod passes;
+mod progress;
+mod source;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod turn;
+mod unlinker;
 mod unopened;
 
 use std::io;
@@ -39,20 +46,19 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Local, TimeDelta, Utc};
 use tracing::{debug, info, warn};
 
-use self::feed::{Feed, From};
+use self::batch_writer::BatchWriter;
 pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
 pub use self::index::{IndexCounts, IndexError, IndexSource};
-use self::jobs::Cursor;
-use self::keeper::Keeper;
+use self::passes::{Passes, TreeWalk};
+use self::source::PassSource;
 pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
 use crate::program::{Backoff, Stop, error_chain};
 use crate::record::TrustedProxies;
 pub use crate::storage_dir::AccountNames;
-use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use crate::store::{StoreError, StoreOpener};
 use crate::watch::WatchError;
@@ -201,10 +207,6 @@ pub enum IngestError {
     Output(#[source] io::Error),
 }
 
-/// Passes over one storage directory that a single call makes at the most. The second finds what
-/// the file system did not list while files were removed.
-const MAX_WALKS: usize = 8;
-
 /// Does one pass and returns its counts.
 ///
 /// Ends early, after the batch at hand, once `stop` is requested.
@@ -226,18 +228,26 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         lock(storage)?;
     }
-    let mut keeper = Keeper::open(options, started, Heartbeat::default()).await?;
+    let mut writer = BatchWriter::open(options, started, Heartbeat::default()).await?;
+    let mut passes = Passes {
+        options,
+        stop,
+        writer: &mut writer,
+        report,
+    };
     if !options.inputs.is_empty() {
-        let inputs = From::Inputs(options.inputs.clone());
-        pass(inputs, options, stop, &mut keeper, report).await?;
+        let inputs = PassSource::Inputs(options.inputs.clone());
+        passes.pass(inputs).await?;
     }
     if let Some(storage) = storage {
         if options.store.is_some() {
-            keeper.index = Index::open(options, &storage, None)?;
+            passes.writer.index = Index::open(options, &storage, None)?;
         }
-        walk(&storage, options, stop, &mut keeper, report, None).await?;
+        TreeWalk::new(&storage, options)
+            .go_on(&mut passes, None)
+            .await?;
     }
-    let tally = keeper.finish();
+    let tally = writer.finish();
     debug!(
         records = tally.entries,
         stored = tally.stored,
@@ -246,6 +256,23 @@ pub async fn run(
         "pass finished"
     );
     Ok(tally)
+}
+
+/// Things that were moved aside and are named in the log; the others are counted.
+const MAX_NAMED: usize = 3;
+
+/// Takes charge of the storage directory, and says what was in the way.
+fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
+    storage.lock()?;
+    let aside = storage.moved_aside();
+    if !aside.is_empty() {
+        warn!(
+            count = aside.len(),
+            paths = ?aside.iter().take(MAX_NAMED).collect::<Vec<_>>(),
+            "moved aside: somebody had put it in the place of our directory; look at it and remove it"
+        );
+    }
+    Ok(())
 }
 
 /// Notes that nothing can be kept for now. The first time of an outage is logged as a warning.
@@ -266,211 +293,4 @@ fn note_success(backoff: &mut Backoff) {
     if let Some(outage) = backoff.succeeded() {
         info!(seconds = outage.as_secs(), "entries are kept again");
     }
-}
-
-/// Things that were moved aside and are named in the log; the others are counted.
-const MAX_NAMED: usize = 3;
-
-/// Takes charge of the storage directory, and says what was in the way.
-fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
-    storage.lock()?;
-    let aside = storage.moved_aside();
-    if !aside.is_empty() {
-        warn!(
-            count = aside.len(),
-            paths = ?aside.iter().take(MAX_NAMED).collect::<Vec<_>>(),
-            "moved aside: somebody had put it in the place of our directory; look at it and remove it"
-        );
-    }
-    Ok(())
-}
-
-/// Goes through the storage directory until all that was there is done, and prunes it.
-///
-/// No owner's files delay those of the others by more than a turn, see [`Turns`]. What `claimed`
-/// has meanwhile goes first.
-async fn walk(
-    storage: &Arc<StorageDir>,
-    options: &Options,
-    stop: &Stop,
-    keeper: &mut Keeper,
-    report: &mut dyn Report,
-    mut claimed: Option<&mut follow::Tree>,
-) -> Result<(), IngestError> {
-    let (mut walks, mut again) = (0, false);
-    keeper.begin_walk();
-    // Without a store all stays, and is to be read once.
-    let mut limit = if options.store.is_some() {
-        turns::FIRST
-    } else {
-        u64::MAX
-    };
-    loop {
-        if std::mem::replace(&mut again, true) {
-            keeper.walk_again();
-        }
-        // Its lines are from before the walk, which looks for the entries everywhere.
-        follow_index(storage, options, stop, keeper, report).await?;
-        let begun = Instant::now();
-        let before = (keeper.tally.removed, keeper.got_on());
-        let cursor = Box::new(Cursor::new(storage, Turns::new(limit)));
-        let walked = round(
-            cursor,
-            options,
-            stop,
-            keeper,
-            report,
-            claimed.as_deref_mut(),
-        )
-        .await?;
-        if stop.requested() {
-            break;
-        }
-        // Where nothing can be removed, another walk would meet the same files.
-        let is_stuck = walked.old > 0 && (keeper.tally.removed, keeper.got_on()) == before;
-        if walked.turns_over {
-            limit = if is_stuck {
-                u64::MAX
-            } else {
-                Turns::next(limit)
-            };
-            continue;
-        }
-        if let Some(index) = keeper.index.as_mut() {
-            index.close(begun);
-        }
-        keeper.end_of_walk();
-        walks += 1;
-        if walked.old == 0 || is_stuck || options.store.is_none() || walks == MAX_WALKS {
-            break;
-        }
-    }
-    prune(storage, options, keeper);
-    Ok(())
-}
-
-/// Removes the directories that nobody can want any more, if that is wanted.
-fn prune(storage: &StorageDir, options: &Options, keeper: &mut Keeper) {
-    if let Some(rules) = options.prune_rules(Utc::now()) {
-        let pruned = storage.prune(&rules);
-        keeper.tally.pruned += pruned.minutes + pruned.days + pruned.users;
-    }
-}
-
-/// Goes through the tree once, with pauses.
-async fn round(
-    cursor: Box<Cursor>,
-    options: &Options,
-    stop: &Stop,
-    keeper: &mut Keeper,
-    report: &mut dyn Report,
-    mut claimed: Option<&mut follow::Tree>,
-) -> Result<Passed, IngestError> {
-    let mut all = Passed::default();
-    let mut cursor = Some(cursor);
-    while let Some(at) = cursor {
-        let pause = claimed.as_ref().map(|claimed| claimed.pause());
-        let from = From::Tree(at, pause);
-        let passed = pass(from, options, stop, keeper, report).await?;
-        all.old += passed.old;
-        all.turns_over |= passed.turns_over;
-        cursor = passed.cursor;
-        if let Some(claimed) = claimed.as_mut().filter(|_| cursor.is_some()) {
-            claimed.take_claimed(options, stop, keeper, report).await?;
-        }
-    }
-    Ok(all)
-}
-
-/// Reads what the index has to say, and takes the entries that it leads to.
-async fn follow_index(
-    storage: &Arc<StorageDir>,
-    options: &Options,
-    stop: &Stop,
-    keeper: &mut Keeper,
-    report: &mut dyn Report,
-) -> Result<(), IngestError> {
-    if let Some(index) = &mut keeper.index {
-        index.try_again();
-    }
-    let mut first = None;
-    while let Some(index) = &mut keeper.index {
-        let more = index.read();
-        let wanted = index.wanted();
-        let last = std::mem::replace(
-            &mut first,
-            wanted.first().map(|file| Arc::clone(&file.file)),
-        );
-        if first.is_some() && first == last {
-            break; // Too many directories are open elsewhere.
-        }
-        if !wanted.is_empty() {
-            let from = From::Indexed(Arc::clone(storage), wanted);
-            pass(from, options, stop, keeper, report).await?;
-        } else if !more {
-            break;
-        }
-        if stop.requested() {
-            break;
-        }
-    }
-    if let Some(index) = &mut keeper.index {
-        index.note();
-    }
-    Ok(())
-}
-
-/// What a pass did.
-#[derive(Default)]
-struct Passed {
-    /// Entries taken that had been there before.
-    old: u64,
-    /// Whether files were left because their owners' turns were over.
-    turns_over: bool,
-    /// Where a walk goes on that has paused.
-    cursor: Option<Box<Cursor>>,
-    /// How long the names of claimed files were looked at.
-    looking: Duration,
-}
-
-/// Goes through `from` once.
-async fn pass(
-    from: From,
-    options: &Options,
-    stop: &Stop,
-    keeper: &mut Keeper,
-    report: &mut dyn Report,
-) -> Result<Passed, IngestError> {
-    let known = (keeper.memory(), keeper.left_off());
-    let mut feed =
-        Feed::start(from, options, known, stop, keeper.heartbeat()).map_err(IngestError::Thread)?;
-    let taken = take_all(&mut feed, keeper, report).await;
-    // Removing and reading end before the next pass, also after an error.
-    keeper.finish_removing();
-    let rest = feed.finish();
-    keeper.tally.pruned += rest.pruned;
-    keeper.left_alone(rest.left_alone);
-    keeper.unopened(rest.unopened);
-    Ok(Passed {
-        old: taken?,
-        turns_over: rest.turns_over,
-        cursor: rest.cursor,
-        looking: rest.looking,
-    })
-}
-
-async fn take_all(
-    feed: &mut Feed,
-    keeper: &mut Keeper,
-    report: &mut dyn Report,
-) -> Result<u64, IngestError> {
-    let mut old = 0;
-    while let Some(outcome) = feed.next().await? {
-        let is_old = outcome.result.as_ref().is_ok_and(|found| found.is_old);
-        // What stays because of another entry in it is no reason for another walk.
-        let goes = keeper.take(outcome, &feed.budget, report).await?;
-        old += u64::from(is_old && goes);
-    }
-    keeper.flush(&feed.budget, report).await?;
-    Ok(old)
 }

@@ -41,7 +41,7 @@ const LOOK_EVERY: Timespec = Timespec {
 const CHUNK: usize = 256 * 1024;
 /// Largest entry, in bytes, that is handed out in memory: 512 KiB. Nearly all are smaller; a larger
 /// one is read in windows from its file.
-pub(crate) const IN_MEMORY: u64 = 512 * 1024;
+pub(crate) const IN_MEMORY: usize = 512 * 1024;
 
 /// A range of bytes of a file.
 #[derive(Debug)]
@@ -118,8 +118,7 @@ impl LogReader {
     ///
     /// What reading the first bytes said.
     pub(crate) fn open(file: File, stop: &Stop) -> io::Result<LogReader> {
-        let held = usize::try_from(IN_MEMORY).unwrap_or(usize::MAX);
-        LogReader::holding(file, held, Some(stop.clone()))
+        LogReader::holding(file, IN_MEMORY, Some(stop.clone()))
     }
 
     /// The same, with entries of up to `held` bytes in memory; without `stop` a pipe is waited for

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::IngestError;
-use super::read::IN_MEMORY;
+use super::entry::IN_MEMORY;
 use crate::format;
 use crate::format::large::{self, Large};
 use crate::heartbeat::Heartbeat;
@@ -177,7 +177,7 @@ fn is_complete(file: &File, size: u64) -> io::Result<bool> {
             return Ok(false);
         }
         // Of a document, both ends do not tell.
-        if size > IN_MEMORY || head.starts_with(b"--") {
+        if size > IN_MEMORY as u64 || head.starts_with(b"--") {
             return Ok(true);
         }
     }
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_document_of_anything_else_is_no_complete_entry() {
-        for size in [1, usize::try_from(IN_MEMORY).unwrap()] {
+        for size in [1, IN_MEMORY] {
             let mut file = tempfile::tempfile().unwrap();
             let text = format!("{{\"a\":\"{}\"}}\n", "x".repeat(size));
             file.write_all(text.as_bytes()).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_file_is_complete_if_its_own_part_z_ends_it_whatever_its_size() {
         let (head, end) = ("--1a2b3c4d-A--\n", "\n--1a2b3c4d-Z--\n");
-        for size in [1, 10_000, usize::try_from(IN_MEMORY).unwrap() + 1] {
+        for size in [1, 10_000, IN_MEMORY + 1] {
             let body = "x".repeat(size);
             for (text, want) in [
                 (format!("{head}{body}{end}"), true),

@@ -6,12 +6,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use md5::{Digest as _, Md5};
 
+use super::entry::{Bytes, DecodedEntry};
 use super::index::Digest;
-use super::read::{Bytes, ReadRow};
+use super::large_entry::read_range;
 use crate::heartbeat::Heartbeat;
 
 /// Bytes read at a time.
@@ -20,15 +20,11 @@ const WINDOW: u64 = 64 * 1024;
 /// Reads `size` bytes from the beginning of `file`, and returns by what they are known.
 pub(super) fn of_file(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Result<Digest> {
     let mut md5 = Md5::new();
-    let mut window = vec![0; usize::try_from(size.min(WINDOW)).unwrap_or(0)];
     let mut at = 0;
     while at < size {
-        let most = usize::try_from(size - at).unwrap_or(usize::MAX);
-        let most = most.min(window.len());
-        let part = window.get_mut(..most).unwrap_or_default();
-        file.read_exact_at(part, at)?;
-        md5.update(&*part);
-        at += most as u64;
+        let end = size.min(at + WINDOW);
+        md5.update(read_range(file, at..end)?);
+        at = end;
         heartbeat.beat();
     }
     Ok(Digest {
@@ -39,7 +35,7 @@ pub(super) fn of_file(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Resu
 
 /// Returns by what an entry may be known that stands in a file behind others: libmodsecurity
 /// counts the line feeds between them to the one before.
-pub(super) fn of_one_of_many(read: &ReadRow) -> Vec<Digest> {
+pub(super) fn of_one_of_many(read: &DecodedEntry) -> Vec<Digest> {
     let Bytes::Whole(bytes) = &read.bytes else {
         return Vec::new();
     };

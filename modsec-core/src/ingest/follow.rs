@@ -20,15 +20,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::batch_writer::BatchWriter;
 use super::claims::{Claims, News};
-use super::feed::From;
 use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
-use super::jobs::Pause;
-use super::keeper::Keeper;
-use super::{
-    DefectReason, IngestError, Options, Report, Tally, follow_index, lock, note_outage,
-    note_success, pass, walk,
-};
+use super::passes::{Passes, TreeWalk, Walked};
+use super::source::{PassSource, Pause};
+use super::{DefectReason, IngestError, Options, Report, Tally, lock, note_outage, note_success};
 use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
@@ -184,7 +181,7 @@ struct Heartbeats {
 }
 
 /// The storage directory as it was opened, and who claims in it.
-pub(super) struct Tree {
+struct Tree {
     storage: Arc<StorageDir>,
     claims: Claims,
     opened: Instant,
@@ -219,7 +216,7 @@ impl Tree {
     }
 
     /// Returns what says that a walk is to pause: files were claimed a moment ago.
-    pub(super) fn pause(&self) -> Pause {
+    fn pause(&self) -> Pause {
         let (news, handled) = (self.claims.listener(), self.handled.claimed);
         let (left, until) = (self.turns_over, std::time::Instant::now() + LINGER);
         Pause(Arc::new(move || {
@@ -229,29 +226,33 @@ impl Tree {
     }
 
     /// Takes what was claimed since the last time, of each owner as much as his turn allows.
-    pub(super) async fn take_claimed(
-        &mut self,
-        options: &Options,
-        stop: &Stop,
-        keeper: &mut Keeper,
-        report: &mut dyn Report,
-    ) -> Result<(), IngestError> {
+    async fn take_claimed(&mut self, passes: &mut Passes<'_>) -> Result<(), IngestError> {
         let news = self.claims.news();
         // What an earlier pass could not store is left to the walks, but not what was unfinished a
         // moment ago.
         let all = self.look_again.is_some() || self.turns_over;
         let after = self.handled.last.filter(|_| !all);
-        let from = From::Claimed(Arc::clone(&self.storage), after, Turns::new(self.turn));
-        let before = keeper.progress_made();
-        let passed = pass(from, options, stop, keeper, report).await?;
-        self.turns_over = passed.turns_over;
+        let source = PassSource::Claimed(Arc::clone(&self.storage), after, Turns::new(self.turn));
+        let before = passes.writer.progress_made();
+        let done = passes.pass(source).await?;
+        self.turns_over = done.turns_over;
         self.turn = match self.turns_over {
-            true if keeper.progress_made() == before => Turns::next(self.turn),
-            true => Turns::next_claimed(self.turn, passed.looking),
+            true if passes.writer.progress_made() == before => Turns::next(self.turn),
+            true => Turns::next_claimed(self.turn, done.looking),
             false => *turns::CLAIMED.start(),
         };
         (self.handled.claimed, self.handled.last) = (news.claimed, news.last);
-        follow_index(&self.storage, options, stop, keeper, report).await
+        passes.follow_index(&self.storage).await
+    }
+
+    /// Walks over the whole tree. What is claimed meanwhile goes first.
+    async fn walk(&mut self, passes: &mut Passes<'_>) -> Result<(), IngestError> {
+        let storage = Arc::clone(&self.storage);
+        let mut walk = TreeWalk::new(&storage, passes.options);
+        while walk.go_on(passes, Some(self.pause())).await? == Walked::Paused {
+            self.take_claimed(passes).await?;
+        }
+        Ok(())
     }
 
     /// Returns the tree, opened anew if another directory has taken its place.
@@ -296,9 +297,9 @@ struct Follower<'o> {
     rescan_every: Duration,
     heartbeats: Heartbeats,
     tree: Option<Tree>,
-    /// The index, until there is a keeper to take it.
+    /// The index, until there is a writer to take it.
     pipe: Option<Pipe>,
-    keeper: Option<Keeper>,
+    writer: Option<BatchWriter>,
     backoff: Backoff,
     totals: Totals,
 }
@@ -317,7 +318,7 @@ impl<'o> Follower<'o> {
             path,
             rescan_every,
             pipe: None,
-            keeper: None,
+            writer: None,
             backoff: Backoff::default(),
             totals: Totals::new(),
         })
@@ -347,9 +348,9 @@ impl<'o> Follower<'o> {
     fn can_wait_out(&self, error: &IngestError) -> bool {
         match error {
             IngestError::Output(_) => false,
-            IngestError::Store(error) => error.is_unavailable() || self.keeper.is_some(),
-            IngestError::MergedLog(error) => is_full(error) || self.keeper.is_some(),
-            _ => self.keeper.is_some(),
+            IngestError::Store(error) => error.is_unavailable() || self.writer.is_some(),
+            IngestError::MergedLog(error) => is_full(error) || self.writer.is_some(),
+            _ => self.writer.is_some(),
         }
     }
 
@@ -363,43 +364,46 @@ impl<'o> Follower<'o> {
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };
-        let keeper = match &mut self.keeper {
-            Some(keeper) => keeper,
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
             none => {
                 let heartbeat = self.heartbeats.passes.clone();
                 let now = Instant::now().into_std();
-                let mut keeper = Keeper::open(self.options, now, heartbeat).await?;
-                keeper.index = Index::open(self.options, &tree.storage, self.pipe.take())?;
-                if let Some(index) = &mut keeper.index {
+                let mut writer = BatchWriter::open(self.options, now, heartbeat).await?;
+                writer.index = Index::open(self.options, &tree.storage, self.pipe.take())?;
+                if let Some(index) = &mut writer.index {
                     index.wait_for_others(SETTLE);
                 }
-                none.insert(keeper)
+                none.insert(writer)
             }
         };
-        if let Some(index) = &mut keeper.index {
+        if let Some(index) = &mut writer.index {
             index.move_to(&tree.storage);
             index.catch_up();
         }
-        keeper.settle().await?;
+        writer.settle().await?;
         lifecycle.ready();
         let stop = lifecycle.stop();
-        let done = match due {
-            Due::Walk => {
-                let storage = Arc::clone(&tree.storage);
-                walk(&storage, self.options, stop, keeper, report, Some(tree)).await
-            }
-            Due::Claimed => tree.take_claimed(self.options, stop, keeper, report).await,
-            Due::Lines => follow_index(&tree.storage, self.options, stop, keeper, report).await,
+        let mut passes = Passes {
+            options: self.options,
+            stop,
+            writer,
+            report,
         };
-        let has_index = keeper.index.is_some();
+        let done = match due {
+            Due::Walk => tree.walk(&mut passes).await,
+            Due::Claimed => tree.take_claimed(&mut passes).await,
+            Due::Lines => passes.follow_index(&tree.storage).await,
+        };
+        let has_index = writer.index.is_some();
         tree.next_lines = has_index.then(|| Instant::now() + LINES_EVERY);
-        let tally = keeper.take_tally();
+        let tally = writer.take_tally();
         if due != Due::Lines {
             tree.look_again =
                 (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
         }
         if self.totals.add(tally, due) {
-            keeper.log_more();
+            writer.findings.log_more();
         }
         done?;
         if due == Due::Walk {
@@ -454,8 +458,8 @@ impl<'o> Follower<'o> {
     }
 
     fn reopen(&mut self) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.reopen();
+        if let Some(writer) = &mut self.writer {
+            writer.reopen();
         }
     }
 
@@ -474,32 +478,38 @@ impl<'o> Follower<'o> {
                 }
             }
         }
-        if let Some(keeper) = &mut self.keeper {
-            if let Some(index) = &mut keeper.index {
+        if let Some(writer) = &mut self.writer {
+            if let Some(index) = &mut writer.index {
                 index.close(std::time::Instant::now());
             }
-            self.totals.add(keeper.take_tally(), Due::Lines);
+            self.totals.add(writer.take_tally(), Due::Lines);
         }
     }
 
     /// Returns `true` if every line has found its entry.
     async fn drain_once(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
-        let (Some(tree), Some(keeper)) = (&self.tree, &mut self.keeper) else {
+        let (Some(tree), Some(writer)) = (&self.tree, &mut self.writer) else {
             return Ok(true);
         };
-        if let Some(index) = &mut keeper.index {
+        if let Some(index) = &mut writer.index {
             index.read_the_last();
         }
         // This is the end already; nothing more is to end it.
         let (_handle, go_on) = Stop::new();
-        keeper.settle().await?;
-        follow_index(&tree.storage, self.options, &go_on, keeper, report).await?;
+        writer.settle().await?;
+        let mut passes = Passes {
+            options: self.options,
+            stop: &go_on,
+            writer,
+            report,
+        };
+        passes.follow_index(&tree.storage).await?;
         // What is more than that stays in the private directory, for the next start.
         let turns = Turns::new(*turns::CLAIMED.end());
-        let claimed = From::Claimed(Arc::clone(&tree.storage), None, turns);
-        pass(claimed, self.options, &go_on, keeper, report).await?;
-        self.totals.add(keeper.take_tally(), Due::Lines);
-        Ok(keeper.index.as_ref().is_none_or(Index::is_settled))
+        let claimed = PassSource::Claimed(Arc::clone(&tree.storage), None, turns);
+        passes.pass(claimed).await?;
+        self.totals.add(writer.take_tally(), Due::Lines);
+        Ok(writer.index.as_ref().is_none_or(Index::is_settled))
     }
 
     fn finish(mut self) -> Tally {

@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::feed::{Budget, Skipped};
-use super::keeper::Keeper;
+use super::batch_writer::BatchWriter;
+use super::decoder::EntryDecoder;
+use super::entry::{Extent, IN_MEMORY};
 use super::offset_file;
-use super::read::{self, CutEntries, Extent, IN_MEMORY};
-use super::rows::Rows;
 use super::{IngestError, Options, Report, Tally, note_outage, note_success};
 use crate::heartbeat::Heartbeat;
+use crate::log_reader::Taken;
 use crate::logfile::{Aside, Growth, Stuck, Tail};
 use crate::program::{Backoff, Lifecycle, Stop, Wake};
 use crate::serial_log::{Outlook, Piece, Splitter};
@@ -90,9 +90,9 @@ pub async fn follow_log(
         options,
         log,
         offset_file,
-        rows: Rows::new(options),
+        decoder: EntryDecoder::new(options, &heartbeat),
         heartbeat: heartbeat.clone(),
-        keeper: None,
+        writer: None,
         reading: None,
         backoff: Backoff::default(),
         has_read: false,
@@ -108,7 +108,7 @@ pub async fn follow_log(
         }
         match lifecycle.until(heartbeat.wait_for(sleep(pause))).await {
             Wake::Stop => break,
-            Wake::Hangup => follower.keeper.iter_mut().for_each(Keeper::reopen),
+            Wake::Hangup => follower.writer.iter_mut().for_each(BatchWriter::reopen),
             Wake::Done(()) => {}
         }
     }
@@ -120,9 +120,9 @@ struct Follower<'o> {
     options: &'o Options,
     log: &'o Path,
     offset_file: &'o Path,
-    rows: Rows,
+    decoder: EntryDecoder,
     heartbeat: Heartbeat,
-    keeper: Option<Keeper>,
+    writer: Option<BatchWriter>,
     reading: Option<Reading>,
     backoff: Backoff,
     /// Whether the log could be read before: what was right once is not the configuration's fault.
@@ -159,15 +159,15 @@ impl Follower<'_> {
         let passes = match &error {
             IngestError::Output(_) => false,
             IngestError::Log(_) => self.has_read,
-            IngestError::Store(error) => error.is_unavailable() || self.keeper.is_some(),
-            _ => self.keeper.is_some(),
+            IngestError::Store(error) => error.is_unavailable() || self.writer.is_some(),
+            _ => self.writer.is_some(),
         };
         if !passes {
             return Err(error);
         }
         // What was read and not stored is read again.
         self.reading = None;
-        self.keeper.iter_mut().for_each(Keeper::forget_batch);
+        self.writer.iter_mut().for_each(BatchWriter::forget_batch);
         note_outage(&mut self.backoff, &error);
         let until = self.backoff.until().unwrap_or_else(Instant::now);
         Ok(until - Instant::now())
@@ -175,15 +175,14 @@ impl Follower<'_> {
 
     /// Returns `true` if the end of the log was reached.
     async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
-        let keeper = match &mut self.keeper {
-            Some(keeper) => keeper,
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
             none => {
                 let now = Instant::now().into_std();
-                none.insert(Keeper::open(self.options, now, self.heartbeat.clone()).await?)
+                none.insert(BatchWriter::open(self.options, now, self.heartbeat.clone()).await?)
             }
         };
-        keeper.settle().await?;
-        let budget = Budget::new();
+        writer.settle().await?;
         let reading = match &mut self.reading {
             Some(reading) => reading,
             none => none.insert(Reading::open(
@@ -196,29 +195,15 @@ impl Follower<'_> {
         let is_done = loop {
             let growth = reading.read(self.log)?;
             let outlook = reading.outlook(growth);
-            let origin = reading.origin(&self.rows, self.log);
+            let origin = reading.origin(&self.decoder, self.log);
             while let Some(taken) = reading.next(outlook)? {
-                let rows = &self.rows;
-                let origin = origin.clone();
-                let row = match taken {
-                    Next::Row(bytes, flags) => {
-                        read::row(bytes, flags, origin, CutEntries::Take, rows)
-                    }
-                    Next::Large(extent) => {
-                        read::large_row(extent, origin, CutEntries::Take, rows, &self.heartbeat)
-                    }
-                    Next::Skipped(skipped) => {
-                        keeper.skip(self.log, None, skipped);
-                        continue;
-                    }
-                };
-                match row {
-                    Ok(row) => keeper.take_entry(row, &budget, report).await?,
-                    Err(no_row) => keeper.skip(self.log, None, Skipped::NoRow(no_row)),
+                match self.decoder.decode_taken(taken, &origin) {
+                    Ok(entry) => writer.take_entry(entry, report).await?,
+                    Err(skipped) => writer.skip(self.log, None, skipped),
                 }
             }
             if growth == Growth::Restarted {
-                keeper.flush(&budget, report).await?;
+                writer.flush(report).await?;
                 reading.restart();
             } else if growth == Growth::End {
                 break true;
@@ -226,10 +211,10 @@ impl Follower<'_> {
                 break false;
             }
         };
-        keeper.flush(&budget, report).await?;
+        writer.flush(report).await?;
         reading.save(self.offset_file)?;
         self.has_read = true;
-        let tally = keeper.take_tally();
+        let tally = writer.take_tally();
         self.add(tally);
         Ok(is_done)
     }
@@ -254,12 +239,6 @@ impl Follower<'_> {
             );
         }
     }
-}
-
-enum Next {
-    Row(Vec<u8>, crate::record::Flags),
-    Large(Extent),
-    Skipped(Skipped),
 }
 
 impl Reading {
@@ -287,7 +266,7 @@ impl Reading {
         }
         let tail = tail.with_patience(ROTATION);
         Ok(Reading {
-            splitter: Splitter::new(tail.offset(), held()),
+            splitter: Splitter::new(tail.offset(), IN_MEMORY),
             saved: None,
             tail,
             aside: Aside::in_dir(
@@ -323,13 +302,13 @@ impl Reading {
     }
 
     /// The owner of the log stands for the account.
-    fn origin(&self, rows: &Rows, log: &Path) -> Origin {
+    fn origin(&self, decoder: &EntryDecoder, log: &Path) -> Origin {
         use std::os::unix::fs::MetadataExt as _;
         let meta = self.tail.file().and_then(|file| file.metadata().ok());
-        rows.origin(meta.map_or(0, |meta| meta.uid()), log.to_owned())
+        decoder.origin(meta.map_or(0, |meta| meta.uid()), log.to_owned())
     }
 
-    fn next(&mut self, outlook: Outlook) -> Result<Option<Next>, FollowLogError> {
+    fn next(&mut self, outlook: Outlook) -> Result<Option<Taken>, FollowLogError> {
         loop {
             let outlook = if self.aside.has_more() {
                 Outlook::More
@@ -346,7 +325,7 @@ impl Reading {
             };
             match piece {
                 Piece::Entry { bytes, flags, .. } => {
-                    return Ok(Some(Next::Row(bytes.to_vec(), flags)));
+                    return Ok(Some(Taken::Whole(bytes.to_vec(), flags)));
                 }
                 Piece::Part(bytes) => self.aside.keep(bytes).map_err(FollowLogError::Spool)?,
                 Piece::End {
@@ -357,7 +336,7 @@ impl Reading {
                 } => {
                     let file = self.end(at + len, len, overrun)?;
                     if len > 0 {
-                        return Ok(Some(Next::Large(Extent {
+                        return Ok(Some(Taken::Large(Extent {
                             file: Arc::new(file),
                             start: 0,
                             len,
@@ -367,7 +346,7 @@ impl Reading {
                     // Announced in vain; it is read again.
                 }
                 Piece::Unrecognized { at, line, .. } => {
-                    return Ok(Some(Next::Skipped(Skipped::Unrecognized { at, line })));
+                    return Ok(Some(Taken::Unrecognized { at, line }));
                 }
             }
         }
@@ -388,7 +367,7 @@ impl Reading {
 
     /// Another file is at the path, or the file was emptied.
     fn restart(&mut self) {
-        self.splitter = Splitter::new(self.tail.offset(), held());
+        self.splitter = Splitter::new(self.tail.offset(), IN_MEMORY);
         self.aside.clear();
         self.saved = None;
     }
@@ -415,8 +394,4 @@ impl Reading {
         }
         Ok(())
     }
-}
-
-fn held() -> usize {
-    usize::try_from(IN_MEMORY).unwrap_or(usize::MAX)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Stop;
-use super::jobs::{From, Pause};
+use super::source::Pause;
 use crate::storage_dir::turns::Turns;
 
 /// How long a file of several entries is gone on with although something else is to go first: few
@@ -19,12 +19,7 @@ pub(super) struct GiveWay {
 }
 
 impl GiveWay {
-    pub(super) fn new(from: &From, stop: &Stop) -> GiveWay {
-        let (turns, pause) = match from {
-            From::Tree(cursor, pause) => (cursor.turns(), pause.clone()),
-            From::Claimed(_, _, turns) => (turns.clone(), None),
-            From::Indexed(..) | From::Inputs(_) => (Turns::new(u64::MAX), None),
-        };
+    pub(super) fn new((turns, pause): (Turns, Option<Pause>), stop: &Stop) -> GiveWay {
         GiveWay {
             turns,
             stop: stop.clone(),
@@ -91,8 +86,10 @@ mod tests {
 
     use super::*;
     use crate::heartbeat::Heartbeat;
-    use crate::ingest::keeper::Keeper;
-    use crate::ingest::{Options, Passed, Report, Silent, Tally, pass, run};
+    use crate::ingest::batch_writer::BatchWriter;
+    use crate::ingest::passes::{Passed, Passes};
+    use crate::ingest::source::PassSource;
+    use crate::ingest::{Options, Report, Silent, Tally, run};
     use crate::program::StopHandle;
     use crate::storage_dir::StorageDir;
     use crate::store::StoreOptions;
@@ -144,13 +141,21 @@ mod tests {
         minute.join(format!("20261122-064030-{name}")).exists()
     }
 
-    async fn walk(storage: &Arc<StorageDir>, options: &Options, keeper: &mut Keeper) -> Passed {
-        let cursor = super::super::jobs::Cursor::new(storage, Turns::new(1 << 20));
+    async fn walk(
+        storage: &Arc<StorageDir>,
+        options: &Options,
+        writer: &mut BatchWriter,
+    ) -> Passed {
+        let cursor = super::super::source::Cursor::new(storage, Turns::new(1 << 20));
         let (_handle, stop) = Stop::new();
-        let from = From::Tree(Box::new(cursor), None);
-        pass(from, options, &stop, keeper, &mut Silent)
-            .await
-            .unwrap()
+        let source = PassSource::Tree(Box::new(cursor), None);
+        let mut passes = Passes {
+            options,
+            stop: &stop,
+            writer,
+            report: &mut Silent,
+        };
+        passes.pass(source).await.unwrap()
     }
 
     #[tokio::test]
@@ -162,21 +167,28 @@ mod tests {
         let options = options(dir.path());
         let storage = Arc::new(StorageDir::open(dir.path().join("audit")).unwrap());
         storage.lock().unwrap();
-        let mut keeper = Keeper::open(&options, Instant::now(), Heartbeat::default())
+        let mut writer = BatchWriter::open(&options, Instant::now(), Heartbeat::default())
             .await
             .unwrap();
         let mut passes = 1;
-        assert!(walk(&storage, &options, &mut keeper).await.turns_over);
+        assert!(walk(&storage, &options, &mut writer).await.turns_over);
         assert!(!is_left(dir.path(), "good"));
         assert!(is_left(dir.path(), "flood"));
-        assert!(keeper.tally.stored < RECORDS / 2, "{}", keeper.tally.stored);
-        while walk(&storage, &options, &mut keeper).await.turns_over {
+        assert!(
+            writer.findings.tally.stored < RECORDS / 2,
+            "{}",
+            writer.findings.tally.stored
+        );
+        while walk(&storage, &options, &mut writer).await.turns_over {
             passes += 1;
         }
         assert!(passes > 2, "{passes}");
         assert!(!is_left(dir.path(), "flood"));
         // Nothing was taken twice.
-        assert_eq!((keeper.tally.stored, keeper.tally.known), (RECORDS + 1, 0));
+        assert_eq!(
+            (writer.findings.tally.stored, writer.findings.tally.known),
+            (RECORDS + 1, 0)
+        );
     }
 
     /// Requests a stop once something of the flood is under way.

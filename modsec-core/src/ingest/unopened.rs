@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustix::io::Errno;
 
-use super::DefectReason;
-use super::feed::Ages;
-use super::refused::{Refused, Verdict};
+use super::Options;
+use super::known_files::{FileVerdict, KnownFiles, Met};
+use super::tally::DefectReason;
 use crate::storage_dir::holes::MAX_HOLES;
 use crate::storage_dir::renew;
-use crate::storage_dir::{EntryFile, LeftAlone, Look, Reason, Refusal};
+use crate::storage_dir::{EntryFile, LeftAlone, Reason, Refusal};
 
 /// How long nothing must have happened to a file before it is remembered by its times: those of a
 /// file that is written twice within milliseconds may be the same.
@@ -20,17 +20,37 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Owners whose files are counted one by one.
 const MAX_OWNERS: usize = 1024;
 
-/// A file as it was before it was opened.
+/// From which age on a file is taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Met {
-    pub(super) look: Look,
-    /// Whether it may be remembered by what it is.
-    pub(super) is_settled: bool,
+pub(super) struct Ages {
+    /// When the pass began.
+    pub(super) now: DateTime<Utc>,
+    /// Of a complete file.
+    pub(super) min: Duration,
+    /// Of an incomplete one.
+    pub(super) stale: Duration,
+}
+
+impl Ages {
+    /// Returns the ages of a pass that begins now.
+    pub(super) fn new(options: &Options) -> Ages {
+        Ages {
+            now: Utc::now(),
+            min: options.min_age,
+            stale: options.stale_after,
+        }
+    }
+
+    /// Returns how long ago a file was touched last.
+    pub(super) fn of(&self, changed: DateTime<Utc>) -> Duration {
+        let age = self.now.signed_duration_since(changed);
+        age.to_std().unwrap_or_default()
+    }
 }
 
 /// What a look says about a file.
 #[derive(Debug)]
-pub(super) enum Glance {
+pub(super) enum Sight {
     /// Only opening it tells more.
     Open(Option<Met>),
     /// It stays where it is; its owner.
@@ -40,7 +60,7 @@ pub(super) enum Glance {
 
 /// Files of one owner that stay where they are.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Files {
+pub(super) struct FileCount {
     pub(super) count: u64,
     /// One of them.
     pub(super) example: PathBuf,
@@ -49,7 +69,7 @@ pub(super) struct Files {
 /// Counts files by owner. Of so many owners that their number must be bounded the last count as
 /// one, `None`.
 #[derive(Debug, Default)]
-pub(super) struct ByOwner(BTreeMap<Option<u32>, Files>);
+pub(super) struct ByOwner(BTreeMap<Option<u32>, FileCount>);
 
 impl ByOwner {
     /// Counts `count` files, of which `example` is one.
@@ -67,7 +87,7 @@ impl ByOwner {
     fn count(&mut self, uid: Option<u32>, count: u64, example: impl FnOnce() -> PathBuf) {
         let is_known = self.0.contains_key(&uid);
         let uid = uid.filter(|_| is_known || self.0.len() < MAX_OWNERS);
-        let files = self.0.entry(uid).or_insert_with(|| Files {
+        let files = self.0.entry(uid).or_insert_with(|| FileCount {
             count: 0,
             example: example(),
         });
@@ -75,7 +95,7 @@ impl ByOwner {
     }
 
     /// Returns the owners and what was counted for them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<u32>, &Files)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<u32>, &FileCount)> {
         self.0.iter().map(|(uid, files)| (*uid, files))
     }
 }
@@ -88,53 +108,51 @@ pub(super) struct Unopened {
     pub(super) refused: LeftAlone,
     pub(super) refused_of: ByOwner,
     /// Files from before the clock was set back, which are as old as the pass now.
-    pub(super) renewed: Files,
+    pub(super) renewed: FileCount,
     /// Files with a time in the future that stays.
-    pub(super) ahead: Files,
+    pub(super) ahead: FileCount,
 }
 
 impl Unopened {
     /// Looks at `file`. If nothing more is to be learnt about it, counts it.
-    pub(super) fn look(&mut self, file: &EntryFile, ages: &Ages, known: &Mutex<Refused>) -> Glance {
+    pub(super) fn look(&mut self, file: &EntryFile, ages: &Ages, known: &KnownFiles) -> Sight {
         let (look, refused) = match file.look() {
             Ok(seen) => seen,
-            Err(Errno::NOENT) => return Glance::Gone,
+            Err(Errno::NOENT) => return Sight::Gone,
             // Opening it tells what is wrong.
-            Err(_) => return Glance::Open(None),
+            Err(_) => return Sight::Open(None),
         };
         if let Some(reason) = refused {
             self.refuse(file, look.uid, reason);
-            return Glance::Left(look.uid);
+            return Sight::Left(look.uid);
         }
         if !file.is_claimed() && renew::is_ahead(look.changed(), ages.now) {
             self.renew(file);
-            return Glance::Left(look.uid);
+            return Sight::Left(look.uid);
         }
         let age = ages.of(look.changed());
         let may_grow = age < ages.stale;
-        let verdict = known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recall(&look);
-        match verdict {
+        match known.recall(&look) {
             _ if age < ages.min && !file.is_claimed() => self.waiting += 1,
-            Some(Verdict::Incomplete) | None if may_grow && look.size() == 0 => self.waiting += 1,
-            Some(Verdict::Incomplete) if may_grow => self.waiting += 1,
+            Some(FileVerdict::Incomplete) | None if may_grow && look.size() == 0 => {
+                self.waiting += 1;
+            }
+            Some(FileVerdict::Incomplete) if may_grow => self.waiting += 1,
             _ if look.size() == 0 => self.defect(DefectReason::Empty, file, look.uid),
-            Some(Verdict::NotAnAuditLog) => {
+            Some(FileVerdict::NotAnAuditLog) => {
                 self.defect(DefectReason::NotAnAuditLog, file, look.uid);
             }
-            Some(Verdict::Sparse) => {
+            Some(FileVerdict::Sparse) => {
                 self.refuse(file, look.uid, Reason::Sparse { holes: MAX_HOLES });
             }
-            Some(Verdict::Incomplete) | None => {
-                return Glance::Open(Some(Met {
+            Some(FileVerdict::Incomplete) | None => {
+                return Sight::Open(Some(Met {
                     look,
                     is_settled: age >= SETTLED,
                 }));
             }
         }
-        Glance::Left(look.uid)
+        Sight::Left(look.uid)
     }
 
     /// Lets the age of a file from the future begin now; it is taken by a later pass.
@@ -169,15 +187,12 @@ impl Unopened {
     }
 }
 
-/// What is remembered from one pass to the next.
-pub(super) type Memory = Arc<Mutex<Refused>>;
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
-    use chrono::{TimeDelta, Utc};
+    use chrono::TimeDelta;
 
     use super::*;
     use crate::storage_dir::StorageDir;
@@ -203,9 +218,9 @@ mod tests {
         let look = |storage: &StorageDir, now| {
             let file = storage.walk().flat_map(|dir| dir.files()).next().unwrap();
             let mut unopened = Unopened::default();
-            let glance = unopened.look(&file, &ages(now), &Mutex::default());
+            let glance = unopened.look(&file, &ages(now), &KnownFiles::default());
             let counts = (unopened.renewed.count, unopened.ahead.count);
-            (matches!(glance, Glance::Open(_)), unopened.waiting, counts)
+            (matches!(glance, Sight::Open(_)), unopened.waiting, counts)
         };
         let an_hour_ago = Utc::now() - TimeDelta::hours(1);
         // A dry run changes nothing.

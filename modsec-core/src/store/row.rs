@@ -294,16 +294,29 @@ impl Row {
         }
     }
 
-    /// The most that a row takes in memory, about, but for the names of host, account and file.
-    ///
-    /// A byte of an alert becomes three if it is not UTF-8, and six as a control character in tags;
-    /// there, each tag takes three more.
+    /// The most that a row takes in memory, in bytes.
     #[cfg(feature = "jobs")]
-    pub(crate) const MAX_SIZE: usize = size_of::<Row>()
-        + 13 * (MAX_TEXT + ALLOCATION)
-        + MAX_ALERTS * (size_of::<RuleRow>() + 8 * ALLOCATION)
-        + 6 * MAX_ALERT_TEXT
-        + 3 * MAX_ALERTS * MAX_TAGS;
+    pub(crate) const MAX_SIZE: usize = Row::max_size(usize::MAX);
+
+    /// Returns the most that the row of an entry of `len` bytes takes in memory, in bytes.
+    #[cfg(feature = "jobs")]
+    pub(crate) const fn max_size(len: usize) -> usize {
+        /// Names of host and account, and a path.
+        const NAMES: usize = 8 * 1024;
+        const ROW: usize = size_of::<Row>() + 13 * ALLOCATION + NAMES;
+        const ALERT: usize = size_of::<RuleRow>() + 8 * ALLOCATION;
+        const TEXTS: usize = 13 * MAX_TEXT + 6 * MAX_ALERT_TEXT + 3 * MAX_ALERTS * MAX_TAGS;
+        // The shortest alert is `{},` in an array. A byte that is not UTF-8 becomes three, and is
+        // there twice if the alert is the primary one; in tags, a control character becomes six
+        // bytes, beside the quotes.
+        let alerts = if len / 3 < MAX_ALERTS {
+            len / 3
+        } else {
+            MAX_ALERTS
+        };
+        let texts = if len < TEXTS / 7 { 7 * len } else { TEXTS };
+        ROW + alerts * ALERT + texts
+    }
 
     /// Returns how many bytes the row takes in memory, about: the struct, its texts by capacity,
     /// and its rule matches.

@@ -1,18 +1,12 @@
-//! The rows of a file to which libmodsecurity has appended several records.
+//! How far files of several entries were taken, and which of them were left in the middle.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::read::{self, CutEntries, Extent, NoRow, ReadRow};
-use super::rows::Rows as RowMaker;
-use crate::heartbeat::Heartbeat;
-use crate::record::Flags;
 use crate::storage_dir::Identity;
-use crate::store::Origin;
 
 /// Files in the middle of which it is remembered where to go on, one of each owner.
 const MAX_LEFT: usize = 64;
@@ -20,7 +14,8 @@ const MAX_LEFT: usize = 64;
 /// How far a file was taken, and whether it stays. A file of one entry has no places.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    places: Vec<Range<u64>>,
+    /// Where the entries are.
+    pub(super) places: Vec<Range<u64>>,
     /// Entries that are safe, or for which the file stays.
     done: AtomicUsize,
     stays: AtomicBool,
@@ -29,6 +24,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Of a file with entries at these places.
     pub(super) fn new(places: Vec<Range<u64>>) -> Progress {
         Progress {
             places,
@@ -36,34 +32,42 @@ impl Progress {
         }
     }
 
+    /// Returns how many entries an earlier pass has taken.
+    pub(super) fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
     /// Lets the file stay; returns `false` if it stayed before.
     pub(super) fn stay(&self) -> bool {
         !self.stays.swap(true, Ordering::Relaxed)
     }
 
+    /// Lets the file stay until all of it could be stored.
     pub(super) fn stay_for_another_try(&self) {
         self.stays.store(true, Ordering::Relaxed);
         self.again.store(true, Ordering::Relaxed);
     }
 
+    /// Returns `true` if the file stays where it is.
     pub(super) fn stays(&self) -> bool {
         self.stays.load(Ordering::Relaxed)
     }
 
+    /// Returns `true` if the file stays and nothing more is to be had from it.
     pub(super) fn stays_for_good(&self) -> bool {
         self.stays() && !self.again.load(Ordering::Relaxed)
     }
 }
 
-/// Where files were left in the middle.
+/// Where files were left in the middle. Clones share it.
 ///
 /// After another start of the program a file is taken from its beginning; what is stored of it is
 /// known by its hash.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LeftOff(Arc<Mutex<HashMap<u32, Left>>>);
+pub(super) struct LeftOff(Arc<Mutex<HashMap<u32, LeftFile>>>);
 
 #[derive(Debug)]
-struct Left {
+struct LeftFile {
     identity: Identity,
     progress: Arc<Progress>,
     at: Instant,
@@ -77,7 +81,8 @@ impl LeftOff {
         Some(Arc::clone(&left.progress))
     }
 
-    /// Remembers the file of `owner`; returns by how many entries it has got on.
+    /// Remembers the file of `owner`, of which `done` entries are safe; returns by how many it has
+    /// got on. Of too many owners, the one whose file was left first is forgotten.
     pub(super) fn remember(
         &self,
         owner: u32,
@@ -93,7 +98,7 @@ impl LeftOff {
                 all.remove(&uid);
             }
         }
-        let left = Left {
+        let left = LeftFile {
             identity,
             progress: Arc::clone(progress),
             at: Instant::now(),
@@ -111,76 +116,5 @@ impl LeftOff {
         {
             all.remove(&owner);
         }
-    }
-}
-
-/// The entries of a file, which are decoded one at a time: all rows of one file would fill the
-/// memory, and take as long as the file is large.
-#[derive(Debug)]
-pub(super) struct Several {
-    pub(super) held: Held,
-    pub(super) progress: Arc<Progress>,
-    /// How many were handed out, now and before.
-    pub(super) taken: usize,
-    pub(super) origin: Origin,
-    pub(super) if_cut: CutEntries,
-    pub(super) make: RowMaker,
-    pub(super) heartbeat: Heartbeat,
-}
-
-/// Where the bytes are.
-#[derive(Debug)]
-pub(super) enum Held {
-    Memory(Vec<u8>),
-    File(Arc<File>),
-}
-
-impl Several {
-    /// Goes on where the file was left. The last entry must be finished and readable.
-    pub(super) fn begin(mut self) -> Result<Several, NoRow> {
-        self.taken = self.progress.done.load(Ordering::Relaxed);
-        if let Some(last) = self.progress.places.last() {
-            match self.decode(last) {
-                Ok(_) | Err(NoRow::Defect(_)) => {}
-                Err(wait) => return Err(wait),
-            }
-        }
-        Ok(self)
-    }
-
-    pub(super) fn is_at_end(&self) -> bool {
-        self.taken >= self.progress.places.len()
-    }
-
-    fn decode(&self, entry: &Range<u64>) -> Result<ReadRow, NoRow> {
-        let (origin, if_cut) = (self.origin.clone(), self.if_cut);
-        match &self.held {
-            Held::Memory(bytes) => {
-                let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-                let entry = bytes.get(index(entry.start)..index(entry.end));
-                let entry = entry.unwrap_or_default().to_vec();
-                read::row(entry, Flags::none(), origin, if_cut, &self.make)
-            }
-            Held::File(file) => {
-                let extent = Extent {
-                    file: Arc::clone(file),
-                    start: entry.start,
-                    len: entry.end - entry.start,
-                    flags: Flags::none(),
-                };
-                read::large_row(extent, origin, if_cut, &self.make, &self.heartbeat)
-            }
-        }
-    }
-}
-
-impl Iterator for Several {
-    type Item = Result<ReadRow, NoRow>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let place = self.progress.places.get(self.taken)?.clone();
-        // Before it is decoded, which may panic.
-        self.taken += 1;
-        Some(self.decode(&place))
     }
 }

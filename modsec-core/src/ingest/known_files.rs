@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::storage_dir::Look;
 
@@ -13,7 +14,7 @@ const MAX: usize = 100_000;
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum FileVerdict {
     /// It has no end yet.
     Incomplete,
     /// It is no entry, or one of several in it is none.
@@ -22,55 +23,89 @@ pub(super) enum Verdict {
     Sparse,
 }
 
+/// A file as it was before it was opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Met {
+    pub(super) look: Look,
+    /// Whether it may be remembered by what it is.
+    pub(super) is_settled: bool,
+}
+
+/// What is remembered from one pass to the next, by owner. Clones share it.
+///
+/// Files are known by a keyed hash of their identity. That two share one among all that are
+/// remembered is as likely as 1 in 10^14; the second would stay until the next start.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownFiles(Arc<Mutex<Owners>>);
+
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    verdict: Verdict,
+    verdict: FileVerdict,
     /// The walk that has met it last.
     walk: u8,
 }
 
-/// What is remembered, by owner.
-///
-/// Files are known by a keyed hash of their identity. That two share one among all that are
-/// remembered is as likely as 1 in 10^14; the second would stay until the next start.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
-    owners: HashMap<u32, HashMap<u64, Known>>,
+struct Owners {
+    files: HashMap<u32, HashMap<u64, Known>>,
     total: usize,
     walk: u8,
     hasher: RandomState,
 }
 
-impl Refused {
+impl KnownFiles {
     /// Returns what the file turned out to be, if it is remembered and the same since.
-    pub(super) fn recall(&mut self, look: &Look) -> Option<Verdict> {
-        let hash = self.hasher.hash_one(look.identity);
-        let known = self.owners.get_mut(&look.uid)?.get_mut(&hash)?;
-        known.walk = self.walk;
+    pub(super) fn recall(&self, look: &Look) -> Option<FileVerdict> {
+        let mut all = self.lock();
+        let (hash, walk) = (all.hasher.hash_one(look.identity), all.walk);
+        let known = all.files.get_mut(&look.uid)?.get_mut(&hash)?;
+        known.walk = walk;
         Some(known.verdict)
     }
 
-    /// Remembers what was read after `look`.
-    pub(super) fn remember(&mut self, look: &Look, verdict: Verdict) {
-        if self.total >= MAX && !self.make_room(look.uid) {
+    /// Remembers what the file turned out to be, if it was met and may be remembered.
+    pub(super) fn remember(&self, met: Option<Met>, verdict: FileVerdict) {
+        let Some(Met { look, .. }) = met.filter(|met| met.is_settled) else {
+            return;
+        };
+        let mut all = self.lock();
+        if all.total >= MAX && !all.make_room(look.uid) {
             return;
         }
-        let hash = self.hasher.hash_one(look.identity);
-        let walk = self.walk;
-        let known = self.owners.entry(look.uid).or_default();
+        let (hash, walk) = (all.hasher.hash_one(look.identity), all.walk);
+        let known = all.files.entry(look.uid).or_default();
         let before = known.insert(hash, Known { verdict, walk });
-        self.total += usize::from(before.is_none());
+        all.total += usize::from(before.is_none());
     }
 
     /// Returns how many files are remembered.
     pub(super) fn len(&self) -> usize {
-        self.total
+        self.lock().total
     }
 
+    /// Forgets what the walk that ends has not met.
+    pub(super) fn end_of_walk(&self) {
+        let mut all = self.lock();
+        let walk = all.walk;
+        all.files.retain(|_, known| {
+            known.retain(|_, known| known.walk == walk);
+            known.shrink_to(2 * known.len());
+            !known.is_empty()
+        });
+        all.total = all.files.values().map(HashMap::len).sum();
+        all.walk = walk.wrapping_add(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owners> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Owners {
     /// Forgets half of what the owner with the most has, unless that is `uid`.
     fn make_room(&mut self, uid: u32) -> bool {
-        let own = self.owners.get(&uid).map_or(0, HashMap::len);
-        let most = self.owners.values_mut().max_by_key(|known| known.len());
+        let own = self.files.get(&uid).map_or(0, HashMap::len);
+        let most = self.files.values_mut().max_by_key(|known| known.len());
         let Some(most) = most.filter(|known| known.len() > own) else {
             return false;
         };
@@ -83,18 +118,6 @@ impl Refused {
         most.shrink_to_fit();
         self.total -= before - most.len();
         true
-    }
-
-    /// Forgets what the walk that ends has not met.
-    pub(super) fn end_of_walk(&mut self) {
-        let walk = self.walk;
-        self.owners.retain(|_, known| {
-            known.retain(|_, known| known.walk == walk);
-            known.shrink_to(2 * known.len());
-            !known.is_empty()
-        });
-        self.total = self.owners.values().map(HashMap::len).sum();
-        self.walk = walk.wrapping_add(1);
     }
 }
 
@@ -112,6 +135,13 @@ mod tests {
         let (look, refused) = file.look().unwrap();
         assert!(refused.is_none());
         Look { uid, ..look }
+    }
+
+    fn met(look: &Look) -> Met {
+        Met {
+            look: *look,
+            is_settled: true,
+        }
     }
 
     fn sized(look: Look, size: u64) -> Look {
@@ -132,11 +162,11 @@ mod tests {
     #[test]
     fn a_file_is_known_until_anything_of_it_changes() {
         let (dir, path) = tree();
-        let mut refused = Refused::default();
+        let known = KnownFiles::default();
         let first = look(dir.path(), 1);
-        assert_eq!(refused.recall(&first), None);
-        refused.remember(&first, Verdict::NotAnAuditLog);
-        assert_eq!(refused.recall(&first), Some(Verdict::NotAnAuditLog));
+        assert_eq!(known.recall(&first), None);
+        known.remember(Some(met(&first)), FileVerdict::NotAnAuditLog);
+        assert_eq!(known.recall(&first), Some(FileVerdict::NotAnAuditLog));
         let times = fs::metadata(&path).unwrap().modified().unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "an entry").unwrap();
@@ -146,40 +176,40 @@ mod tests {
             .unwrap()
             .set_modified(times)
             .unwrap();
-        assert_eq!(refused.recall(&look(dir.path(), 1)), None);
+        assert_eq!(known.recall(&look(dir.path(), 1)), None);
     }
 
     #[test]
     fn what_a_walk_has_not_met_is_forgotten() {
         let (dir, _path) = tree();
-        let mut refused = Refused::default();
+        let known = KnownFiles::default();
         let (kept, gone) = (look(dir.path(), 1), sized(look(dir.path(), 1), 77));
         for look in [&kept, &gone] {
-            refused.remember(look, Verdict::Sparse);
+            known.remember(Some(met(look)), FileVerdict::Sparse);
         }
-        refused.end_of_walk();
-        assert_eq!(refused.recall(&kept), Some(Verdict::Sparse));
-        refused.end_of_walk();
-        assert_eq!(refused.recall(&gone), None);
-        assert_eq!((refused.total, refused.owners.len()), (1, 1));
+        known.end_of_walk();
+        assert_eq!(known.recall(&kept), Some(FileVerdict::Sparse));
+        known.end_of_walk();
+        assert_eq!(known.recall(&gone), None);
+        assert_eq!((known.len(), known.lock().files.len()), (1, 1));
     }
 
     #[test]
     fn whoever_has_the_most_gives_way_and_the_bound_holds() {
         let (dir, _path) = tree();
-        let mut refused = Refused::default();
+        let known = KnownFiles::default();
         let look = look(dir.path(), 1);
         for size in 0..MAX as u64 + 500 {
-            refused.remember(&sized(look, size), Verdict::NotAnAuditLog);
+            known.remember(Some(met(&sized(look, size))), FileVerdict::NotAnAuditLog);
         }
-        assert_eq!(refused.total, MAX);
+        assert_eq!(known.len(), MAX);
         let other = Look { uid: 2, ..look };
         for size in 0..1000 {
-            refused.remember(&sized(other, size), Verdict::NotAnAuditLog);
+            known.remember(Some(met(&sized(other, size))), FileVerdict::NotAnAuditLog);
         }
-        assert!(refused.total <= MAX);
+        assert!(known.len() <= MAX);
         for size in 0..1000 {
-            assert!(refused.recall(&sized(other, size)).is_some());
+            assert!(known.recall(&sized(other, size)).is_some());
         }
     }
 }

@@ -2,47 +2,100 @@
 
 use std::hash::Hash;
 use std::io;
-use std::path::Path;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
-use super::Keeper;
+use super::destination::LeftOut;
 use crate::format::Defect;
-use crate::ingest::DefectReason;
-use crate::ingest::feed::Skipped;
-use crate::ingest::read::NoRow;
-use crate::ingest::refused::Verdict;
-use crate::ingest::unopened::{Files, Memory, Met, Unopened};
+use crate::ingest::entry::{NoEntry, Skipped};
+use crate::ingest::known_files::{FileVerdict, KnownFiles, Met};
+use crate::ingest::tally::{DefectReason, Tally};
+use crate::ingest::unopened::{ByOwner, FileCount, Unopened};
+use crate::ingest::{AccountNames, Options};
+use crate::log_once::LogOnce;
 use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
-impl Keeper {
-    pub(in crate::ingest) fn skip(&mut self, path: &Path, met: Option<Met>, skipped: Skipped) {
+/// Messages about single files at a time; the rest is only counted.
+const MESSAGES: usize = 20;
+/// After this time everything may be said again.
+const FORGET_AFTER: Duration = Duration::from_secs(3600);
+
+/// Counts what passes find, and says in the log what stays where it is.
+pub(in crate::ingest) struct Findings {
+    pub(in crate::ingest) tally: Tally,
+    log_once: LogOnce,
+    /// Whether what stays in place was named by an earlier walk.
+    is_again: bool,
+    /// Files that are no entries, as the running walk has met them.
+    no_entries: ByOwner,
+    accounts: AccountNames,
+    /// As the administrator wrote them.
+    inputs: Vec<PathBuf>,
+    /// What is remembered of files that stay.
+    pub(in crate::ingest) known: KnownFiles,
+}
+
+impl Findings {
+    pub(super) fn new(options: &Options) -> Findings {
+        Findings {
+            tally: Tally::default(),
+            log_once: LogOnce::new(MESSAGES, "more files like these, counted in the summary")
+                .forgetting_after(FORGET_AFTER),
+            is_again: false,
+            no_entries: ByOwner::default(),
+            accounts: options.accounts.clone(),
+            inputs: options.inputs.clone(),
+            known: KnownFiles::default(),
+        }
+    }
+
+    /// Lets single files be mentioned again.
+    pub(in crate::ingest) fn log_more(&mut self) {
+        self.log_once.allow_more();
+    }
+
+    /// Returns the counts so far and starts anew.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        self.is_again = false;
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Begins a walk over the whole tree.
+    pub(in crate::ingest) fn begin_walk(&mut self) {
+        self.no_entries = ByOwner::default();
+    }
+
+    /// Begins another walk over the same directory, which finds again what this one left in place:
+    /// it is counted and named once.
+    pub(in crate::ingest) fn walk_again(&mut self) {
+        self.is_again = true;
+        self.begin_walk();
+        self.tally.forget_what_stays();
+    }
+
+    /// Counts and names a file without an entry, or what is no entry in a log.
+    pub(super) fn skip(&mut self, path: &Path, met: Option<Met>, skipped: Skipped) {
         let reason = match skipped {
-            Skipped::Young | Skipped::NoRow(NoRow::Incomplete) => {
+            Skipped::Young | Skipped::NoEntry(NoEntry::Incomplete) => {
                 debug!(?path, "entry not complete or too young, waiting");
                 self.tally.waiting += 1;
-                if matches!(skipped, Skipped::NoRow(_)) {
-                    remember(&self.memory, met, Verdict::Incomplete);
+                if matches!(skipped, Skipped::NoEntry(_)) {
+                    self.known.remember(met, FileVerdict::Incomplete);
                 }
                 return;
             }
             Skipped::Refused(refusal) => {
                 if matches!(refusal.reason, Reason::Sparse { .. }) {
-                    remember(&self.memory, met, Verdict::Sparse);
+                    self.known.remember(met, FileVerdict::Sparse);
                 }
                 return match met {
                     Some(met) => self.refuse_of(met.look.uid, refusal),
                     None => self.refuse(refusal),
                 };
             }
-            Skipped::Unlike(file, fate) => {
-                debug!(?path, ?fate, "not what the index says");
-                if let Some(index) = &mut self.index {
-                    index.tried(&file, fate);
-                }
-                return;
-            }
+            Skipped::Unlike(_, fate) => return debug!(?path, ?fate, "not what the index says"),
             Skipped::Unusable(error) => return self.unusable(path, &error),
             Skipped::Unrecognized { at, line } => {
                 if self.is_new((path, at)) {
@@ -50,13 +103,13 @@ impl Keeper {
                 }
                 DefectReason::Foreign
             }
-            Skipped::NoRow(NoRow::Defect(defect)) => {
+            Skipped::NoEntry(NoEntry::Defect(defect)) => {
                 if defect != Defect::Empty {
-                    remember(&self.memory, met, Verdict::NotAnAuditLog);
+                    self.known.remember(met, FileVerdict::NotAnAuditLog);
                 }
                 return self.name_defect(path, met, &defect);
             }
-            Skipped::NoRow(NoRow::Io(error)) => {
+            Skipped::NoEntry(NoEntry::Io(error)) => {
                 if self.is_new((path, error.to_string())) {
                     warn!(?path, %error, "file could not be read, file kept");
                 }
@@ -82,7 +135,7 @@ impl Keeper {
             None => self.is_new((path, defect.to_string())),
         };
         if is_new {
-            warn!(?path, error = %defect, "no entry, file kept; remove it if nobody needs it");
+            say_no_entry(path, &defect.to_string());
         }
         self.tally.defect(reason);
     }
@@ -94,22 +147,18 @@ impl Keeper {
             for (uid, files) in owners.iter() {
                 *self.tally.defects.entry(reason).or_default() += files.count;
                 if self.is_new((uid, reason)) {
-                    let path = &files.example;
                     let error = match reason {
                         DefectReason::Empty => Defect::Empty.to_string(),
                         _ => reason.label().to_owned(),
                     };
-                    warn!(
-                        ?path,
-                        error, "no entry, file kept; remove it if nobody needs it"
-                    );
+                    say_no_entry(&files.example, &error);
                 }
             }
             self.no_entries.merge(owners);
         }
         self.no_entries.merge(unopened.refused_of);
         self.left_alone(unopened.refused);
-        let Files { count, example } = unopened.renewed;
+        let FileCount { count, example } = unopened.renewed;
         if count > 0 {
             warn!(
                 count,
@@ -117,7 +166,7 @@ impl Keeper {
                 "files from the future: the clock was set back; they are taken like new ones"
             );
         }
-        let Files { count, example } = unopened.ahead;
+        let FileCount { count, example } = unopened.ahead;
         if count > 0 && self.is_new(("ahead", count.ilog2())) {
             warn!(
                 count,
@@ -128,9 +177,10 @@ impl Keeper {
         }
     }
 
-    /// Says at the end of a walk whose files are no entries: a line for each owner who has several,
-    /// again only if they have doubled.
-    pub(in crate::ingest) fn name_owners(&mut self) {
+    /// Ends a walk over the whole tree: what it has not met is forgotten. Says whose files are no
+    /// entries: a line for each owner who has several, again only if they have doubled.
+    pub(in crate::ingest) fn end_of_walk(&mut self) {
+        self.known.end_of_walk();
         let owners = std::mem::take(&mut self.no_entries);
         for (uid, files) in owners.iter().filter(|(_, files)| files.count > 1) {
             if !self.log_once.is_new((uid, files.count.ilog2())) {
@@ -174,7 +224,7 @@ impl Keeper {
     }
 
     /// Returns `true` if a message about a single file is to be written: not twice the same.
-    pub(super) fn is_new(&mut self, what: impl Hash) -> bool {
+    fn is_new(&mut self, what: impl Hash) -> bool {
         !self.is_again && self.log_once.is_new(what)
     }
 
@@ -192,9 +242,7 @@ impl Keeper {
             warn!(path = ?refusal.path, reason = %refusal.reason, "left alone");
         }
         self.no_entries.add(uid, 1, || refusal.path.clone());
-        let mut left = LeftAlone::default();
-        left.add(refusal);
-        self.tally.left_alone.merge(left);
+        self.tally.left_alone.add(refusal);
     }
 
     /// Counts and names what a walk left alone.
@@ -207,12 +255,21 @@ impl Keeper {
         }
         self.tally.left_alone.merge(left);
     }
+
+    /// Counts and names an entry that could not be stored.
+    pub(super) fn leave_out(&mut self, left: &LeftOut) {
+        let Some(reason) = &left.refusal else {
+            self.tally.waiting += 1;
+            return;
+        };
+        self.tally.defect(DefectReason::Refused);
+        if self.is_new((&left.path, reason)) {
+            let path = left.path.as_ref().map(tracing::field::debug);
+            error!(path, error = ?reason, "entry refused by the database, file kept");
+        }
+    }
 }
 
-/// Remembers what the file turned out to be.
-pub(super) fn remember(memory: &Memory, met: Option<Met>, verdict: Verdict) {
-    if let Some(met) = met.filter(|met| met.is_settled) {
-        let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.remember(&met.look, verdict);
-    }
+fn say_no_entry(path: &Path, error: &str) {
+    warn!(?path, %error, "no entry, file kept; remove it if nobody needs it");
 }

@@ -1,0 +1,103 @@
+//! Entries too large for memory, read from their file in windows.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::entry::{CutEntries, Extent, NoEntry};
+use crate::entry_hash::{EntryHash, EntryHasher};
+use crate::format::large::{Excerpts, Large};
+use crate::heartbeat::Heartbeat;
+
+/// Bytes read at a time.
+const WINDOW: usize = 256 * 1024;
+
+/// Reads an entry for its hash and to find what is worth keeping, and then that: a few megabytes at
+/// the most.
+///
+/// # Errors
+///
+/// [`NoEntry::Defect`] or [`NoEntry::Incomplete`] if it does not begin like an entry;
+/// [`NoEntry::Io`] for what the system said.
+pub(super) fn read(
+    extent: &Extent,
+    if_cut: CutEntries,
+    heartbeat: &Heartbeat,
+) -> Result<(Excerpts, EntryHash), NoEntry> {
+    let Extent {
+        file, start, len, ..
+    } = extent;
+    let mut window = Vec::with_capacity(WINDOW + Large::OVERLAP);
+    let mut hasher = EntryHasher::new();
+    let mut large: Option<Large> = None;
+    let (mut offset, mut read) = (0, 0);
+    while read < *len {
+        let more = read..*len.min(&(read + WINDOW as u64));
+        let more = read_range(file, start + more.start..start + more.end)?;
+        read += more.len() as u64;
+        heartbeat.beat();
+        hasher.update(&more);
+        window.extend_from_slice(&more);
+        let found = match &mut large {
+            Some(large) => large,
+            none => {
+                none.insert(Large::open(&window).map_err(|defect| if_cut.defect(defect, &window))?)
+            }
+        };
+        found.scan(&window, offset, read == *len);
+        let done = window.len().saturating_sub(Large::OVERLAP);
+        window.drain(..done);
+        offset += done as u64;
+    }
+    let large = large.ok_or(NoEntry::Incomplete)?;
+    let excerpts =
+        large.finish(|range| read_range(file, start + range.start..start + range.end))?;
+    Ok((excerpts, hasher.finish()))
+}
+
+/// Returns the bytes of a range of `file`.
+///
+/// # Errors
+///
+/// What the system said; [`io::ErrorKind::UnexpectedEof`] if the file has become shorter.
+pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes)
+}
+
+/// Reads an entry from its beginning, whatever was read of it before.
+pub(super) struct Rereading<'f> {
+    file: &'f File,
+    heartbeat: &'f Heartbeat,
+    at: u64,
+    left: u64,
+}
+
+impl<'f> Rereading<'f> {
+    pub(super) fn new(extent: &'f Extent, heartbeat: &'f Heartbeat) -> Self {
+        Rereading {
+            file: &extent.file,
+            heartbeat,
+            at: extent.start,
+            left: extent.len,
+        }
+    }
+}
+
+impl Read for Rereading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let got = self
+            .file
+            .read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        self.heartbeat.beat();
+        self.at += got as u64;
+        self.left -= got as u64;
+        Ok(got)
+    }
+}

@@ -1,0 +1,246 @@
+//! Passes over what there is: files and logs, the storage directory, what the index names.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+
+use super::batch_writer::BatchWriter;
+use super::decode_pool::DecodePool;
+use super::source::{Cursor, PassSource, Pause};
+use super::{IngestError, Options, Report, Stop};
+use crate::storage_dir::StorageDir;
+use crate::storage_dir::turns::{self, Turns};
+
+/// Walks over one storage directory at the most. The second finds what the file system did not list
+/// while files were removed.
+const MAX_WALKS: usize = 8;
+
+/// What passes work with, one after the other.
+pub(super) struct Passes<'r> {
+    pub(super) options: &'r Options,
+    pub(super) stop: &'r Stop,
+    pub(super) writer: &'r mut BatchWriter,
+    pub(super) report: &'r mut dyn Report,
+}
+
+/// What a pass did.
+pub(super) struct Passed {
+    /// Entries taken that had been there before.
+    old: u64,
+    /// Whether files were left because their owners' turns were over.
+    pub(super) turns_over: bool,
+    /// Where a walk goes on that has paused.
+    cursor: Option<Box<Cursor>>,
+    /// How long the names of claimed files were looked at.
+    pub(super) looking: Duration,
+}
+
+impl Passes<'_> {
+    /// Goes through `source` once.
+    ///
+    /// # Errors
+    ///
+    /// [`IngestError`] of the store, the merged log, the report, or the threads that read.
+    pub(super) async fn pass(&mut self, source: PassSource) -> Result<Passed, IngestError> {
+        let known = (&self.writer.findings.known, &self.writer.left_off);
+        let mut pool = DecodePool::start(
+            source,
+            self.options,
+            known,
+            self.stop,
+            &self.writer.heartbeat,
+        )
+        .map_err(IngestError::Thread)?;
+        let taken = self.take_all(&mut pool).await;
+        // Removing and reading end before the next pass, also after an error.
+        self.writer.finish_removing();
+        let rest = pool.finish();
+        let findings = &mut self.writer.findings;
+        findings.tally.pruned += rest.pruned;
+        findings.left_alone(rest.left_alone);
+        findings.unopened(rest.unopened);
+        Ok(Passed {
+            old: taken?,
+            turns_over: rest.turns_over,
+            cursor: rest.cursor,
+            looking: rest.looking,
+        })
+    }
+
+    async fn take_all(&mut self, pool: &mut DecodePool) -> Result<u64, IngestError> {
+        let mut old = 0;
+        while let Some(outcome) = pool.next().await? {
+            let is_old = outcome.is_old();
+            // What stays because of another entry in it is no reason for another walk.
+            let goes = self.writer.take(outcome, self.report).await?;
+            old += u64::from(is_old && goes);
+        }
+        self.writer.flush(self.report).await?;
+        Ok(old)
+    }
+
+    /// Reads what the index has to say, and takes the entries that it leads to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Passes::pass`].
+    pub(super) async fn follow_index(
+        &mut self,
+        storage: &Arc<StorageDir>,
+    ) -> Result<(), IngestError> {
+        if let Some(index) = &mut self.writer.index {
+            index.try_again();
+        }
+        let mut first = None;
+        while let Some(index) = &mut self.writer.index {
+            let more = index.read();
+            let wanted = index.wanted();
+            let next = wanted.first().map(|wanted| Arc::clone(&wanted.file));
+            if next.is_some() && next == first {
+                break; // Too many directories are open elsewhere.
+            }
+            first = next;
+            if !wanted.is_empty() {
+                self.pass(PassSource::Indexed(Arc::clone(storage), wanted))
+                    .await?;
+            } else if !more {
+                break;
+            }
+            if self.stop.requested() {
+                break;
+            }
+        }
+        if let Some(index) = &mut self.writer.index {
+            index.note();
+        }
+        Ok(())
+    }
+
+    /// Removes the directories that nobody can want any more, if that is wanted.
+    fn prune(&mut self, storage: &StorageDir) {
+        if let Some(rules) = self.options.prune_rules(Utc::now()) {
+            let pruned = storage.prune(&rules);
+            self.writer.findings.tally.pruned += pruned.minutes + pruned.days + pruned.users;
+        }
+    }
+
+    /// Returns by what it is known whether a walk has got on.
+    fn got_on(&self) -> (u64, usize) {
+        (self.writer.findings.tally.removed, self.writer.got_on)
+    }
+}
+
+/// Goes through the storage directory until all that was there is done, and prunes it.
+///
+/// No owner's files delay those of the others by more than a turn, see [`Turns`].
+pub(super) struct TreeWalk<'s> {
+    storage: &'s Arc<StorageDir>,
+    /// How long a turn in the next round is.
+    limit: u64,
+    /// Where it goes on, if it has paused.
+    cursor: Option<Box<Cursor>>,
+    round: Round,
+    /// Rounds that met everything.
+    walks: usize,
+}
+
+/// A walk from the first directory to the last, in which each owner has one turn.
+#[derive(Default)]
+struct Round {
+    begun: Option<Instant>,
+    /// How far the writer had got before it.
+    before: (u64, usize),
+    /// Entries taken that had been there before.
+    old: u64,
+}
+
+/// How far a walk has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Walked {
+    /// Something else goes first.
+    Paused,
+    /// Everything is done, or a stop was requested.
+    End,
+}
+
+impl<'s> TreeWalk<'s> {
+    pub(super) fn new(storage: &'s Arc<StorageDir>, options: &Options) -> TreeWalk<'s> {
+        // Without a store all stays, and is to be read once.
+        let is_kept = options.store.is_some();
+        TreeWalk {
+            storage,
+            limit: if is_kept { turns::FIRST } else { u64::MAX },
+            cursor: None,
+            round: Round::default(),
+            walks: 0,
+        }
+    }
+
+    /// Goes on until `pause` says that something else goes first, or to the end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Passes::pass`].
+    pub(super) async fn go_on(
+        &mut self,
+        passes: &mut Passes<'_>,
+        pause: Option<Pause>,
+    ) -> Result<Walked, IngestError> {
+        loop {
+            let cursor = match self.cursor.take() {
+                Some(cursor) => cursor,
+                None => self.begin(passes).await?,
+            };
+            let source = PassSource::Tree(cursor, pause.clone());
+            let done = passes.pass(source).await?;
+            self.round.old += done.old;
+            if done.cursor.is_some() {
+                self.cursor = done.cursor;
+                return Ok(Walked::Paused);
+            }
+            if passes.stop.requested() || self.is_last(done.turns_over, passes) {
+                passes.prune(self.storage);
+                return Ok(Walked::End);
+            }
+        }
+    }
+
+    async fn begin(&mut self, passes: &mut Passes<'_>) -> Result<Box<Cursor>, IngestError> {
+        if self.round.begun.is_none() {
+            passes.writer.findings.begin_walk();
+        } else {
+            passes.writer.findings.walk_again();
+        }
+        // Its lines are from before the walk, which looks for the entries everywhere.
+        passes.follow_index(self.storage).await?;
+        self.round = Round {
+            begun: Some(Instant::now()),
+            before: passes.got_on(),
+            old: 0,
+        };
+        let turns = Turns::new(self.limit);
+        Ok(Box::new(Cursor::new(self.storage, turns)))
+    }
+
+    /// Ends a round; returns `true` if there is no reason for another one.
+    fn is_last(&mut self, turns_over: bool, passes: &mut Passes<'_>) -> bool {
+        // Where nothing can be removed, another walk would meet the same files.
+        let round = &self.round;
+        let is_stuck = round.old > 0 && passes.got_on() == round.before;
+        if turns_over {
+            self.limit = if is_stuck {
+                u64::MAX
+            } else {
+                Turns::next(self.limit)
+            };
+            return false;
+        }
+        if let (Some(index), Some(begun)) = (&mut passes.writer.index, round.begun) {
+            index.close(begun);
+        }
+        passes.writer.findings.end_of_walk();
+        self.walks += 1;
+        round.old == 0 || is_stuck || passes.options.store.is_none() || self.walks == MAX_WALKS
+    }
+}

@@ -1,0 +1,82 @@
+//! What is read: jobs, and which of the files in a directory are some.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::format::Defect;
+use crate::heartbeat::Heartbeat;
+use crate::ingest::index::Wanted;
+use crate::ingest::known_files::{KnownFiles, Met};
+use crate::ingest::open_dir::OpenDir;
+use crate::ingest::unopened::{Ages, Sight, Unopened};
+use crate::log_reader::Taken;
+use crate::program::Stop;
+use crate::storage_dir::turns::{Turn, Turns};
+use crate::storage_dir::{EntryFile, Refusal};
+
+/// What a thread takes at a time.
+pub(in crate::ingest) enum Job {
+    /// A file of the storage directory, and what it was when it was looked at.
+    Entry(EntryFile, Arc<OpenDir>, Option<Met>),
+    /// A file that the index names, if it is there.
+    Indexed(Wanted, Result<(EntryFile, Arc<OpenDir>), Refusal>),
+    /// An input that is one entry, or cannot be read.
+    Input(PathBuf, io::Result<File>),
+    /// What was found in a log.
+    Taken(PathBuf, Uid, Taken),
+    /// A log that ended without an entry.
+    NoLog(PathBuf, Defect),
+}
+
+/// Owner of a log.
+pub(in crate::ingest) type Uid = u32;
+
+/// Looks at files before they are read, and counts those that are not.
+#[derive(Debug)]
+pub(super) struct Selector {
+    pub(super) stop: Stop,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) ages: Ages,
+    pub(super) known: KnownFiles,
+    pub(super) unopened: Unopened,
+}
+
+/// What to do next.
+pub(super) enum Choice {
+    Take(Job),
+    /// Nothing to take here; go on to the next file.
+    NextFile,
+    /// The directory is done with.
+    NextDirectory,
+}
+
+impl From<Turn> for Choice {
+    fn from(turn: Turn) -> Choice {
+        if turn == Turn::Hopeless {
+            Choice::NextDirectory
+        } else {
+            Choice::NextFile
+        }
+    }
+}
+
+impl Selector {
+    /// Takes `file` if there is anything to read in it and it is its owner's turn.
+    pub(super) fn choose(&mut self, file: EntryFile, dir: &Arc<OpenDir>, turns: &Turns) -> Choice {
+        let met = match self.unopened.look(&file, &self.ages, &self.known) {
+            Sight::Gone => return Choice::NextFile,
+            Sight::Left(uid) => return turns.look(Some(uid)).into(),
+            Sight::Open(met) => met,
+        };
+        let turn = met.map_or(Turn::His, |Met { look, .. }| {
+            turns.file(look.uid, look.size())
+        });
+        if turn != Turn::His {
+            return turn.into();
+        }
+        dir.begin();
+        Choice::Take(Job::Entry(file, Arc::clone(dir), met))
+    }
+}
