@@ -332,7 +332,7 @@ impl StoreOpener {
         }))
     }
 
-    /// Opens the store. It lets `heartbeat` beat with each step it gets on.
+    /// Opens the store, which reports its steps to `heartbeat`.
     ///
     /// # Errors
     ///
@@ -361,7 +361,7 @@ impl From<StoreOptions> for StoreOpener {
 struct Backend {
     /// What the URL begins with, before the colon; compared without regard to case.
     scheme: &'static str,
-    /// Connects, makes or upgrades the tables, and beats the heartbeat meanwhile.
+    /// Connects, makes or upgrades the tables, and reports each step to the heartbeat.
     open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
 }
 
@@ -389,8 +389,10 @@ pub async fn open(options: &StoreOptions) -> Result<Box<dyn Store>, StoreError> 
     open_watched(options, Heartbeat::default()).await
 }
 
-/// Opens a store that lets `heartbeat` beat with each step it gets on, also while it is opened: as long
-/// as a database works or answers, and in waits that have a limit.
+/// Opens a store that reports its steps to `heartbeat`, also while it is opened: as long as a
+/// database works or answers, and in waits that have a limit.
+///
+/// A watchdog that sees no beat can so end a program that hangs, and leave one that waits.
 ///
 /// # Errors
 ///

@@ -86,7 +86,8 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 struct MysqlStore {
     /// Address, account and name of the server.
     target: Target,
-    /// Beats in every wait, so that a watchdog sees the difference between waiting and hanging.
+    /// Gets a beat in every wait, so that a watchdog sees the difference between waiting and
+    /// hanging.
     heartbeat: Heartbeat,
     /// The connection, between calls. `None` while a call uses it: a call that fails or is dropped
     /// takes its connection along, and the server rolls its transaction back.

@@ -129,8 +129,8 @@ fn path(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(path))
 }
 
-/// Opens the database at `path`, makes the file and the tables if need be, and beats `heartbeat`
-/// whenever SQLite has executed [`BEAT_EVERY`] instructions.
+/// Opens the database at `path`, makes the file and the tables if need be, and reports to
+/// `heartbeat` whenever SQLite has executed [`BEAT_EVERY`] instructions.
 ///
 /// # Errors
 ///
