@@ -42,8 +42,8 @@ pub(crate) struct Traits {
     /// Bytes of that id. (`msc_util.c: bytes2hex` of four random bytes,
     /// `writer.cc: generateBoundary`, `formats.go`)
     pub id_len: usize,
-    /// Returns `true` for a byte that the id may have. (the same)
-    pub is_id_byte: fn(&u8) -> bool,
+    /// Bytes that the id may have. (the same)
+    pub id_bytes: AsciiSet,
     /// Whether the time in part A has an offset from UTC. Coraza writes a wall clock.
     /// (`msc_util.c: current_logtime`, `transaction.cc`, `transaction.go: AuditLog`)
     pub has_offset: bool,
@@ -84,6 +84,26 @@ pub(crate) struct Traits {
     pub index: Option<IndexForm>,
 }
 
+/// A set of ASCII characters.
+#[derive(Debug)]
+pub(crate) struct AsciiSet(u128);
+
+impl AsciiSet {
+    const fn of(mut members: &[u8]) -> AsciiSet {
+        let mut set = 0;
+        while let Some((byte, rest)) = members.split_first() {
+            set |= 1 << *byte;
+            members = rest;
+        }
+        AsciiSet(set)
+    }
+
+    /// Returns `true` if `byte` is in the set.
+    pub(crate) const fn contains(&self, byte: u8) -> bool {
+        byte < 128 && self.0 >> byte & 1 == 1
+    }
+}
+
 /// How an engine writes the index that `SecAuditLog` becomes in concurrent mode.
 /// (`msc_logging.c: construct_log_vcombinedus_limited`, `transaction.cc: toOldAuditLogFormatIndex`)
 #[derive(Debug)]
@@ -99,7 +119,7 @@ pub(crate) struct IndexForm {
 const V2: Traits = Traits {
     dashes: (b"--", b"-"),
     id_len: 8,
-    is_id_byte: |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    id_bytes: AsciiSet::of(b"0123456789abcdef"),
     has_offset: true,
     may_lack_a: false,
     raw: b"CE",
@@ -123,7 +143,7 @@ const V2: Traits = Traits {
 const V3: Traits = Traits {
     dashes: (b"---", b"---"),
     id_len: 8,
-    is_id_byte: u8::is_ascii_alphanumeric,
+    id_bytes: AsciiSet::of(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     has_offset: true,
     may_lack_a: false,
     raw: b"C",
@@ -147,7 +167,7 @@ const V3: Traits = Traits {
 const CORAZA: Traits = Traits {
     dashes: (b"--", b"-"),
     id_len: 10,
-    is_id_byte: u8::is_ascii_alphabetic,
+    id_bytes: AsciiSet::of(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"),
     has_offset: false,
     may_lack_a: true,
     raw: b"CEH",

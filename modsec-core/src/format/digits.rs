@@ -3,16 +3,19 @@
 //! Neither a plus sign nor spaces, which Rust's own parser and C's would take: an engine writes none, so
 //! where one stands, something else is written.
 
-/// Reads a decimal number without sign; leading zeros count for nothing.
+/// As many digits always fit.
+const MOST: usize = 19;
+
+/// Reads a decimal number without sign, of up to 19 digits; leading zeros count for nothing.
 ///
 /// `None` if there is no digit, if another byte stands among them, or if the number does not fit.
 pub(crate) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > MOST {
         return None;
     }
-    let value = digits.iter().try_fold(0u64, |value, byte| {
-        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-        value.checked_mul(10)?.checked_add(digit.into())
+    let value = digits.iter().try_fold(0, |value, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u64::from(byte - b'0'))
     })?;
     N::try_from(value).ok()
 }

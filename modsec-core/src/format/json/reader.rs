@@ -243,16 +243,18 @@ impl<'a> JsonReader<'a> {
     /// [`begins_another`] entry does not belong to the document.
     fn peek(&mut self) -> Result<u8, Malformed> {
         loop {
-            let byte = *self.bytes.get(self.at).ok_or(Malformed)?;
-            let next = self.bytes.get(self.at + 1);
-            if byte == b'\n' && next.is_some_and(|next| begins_another(*next)) {
-                return Err(Malformed);
+            match self.bytes.get(self.at) {
+                Some(b'\n') if self.another_begins() => return Err(Malformed),
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
+                Some(byte) => return Ok(*byte),
+                None => return Err(Malformed),
             }
-            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                return Ok(byte);
-            }
-            self.at += 1;
         }
+    }
+
+    fn another_begins(&self) -> bool {
+        let next = self.bytes.get(self.at + 1);
+        next.is_some_and(|next| begins_another(*next))
     }
 
     /// Reads a number or a word, or whatever stands in the place of one, also nothing. Unless a
@@ -265,7 +267,7 @@ impl<'a> JsonReader<'a> {
             .filter(|end| matches!(rest.get(*end), Some(b',' | b'}' | b']')))
             .ok_or(Malformed)?;
         let value = rest.get(..end).unwrap_or_default();
-        if value.windows(2).any(|two| two == b"\n-") {
+        if value.contains(&b'\n') && value.windows(2).any(|two| two == b"\n-") {
             return Err(Malformed);
         }
         self.at += end;

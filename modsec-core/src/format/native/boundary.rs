@@ -41,7 +41,7 @@ impl Dialect {
         let (before, behind) = self.traits().dashes;
         let id = prefix.strip_prefix(before)?.strip_suffix(behind)?;
         id.iter()
-            .all(self.traits().is_id_byte)
+            .all(|byte| self.traits().id_bytes.contains(*byte))
             .then(|| (Boundary::of(self, prefix), char::from(letter)))
     }
 }
