@@ -118,6 +118,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
+mod alert_limits;
 mod dialect;
 pub(crate) mod digits;
 mod escape;
@@ -130,7 +131,6 @@ pub mod native;
 mod request_line;
 mod rule_match;
 mod scores;
-mod shares;
 pub(crate) mod timestamp;
 
 use std::fmt;

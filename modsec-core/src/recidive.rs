@@ -12,6 +12,7 @@
 mod backlog;
 mod claims;
 mod counter;
+mod dedup;
 mod follow;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -21,7 +22,6 @@ mod replay;
 mod reporter;
 mod run;
 mod saver;
-mod seen;
 mod session;
 mod several;
 mod show;

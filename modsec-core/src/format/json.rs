@@ -65,7 +65,7 @@ pub(super) use self::abridge::{Abridged, Abridger};
 pub(crate) use self::document_end::{DocumentEnd, Scanner};
 use self::reader::{Gap, JsonReader, Malformed};
 use super::rule_match::{self, List};
-use super::{Defect, Dialect, FirstBytes, scores, shares};
+use super::{Defect, Dialect, FirstBytes, alert_limits, scores};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
 
@@ -280,7 +280,7 @@ impl<'a> Draft<'a> {
             rule_match::verify(&mut record.alerts, rules, list);
         }
         record.scores = scores::of(&record.alerts);
-        shares::bound(&mut record.alerts, &mut self.capped);
+        alert_limits::bound(&mut record.alerts, &mut self.capped);
         let doubtful = record.alerts.iter().any(|alert| !alert.is_trusted());
         for (flag, set) in [
             (Flag::Ambiguous, self.repeated),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
 
-use super::seen::{EntryKey, Seen};
+use super::dedup::{EntryKey, Seen};
 use crate::format;
 use crate::index_line::IndexLine;
 use crate::ledger::{AttackFilter, Ledger, Offender};

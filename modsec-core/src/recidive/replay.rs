@@ -16,8 +16,8 @@ use rustix::fs::FileType;
 use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
+use super::dedup::{EntryKey, Seen};
 use super::follow::HELD;
-use super::seen::{EntryKey, Seen};
 use super::tree::{Contents, Look, OneOf, Tree, Which};
 use crate::format;
 use crate::heartbeat::Heartbeat;

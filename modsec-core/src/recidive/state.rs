@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 
+use super::dedup::{EntryKey, Seen};
 use super::reporter::Report;
-use super::seen::{EntryKey, Seen};
 use crate::ban::JailMark;
 use crate::crash_points;
 use crate::ledger::{Ledger, MAX_THRESHOLD, Sighting};

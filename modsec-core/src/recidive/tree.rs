@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::seen::EntryKey;
+use super::dedup::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
 use crate::heartbeat::Heartbeat;

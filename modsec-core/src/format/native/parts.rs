@@ -26,7 +26,7 @@ use super::{Dialect, Section, coraza, engine_lines, matched_rules, part_a, v3};
 use crate::format::digits::number;
 use crate::format::escape::quoted;
 use crate::format::rule_match::{self, List, sentences};
-use crate::format::{request_line, scores, shares};
+use crate::format::{alert_limits, request_line, scores};
 use crate::record::{
     Body, Flag, Header, MAX_BODY_KEPT, MAX_HEADERS, MAX_UPLOADS, Record, Request, Response, Upload,
 };
@@ -167,7 +167,7 @@ fn finish(record: &mut Record<'_>, alerts_doubtful: bool, mut capped: bool) {
             .for_each(|alert| alert.verified = Some(false));
     }
     record.scores = scores::of(&record.alerts);
-    shares::bound(&mut record.alerts, &mut capped);
+    alert_limits::bound(&mut record.alerts, &mut capped);
     if record.time.is_none() {
         record.time = record
             .engine
