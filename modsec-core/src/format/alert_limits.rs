@@ -27,7 +27,7 @@ pub(super) fn bound(alerts: &mut [Alert<'_>], capped: &mut bool) {
     }
 }
 
-/// Without `raw`, which stays in the entry.
+/// Returns the bytes of all texts of an alert, without `raw`, which stays in the entry.
 fn len(alert: &Alert<'_>) -> usize {
     let Alert {
         rule_id,

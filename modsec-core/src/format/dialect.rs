@@ -89,6 +89,7 @@ pub(crate) struct Traits {
 pub(crate) struct AsciiSet(u128);
 
 impl AsciiSet {
+    /// Returns the set of these characters.
     const fn of(mut members: &[u8]) -> AsciiSet {
         let mut set = 0;
         while let Some((byte, rest)) = members.split_first() {
@@ -116,6 +117,7 @@ pub(crate) struct IndexForm {
     pub is_escaped: bool,
 }
 
+/// ModSecurity 2 for any server. Part J is there since 2.6.
 const V2: Traits = Traits {
     dashes: (b"--", b"-"),
     id_len: 8,
@@ -140,6 +142,7 @@ const V2: Traits = Traits {
     }),
 };
 
+/// libmodsecurity 3, through any connector: the library writes the log.
 const V3: Traits = Traits {
     dashes: (b"---", b"---"),
     id_len: 8,
@@ -164,6 +167,7 @@ const V3: Traits = Traits {
     }),
 };
 
+/// Coraza 3. What releases before 3.4 do differently is in `native/coraza`.
 const CORAZA: Traits = Traits {
     dashes: (b"--", b"-"),
     id_len: 10,

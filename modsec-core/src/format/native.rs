@@ -183,6 +183,7 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Joins the parts of a layout with their contents, which may be beginnings only.
 fn sections<'a>(layout: &PartLayout, contents: impl Iterator<Item = &'a [u8]>) -> Vec<Section<'a>> {
     let parts = layout.parts.iter().zip(contents);
     parts
@@ -194,6 +195,7 @@ fn sections<'a>(layout: &PartLayout, contents: impl Iterator<Item = &'a [u8]>) -
         .collect()
 }
 
+/// Returns the bytes of a range, as far as there are any.
 fn slice<'a>(bytes: &'a [u8], range: &Range<u64>) -> &'a [u8] {
     let start = usize::try_from(range.start).unwrap_or(usize::MAX);
     let end = usize::try_from(range.end).unwrap_or(usize::MAX);

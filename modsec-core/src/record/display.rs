@@ -9,6 +9,11 @@ use crate::text::visible;
 
 /// Writes time, client, request line, status, rule of the [primary](Record::primary) alert and
 /// flags; `-` for what is not known.
+///
+/// ```text
+/// 2024-02-03T10:11:12+01:00 192.0.2.10 "GET /item?id=1%27 HTTP/1.1" 403 rule 100100
+/// 2024-02-03T10:11:12 - "POST / HTTP/1.1" - (truncated,no_part_h)
+/// ```
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.time, self.local_time) {

@@ -49,7 +49,7 @@ impl Severity {
         Severity::Debug,
     ];
 
-    /// Returns the number, 0 to 7.
+    /// Returns the number, 0 to 7, as libmodsecurity and Coraza log it.
     pub fn number(self) -> u8 {
         self as u8
     }

@@ -252,6 +252,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
+    /// Returns `true` if another entry begins behind the LF at hand.
     fn another_begins(&self) -> bool {
         let next = self.bytes.get(self.at + 1);
         next.is_some_and(|next| begins_another(*next))

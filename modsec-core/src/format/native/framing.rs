@@ -348,7 +348,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         u64::from(body) + u64::from(traits.has_line_of_f && f_is_missing)
     }
 
-    /// Takes up to `most` LFs from the end of `content` and returns where it ends then.
+    /// Takes up to `most` LFs, those that the engine writes, from the end of `content` and returns where it ends then.
     fn without_lfs(&self, content: Range<u64>, most: u64) -> u64 {
         let mut end = content.end;
         for _ in 0..most {
@@ -397,7 +397,8 @@ fn tail_start(found: &[Delimiter]) -> usize {
     start
 }
 
-/// Returns H, J, K as far as they follow each other, in an entry that ends too early.
+/// Returns H, J, K as far as they follow each other, in an entry that ends too early: `H K` of
+/// `H K`, `H` of `H H K`. What the engine had not written yet is missing at the end.
 fn forward_tail(found: &[Delimiter]) -> impl Iterator<Item = Delimiter> {
     let mut last = rank(b'E');
     found.iter().copied().take_while(move |delimiter| {
@@ -408,7 +409,8 @@ fn forward_tail(found: &[Delimiter]) -> impl Iterator<Item = Delimiter> {
     })
 }
 
-/// Returns F if there is exactly one, and with it the E that directly follows.
+/// Returns F if there is exactly one, and with it the E that directly follows. Of two, one is forged, and
+/// nothing says which: the status is absent then.
 fn only_f(found: &[Delimiter]) -> Vec<Delimiter> {
     let mut all = (0..found.len()).filter(|n| found.get(*n).is_some_and(|d| d.letter == b'F'));
     match (all.next(), all.next()) {
