@@ -27,25 +27,17 @@ pub(crate) struct LogOnce {
 }
 
 impl LogOnce {
-    /// Lets `limit` things be logged. The one after them is answered by a warning that says
-    /// `further`.
-    pub(crate) fn new(limit: usize, further: &'static str) -> LogOnce {
+    /// Lets `limit` things be logged, and begins anew after each `forget_after`. The one after
+    /// them is answered by a warning that says `further`.
+    pub(crate) fn new(limit: usize, further: &'static str, forget_after: Duration) -> LogOnce {
         LogOnce {
             limit,
             further,
-            forget_after: Duration::MAX,
+            forget_after,
             since: Instant::now(),
             count: 0,
             logged: HashSet::new(),
             hasher: RandomState::new(),
-        }
-    }
-
-    /// Begins anew after each such time.
-    pub(crate) fn forgetting_after(self, time: Duration) -> LogOnce {
-        LogOnce {
-            forget_after: time,
-            ..self
         }
     }
 
@@ -57,7 +49,7 @@ impl LogOnce {
     /// Returns `true` if a message about `what` is to be written, which then counts as logged.
     pub(crate) fn is_new(&mut self, what: impl Hash) -> bool {
         if self.since.elapsed() >= self.forget_after {
-            *self = LogOnce::new(self.limit, self.further).forgetting_after(self.forget_after);
+            *self = LogOnce::new(self.limit, self.further, self.forget_after);
         }
         let what = self.hasher.hash_one(what);
         if self.logged.contains(&what) {
@@ -87,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_is_logged_once_an_hour_and_only_so_many_at_a_time() {
-        let mut once = LogOnce::new(20, "more").forgetting_after(HOUR);
+        let mut once = LogOnce::new(20, "more", HOUR);
         assert_eq!(logged(&mut once, 0..3), 3);
         assert_eq!(logged(&mut once, 0..3), 0);
         assert_eq!(logged(&mut once, 0..100), 17);
@@ -99,7 +91,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut once = LogOnce::new(100, "more");
+        let mut once = LogOnce::new(100, "more", Duration::MAX);
         assert_eq!(logged(&mut once, 0..10_000), 100);
         assert_eq!(once.logged.len(), 100);
         assert!(!once.is_new("b"));

@@ -39,7 +39,7 @@ use std::process::{ExitCode, Termination};
 
 pub(crate) use self::backoff::Backoff;
 pub use self::lifecycle::Lifecycle;
-pub(crate) use self::lifecycle::Wake;
+pub(crate) use self::lifecycle::{Wake, or_never};
 #[cfg(feature = "programs")]
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
 #[cfg(feature = "programs")]

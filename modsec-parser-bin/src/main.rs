@@ -3,38 +3,37 @@
 mod args;
 mod report;
 
+use std::error::Error;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
-use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
+use modsec_core::program::{self, Exit, Lifecycle, Log, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::args::{Follow, Output, Request};
 use crate::report::Terminal;
 
-fn main() -> Exit {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Exit {
     let request = args::parse();
-    match run(&request) {
-        Ok(exit) => exit,
+    let result = run(&request).await;
+    result.unwrap_or_else(|error| match error.downcast_ref() {
         // Whoever read the JSON lines has seen enough.
-        Err(Failure::Ingest(IngestError::Output(error)))
-            if error.kind() == std::io::ErrorKind::BrokenPipe =>
-        {
-            Exit::Done
-        }
-        Err(error) => {
-            let exit = program::fail(&error);
-            if let Failure::Ingest(IngestError::Store(error)) = &error {
+        Some(IngestError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
+        cause => {
+            let exit = program::fail(&*error);
+            if let Some(IngestError::Store(error)) = cause {
                 report::statements(error, request.log.format);
             }
             exit
         }
-    }
+    })
 }
 
-fn run(request: &Request) -> Result<Exit, Failure> {
+async fn run(request: &Request) -> Result<Exit, Box<dyn Error>> {
     let log = program::log_to(&request.log)?;
     if let Some(dir) = &request.state_dir {
         let mut builder = DirBuilder::new();
@@ -43,17 +42,13 @@ fn run(request: &Request) -> Result<Exit, Failure> {
         let _ = builder.create(dir);
     }
     let signals = Signals::listen()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::Runtime)?;
     match &request.follow {
-        Follow::No => runtime.block_on(once(request, &signals)),
-        follows => runtime.block_on(follow(request, follows, signals, &log)),
+        Follow::No => once(request, &signals).await,
+        follows => follow(request, follows, signals, &log).await,
     }
 }
 
-async fn once(request: &Request, signals: &Signals) -> Result<Exit, Failure> {
+async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Error>> {
     let mut terminal = Terminal::new(request.log.quiet, &request.options.inputs);
     let tally = ingest::run(&request.options, &signals.stop, &mut terminal).await?;
     terminal.finish();
@@ -68,7 +63,7 @@ async fn follow(
     follow: &Follow,
     signals: Signals,
     log: &Log,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, Box<dyn Error>> {
     let on_hangup = || match log.reopen() {
         Ok(()) => info!("log files reopened"),
         Err(error) => warn!(
@@ -82,9 +77,7 @@ async fn follow(
     // A web server that starts this program has it in its process group, to which signals for its
     // children go. Of those that would end it, this is the only one that does not ask for an end.
     let _graceful_restart = match options.index {
-        Some(IndexSource::Stdin) => {
-            Some(signal(SignalKind::user_defined1()).map_err(Failure::Runtime)?)
-        }
+        Some(IndexSource::Stdin) => Some(signal(SignalKind::user_defined1())?),
         _ => None,
     };
     let silent = &mut Silent;
@@ -119,45 +112,5 @@ fn exit(tally: &Tally) -> Exit {
         Exit::Defective
     } else {
         Exit::Done
-    }
-}
-
-/// Why the program could not do its work.
-#[derive(Debug)]
-enum Failure {
-    Program(ProgramError),
-    Ingest(IngestError),
-    Runtime(std::io::Error),
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Failure::Program(error) => error.fmt(f),
-            Failure::Ingest(error) => error.fmt(f),
-            Failure::Runtime(_) => f.write_str("could not start the event loop"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Failure::Program(error) => error.source(),
-            Failure::Ingest(error) => error.source(),
-            Failure::Runtime(error) => Some(error),
-        }
-    }
-}
-
-impl From<ProgramError> for Failure {
-    fn from(error: ProgramError) -> Failure {
-        Failure::Program(error)
-    }
-}
-
-impl From<IngestError> for Failure {
-    fn from(error: IngestError) -> Failure {
-        Failure::Ingest(error)
     }
 }

@@ -29,7 +29,7 @@ use super::{DefectReason, IngestError, Options, Report, Tally, lock, note_outage
 use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
-use crate::program::{Backoff, Lifecycle, Stop, Wake};
+use crate::program::{Backoff, Lifecycle, Stop, Wake, or_never};
 use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
@@ -133,10 +133,7 @@ impl End {
     }
 
     async fn wait(&mut self) {
-        match &mut self.0 {
-            Some(ended) => ended.wait().await,
-            None => std::future::pending().await,
-        }
+        or_never(self.0.as_mut().map(Ended::wait)).await;
     }
 }
 

@@ -109,7 +109,8 @@ enum Task {
 
 /// Remembers what was logged, up to [`LOGGED`] different texts.
 fn log_once() -> LogOnce {
-    LogOnce::new(LOGGED, "too many to name: further ones are only counted")
+    let further = "too many to name: further ones are only counted";
+    LogOnce::new(LOGGED, further, Duration::MAX)
 }
 
 impl Keeper {

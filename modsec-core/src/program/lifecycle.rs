@@ -152,7 +152,7 @@ impl<'a> Lifecycle<'a> {
             tokio::select! {
                 biased;
                 () = self.stop.wait() => return Wake::Stop,
-                () = until(due) => self.ready(),
+                () = or_never(due.map(sleep_until)) => self.ready(),
                 () = self.hangups.next() => {
                     (self.on_hangup)();
                     return Wake::Hangup;
@@ -163,10 +163,10 @@ impl<'a> Lifecycle<'a> {
     }
 }
 
-/// Waits for a time, or for ever.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
+/// Waits for what there is, or for ever.
+pub(crate) async fn or_never<T>(next: Option<impl Future<Output = T>>) -> T {
+    match next {
+        Some(next) => next.await,
         None => std::future::pending().await,
     }
 }

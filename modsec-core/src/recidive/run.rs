@@ -12,7 +12,7 @@ use super::session::{SLICE, Session, TICK};
 use super::{Options, OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
 use crate::ledger::LedgerCounts;
-use crate::program::{Lifecycle, Wake};
+use crate::program::{Lifecycle, Wake, or_never};
 use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
 
 /// How often the tree is walked although no event was lost.
@@ -104,8 +104,8 @@ pub async fn run(options: &Options, lifecycle: &mut Lifecycle<'_>) -> Result<Sum
         let next = async {
             tokio::select! {
                 biased;
-                event = next_event(&mut watcher) => Next::Event(event),
-                () = claims_changed(session.claims.as_ref()) => Next::Claims,
+                event = or_never(watcher.as_mut().map(Watcher::next)) => Next::Event(event),
+                () = or_never(session.claims.as_ref().map(Claims::changed)) => Next::Claims,
                 () = pause(busy) => Next::Turn,
             }
         };
@@ -154,20 +154,6 @@ fn watch(path: &Path) -> Result<Watcher, WatchError> {
         ..crate::watch::Options::default()
     };
     Watcher::new(path, options)
-}
-
-async fn next_event(watcher: &mut Option<Watcher>) -> Result<Event, WatchError> {
-    match watcher {
-        Some(watcher) => watcher.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn claims_changed(claims: Option<&Claims>) {
-    match claims {
-        Some(claims) => claims.changed().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Lets the other branches have a look, and waits only if there is nothing to do.

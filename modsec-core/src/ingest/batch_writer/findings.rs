@@ -19,6 +19,7 @@ use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
 /// Messages about single files at a time; the rest is only counted.
 const MESSAGES: usize = 20;
+const FURTHER: &str = "more files like these, counted in the summary";
 /// After this time everything may be said again.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
@@ -41,8 +42,7 @@ impl Findings {
     pub(super) fn new(options: &Options) -> Findings {
         Findings {
             tally: Tally::default(),
-            log_once: LogOnce::new(MESSAGES, "more files like these, counted in the summary")
-                .forgetting_after(FORGET_AFTER),
+            log_once: LogOnce::new(MESSAGES, FURTHER, FORGET_AFTER),
             is_again: false,
             no_entries: ByOwner::default(),
             accounts: options.accounts.clone(),
