@@ -37,7 +37,7 @@
 
 mod answered;
 mod attack;
-mod pace;
+mod rate;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -51,7 +51,7 @@ use ipnet::IpNet;
 
 use self::answered::Answered;
 pub use self::attack::{AttackFilter, Criterion, ParseCriterionError};
-use self::pace::Pace;
+use self::rate::Rate;
 use self::table::{Client, ClientTable, SLOT_BYTES};
 use self::window::{Limit, Window};
 use crate::record::{Networks, one_client};
@@ -234,7 +234,7 @@ pub struct Sighting {
     pub unreported_ms: Vec<i64>,
     /// Attacks of late: start of a span of one find time in milliseconds since the Unix epoch,
     /// attacks in it, and in the span before.
-    pub pace: (i64, u32, u32),
+    pub rate: (i64, u32, u32),
     /// Attacks that a report of an interrupted run stands for and that have not come in again:
     /// time of the last of them in milliseconds since the Unix epoch, and how many.
     pub answered: Vec<(i64, u32)>,
@@ -244,13 +244,13 @@ impl Sighting {
     /// Returns about how many attacks lie within `find_time` before `now`.
     pub fn in_window_at(&self, now: DateTime<Utc>, find_time: Duration) -> u32 {
         let find_time = i64::try_from(find_time.as_millis()).unwrap_or(i64::MAX);
-        self.pace().in_window(now.timestamp_millis(), find_time)
+        self.rate().in_window(now.timestamp_millis(), find_time)
     }
 
-    /// Returns the counts of [`Sighting::pace`] as the ledger keeps them.
-    fn pace(&self) -> Pace {
-        let (start, current, before) = self.pace;
-        Pace {
+    /// Returns the counts of [`Sighting::rate`] as the ledger keeps them.
+    fn rate(&self) -> Rate {
+        let (start, current, before) = self.rate;
+        Rate {
             start,
             current,
             before,
@@ -336,7 +336,7 @@ impl Ledger {
             network,
             last_seen: ms,
             reports: 0,
-            pace: Pace::default(),
+            rate: Rate::default(),
             window: Window::default(),
         });
         self.counts.strikes += 1;
@@ -346,7 +346,7 @@ impl Ledger {
         if ms > known.last_seen || known.last_seen.saturating_sub(ms) > find_time {
             known.last_seen = ms;
         }
-        known.pace.add(ms, find_time);
+        known.rate.add(ms, find_time);
         if self.answered.take(network, ms, find_time) {
             return None;
         }
@@ -356,7 +356,7 @@ impl Ledger {
         Some(Offender {
             network,
             at: DateTime::from_timestamp_millis(last).unwrap_or(at),
-            attacks: known.pace.in_window(ms, find_time),
+            attacks: known.rate.in_window(ms, find_time),
             reports: known.reports,
         })
     }
@@ -394,7 +394,7 @@ impl Ledger {
             network,
             last_seen: sighting.last_seen_ms,
             reports: sighting.reports,
-            pace: sighting.pace(),
+            rate: sighting.rate(),
             window: Window::default(),
         });
         known.window = window;
@@ -422,7 +422,7 @@ impl Ledger {
             network,
             last_seen: at.timestamp_millis(),
             reports: 0,
-            pace: Pace::default(),
+            rate: Rate::default(),
             window: Window::default(),
         });
         known.reports = known.reports.saturating_add(1);
@@ -436,11 +436,11 @@ impl Ledger {
         let find_time = self.limit.find_time;
         self.table.iter().map(move |client| Sighting {
             network: client.network,
-            in_window: client.pace.in_window(client.last_seen, find_time),
+            in_window: client.rate.in_window(client.last_seen, find_time),
             last_seen_ms: client.last_seen,
             reports: client.reports,
             unreported_ms: client.window.times().to_vec(),
-            pace: (client.pace.start, client.pace.current, client.pace.before),
+            rate: (client.rate.start, client.rate.current, client.rate.before),
             answered: self.answered.of(client.network),
         })
     }

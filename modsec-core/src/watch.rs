@@ -51,7 +51,7 @@ mod engine;
 #[path = "../tests/machine/inotify.rs"]
 pub(crate) mod inotify_instances;
 mod listing_queue;
-mod pace;
+mod rate;
 mod root;
 mod table;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use ipnet::IpNet;
 
-use super::pace::Pace;
+use super::rate::Rate;
 use super::window::Window;
 
 /// Stands for "no slot" in all links. A table has fewer slots than that.
@@ -36,7 +36,7 @@ pub(super) struct Client {
     /// How often it was reported.
     pub(super) reports: u32,
     /// How many attacks there were of late, to be shown.
-    pub(super) pace: Pace,
+    pub(super) rate: Rate,
     /// Attacks that no report stands for yet.
     pub(super) window: Window,
 }
@@ -261,7 +261,7 @@ mod tests {
             network: network(n),
             last_seen: 0,
             reports: 0,
-            pace: Pace::default(),
+            rate: Rate::default(),
             window: Window::default(),
         }
     }

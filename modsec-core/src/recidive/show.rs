@@ -143,7 +143,7 @@ mod tests {
             last_seen_ms: ms,
             reports: 1,
             unreported_ms: vec![ms],
-            pace: (ms, 12, 0),
+            rate: (ms, 12, 0),
             answered: Vec::new(),
         };
         let mut state = State::default();

@@ -251,7 +251,7 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
         last_seen_ms,
         reports: 0,
         unreported_ms: vec![last_seen_ms],
-        pace: (last_seen_ms, in_window, 0),
+        rate: (last_seen_ms, in_window, 0),
         answered: Vec::new(),
     };
     for word in words {
@@ -260,7 +260,7 @@ fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighti
             "reported" => sighting.reports = value.parse().ok()?,
             "pace" => {
                 let mut numbers = value.split(':');
-                sighting.pace = (
+                sighting.rate = (
                     numbers.next()?.parse().ok()?,
                     numbers.next()?.parse().ok()?,
                     numbers.next()?.parse().ok()?,
@@ -334,7 +334,7 @@ pub(super) fn to_bytes(
 }
 
 fn write_sighting(text: &mut String, sighting: &Sighting) {
-    let (start, attacks, before) = sighting.pace;
+    let (start, attacks, before) = sighting.rate;
     let _ = write!(
         text,
         "{} {} {} reported={} pace={start}:{attacks}:{before} unreported=",
@@ -519,10 +519,10 @@ mod tests {
         #[test]
         fn any_line_that_is_read_can_be_continued(
             times in prop::collection::vec(any::<i64>(), 0..9),
-            epoch in any::<i64>(), pace in any::<(i64, u32, u32)>(),
+            epoch in any::<i64>(), rate in any::<(i64, u32, u32)>(),
         ) {
             let times: Vec<String> = times.iter().map(i64::to_string).collect();
-            let (start, current, before) = pace;
+            let (start, current, before) = rate;
             let line = format!(
                 "192.0.2.1 1 {epoch} pace={start}:{current}:{before} unreported={}\n",
                 times.join(","),

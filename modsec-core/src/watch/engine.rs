@@ -24,7 +24,7 @@
 //! Events go first, because a writer may wait for what they bring about. After every 64 of them the
 //! clock, each walk and the closed files get one step, so a site user who floods the queue delays
 //! the others, and does not stop them. An owner who changes directories without end is put on pause
-//! ([`super::pace`]).
+//! ([`super::rate`]).
 
 mod watches;
 
@@ -40,7 +40,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::closed_files::ClosedFiles;
 use super::listing_queue::{ListingQueue, NextStep, site_of};
-use super::pace::{Owner, Pace};
+use super::rate::{Owner, RateLimit};
 use super::root::{Root, RootError};
 use super::table::{Now, WatchTable};
 use super::{Directory, Event, Files, Options, Place, RescanReason, WatchError};
@@ -114,7 +114,7 @@ pub(crate) struct WatchEngine {
     /// All watched directories.
     table: WatchTable,
     /// How much work each owner has caused of late.
-    pace: Pace,
+    rate: RateLimit,
     /// User ids about which it was logged that they have all the watches they get.
     warned_owners: BTreeSet<u32>,
     /// Counts rounds, see [`EVENTS_PER_TURN`].
@@ -153,7 +153,7 @@ impl WatchEngine {
             sweep: ListingQueue::default(),
             fresh: ListingQueue::default(),
             table: WatchTable::default(),
-            pace: Pace::default(),
+            rate: RateLimit::default(),
             warned_owners: BTreeSet::new(),
             turn: 0,
             now: Now::read(),
@@ -257,7 +257,7 @@ impl WatchEngine {
             Some(root) if !root.is_in_place() => return self.lose_root(),
             Some(_) => {}
         }
-        for path in self.pace.due(now) {
+        for path in self.rate.due(now) {
             self.found_directory(path, Discovery::Fresh);
         }
         if now >= self.unwatch_idle_at {
@@ -308,7 +308,7 @@ impl WatchEngine {
         self.closed.clear();
         self.fresh.clear();
         self.sweep.clear();
-        self.pace.clear();
+        self.rate.clear();
         (self.current_sweep, self.next_sweep, self.retry_at) = (None, None, None);
         self.ready.push_back(Event::Lost(RootError::Gone {
             path: root.path().to_owned(),
@@ -390,7 +390,7 @@ impl WatchEngine {
             Place::FlatMinute => path.parent().unwrap_or(path),
             _ => path,
         };
-        self.pace.answers(owner, waits, Instant::now())
+        self.rate.answers(owner, waits, Instant::now())
     }
 
     /// Does one step of the fresh walk or of the sweep; returns `true` if there was one to do. The

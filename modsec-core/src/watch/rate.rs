@@ -66,7 +66,7 @@ impl fmt::Display for Owner {
 
 /// The reports that each owner has caused.
 #[derive(Debug, Default)]
-pub(crate) struct Pace(HashMap<Owner, Account>);
+pub(crate) struct RateLimit(HashMap<Owner, Account>);
 
 /// The reports of one owner.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ struct Account {
     waiting: BTreeSet<PathBuf>,
 }
 
-impl Pace {
+impl RateLimit {
     /// Counts an answer to `owner` about the directory at `path`, and returns `true`; or lets
     /// `path` wait and returns `false`.
     #[must_use]
@@ -180,9 +180,9 @@ impl Account {
 mod tests {
     use super::*;
 
-    fn flood(pace: &mut Pace, owner: &Owner, now: Instant) -> u32 {
+    fn flood(rate: &mut RateLimit, owner: &Owner, now: Instant) -> u32 {
         let mut answers = 0;
-        while pace.answers(owner.clone(), Path::new("site1"), now) {
+        while rate.answers(owner.clone(), Path::new("site1"), now) {
             answers += 1;
         }
         answers
@@ -190,45 +190,45 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_are_forgotten_after_a_quiet_while() {
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let (mut rate, mut now) = (RateLimit::default(), Instant::now());
         let owner = Owner::User(1001);
         for seconds in [1, 2, 4, 8, 16, 32, 32] {
-            assert_eq!(flood(&mut pace, &owner, now), ANSWERS);
+            assert_eq!(flood(&mut rate, &owner, now), ANSWERS);
             let end = now + Duration::from_secs(seconds);
-            assert!(pace.due(now).is_empty());
-            assert_eq!(pace.due(end), [Path::new("site1")], "{seconds}");
+            assert!(rate.due(now).is_empty());
+            assert_eq!(rate.due(end), [Path::new("site1")], "{seconds}");
             now = end;
         }
         now += WHILE;
-        assert_eq!(flood(&mut pace, &owner, now), ANSWERS);
-        assert_eq!(pace.due(now + FIRST_PAUSE).len(), 1);
-        assert!(pace.due(now + WARNED_FOR).is_empty() && pace.0.is_empty());
+        assert_eq!(flood(&mut rate, &owner, now), ANSWERS);
+        assert_eq!(rate.due(now + FIRST_PAUSE).len(), 1);
+        assert!(rate.due(now + WARNED_FOR).is_empty() && rate.0.is_empty());
     }
 
     #[test]
     fn who_is_slow_enough_never_waits_and_nobody_waits_for_another() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut rate, start) = (RateLimit::default(), Instant::now());
         for second in 0..60 {
             let now = start + Duration::from_secs(second);
-            flood(&mut pace, &Owner::User(1001), now);
+            flood(&mut rate, &Owner::User(1001), now);
             for _ in 0..ANSWERS / 10 {
-                assert!(pace.answers(Owner::User(1002), Path::new("site2"), now));
+                assert!(rate.answers(Owner::User(1002), Path::new("site2"), now));
             }
-            pace.due(now);
+            rate.due(now);
         }
     }
 
     #[test]
     fn memory_is_bounded() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
+        let (mut rate, now) = (RateLimit::default(), Instant::now());
         for number in 0..ANSWERS + 2 * u32::try_from(MAX_WAITING).unwrap() {
             let path = PathBuf::from(number.to_string());
-            let _ = pace.answers(Owner::User(1001), &path, now);
+            let _ = rate.answers(Owner::User(1001), &path, now);
         }
-        assert_eq!(pace.0[&Owner::User(1001)].waiting.len(), MAX_WAITING);
+        assert_eq!(rate.0[&Owner::User(1001)].waiting.len(), MAX_WAITING);
         for uid in 0..70_000 {
-            let _ = pace.answers(Owner::User(uid), Path::new("x"), now);
+            let _ = rate.answers(Owner::User(uid), Path::new("x"), now);
         }
-        assert!(pace.0.len() <= MAX_OWNERS + 1);
+        assert!(rate.0.len() <= MAX_OWNERS + 1);
     }
 }

@@ -16,7 +16,7 @@
 /// The number is exact as long as the attacks began no longer than a find time ago; after that it
 /// is an estimate, as if the older span's attacks had been spread evenly. No report rests on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct Rate {
     /// Start of the current span, in milliseconds since the Unix epoch.
     pub(super) start: i64,
     /// Attacks in the current span.
@@ -25,13 +25,13 @@ pub(super) struct Pace {
     pub(super) before: u32,
 }
 
-impl Pace {
+impl Rate {
     /// Adds an attack at the time `at`; spans are `find_time` milliseconds long. A time that is far
     /// off begins anew.
     pub(super) fn add(&mut self, at: i64, find_time: i64) {
         let age = at.saturating_sub(self.start);
         if self.current == 0 || age < -find_time || age >= find_time.saturating_mul(2) {
-            *self = Pace {
+            *self = Rate {
                 start: at,
                 current: 1,
                 before: 0,
@@ -45,7 +45,7 @@ impl Pace {
         } else if age < find_time {
             self.current = self.current.saturating_add(1);
         } else {
-            *self = Pace {
+            *self = Rate {
                 start: self.start.saturating_add(find_time),
                 current: 1,
                 before: self.current,
@@ -75,12 +75,12 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn pace(times: &[i64]) -> Pace {
-        let mut pace = Pace::default();
+    fn rate(times: &[i64]) -> Rate {
+        let mut rate = Rate::default();
         for &at in times {
-            pace.add(at, 100);
+            rate.add(at, 100);
         }
-        pace
+        rate
     }
 
     #[test]
@@ -97,14 +97,14 @@ mod tests {
             (&[20, 0, 10], 100, 3),
             (&[], 0, 0),
         ] {
-            assert_eq!(pace(times).in_window(now, 100), want, "{times:?} at {now}");
+            assert_eq!(rate(times).in_window(now, 100), want, "{times:?} at {now}");
         }
     }
 
     #[test]
     fn a_long_run_is_estimated() {
         let even: Vec<i64> = (0..1000).collect();
-        let estimate = pace(&even).in_window(999, 100);
+        let estimate = rate(&even).in_window(999, 100);
         assert!((95..=105).contains(&estimate), "{estimate}");
     }
 
@@ -112,9 +112,9 @@ mod tests {
     fn extreme_times_do_not_overflow() {
         for at in [i64::MIN, i64::MAX, 0] {
             for now in [i64::MIN, i64::MAX, 0] {
-                let mut pace = pace(&[i64::MAX, 0, i64::MIN]);
-                pace.add(at, i64::MAX);
-                pace.in_window(now, i64::MAX);
+                let mut rate = rate(&[i64::MAX, 0, i64::MIN]);
+                rate.add(at, i64::MAX);
+                rate.in_window(now, i64::MAX);
             }
         }
     }
