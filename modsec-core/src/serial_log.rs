@@ -24,7 +24,8 @@
 //! advance, that the entry ends and that others follow; and two bodies that what stands between them
 //! belongs to one entry. In a file of its own
 //! (`SecAuditLogType Concurrent`) that makes the entry ambiguous, and no other row. JSON does not have
-//! that weakness at all.
+//! that weakness at all. Part H has it where the engine quotes the client with line feeds: errors of XML
+//! validation in `ModSecurity` 2.
 //!
 //! # The merged log
 //!
