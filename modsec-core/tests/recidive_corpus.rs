@@ -126,3 +126,37 @@ fn collect(dir: &Path, merged: &mut Vec<u8>) {
         }
     }
 }
+
+#[test]
+fn a_body_in_an_entry_of_its_own_file_names_no_offender_however_the_file_is_given() {
+    let part_a =
+        |client: &str| format!("[22/Nov/2026:06:40:30 +0000] id {client} 1 192.0.2.2 80\n");
+    let forged: String = (0..10)
+        .map(|n| {
+            format!(
+                "--abcdef0{n}-A--\n{}--abcdef0{n}-B--\nGET / HTTP/1.1\n\n--abcdef0{n}-F--\n\
+                 HTTP/1.1 403 Forbidden\n\n--abcdef0{n}-H--\nStopwatch: 1 1 (- - -)\n\n\
+                 --abcdef0{n}-Z--\n\n",
+                part_a("198.51.100.77")
+            )
+        })
+        .collect();
+    let own = "--1a2b3c4d-";
+    let end =
+        format!("{own}F--\nHTTP/1.1 200 OK\n\n{own}H--\nStopwatch: 1 1 (- - -)\n\n{own}Z--\n");
+    let opening = |body: &str| {
+        format!(
+            "{own}A--\n{}{own}B--\nPOST / HTTP/1.1\nTransfer-Encoding: chunked\n\n{own}C--\n{body}\n",
+            part_a("192.0.2.66")
+        )
+    };
+    let body = format!("a\n{end}\n{forged}{}", opening("x"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("20261122-064030-id");
+    fs::write(&file, opening(&body) + &end).unwrap();
+    for path in [dir.path().to_owned(), file] {
+        let report = replayed(&[path]);
+        assert!(report.offenders.is_empty(), "{report}");
+        assert_eq!(report.entries, 1, "{report}");
+    }
+}

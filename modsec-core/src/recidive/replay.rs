@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::log_reader::{LogReader, Taken};
 use crate::logfile::{Line, Lines};
 use crate::named_file;
+use crate::names::EntryName;
 use crate::record::{Flag, Record, TrustedProxies};
 use crate::spool::Listing;
 
@@ -153,6 +155,15 @@ pub fn replay(options: &ReplayOptions, paths: &[PathBuf]) -> Result<ReplayReport
     Ok(replay.finish())
 }
 
+/// Returns directory and name of an entry's own file, told by its name: what a body in it looks like
+/// is no second entry.
+fn entry_file(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let real = path.canonicalize().ok().filter(|real| real.is_file())?;
+    let name = real.file_name()?;
+    EntryName::parse(name.as_bytes())?;
+    Some((real.parent()?.to_owned(), name.into()))
+}
+
 struct Replay<'o> {
     options: &'o ReplayOptions,
     ledger: Ledger,
@@ -171,6 +182,11 @@ impl Replay<'_> {
             let mut tree = Tree::open(&real, self.options.owners.clone(), Heartbeat::default())
                 .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
+        } else if let Some((dir, name)) = entry_file(path) {
+            let mut tree = Tree::open(&dir, self.options.owners.clone(), Heartbeat::default())
+                .map_err(io::Error::other)?;
+            self.file(&mut tree, &name);
+            Ok(())
         } else {
             let file = named_file::open_input(path)?;
             let kind = file.metadata()?.file_type();
