@@ -10,7 +10,7 @@
 //! by its hash, and the journal of the merged log knows which batch was under way.
 //!
 //! [`run`] does one pass over a storage directory, which it consumes, or over inputs, which it
-//! leaves alone. [`follow`] goes on with what is written from then on.
+//! leaves alone. [`follow()`] goes on with what is written from then on.
 
 mod batch_writer;
 mod claims;

@@ -3,7 +3,7 @@
 //! A serial log (`SecAuditLogType Serial`), the merged log, a file to which libmodsecurity has
 //! appended several records: entries stand one after the other, native ones closed by part Z of
 //! their own boundary, JSON ones by their last brace. The [`Splitter`] takes the bytes as they
-//! come and hands out entries, in bounded memory whatever their size; [`read`] is it with a loop
+//! come and hands out entries, in bounded memory whatever their size; [`read()`] is it with a loop
 //! around it.
 //!
 //! # What a client can do, and cannot

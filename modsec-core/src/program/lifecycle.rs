@@ -14,7 +14,7 @@ use crate::heartbeat::Heartbeat;
 
 /// Signals, service manager and watchdog of one service.
 ///
-/// The loop of a service works, and waits in [`Lifecycle::until`] for what comes next. That also
+/// The loop of a service works, and waits in it for what comes next. That also
 /// answers a request to stop, a hangup, and the time at which the service manager wants to hear
 /// that the service is ready.
 ///
