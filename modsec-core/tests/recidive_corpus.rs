@@ -131,16 +131,13 @@ fn collect(dir: &Path, merged: &mut Vec<u8>) {
 fn a_body_in_an_entry_of_its_own_file_names_no_offender_however_the_file_is_given() {
     let part_a =
         |client: &str| format!("[22/Nov/2026:06:40:30 +0000] id {client} 1 192.0.2.2 80\n");
-    let forged: String = (0..10)
-        .map(|n| {
-            format!(
-                "--abcdef0{n}-A--\n{}--abcdef0{n}-B--\nGET / HTTP/1.1\n\n--abcdef0{n}-F--\n\
-                 HTTP/1.1 403 Forbidden\n\n--abcdef0{n}-H--\nStopwatch: 1 1 (- - -)\n\n\
-                 --abcdef0{n}-Z--\n\n",
-                part_a("198.51.100.77")
-            )
-        })
-        .collect();
+    let forged = (0..10).fold(String::new(), |forged, n| {
+        let boundary = format!("--abcdef0{n}-");
+        forged
+            + &format!("{boundary}A--\n{}", part_a("198.51.100.77"))
+            + &format!("{boundary}B--\nGET / HTTP/1.1\n\n{boundary}F--\nHTTP/1.1 403 No\n\n")
+            + &format!("{boundary}H--\nStopwatch: 1 1 (- - -)\n\n{boundary}Z--\n\n")
+    });
     let own = "--1a2b3c4d-";
     let end =
         format!("{own}F--\nHTTP/1.1 200 OK\n\n{own}H--\nStopwatch: 1 1 (- - -)\n\n{own}Z--\n");
