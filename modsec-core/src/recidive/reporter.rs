@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::path::Path;
 
-use chrono::{DateTime, Utc};
-use ipnet::IpNet;
+use chrono::Utc;
 use tracing::{error, info, warn};
 
-use super::state::JailFile;
+use super::state::{JailFile, Report};
 use crate::ban::{JailLog, JailLogError, JailMark, LINES_PER_MARK, jail_line};
 use crate::ledger::Offender;
 
@@ -24,9 +23,6 @@ pub(super) struct Reporter {
     /// Lines written since the state was saved.
     unmarked: usize,
 }
-
-/// A client and the time of its last attack.
-pub(super) type Report = (IpNet, DateTime<Utc>);
 
 /// Returns which of `unsent` were written after all, and what else was written.
 fn without(unsent: &[Report], written: Vec<Report>) -> (VecDeque<Report>, Vec<Report>) {

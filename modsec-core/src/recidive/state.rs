@@ -32,10 +32,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use super::dedup::{EntryKey, Seen};
-use super::reporter::Report;
 use crate::ban::JailMark;
 use crate::crash_points;
 use crate::ledger::{Ledger, MAX_THRESHOLD, Sighting};
@@ -352,6 +352,9 @@ fn write_sighting(text: &mut String, sighting: &Sighting) {
     }
     text.push('\n');
 }
+
+/// A client and the time of its last attack.
+pub(super) type Report = (IpNet, DateTime<Utc>);
 
 /// The jail file that a state speaks of.
 #[derive(Debug)]
