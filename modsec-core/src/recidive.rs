@@ -40,7 +40,7 @@
 //!
 //! # Without a service
 //!
-//! [`replay`] says who would have been reported, by history; [`Status`] shows a state file. Both
+//! [`replay()`] says who would have been reported, by history; [`Status`] shows a state file. Both
 //! write nothing.
 
 mod backlog;

@@ -1,4 +1,9 @@
 //! From an entry's bytes to a strike.
+//!
+//! Four questions, in this order, each of which may end the matter: is it an entry (`defects`)? Is
+//! it an attack (`AttackFilter`)? Is there an address and a time to count it by (`unplaced`)? Was it
+//! counted before (`repeated`)? The address comes from part A, or from the header of a trusted proxy
+//! in part B; the time is the transaction's own, so a log that is read late counts as it happened.
 
 use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
@@ -84,6 +89,7 @@ impl Counter {
         None
     }
 
+    /// Returns address and time if both are known, and counts the attack as unplaced if not.
     fn placed(
         &mut self,
         client: Option<IpAddr>,
@@ -94,6 +100,7 @@ impl Counter {
         placed
     }
 
+    /// Counts one attack in the ledger. Returns the client if that makes it an offender.
     fn strike(&mut self, client: IpAddr, time: DateTime<FixedOffset>) -> Option<Offender> {
         self.tally.attacks += 1;
         self.ledger.strike(client, time.to_utc())

@@ -1,4 +1,14 @@
-//! A log on its way into the counter.
+//! A log on its way into the counter: the merged log, entry by entry, or the index, line by line.
+//!
+//! The `Tail` finds new bytes, over rotation and restarts; the `Splitter` or `Lines` cut them; the
+//! `Counter` decides. An entry with a flag of the splitter (interleaved) counts as a defect: whose
+//! status it is cannot be told.
+//!
+//! An entry that stands open holds up what is behind it. It is ended, and what it held up is read
+//! again, if it was not closed for [`PATIENCE`], or if the file is over because it was rotated.
+//!
+//! The checkpoint stands behind the last entry that was counted, not behind the last byte read, so a
+//! restart begins with an entry that was cut in two.
 
 use std::io;
 use std::time::Duration;
@@ -29,13 +39,23 @@ pub(super) struct Follow {
     failed: bool,
 }
 
+/// What is cut out of the bytes.
 #[derive(Debug)]
 enum Shape {
+    /// Entries of any dialect.
     Entries(Box<Splitter>),
+    /// Lines of the index (`SecAuditLog` in concurrent mode).
     Lines(Lines),
 }
 
 impl Follow {
+    /// Opens the log and goes on at `mark`, wherever rotation has put that place. Without a mark, or
+    /// if the place is gone, reading begins at the start of the log; entries that were counted are
+    /// known by their bytes then, lines of an index by the mark alone.
+    ///
+    /// # Errors
+    ///
+    /// What opening the log or listing its directory said. A log that is not there is no error.
     pub(super) fn new(source: &LogSource, mark: Option<&Checkpoint>) -> io::Result<Follow> {
         let (LogSource::Merged(path) | LogSource::Index(path)) = source;
         let tail = Tail::new(path.clone(), mark)?.with_patience(ROTATION);

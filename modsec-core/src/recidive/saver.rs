@@ -1,4 +1,9 @@
 //! Saving the state now and then, without making attacks wait for the disk.
+//!
+//! Making the bytes of a million clients takes time on the thread that counts; writing and syncing
+//! them does not. A save that fails is warned of and tried again at the next turn: the file on disk
+//! is the old one, whole, and says less than was counted, so attacks are read again after a crash
+//! and never lost.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,6 +27,7 @@ pub(super) struct Saver {
 }
 
 impl Saver {
+    /// Saves into `path`, for the first time after `every`.
     pub(super) fn new(path: PathBuf, every: Duration) -> Saver {
         Saver {
             path,
@@ -41,7 +47,7 @@ impl Saver {
         Instant::now() >= self.next
     }
 
-    /// Returns `true` if there is no state file: somebody has removed it.
+    /// Returns `true` if there is no state file: another process has removed it.
     pub(super) fn is_gone(&self) -> bool {
         !self.path.exists()
     }
@@ -73,6 +79,7 @@ impl Saver {
         save(&self.path, jail, &bytes)
     }
 
+    /// Waits until what is being saved is saved, and warns if that failed.
     async fn wait(&mut self) {
         let Some(running) = self.running.take() else {
             return;

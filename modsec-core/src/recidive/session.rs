@@ -1,4 +1,17 @@
 //! What one run holds, and what it does with what comes in.
+//!
+//! The loop of the program ([`run`](super::run())) calls [`Session::work`] again and again, and hands
+//! on what the watcher and the private directory of `modsec-parser` say in between. Each call takes
+//! a slice: at most [`SLICE`] files, [`SLICE_BYTES`] bytes, in this order:
+//!
+//! 1. files that `modsec-parser` has taken charge of, because they may be gone soon;
+//! 2. files of many records, one record of each owner in turn;
+//! 3. the walk over what was there before (`backlog`);
+//! 4. every [`TICK`]: the followed log, unfinished files that waited long enough, reports that could
+//!    not be written, the state if it is time to save it.
+//!
+//! So a signal is answered, and another site's attack is counted, after one slice at the latest.
+//! Whatever cannot be read is counted in [`Summary`] and never ends the run.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -93,6 +106,15 @@ fn load(options: &Options) -> Result<State, StateError> {
 }
 
 impl<'o> Session<'o> {
+    /// Begins where the state file says that the last run has ended.
+    ///
+    /// The order matters: the table of clients is restored before the jail file is compared with the
+    /// state, because reports that the jail file has and the state does not are noted in the table.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::Options`] for a contradiction, [`RunError::State`], [`RunError::Log`] and
+    /// [`RunError::Jail`] for files that cannot be opened. Nothing was written then.
     pub(super) fn new(options: &'o Options) -> Result<Session<'o>, RunError> {
         options.check()?;
         let state = load(options)?;
@@ -152,7 +174,9 @@ impl<'o> Session<'o> {
         })
     }
 
-    /// Takes note of what the watcher saw.
+    /// Takes note of what the watcher saw: a file that its writer has closed is read at once; after
+    /// lost events the whole tree is walked; without a storage directory its handle is dropped, and
+    /// opened anew at the walk that follows its return.
     pub(super) fn event(&mut self, event: Event, lifecycle: &mut Lifecycle<'_>) {
         match event {
             Event::File(path) => self.file(&path, Which::Closed),
@@ -321,7 +345,7 @@ impl<'o> Session<'o> {
         }
     }
 
-    /// Does a piece of what is to do; tells whether there is more.
+    /// Does one slice of what is to do. Returns `true` if there is more.
     pub(super) async fn work(&mut self) -> bool {
         // In each round: while events never end, nobody else tells of it.
         self.claimed();

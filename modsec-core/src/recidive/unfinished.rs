@@ -1,7 +1,9 @@
 //! Files whose writers have not finished yet.
 //!
-//! Who has the most of them gives way once there are too many, so that nobody can make the program
-//! read the files of others too early.
+//! A writer may close a file before its entry is complete, be killed, or meet a full disk. Such a
+//! file is read when it is closed again, or as it is after `stale_after`. The owner with the most
+//! files gives way once there are more than [`MAX_UNFINISHED`], so that one site cannot make the
+//! program read the files of others too early.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -43,6 +45,7 @@ impl Unfinished {
         (since.elapsed() >= stale_after).then(|| self.take(0))?
     }
 
+    /// Takes out the file at this place of the queue.
     fn take(&mut self, at: usize) -> Option<PathBuf> {
         let (_, owner, path) = self.files.remove(at)?;
         self.known.remove(&path);

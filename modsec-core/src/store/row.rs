@@ -71,7 +71,7 @@ pub struct Origin {
 /// lossily; besides that and the cut at [`MAX_TEXT`], values are those of the entry.
 ///
 /// `Row` owns its texts: the entry's bytes can be freed once it is built. What a record keeps
-/// ([`MAX_ALERTS`](crate::record::MAX_ALERTS), [`MAX_ALERT_TEXT`](crate::record::MAX_ALERT_TEXT))
+/// ([`crate::record::MAX_ALERTS`], [`crate::record::MAX_ALERT_TEXT`])
 /// is the bound of a row, too: some megabytes at most.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
