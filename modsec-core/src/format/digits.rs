@@ -3,19 +3,16 @@
 //! Neither a plus sign nor spaces, which Rust's own parser and C's would take: an engine writes none, so
 //! where one stands, something else is written.
 
-/// As many digits always fit.
-const MOST: usize = 19;
-
-/// Reads a decimal number without sign, of up to 19 digits; leading zeros count for nothing.
+/// Reads a decimal number without sign; leading zeros count for nothing.
 ///
 /// `None` if there is no digit, if another byte stands among them, or if the number does not fit.
 pub(crate) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
-    if digits.is_empty() || digits.len() > MOST {
+    if digits.is_empty() {
         return None;
     }
-    let value = digits.iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit()
-            .then(|| value * 10 + u64::from(byte - b'0'))
+    let value = digits.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
     })?;
     N::try_from(value).ok()
 }
@@ -49,6 +46,9 @@ mod tests {
         ] {
             assert_eq!(number::<u8>(text.as_bytes()), want, "{text:?}");
         }
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number::<u64>(b"18446744073709551616"), None);
+        assert_eq!(number(b"0000000000000000000000012"), Some(12_u64));
         for (text, want) in [("-5", Some(-5)), ("5", Some(5)), ("--5", None), ("-", None)] {
             assert_eq!(signed(text.as_bytes()), want, "{text:?}");
         }
