@@ -21,7 +21,7 @@ pub(crate) fn number<N: TryFrom<u64>>(digits: &[u8]) -> Option<N> {
 /// accuracy, scores.
 pub(super) fn signed(text: &[u8]) -> Option<i64> {
     match text.strip_prefix(b"-") {
-        Some(digits) => number::<i64>(digits).map(|value| -value),
+        Some(digits) => 0_i64.checked_sub_unsigned(number(digits)?),
         None => number(text),
     }
 }
@@ -49,7 +49,13 @@ mod tests {
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(number::<u64>(b"18446744073709551616"), None);
         assert_eq!(number(b"0000000000000000000000012"), Some(12_u64));
-        for (text, want) in [("-5", Some(-5)), ("5", Some(5)), ("--5", None), ("-", None)] {
+        for (text, want) in [
+            ("-5", Some(-5)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("5", Some(5)),
+            ("--5", None),
+            ("-", None),
+        ] {
             assert_eq!(signed(text.as_bytes()), want, "{text:?}");
         }
     }
