@@ -24,7 +24,7 @@ async fn main() -> Exit {
     let result = match &args.command {
         Some(Command::Replay(replay)) => report_history(replay),
         Some(Command::Status(status)) => show_status(status),
-        None => serve(&args.run).await,
+        None => Box::pin(serve(&args.run)).await,
     };
     result.unwrap_or_else(|error| program::fail(&*error))
 }

@@ -26,6 +26,7 @@ const WALK_EVERY: Duration = Duration::from_secs(900);
 /// away, a full disk and a log that cannot be read are reported and tried again.
 pub async fn run(options: &Options, lifecycle: &mut Lifecycle<'_>) -> Result<Summary, RunError> {
     let mut session = Session::new(options)?;
+    session.stop = Some(lifecycle.stop().clone());
     // From here on the state says what an interrupted run has written, and a state file that cannot
     // be written is found out now.
     session.save_now().await?;

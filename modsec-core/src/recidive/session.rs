@@ -35,7 +35,7 @@ use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Offender};
-use crate::program::Lifecycle;
+use crate::program::{Lifecycle, Stop};
 use crate::storage_dir::PRIVATE;
 use crate::watch::Event;
 
@@ -80,6 +80,8 @@ pub(super) struct Session<'o> {
     /// Bytes read in this slice.
     spent: u64,
     pub(super) heartbeat: Heartbeat,
+    /// Asks to leave a large file in the middle.
+    pub(super) stop: Option<Stop>,
     summary: Summary,
     next_tick: Instant,
     /// What was counted when the state was saved last.
@@ -159,6 +161,7 @@ impl<'o> Session<'o> {
             missed: 0,
             spent: 0,
             heartbeat: Heartbeat::default(),
+            stop: None,
             summary: Summary::default(),
             next_tick: Instant::now(),
             saved: (Tally::default(), Marks::default()),
@@ -206,7 +209,7 @@ impl<'o> Session<'o> {
             .is_none_or(|tree| !tree.root().is_in_place())
         {
             match Tree::open(path, self.options.owners.clone(), self.heartbeat.clone()) {
-                Ok(tree) => self.tree = Some(tree),
+                Ok(tree) => self.tree = Some(tree.with_stop(self.stop.clone())),
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
             self.claims = Some(Claims::new());

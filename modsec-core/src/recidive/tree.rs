@@ -13,6 +13,7 @@ use super::dedup::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
 use crate::heartbeat::Heartbeat;
+use crate::program::Stop;
 use crate::recent::Recent;
 use crate::record::Flag;
 use crate::serial_log::appended;
@@ -23,6 +24,8 @@ use crate::watch::{Root, RootError};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
 const WHOLE: u64 = 1 << 20;
+/// So many bytes of a file are read in any case once a stop is requested: milliseconds.
+const READ_IN_ANY_CASE: u64 = 8 << 20;
 /// Bytes at both ends of a file that tell whether it may be finished.
 const END: u64 = 4096;
 /// Files of which it is remembered that they were read, 48 bytes each at most.
@@ -64,7 +67,7 @@ pub(super) enum Contents<'a> {
 pub(super) struct Records {
     file: File,
     places: std::vec::IntoIter<Range<u64>>,
-    heartbeat: Heartbeat,
+    reading: Reading,
 }
 
 /// One of several records in a file.
@@ -79,7 +82,7 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<io::Result<OneOf>> {
         let place = self.places.next()?;
-        self.heartbeat.beat();
+        self.reading.heartbeat.beat();
         Some(self.read(place))
     }
 }
@@ -102,7 +105,7 @@ impl Records {
             read_range(&self.file, place.start, place.end, &mut bytes)?;
             return Ok(OneOf::Whole(bytes));
         }
-        match parts(&self.file, place, false, &self.heartbeat)? {
+        match parts(&self.file, place, false, &self.reading)? {
             Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -144,8 +147,30 @@ pub(super) struct Tree {
     looker: Looker,
     /// Bytes read since this was asked for.
     read: u64,
-    /// Beats with every window of a large file.
+    reading: Reading,
+}
+
+/// Who is told of each window of a large file, and who may ask to leave it.
+#[derive(Debug, Clone)]
+struct Reading {
     heartbeat: Heartbeat,
+    stop: Option<Stop>,
+}
+
+impl Reading {
+    /// Reports that reading goes on at `offset` of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::Interrupted`] if a stop is requested and much was read of this file already.
+    fn goes_on(&self, offset: u64) -> io::Result<()> {
+        self.heartbeat.beat();
+        let is_stopped = self.stop.as_ref().is_some_and(Stop::requested);
+        if is_stopped && offset > READ_IN_ANY_CASE {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
 }
 
 impl Tree {
@@ -158,13 +183,22 @@ impl Tree {
         Ok(Tree {
             looker: root.looker(),
             read: 0,
-            heartbeat,
+            reading: Reading {
+                heartbeat,
+                stop: None,
+            },
             root,
             owners,
             directory: None,
             recent: Recent::default(),
             buffer: Vec::new(),
         })
+    }
+
+    /// Leaves large files in the middle once a stop is requested. They are read at the next start.
+    pub(super) fn with_stop(mut self, stop: Option<Stop>) -> Tree {
+        self.reading.stop = stop;
+        self
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -261,17 +295,17 @@ impl Tree {
         }
         self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
-        let records = records(&file, meta.len(), &self.heartbeat);
+        let records = records(&file, meta.len(), &self.reading);
         let read = match records {
             Ok(Some(places)) => file.try_clone().map(|file| {
-                let (places, heartbeat) = (places.into_iter(), self.heartbeat.clone());
+                let (places, reading) = (places.into_iter(), self.reading.clone());
                 Some(Contents::Several(Records {
                     file,
                     places,
-                    heartbeat,
+                    reading,
                 }))
             }),
-            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.heartbeat),
+            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.reading),
             Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
@@ -285,6 +319,10 @@ impl Tree {
                 Look::Entry { contents, changed }
             }
             Ok(_) => Look::Unfinished {
+                owner: Some(meta.uid()),
+                is_empty: false,
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Look::Unfinished {
                 owner: Some(meta.uid()),
                 is_empty: false,
             },
@@ -335,9 +373,9 @@ fn failed(reason: &Reason) -> Look<'static> {
 }
 
 /// Returns where the records are, if there are several.
-fn records(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Result<Option<Vec<Range<u64>>>> {
+fn records(file: &File, size: u64, reading: &Reading) -> io::Result<Option<Vec<Range<u64>>>> {
     appended::records(size, |range| {
-        heartbeat.beat();
+        reading.goes_on(range.start)?;
         let mut bytes = Vec::new();
         read_range(file, range.start, range.end, &mut bytes)?;
         Ok(bytes)
@@ -377,7 +415,7 @@ fn parts<'a>(
     file: &File,
     place: Range<u64>,
     finish: bool,
-    heartbeat: &Heartbeat,
+    reading: &Reading,
 ) -> io::Result<Option<Contents<'a>>> {
     let Range { start, end } = place;
     let size = end - start;
@@ -393,7 +431,7 @@ fn parts<'a>(
     let mut window = Vec::new();
     let mut offset = 0;
     loop {
-        heartbeat.beat();
+        reading.goes_on(offset)?;
         let end = size.min(offset + WHOLE);
         read_range(file, start + offset, start + end, &mut window)?;
         large.scan(&window, offset, end == size);
@@ -541,6 +579,21 @@ mod tests {
             "known"
         );
         assert_eq!(fixture.look("new", Which::Found { after: 0 }), "entry");
+    }
+
+    #[test]
+    fn a_large_file_is_left_in_the_middle_once_a_stop_is_requested() {
+        let Fixture { dir, tree } = fixture(None);
+        let (handle, stop) = Stop::new();
+        let tree = tree.with_stop(Some(stop));
+        let mut fixture = Fixture { dir, tree };
+        let body = "x\n".repeat(6 << 20);
+        fs::write(fixture.path("large"), entry("192.0.2.7", "", &body, "403")).unwrap();
+        fs::write(fixture.path("small"), entry("192.0.2.7", "", "", "403")).unwrap();
+        assert_eq!(fixture.look("large", Which::Closed), "entry");
+        handle.stop();
+        assert_eq!(fixture.look("large", Which::Closed), "unfinished");
+        assert_eq!(fixture.look("small", Which::Closed), "entry");
     }
 
     #[test]
