@@ -1,4 +1,8 @@
 //! What was logged already, so that it is logged once.
+//!
+//! Site users choose the names of files and directories, so a warning for each odd one would fill
+//! the log. Each thing is logged once in a while, and only so many things; one more line says that
+//! there are further ones. What is counted in a summary is counted in any case.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -9,7 +13,7 @@ use tracing::warn;
 
 /// Decides what is logged: each thing once, and only so many of them.
 ///
-/// Strangers invent names without end; neither memory nor log follows them.
+/// Memory is a hash, eight bytes, for each message that was written.
 #[derive(Debug)]
 pub(crate) struct LogOnce {
     /// How many things may be logged.

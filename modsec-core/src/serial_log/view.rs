@@ -6,8 +6,8 @@ use super::Outlook;
 use super::announcement::{Announcement, Line};
 use crate::format::native::Boundary;
 
-/// Empty lines behind an entry at the most. An engine writes one or two; somebody who writes a
-/// million does not want to be read.
+/// Empty lines behind an entry at the most. An engine writes one or two; a client who can make a
+/// million of them must not make each place behind an entry a long search.
 const MAX_BLANK: usize = 64;
 
 /// A stretch of the log.
@@ -43,7 +43,11 @@ pub(super) enum Follows {
     Undecided,
 }
 
-/// Tells what begins at the start of `bytes`, which is the start of a line.
+/// Returns what begins at the start of `bytes`, which is the start of a line.
+///
+/// [`Opening::Undecided`] only while more bytes may come and those at hand may be the beginning of a
+/// delimiter line or of an announcement. A delimiter line has at most [`Boundary::MAX_LINE`] bytes,
+/// so not more than these are ever waited for.
 pub(super) fn opening(bytes: &[u8], outlook: Outlook) -> Opening {
     match bytes.first() {
         Some(b'{') => return Opening::Document,
@@ -77,10 +81,12 @@ impl<'b> View<'b> {
         self.before + self.bytes.len() as u64
     }
 
+    /// Returns the bytes from offset `at` on; none if that is not at hand.
     pub(super) fn from(&self, at: u64) -> &'b [u8] {
         self.slice(at..self.end())
     }
 
+    /// Returns the bytes at these offsets of the log; none if not all of them are at hand.
     pub(super) fn slice(&self, range: Range<u64>) -> &'b [u8] {
         let index = |offset: u64| usize::try_from(offset.checked_sub(self.before)?).ok();
         match (index(range.start), index(range.end)) {
@@ -89,6 +95,7 @@ impl<'b> View<'b> {
         }
     }
 
+    /// Returns `true` if the log ends with these bytes.
     pub(super) fn is_all(&self) -> bool {
         self.outlook == Outlook::End
     }
@@ -99,7 +106,8 @@ impl<'b> View<'b> {
         rest.take_while(|byte| **byte == b'\n').count()
     }
 
-    /// Tells what stands at `at`, apart from empty lines. Nothing, if those do not end soon.
+    /// Returns what stands at `at`, apart from empty lines; [`Follows::Other`] if those do not end
+    /// within [`MAX_BLANK`].
     pub(super) fn follows(&self, at: u64) -> Follows {
         let blank = self.blank(at);
         if blank == MAX_BLANK {
