@@ -100,9 +100,14 @@ fn what_is_no_entry_is_opened_once_and_not_at_each_walk() {
     fs::hard_link(name("large"), name("twice")).unwrap();
     fs::hard_link(name("text1"), site.dir.path().join("outside")).unwrap();
     symlink("/etc/passwd", name("link")).unwrap();
-    // Files are remembered once they have not changed for a second.
-    walks(&mut site, 4);
+    // Files are remembered once they have not changed for a second, and a walk may leave some of a
+    // tenant's many for the next one.
     let mut opened = Opened::watch([&*minute]);
+    until("a walk that opens nothing", || {
+        opened.names.clear();
+        walks(&mut site, 1);
+        opened.names().is_empty()
+    });
     walks(&mut site, 2);
     assert_eq!(opened.names(), [""; 0]);
     // What is changed in place is an entry then.
