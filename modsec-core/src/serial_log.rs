@@ -47,7 +47,7 @@
 pub(crate) mod alone;
 mod announced;
 pub(crate) mod announcement;
-#[cfg(any(fuzzing, feature = "jobs"))]
+#[cfg(feature = "jobs")]
 pub(crate) mod appended;
 mod document;
 mod entry;
@@ -177,6 +177,24 @@ pub enum Piece<'b> {
         /// The beginning of its first line.
         line: FirstBytes,
     },
+}
+
+impl Piece<'_> {
+    /// Returns offset, length and flags of the entry that ends with this piece. `None` if none does,
+    /// or if the parts handed out went beyond its end.
+    #[cfg(feature = "fs")]
+    fn ended_entry(&self) -> Option<(u64, u64, Flags)> {
+        match self {
+            Piece::Entry { bytes, flags, at } => Some((*at, bytes.len() as u64, *flags)),
+            Piece::End {
+                at,
+                len,
+                overrun: false,
+                flags,
+            } => Some((*at, *len, *flags)),
+            Piece::End { .. } | Piece::Part(_) | Piece::Unrecognized { .. } => None,
+        }
+    }
 }
 
 /// A decision about the entry at hand; offsets in the log.

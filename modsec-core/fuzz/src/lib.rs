@@ -1,5 +1,6 @@
 //! What several fuzz targets check or write alike.
 
+#[path = "../../tests/cut/mod.rs"]
 pub mod cut;
 #[path = "../../tests/written/mod.rs"]
 mod written;

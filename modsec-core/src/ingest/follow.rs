@@ -365,13 +365,8 @@ impl<'o> Follower<'o> {
             Some(writer) => writer,
             none => {
                 let heartbeat = self.heartbeats.passes.clone();
-                let now = Instant::now().into_std();
-                let mut writer = BatchWriter::open(self.options, now, heartbeat).await?;
-                writer.index = Index::open(self.options, &tree.storage, self.pipe.take())?;
-                if let Some(index) = &mut writer.index {
-                    index.wait_for_others(SETTLE);
-                }
-                none.insert(writer)
+                let writer = open_writer(self.options, heartbeat, &tree.storage, &mut self.pipe);
+                none.insert(writer.await?)
             }
         };
         if let Some(index) = &mut writer.index {
@@ -513,6 +508,22 @@ impl<'o> Follower<'o> {
         self.totals.log_losses();
         self.totals.all
     }
+}
+
+/// Opens store, merged log and index. The pipe is taken only once store and log are open: until then
+/// the next attempt wants it.
+async fn open_writer(
+    options: &Options,
+    heartbeat: Heartbeat,
+    storage: &Arc<StorageDir>,
+    pipe: &mut Option<Pipe>,
+) -> Result<BatchWriter, IngestError> {
+    let mut writer = BatchWriter::open(options, Instant::now().into_std(), heartbeat).await?;
+    writer.index = Index::open(options, storage, pipe.take())?;
+    if let Some(index) = &mut writer.index {
+        index.wait_for_others(SETTLE);
+    }
+    Ok(writer)
 }
 
 /// Returns `true` if the disk, or a quota, is full.

@@ -71,16 +71,11 @@ impl Tried {
     /// Takes what the splitter has; `false` if that is not one clean entry.
     fn take(&mut self, splitter: &mut Splitter) -> bool {
         while let Some(piece) = splitter.next(Outlook::More) {
-            let (at, len, flags) = match piece {
-                Piece::Part(_) => continue,
-                Piece::Entry { bytes, flags, at } => (at, bytes.len() as u64, flags),
-                Piece::End {
-                    at,
-                    len,
-                    overrun: false,
-                    flags,
-                } => (at, len, flags),
-                Piece::Unrecognized { .. } | Piece::End { .. } => return false,
+            if matches!(piece, Piece::Part(_)) {
+                continue;
+            }
+            let Some((at, len, flags)) = piece.ended_entry() else {
+                return false;
             };
             if at != 1 || !flags.is_empty() || self.found.replace(len).is_some() {
                 return false;

@@ -70,16 +70,11 @@ pub(crate) fn records(
 /// Takes the records at hand; false if there is anything else.
 fn take(splitter: &mut Splitter, outlook: Outlook, found: &mut Vec<Range<u64>>) -> bool {
     while let Some(piece) = splitter.next(outlook) {
-        let (at, len, flags) = match piece {
-            Piece::Part(_) => continue,
-            Piece::Entry { bytes, flags, at } => (at, bytes.len() as u64, flags),
-            Piece::End {
-                at,
-                len,
-                overrun: false,
-                flags,
-            } => (at, len, flags),
-            Piece::End { .. } | Piece::Unrecognized { .. } => return false,
+        if matches!(piece, Piece::Part(_)) {
+            continue;
+        }
+        let Some((at, len, flags)) = piece.ended_entry() else {
+            return false;
         };
         let follows = found.last().is_none_or(|last| last.end == at);
         if !follows || !flags.is_empty() || found.len() == MAX_RECORDS {
