@@ -40,6 +40,9 @@ const MAX_WAITING: usize = 16_384;
 const MAX_SAID: usize = 16;
 /// How often watching is tried again where the system has no more of something.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// How long a directory must not look like the parser's before that is said: `watch_dir.sh` changes
+/// the mode of each directory that is made, and the parser changes it back or makes another one.
+const LASTING: Duration = Duration::from_secs(1);
 
 /// A file in a directory that has, or had, the name of the private one.
 #[derive(Debug)]
@@ -92,7 +95,9 @@ struct Directory {
     handle: Arc<OwnedFd>,
     /// `None` if it cannot be watched: it is listed again and again then.
     watch: Option<WatchDescriptor>,
+    /// Whether nobody else can have made it, by a look that may be repeated.
     is_trusted: bool,
+    found: Instant,
     /// Whether it may hold files that no event has named.
     is_to_be_listed: bool,
 }
@@ -305,30 +310,30 @@ impl Claims {
 
     fn look(&mut self, tree: &Tree) {
         match tree.root().open_below(Path::new(PRIVATE)) {
-            Ok((handle, stat)) if self.is_held(&stat) => drop(handle),
-            Ok((handle, stat)) => self.add(tree, handle, &stat),
+            Ok((handle, stat)) => {
+                let id = FileId::of(&stat);
+                match self.directories.iter_mut().find(|one| one.id == id) {
+                    Some(one) if one.is_trusted => {}
+                    Some(one) if is_trusted(tree, &stat) => one.is_trusted = true,
+                    Some(one) if one.found.elapsed() < LASTING => {}
+                    Some(_) => self.say(tree, Trouble::Foreign(stat.st_uid)),
+                    None => self.add(tree, handle, &stat),
+                }
+            }
             Err(Reason::Vanished) => {}
             Err(reason) if reason.is_exhausted() => {}
             Err(reason) => self.say(tree, Trouble::Unusable(reason.to_string())),
         }
     }
 
-    fn is_held(&self, stat: &Stat) -> bool {
-        let id = FileId::of(stat);
-        self.directories.iter().any(|one| one.id == id)
-    }
-
     /// Begins to watch a directory, then lists it.
     fn add(&mut self, tree: &Tree, handle: OwnedFd, stat: &Stat) {
-        let is_trusted = is_trusted(tree, stat);
-        if !is_trusted {
-            self.say(tree, Trouble::Foreign(stat.st_uid));
-        }
         let one = Directory {
             id: FileId::of(stat),
             handle: Arc::new(handle),
             watch: None,
-            is_trusted,
+            is_trusted: is_trusted(tree, stat),
+            found: Instant::now(),
             is_to_be_listed: true,
         };
         debug!(uid = stat.st_uid, "directory of modsec-parser found");
@@ -411,7 +416,8 @@ fn is_entry(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::heartbeat::Heartbeat;
@@ -490,6 +496,37 @@ mod tests {
             tree.look(&path, super::super::tree::Which::Closed),
             super::super::tree::Look::Gone
         ));
+    }
+
+    #[tokio::test]
+    async fn a_directory_whose_mode_is_put_right_is_the_parsers() {
+        if !can_follow() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join(PRIVATE);
+        fs::create_dir(&private).unwrap();
+        let mode = |mode| fs::set_permissions(&private, Permissions::from_mode(mode)).unwrap();
+        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let mut claims = Claims::new();
+        mode(0o770);
+        claims.refresh(&tree);
+        assert!(claims.directories.iter().all(|one| !one.is_trusted));
+        mode(0o700);
+        claims.refresh(&tree);
+        assert!(claims.directories.iter().all(|one| one.is_trusted));
+        assert_eq!(claims.said, []);
+        // Its mode lasts in another one.
+        fs::remove_dir(&private).unwrap();
+        fs::create_dir(&private).unwrap();
+        mode(0o770);
+        claims.refresh(&tree);
+        for one in &mut claims.directories {
+            one.found = one.found.checked_sub(LASTING).unwrap();
+        }
+        claims.refresh(&tree);
+        let uid = geteuid().as_raw();
+        assert_eq!(claims.said, [Trouble::Foreign(uid)]);
     }
 
     #[tokio::test]
