@@ -86,6 +86,11 @@ const VARIABLE: &str = "MODSEC_CONFIG";
 /// Long names of the options that are about the file, and not in it.
 const OWN_OPTIONS: [&str; 5] = ["check-config", "config", "generate", "help", "version"];
 
+/// Variables that the old scripts have for an option beside the one that it names itself.
+/// `modsec_recidive.sh` is `modsec_recedive.sh` after its author renamed it.
+const SCRIPT_VARIABLES: [(&str, &str); 2] =
+    [("recidive-file", "recidive_FILE"), ("pid-file", "PID_FILE")];
+
 /// Pairs of options' ids: the file's value of the first is left out if the second was given.
 ///
 /// For options that exclude each other this is so without being listed, and for `verbose` and
@@ -163,6 +168,25 @@ impl CommandLine {
     /// Returns `true` if the user asked for the settings (`--check-config`) and for no work.
     pub fn checks_only(&self) -> bool {
         self.matches.get_flag("check_config")
+    }
+
+    /// Says on standard error which of these paths were taken because only the files of
+    /// `modsec_recidive.sh` exist. Each stands behind its option's long name; what was set by flag,
+    /// variable or file is passed over.
+    pub fn say_defaults(&self, paths: &[(&str, &Path)]) {
+        let command = &self.layered.command;
+        let chosen = self.matches.subcommand();
+        let chosen = chosen.and_then(|(name, given)| Some((command.find_subcommand(name)?, given)));
+        let (command, matches) = chosen.unwrap_or((command, &self.matches));
+        for (long, path) in paths {
+            let arg = layers::option(command, long);
+            let source = arg.map(|arg| settings::source(arg, long, matches, &self.layered));
+            if source.is_some_and(|source| source == settings::DEFAULT)
+                && let Some(text) = program::DefaultPaths::explain(path)
+            {
+                program::tell(&text);
+            }
+        }
     }
 
     /// With `--check-config`, shows the settings in force and ends the process with status 0.
@@ -319,8 +343,13 @@ impl ConfigLocation {
     }
 }
 
-/// Returns `command` with a variable for each option that has none yet, called like the option
-/// behind `prefix`, also in its subcommands: `RECIDIVE_DRY_RUN` for `--dry-run`.
+/// Returns `command` with a variable for each option, called like the option behind `prefix`, also
+/// in its subcommands: `RECIDIVE_DRY_RUN` for `--dry-run`, `RECIDIVE_FILE` for `--recidive-file`.
+///
+/// An option may have a name of its own (`env`), and some have more in the old scripts
+/// (`SCRIPT_VARIABLES`). Clap knows one name for each, so it gets the first of them that is set and
+/// not empty: the name behind `prefix`, the option's own, the scripts'. If none is, that is the
+/// option's own, or else the one behind `prefix`.
 ///
 /// A switch takes `1`, `yes`, `on` and `true`, and their opposites; its variable may say no.
 ///
@@ -340,14 +369,32 @@ pub fn with_variables(command: Command, prefix: &str) -> Command {
             _ => arg,
         };
         match arg.get_long() {
-            Some(long) if arg.get_env().is_none() => {
-                let name = long.to_uppercase().replace('-', "_");
-                arg.env(format!("{prefix}_{name}"))
+            Some(long) => {
+                let name = variable(&arg, long, prefix);
+                arg.env(name)
             }
-            _ => arg,
+            None => arg,
         }
     });
     command.mut_subcommands(|command| with_variables(command, prefix))
+}
+
+/// Returns the variable of an option by the order that [`with_variables`] describes.
+fn variable(arg: &Arg, long: &str, prefix: &str) -> OsString {
+    let upper = long.to_uppercase().replace('-', "_");
+    let ours = match upper.strip_prefix(prefix) {
+        Some(_) => OsString::from(upper),
+        None => OsString::from(format!("{prefix}_{upper}")),
+    };
+    let own = arg.get_env().map(OsString::from);
+    let usual = own.clone().unwrap_or_else(|| ours.clone());
+    let scripts = SCRIPT_VARIABLES
+        .iter()
+        .filter(|(option, _)| *option == long);
+    let scripts = scripts.map(|(_, name)| OsString::from(name));
+    let is_set = |name: &OsString| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let mut names = [ours].into_iter().chain(own).chain(scripts);
+    names.find(is_set).unwrap_or(usual)
 }
 
 /// Adds `--config`, `--check-config` and the hidden `--generate`.

@@ -203,6 +203,9 @@ pub(crate) fn parse() -> Request {
     let args: Args = line.args();
     match args.check(&line).and_then(Args::into_request) {
         Ok(request) => {
+            if let Some(merged_log) = &request.options.merged_log {
+                line.say_defaults(&[("merged-log", merged_log)]);
+            }
             line.end_check(&request.chosen());
             request
         }
@@ -323,7 +326,7 @@ impl Args {
         let merged_log = match (self.merged_log, &storage_dir) {
             (Some(path), _) if path == Path::new("none") => None,
             (Some(path), _) => Some(path),
-            (None, Some(dir)) => Some(dir.with_file_name("modsec_audit.log")),
+            (None, Some(dir)) => Some(DefaultPaths::merged_log(dir)),
             (None, None) => None,
         };
         let index = self.index.filter(|_| self.inputs.is_empty());

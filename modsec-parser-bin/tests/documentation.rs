@@ -132,9 +132,11 @@ fn is_variable(word: &str) -> bool {
     .iter()
     .any(|(prefix, program)| {
         let source = read(&format!("{program}-bin/src/args.rs")) + &shared;
-        let option = word.strip_prefix(prefix).map(str::to_lowercase);
+        // Of `--recidive-file` the variable is called like the option itself.
+        let options = [word.strip_prefix(prefix).unwrap_or_default(), word].map(str::to_lowercase);
+        let mut fields = options.iter().filter(|_| word.starts_with(prefix));
         source.contains(&format!("\"{word}\""))
-            || option.is_some_and(|field| source.contains(&format!(" {field}: ")))
+            || fields.any(|field| source.contains(&format!(" {field}: ")))
     })
 }
 

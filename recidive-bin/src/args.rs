@@ -70,8 +70,6 @@ EXAMPLES
 /// A list of a million networks.
 const MAX_IGNORE_FILE: u64 = 32 * 1024 * 1024;
 
-const DATA_DIR: &str = "/var/lib/modsecurity_recedive";
-
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -94,6 +92,7 @@ pub(crate) struct Args {
 pub(crate) fn parse() -> Args {
     let line = CommandLine::read(Args::command(), "RECIDIVE", &[]);
     let args: Args = line.args();
+    args.say_defaults(&line);
     if line.checks_only() {
         if let Err(error) = args.run.checked_options() {
             std::process::exit(refuse(&*error) as i32);
@@ -103,6 +102,25 @@ pub(crate) fn parse() -> Args {
         line.end_check(&[("merged-log", merged_log), ("trusted-proxy", proxies)]);
     }
     args
+}
+
+impl Args {
+    /// Says which files of the renamed script are used because they are there.
+    fn say_defaults(&self, line: &CommandLine) {
+        let run = &self.run;
+        let merged_log = run.merged_log();
+        let mut paths = vec![("state-file", run.state_file.as_path())];
+        match &self.command {
+            Some(Command::Replay(_)) => return,
+            Some(Command::Status(status)) => paths = vec![("state-file", &status.state_file)],
+            None => paths.push(("recidive-file", &run.recidive_file)),
+        }
+        let reads_log = |source: &Source| matches!(source, Source::MergedLog);
+        if self.command.is_none() && run.source.iter().any(reads_log) {
+            paths.push(("merged-log", &merged_log));
+        }
+        line.say_defaults(&paths);
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,12 +156,12 @@ pub(crate) struct RunArgs {
     /// File for Fail2ban [default: /var/log/httpd/modsec_recedive.log, or in /var/log/apache2
     /// where only that exists]
     #[arg(long, value_name = "FILE", env = "RECEDIVE_FILE", hide_default_value = true,
-          default_value_os_t = DefaultPaths::default().log_dir.join("modsec_recedive.log"))]
+          default_value_os_t = DefaultPaths::default().recidive_file)]
     recidive_file: PathBuf,
 
     /// File in which the table is kept between runs; its directory is made if need be
     #[arg(long, value_name = "FILE", env = "LOG_FILE",
-          default_value_os_t = default_state_file())]
+          default_value_os_t = DefaultPaths::default().recidive_state)]
     state_file: PathBuf,
 
     /// File with the number of the process, locked while it runs
@@ -197,7 +215,7 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct StatusArgs {
     /// File in which the table is kept between runs
     #[arg(long, value_name = "FILE", env = "LOG_FILE",
-          default_value_os_t = default_state_file())]
+          default_value_os_t = DefaultPaths::default().recidive_state)]
     pub(crate) state_file: PathBuf,
 
     /// Length of the window
@@ -283,10 +301,6 @@ impl FromStr for Source {
 
 type Fault = Box<dyn std::error::Error>;
 
-fn default_state_file() -> PathBuf {
-    Path::new(DATA_DIR).join("modsec_recedive.dat")
-}
-
 impl RunArgs {
     pub(crate) fn log_options(&self) -> LogOptions {
         self.log.options()
@@ -329,8 +343,8 @@ impl RunArgs {
     }
 
     fn merged_log(&self) -> PathBuf {
-        let beside = || self.storage_dir.with_file_name("modsec_audit.log");
-        self.merged_log.clone().unwrap_or_else(beside)
+        let usual = || DefaultPaths::merged_log(&self.storage_dir);
+        self.merged_log.clone().unwrap_or_else(usual)
     }
 }
 

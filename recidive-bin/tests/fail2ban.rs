@@ -74,6 +74,19 @@ fn the_filter_matches_every_line_we_write_and_nothing_else() {
     assert!(running.stop().success());
     let ours = place.path("jail.log");
     assert_eq!(matched(&ours), (lines, 0));
+    // The old script under both of its names, and changed so that it writes fractions.
+    let scripts = [
+        "203.0.113.9 - 2026-08-22 10:15:00",
+        "2001:db8::7 - 2026-08-22 10:15:00",
+        "203.0.113.9 - 2026-08-22 10:15:00.123",
+        "203.0.113.9 - 2026-08-22 10:15:00,123",
+        "203.0.113.9 - 2026-08-22 10:15:00.123456",
+        "203.0.113.9 - 2026-08-22 10:15:00.123456789",
+        "2001:db8:1:2::/64 - 2026-08-22 10:15:00.5",
+    ];
+    let written = place.path("scripts.log");
+    fs::write(&written, scripts.join("\n") + "\n").unwrap();
+    assert_eq!(matched(&written), (scripts.len(), 0));
     let others = [
         "x203.0.113.9 - 2026-08-22 10:15:00",
         "203.0.113.9 - 2026-08-22 10:15:00 x",
@@ -83,6 +96,9 @@ fn the_filter_matches_every_line_we_write_and_nothing_else() {
         "localhost - 2026-08-22 10:15:00",
         "203.0.113.9 - 2026",
         "203.0.113.9",
+        "203.0.113.9 - 2026-08-22 10:15:00.",
+        "203.0.113.9 - 2026-08-22 10:15:00.123 x",
+        "203.0.113.9 - 2026-08-22 10:15:00.123 198.51.100.1",
     ];
     let theirs = place.path("others.log");
     fs::write(&theirs, others.join("\n") + "\n").unwrap();

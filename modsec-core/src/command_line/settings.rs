@@ -19,6 +19,9 @@ use clap::{Arg, ArgAction, ArgMatches};
 use super::layers::{Layered, quoted};
 use super::{OWN_OPTIONS, secret};
 
+/// The source of a value that nobody has set.
+pub(super) const DEFAULT: &str = "default";
+
 /// Characters to which a setting is filled up with spaces, before its source.
 const WIDTH: usize = 48;
 
@@ -50,7 +53,7 @@ pub(super) fn render(layered: &Layered, matches: &ArgMatches, chosen: &[(&str, S
 }
 
 /// Returns who set the value: a flag, a variable, a line of the file, or none.
-fn source(arg: &Arg, key: &str, matches: &ArgMatches, layered: &Layered) -> String {
+pub(super) fn source(arg: &Arg, key: &str, matches: &ArgMatches, layered: &Layered) -> String {
     match matches.value_source(arg.get_id().as_str()) {
         Some(ValueSource::CommandLine) => format!("--{key}"),
         Some(ValueSource::EnvVariable) => {
@@ -59,7 +62,7 @@ fn source(arg: &Arg, key: &str, matches: &ArgMatches, layered: &Layered) -> Stri
         }
         _ => match layered.lines.iter().find(|(name, _)| name == key) {
             Some((_, place)) => place.clone(),
-            None => "default".to_owned(),
+            None => DEFAULT.to_owned(),
         },
     }
 }
