@@ -62,6 +62,10 @@ pub enum Exit {
     BadArguments = 2,
     /// The task was done, but some entries were defective.
     Defective = 3,
+    /// SIGINT came before everything was done.
+    Interrupted = 130,
+    /// SIGTERM came before everything was done.
+    Terminated = 143,
 }
 
 impl Termination for Exit {
@@ -96,6 +100,34 @@ pub fn fail(error: &dyn Error) -> Exit {
     Exit::Failed
 }
 
+/// Says on standard error that the program was interrupted, and `left`: what was not done, and what
+/// to do about it. Returns how the program ends; for a service that was asked to end this is not.
+pub fn interrupted(stop: &Stop, left: &str) -> Exit {
+    tell(&format!("interrupted: {left}"));
+    stop.exit().unwrap_or(Exit::Terminated)
+}
+
+/// Does `work` on a thread of its own; `None` if a stop is requested first. The work is then
+/// abandoned and ends with the process, so this is for work that may end at any point.
+///
+/// # Errors
+///
+/// What the system said if the thread could not be started, or that it panicked.
+pub async fn unless_stopped<T: Send + 'static>(
+    stop: &mut Stop,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let (send, done) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("work".to_owned())
+        .spawn(move || drop(send.send(work())))?;
+    tokio::select! {
+        biased;
+        () = stop.wait() => Ok(None),
+        done = done => done.map(Some).map_err(|_panicked| io::Error::other("a thread panicked")),
+    }
+}
+
 /// Writes a line with the program's name before it to standard error.
 pub(crate) fn tell(text: &str) {
     let name = std::env::args_os()
@@ -118,6 +150,8 @@ mod tests {
             (Exit::Failed, 1),
             (Exit::BadArguments, 2),
             (Exit::Defective, 3),
+            (Exit::Interrupted, 130),
+            (Exit::Terminated, 143),
         ];
         for (exit, want) in cases {
             assert_eq!(exit as u8, want, "{exit:?}");

@@ -124,7 +124,7 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 SIGNALS
-  SIGTERM, SIGINT  finish the batch at hand and end
+  SIGTERM, SIGINT  finish the batch at hand and end; what is left stays for the next run
   SIGHUP           open the merged log and the log file again
 
 FILES
@@ -140,6 +140,7 @@ EXIT STATUS
   2  bad arguments or configuration
   3  done, but some entries were defective, some files were left alone, or the index lists
      records that are lost or damaged
+  130, 143  interrupted by SIGINT or SIGTERM with work left; --follow ends with 0
 
 EXAMPLES
   modsec-parser                              one pass over the default directory

@@ -55,6 +55,12 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
     if request.output == Output::Summary {
         report::summary(&tally, request.options.store.is_some());
     }
+    if tally.interrupted {
+        return Ok(program::interrupted(
+            &signals.stop,
+            &report::left(&request.options),
+        ));
+    }
     Ok(exit(&tally))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use modsec_core::StoreError;
-use modsec_core::ingest::{IndexCounts, Report, Tally, TopCounts};
+use modsec_core::ingest::{IndexCounts, Options, Report, Tally, TopCounts};
 use modsec_core::program::{LogFormat, visible};
 use tracing::error;
 
@@ -95,6 +95,20 @@ pub(crate) fn statements(error: &StoreError, format: LogFormat) {
     }
 }
 
+/// Returns what an interrupted pass leaves, and how to go on.
+pub(crate) fn left(options: &Options) -> String {
+    match &options.storage_dir {
+        _ if options.store.is_none() => "not everything was read".to_owned(),
+        Some(dir) => format!(
+            "what is not stored yet is still in {}; run the program again to go on",
+            visible(&dir.to_string_lossy())
+        ),
+        None => "not everything was read; run the program again, what is stored already is known \
+                 and not stored twice"
+            .to_owned(),
+    }
+}
+
 /// Writes the summary: one screen on a terminal, else one line.
 pub(crate) fn summary(tally: &Tally, stores: bool) {
     let text = if io::stdout().is_terminal() {
@@ -123,8 +137,13 @@ fn line(tally: &Tally, stores: bool) -> String {
             index.lines, index.verified, index.overwritten, index.missing, index.mismatched
         )
     };
+    let interrupted = if tally.interrupted {
+        "interrupted: "
+    } else {
+        ""
+    };
     format!(
-        "{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}\n",
+        "{interrupted}{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}\n",
         tally.entries,
         tally.defective(),
         tally.left_alone.total() + tally.skipped_inputs,
@@ -140,6 +159,9 @@ fn screen(tally: &Tally, stores: bool) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{name:>16}  {value}");
     };
+    if tally.interrupted {
+        row("interrupted", "not everything was read".to_owned());
+    }
     row(
         "entries",
         format!("{}  ({})", grouped(tally.entries), speed(tally)),

@@ -1,12 +1,15 @@
-//! SIGTERM and SIGINT end a run at once, also while it reads what has no end.
+//! SIGTERM and SIGINT end a run at once, also while it reads what has no end. A run that has left
+//! work says so; a service was asked to end.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../modsec-core/tests/machine/inotify.rs"]
 mod inotify;
+#[path = "../../modsec-core/tests/machine/signals.rs"]
+mod signals;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use self::inotify::can_follow;
+use self::signals::sleeps;
 
 /// Longest time for what takes less than a second, on a machine with other work. What the tests
 /// give to read takes longer.
@@ -66,10 +70,11 @@ fn bytes_read(child: &Child) -> u64 {
     line.map_or(0, |number| number.parse().unwrap())
 }
 
-/// Waits until the program has read so much, asks it to end, and waits for that.
-fn stop(mut child: Child, after: u64, signal: Signal, what: &str) {
+/// Waits until the program has read so much, asks it to end, and waits for that: with this status.
+fn stop(mut child: Child, after: u64, (signal, status): (Signal, i32), what: &str) {
     until(&format!("{what}: reading"), || {
-        child.try_wait().unwrap().is_some() || bytes_read(&child) >= after
+        let reads = || bytes_read(&child) >= after && sleeps(&child).is_some();
+        reads() || child.try_wait().unwrap().is_some()
     });
     assert!(
         child.try_wait().unwrap().is_none(),
@@ -79,7 +84,15 @@ fn stop(mut child: Child, after: u64, signal: Signal, what: &str) {
     until(&format!("{what}: the end"), || {
         child.try_wait().unwrap().is_some()
     });
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.code(), Some(status), "{what}");
 }
+
+/// What a run of which work is left ends with.
+const TERMINATED: (Signal, i32) = (Signal::TERM, 143);
+const INTERRUPTED: (Signal, i32) = (Signal::INT, 130);
+/// What a service ends with.
+const ENDED: (Signal, i32) = (Signal::TERM, 0);
 
 /// Writes a pattern into the program's standard input until nobody reads it.
 fn endless(mut command: Command, pattern: &[u8]) -> Child {
@@ -96,7 +109,7 @@ fn a_pipe_without_end_is_left() {
         for arguments in [&["--jsonl", "-"][..], &["--store", "sqlite:x.db", "-"]] {
             let dir = tempfile::tempdir().unwrap();
             let child = endless(program(&dir, arguments), &pattern);
-            stop(child, 1 << 20, Signal::TERM, name);
+            stop(child, 1 << 20, TERMINATED, name);
         }
     }
 }
@@ -114,7 +127,7 @@ fn an_index_without_end_is_left() {
         fs::create_dir(dir.path().join("audit")).unwrap();
         let arguments = ["--storage-dir", "audit", "--store", "sqlite:x.db"];
         let command = program(&dir, &[&arguments[..], &["--index", "-"]].concat());
-        stop(endless(command, &pattern), 1 << 20, Signal::TERM, name);
+        stop(endless(command, &pattern), 1 << 20, ENDED, name);
     }
 }
 
@@ -125,7 +138,7 @@ fn an_idle_pipe_is_left() {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut pipe = child.stdin.take().unwrap();
     pipe.write_all(ENTRY.repeat(100).as_bytes()).unwrap();
-    stop(child, 1 << 10, Signal::INT, "idle");
+    stop(child, 1 << 10, INTERRUPTED, "idle");
     drop(pipe);
 }
 
@@ -151,7 +164,7 @@ fn a_compressed_log_of_many_gigabytes_is_left() {
         let dir = tempfile::tempdir().unwrap();
         bomb(dir.path(), &pattern, 400);
         let child = program(&dir, &["--jsonl", "bomb.gz"]).spawn().unwrap();
-        stop(child, 1 << 14, Signal::TERM, name);
+        stop(child, 1 << 14, TERMINATED, name);
     }
 }
 
@@ -166,7 +179,7 @@ fn empty_members_without_number_are_left() {
         file.write_all(&many).unwrap();
     }
     let child = program(&dir, &["--jsonl", "bomb.gz"]).spawn().unwrap();
-    stop(child, 1 << 17, Signal::TERM, "empty members");
+    stop(child, 1 << 17, TERMINATED, "empty members");
 }
 
 #[test]
@@ -190,8 +203,91 @@ fn a_file_of_a_terabyte_is_left() {
         stop(
             { child }.spawn().unwrap(),
             1 << 22,
-            Signal::TERM,
+            if arguments.contains(&"--follow") {
+                ENDED
+            } else {
+                TERMINATED
+            },
             &arguments.join(" "),
         );
     }
+}
+
+#[test]
+fn an_interrupted_pass_says_so_and_the_next_one_does_the_rest() {
+    const FILES: usize = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let minute = dir.path().join("audit/20260304/20260304-0506");
+    fs::create_dir_all(&minute).unwrap();
+    for number in 0..FILES {
+        let entry = ENTRY.replace("id 192", &format!("id{number} 192"));
+        fs::write(minute.join(format!("20260304-050607-{number}")), entry).unwrap();
+    }
+    let tree = [
+        "--storage-dir",
+        "audit",
+        "--store",
+        "sqlite:x.db",
+        "--min-age",
+        "0",
+    ];
+    for (signal, status) in [INTERRUPTED, TERMINATED] {
+        let mut command = program(&dir, &[&tree[..], &["--jsonl"]].concat());
+        let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
+        // It waits, as what it writes is not read.
+        let mut first = [0];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut first)
+            .unwrap();
+        let before = sleeps(&child);
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        until("the signal", || sleeps(&child) > before);
+        let out = child.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(status));
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(
+            said.contains("interrupted: what is not stored yet is still in audit"),
+            "{said}"
+        );
+        assert!(fs::read_dir(&minute).unwrap().count() > 0);
+    }
+    let out = program(&dir, &tree)
+        .stdout(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(0));
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        said.contains(" 0 waiting") && !said.contains("interrupted"),
+        "{said}"
+    );
+    assert!(!minute.exists() || fs::read_dir(&minute).unwrap().count() == 0);
+}
+
+#[test]
+fn the_summary_of_an_interrupted_run_begins_with_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = program(&dir, &["--store", "sqlite:x.db", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(ENTRY.repeat(100).as_bytes()).unwrap();
+    until("reading", || {
+        bytes_read(&child) >= 1 << 10 && sleeps(&child).is_some()
+    });
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    drop(pipe);
+    assert_eq!(out.status.code(), Some(130));
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(said.starts_with("interrupted: "), "{said}");
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(
+        said.contains("interrupted: not everything was read"),
+        "{said}"
+    );
 }

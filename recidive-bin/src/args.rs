@@ -56,6 +56,7 @@ EXIT STATUS
   1  could not do it; the reason is on standard error
   2  bad arguments or configuration
   3  replay: done, but some entries were defective
+  130, 143  replay: interrupted by SIGINT or SIGTERM
 
 PRIVILEGES
   Reading the entries: their owners' rights, or CAP_DAC_READ_SEARCH. Writing the jail file, the

@@ -22,7 +22,7 @@ use crate::args::{Args, Command, ReplayArgs, RunArgs, StatusArgs};
 async fn main() -> Exit {
     let args = args::parse();
     let result = match &args.command {
-        Some(Command::Replay(replay)) => report_history(replay),
+        Some(Command::Replay(replay)) => report_history(replay).await,
         Some(Command::Status(status)) => show_status(status),
         None => Box::pin(serve(&args.run)).await,
     };
@@ -64,10 +64,16 @@ fn make_directory(state_file: &Path) -> io::Result<()> {
     }
 }
 
-fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
+async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
     let options = replay.options()?;
     let _log = program::log_to(&replay.log_options())?;
-    let report = recidive::replay(&options, &replay.paths)?;
+    let mut stop = Signals::listen()?.stop;
+    let paths = replay.paths.clone();
+    let work = move || recidive::replay(&options, &paths);
+    let Some(report) = program::unless_stopped(&mut stop, work).await? else {
+        return Ok(program::interrupted(&stop, "not everything was read"));
+    };
+    let report = report?;
     if replay.json {
         print(&serde_json::to_string(&report)?)?;
     } else {

@@ -60,6 +60,7 @@ EXIT STATUS
   1  could not do it; the reason is on standard error
   2  bad arguments or configuration
   3  --once or --dry-run: done, but links or directories of foreign owners were left alone
+  130, 143  --once or --dry-run: interrupted by SIGINT or SIGTERM
 
 PRIVILEGES
   CAP_CHOWN, CAP_FOWNER and CAP_DAC_OVERRIDE, and membership in the group (for the set-group-id

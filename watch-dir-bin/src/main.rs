@@ -23,22 +23,31 @@ const ACCOUNTS_EVERY: Duration = Duration::from_secs(60);
 async fn main() -> Exit {
     let args = args::parse();
     let result = if args.dry_run || args.once {
-        once(&args)
+        once(&args).await
     } else {
         serve(&args).await
     };
     result.unwrap_or_else(|error| program::fail(&*error))
 }
 
-fn once(args: &Args) -> Result<Exit, Box<dyn Error>> {
+async fn once(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let policy = args.policy()?;
     let _log = program::log_to(&args.log_options())?;
     let keeper = Keeper::new(args.options(policy))?;
-    let tally = match (args.dry_run, args.once) {
-        (true, true) => keeper.rehearse_once(print)?,
-        (true, false) => keeper.rehearse(print)?,
-        (false, _) => keeper.once(|_| {})?,
+    let mut stop = Signals::listen()?.stop;
+    let (dry_run, once) = (args.dry_run, args.once);
+    let work = move || match (dry_run, once) {
+        (true, true) => keeper.rehearse_once(print),
+        (true, false) => keeper.rehearse(print),
+        (false, _) => keeper.once(|_| {}),
     };
+    let Some(tally) = program::unless_stopped(&mut stop, work).await? else {
+        return Ok(program::interrupted(
+            &stop,
+            "not every directory was looked at; run the program again",
+        ));
+    };
+    let tally = tally?;
     summarise(&tally);
     Ok(match tally {
         Tally { failed: 1.., .. } => Exit::Failed,

@@ -194,6 +194,7 @@ impl BatchWriter {
         });
         if let Some(turn) = turn.filter(|_| left_at.is_some()) {
             turn.leave();
+            self.findings.tally.interrupted |= turn.is_stopped();
         }
         match (turn.zip(identity), left_at) {
             (Some((turn, identity)), None) => self.left_off.forget(turn.owner, &identity),

@@ -60,6 +60,7 @@ impl Passes<'_> {
         findings.tally.pruned += rest.pruned;
         findings.left_alone(rest.left_alone);
         findings.unopened(rest.unopened);
+        findings.tally.interrupted |= rest.interrupted;
         Ok(Passed {
             old: taken?,
             turns_over: rest.turns_over,
@@ -199,7 +200,10 @@ impl<'s> TreeWalk<'s> {
                 self.cursor = done.cursor;
                 return Ok(Walked::Paused);
             }
-            if passes.stop.requested() || self.is_last(done.turns_over, passes) {
+            let stopped = passes.stop.requested();
+            // Files whose owners' turns were over would have had another round.
+            passes.writer.findings.tally.interrupted |= stopped && done.turns_over;
+            if stopped || self.is_last(done.turns_over, passes) {
                 passes.prune(self.storage);
                 return Ok(Walked::End);
             }

@@ -58,6 +58,8 @@ pub(super) struct Rest {
     pub(super) cursor: Option<Box<Cursor>>,
     /// Whether files were left because their owners' turns were over.
     pub(super) turns_over: bool,
+    /// Whether a request to stop came before the end.
+    pub(super) interrupted: bool,
     /// How long the names of claimed files were looked at.
     pub(super) looking: Duration,
 }
@@ -69,6 +71,8 @@ pub(super) struct Jobs {
     selector: Selector,
     /// `None` once [`Jobs::rest`] was called.
     finder: Option<Finder>,
+    /// Whether a request to stop came before the end.
+    interrupted: bool,
 }
 
 #[derive(Debug)]
@@ -111,27 +115,29 @@ impl Jobs {
                 unopened: Unopened::default(),
             },
             finder: Some(finder),
+            interrupted: false,
         })
     }
 
     /// Returns the next file; `None` at the end, or if the pass is to end.
     pub(super) fn next(&mut self) -> Option<Job> {
         let selector = &mut self.selector;
-        if selector.stop.requested() {
-            return None;
-        }
-        match self.finder.as_mut()? {
+        let next = match self.finder.as_mut()? {
+            _ if selector.stop.requested() => None,
             Finder::Tree(tree) => tree.next(selector),
             Finder::Claimed(claimed) => claimed.next(selector),
             Finder::Indexed(indexed) => indexed.next(),
             Finder::Inputs(logs) => logs.next(&selector.stop),
-        }
+        };
+        self.interrupted |= next.is_none() && selector.stop.requested();
+        next
     }
 
     /// Returns what is left. To be called once, when nobody asks for files any more.
     pub(super) fn rest(&mut self) -> Rest {
         let mut rest = Rest {
             unopened: std::mem::take(&mut self.selector.unopened),
+            interrupted: self.interrupted,
             ..Rest::default()
         };
         match self.finder.take() {

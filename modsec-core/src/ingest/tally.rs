@@ -76,6 +76,8 @@ pub struct Tally {
     pub index: IndexCounts,
     /// Files and directories below an input that could not be opened, and links and pipes there.
     pub skipped_inputs: u64,
+    /// Whether a request to stop ended the pass before everything was read.
+    pub interrupted: bool,
     /// Time since the start.
     pub elapsed: Duration,
 }

@@ -71,6 +71,11 @@ impl OwnersTurn {
             && (begun.elapsed() < AT_LEAST || !pause())
     }
 
+    /// Returns `true` if a stop is requested.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.way.stop.requested()
+    }
+
     /// Leaves a file in the middle.
     pub(super) fn leave(&self) {
         self.way.turns.leave(self.owner);
@@ -218,10 +223,12 @@ mod tests {
         let mut report = StopSoon(handle, 0);
         let first = run(&options, &stop, &mut report).await.unwrap();
         assert!(first.stored < 20, "{}", first.stored);
+        assert!(first.interrupted);
         assert!(is_left(dir.path(), "flood"));
         let (_handle, stop) = Stop::new();
         let second = run(&options, &stop, &mut Silent).await.unwrap();
         assert_eq!(first.stored + second.stored, RECORDS + 1);
+        assert!(!second.interrupted);
         assert!(!is_left(dir.path(), "flood"));
     }
 }

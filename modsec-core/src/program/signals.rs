@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::ProgramError;
+use super::{Exit, ProgramError};
 
 /// The signals that the programs answer.
 #[derive(Debug)]
@@ -60,8 +60,8 @@ async fn forward(
 ) {
     loop {
         tokio::select! {
-            Some(()) = term.recv() => handle.stop(),
-            Some(()) = int.recv() => handle.stop(),
+            Some(()) = term.recv() => handle.stop_by(Exit::Terminated),
+            Some(()) = int.recv() => handle.stop_by(Exit::Interrupted),
             Some(()) = hup.recv() => hangup.hang_up(),
             else => return,
         }
@@ -70,27 +70,33 @@ async fn forward(
 
 /// A request to finish what is at hand and end; made by signals, or by a [`StopHandle`].
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(watch::Receiver<Option<Exit>>);
 
 /// Makes the request that its [`Stop`] waits for.
 #[derive(Debug)]
-pub struct StopHandle(watch::Sender<bool>);
+pub struct StopHandle(watch::Sender<Option<Exit>>);
 
 impl Stop {
     /// Returns a request that has not been made yet, and the handle to make it.
     pub fn new() -> (StopHandle, Self) {
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = watch::channel(None);
         (StopHandle(sender), Self(receiver))
     }
 
     /// Returns `true` if the request has been made.
     pub fn requested(&self) -> bool {
+        self.exit().is_some()
+    }
+
+    /// Returns how a program ends that leaves work because of the request:
+    /// [`Exit::Interrupted`] after SIGINT, else [`Exit::Terminated`]. `None` without a request.
+    pub fn exit(&self) -> Option<Exit> {
         *self.0.borrow()
     }
 
     /// Waits for the request; for ever if its handle is gone without having made it.
     pub async fn wait(&mut self) {
-        if self.0.wait_for(|stop| *stop).await.is_err() {
+        if self.0.wait_for(Option::is_some).await.is_err() {
             future::pending::<()>().await;
         }
     }
@@ -99,7 +105,17 @@ impl Stop {
 impl StopHandle {
     /// Makes the request. Cannot be taken back.
     pub fn stop(&self) {
-        self.0.send_replace(true);
+        self.stop_by(Exit::Terminated);
+    }
+
+    /// Makes the request, after which a program ends with `exit` if it leaves work. The first
+    /// request counts.
+    fn stop_by(&self, exit: Exit) {
+        self.0.send_if_modified(|first| {
+            let is_new = first.is_none();
+            first.get_or_insert(exit);
+            is_new
+        });
     }
 }
 
@@ -149,6 +165,15 @@ mod tests {
         drop(handle);
         stop.wait().await;
         assert!(other.requested());
+    }
+
+    #[test]
+    fn the_first_signal_decides_how_an_interrupted_program_ends() {
+        let (handle, stop) = Stop::new();
+        assert_eq!(stop.exit(), None);
+        handle.stop_by(Exit::Interrupted);
+        handle.stop();
+        assert_eq!(stop.exit(), Some(Exit::Interrupted));
     }
 
     #[tokio::test(start_paused = true)]
