@@ -78,7 +78,7 @@ fn sigterm_ends_it_soon_and_the_next_run_finishes() {
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.status.code(), Some(143), "{output:?}");
     let (stored, left) = (site.stored().len(), site.files().len());
     assert!(stored > 0 && left > 0, "{stored} stored, {left} left");
     assert_eq!(
