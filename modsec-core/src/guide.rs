@@ -57,6 +57,23 @@
 //!
 //! For bytes that arrive in pieces there is [`serial_log::Splitter`](crate::serial_log::Splitter).
 //!
+//! # Ask what it was for
+//!
+//! With anomaly scoring the alert that intercepted says nothing about the request.
+//! [`cause::Analysis`](crate::cause::Analysis) finds the detection that does, with what it was about,
+//! its points, and whether it alone reached the threshold:
+//!
+//! ```
+//! use modsec_core::cause::Analysis;
+//!
+//! # let record = modsec_core::Record::default();
+//! let analysis = Analysis::of(&record);
+//! if let Some(cause) = analysis.cause {
+//!     let (alert, meaning) = (&record.alerts[cause], &analysis.alerts[cause]);
+//!     println!("{:?} at {:?}: {:?}", alert.rule_id, meaning.target, meaning.points);
+//! }
+//! ```
+//!
 //! # Keep records
 //!
 //! [`Record::into_owned`](crate::Record::into_owned) copies what is borrowed. With the feature `serde` a

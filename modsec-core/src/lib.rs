@@ -3,7 +3,8 @@
 //! ```text
 //!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
 //!           (lossless, borrowed)     (typed)       │
-//!                                                  └► json::line
+//!                                                  ├► json::line
+//!                                                  └► cause::Analysis (which alert it was for)
 //!  storage_dir ─► ingest ─► merged_log + store, then remove        program `modsec-parser`
 //!        │ inotify
 //!        └─► watch ─► permissions                                  program `watch-dir`
@@ -56,6 +57,7 @@
 //! `crash-points` lets a process die between two steps.
 
 // Needs no feature.
+pub mod cause;
 mod entry_hash;
 pub mod format;
 pub mod guide;
