@@ -123,11 +123,17 @@ pub fn exit(error: &clap::Error) -> ! {
     let text = error.to_string();
     let shown: Vec<String> = text.split('\n').map(program::visible).collect();
     let shown = shown.join("\n");
-    if shown == text {
-        error.exit();
+    if !error.use_stderr() {
+        // Help and version: clap wraps and colours them.
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        end(written(program::unless_closed(printed)))
     }
     // A closed standard error is no reason to fail otherwise.
-    let _ = io::stderr().write_all(shown.as_bytes());
+    if shown == text {
+        let _ = error.print();
+    } else {
+        let _ = io::stderr().write_all(shown.as_bytes());
+    }
     std::process::exit(error.exit_code())
 }
 
@@ -147,10 +153,7 @@ impl CommandLine {
             Ok(line) => line,
             Err(EarlyExit::Usage(error)) => exit(&error),
             Err(EarlyExit::File(error)) => end(refuse(&error)),
-            Err(EarlyExit::Text(text)) => {
-                show(&text);
-                end(Exit::Done)
-            }
+            Err(EarlyExit::Text(text)) => end(written(program::print(&text))),
         }
     }
 
@@ -199,8 +202,7 @@ impl CommandLine {
         }
         let settings = settings::render(&self.layered, &self.matches, chosen);
         let text = format!("# {}\n{settings}", self.origin);
-        show(text.as_bytes());
-        end(Exit::Done)
+        end(written(program::print(text.as_bytes())))
     }
 
     /// Does all of [`read`](Self::read) that does not end the process: the five steps above.
@@ -508,10 +510,9 @@ pub fn refuse(error: &dyn std::error::Error) -> Exit {
     Exit::BadArguments
 }
 
-/// Writes to standard output. A closed pipe is no error.
-fn show(text: &[u8]) {
-    // A reader that has gone away has seen enough.
-    let _ = io::stdout().write_all(text);
+/// Returns how the process ends that has only text to write.
+fn written(result: Result<(), program::ProgramError>) -> Exit {
+    result.map_or_else(|error| program::fail(&error), |()| Exit::Done)
 }
 
 /// Ends the process. Nothing is open yet that would have to be closed.

@@ -25,6 +25,7 @@ mod backoff;
 mod lifecycle;
 #[cfg(feature = "programs")]
 mod logging;
+mod output;
 #[cfg(feature = "programs")]
 mod paths;
 #[cfg(feature = "programs")]
@@ -42,6 +43,7 @@ pub use self::lifecycle::Lifecycle;
 pub(crate) use self::lifecycle::{Wake, or_never};
 #[cfg(feature = "programs")]
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
+pub use self::output::{print, unless_closed};
 #[cfg(feature = "programs")]
 pub use self::paths::{DefaultPaths, STATE_DIR_MODE};
 #[cfg(feature = "programs")]
@@ -92,6 +94,9 @@ pub enum ProgramError {
     /// The handlers for SIGTERM, SIGINT and SIGHUP cannot be installed.
     #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
+    /// Standard output does not take what is written.
+    #[error("cannot write to standard output, some of the output is lost")]
+    Output(#[source] io::Error),
 }
 
 /// Writes `error` with its causes to standard error as one line and returns [`Exit::Failed`].

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
-use modsec_core::program::{self, Exit, Lifecycle, Log, Service, Signals};
+use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -20,16 +20,12 @@ use crate::report::Terminal;
 async fn main() -> Exit {
     let request = args::parse();
     let result = run(&request).await;
-    result.unwrap_or_else(|error| match error.downcast_ref() {
-        // Whoever read the JSON lines has seen enough.
-        Some(IngestError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
-        cause => {
-            let exit = program::fail(&*error);
-            if let Some(IngestError::Store(error)) = cause {
-                report::statements(error, request.log.format);
-            }
-            exit
+    result.unwrap_or_else(|error| {
+        let exit = program::fail(&*error);
+        if let Some(IngestError::Store(error)) = error.downcast_ref() {
+            report::statements(error, request.log.format);
         }
+        exit
     })
 }
 
@@ -49,11 +45,23 @@ async fn run(request: &Request) -> Result<Exit, Box<dyn Error>> {
 }
 
 async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Error>> {
-    let mut terminal = Terminal::new(request.log.quiet, &request.options.inputs);
-    let tally = ingest::run(&request.options, &signals.stop, &mut terminal).await?;
-    terminal.finish();
+    let stores = request.options.store.is_some();
+    let mut terminal = Terminal::new(request.log.quiet, &request.options);
+    let tally = match ingest::run(&request.options, &signals.stop, &mut terminal).await {
+        // Whoever read the JSON lines has seen enough.
+        Err(IngestError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            return Ok(Exit::Done);
+        }
+        result => result?,
+    };
+    let mut written = terminal.finish();
     if request.output == Output::Summary {
-        report::summary(&tally, request.options.store.is_some());
+        written = report::summary(&tally, stores);
+    }
+    match written {
+        // All is stored, but a reader that has gone away has not had all of it.
+        Err(error) if stores => return Err(ProgramError::Output(error).into()),
+        written => program::unless_closed(written)?,
     }
     if tally.interrupted {
         return Ok(program::interrupted(

@@ -15,14 +15,18 @@ use tracing::error;
 pub(crate) struct Terminal {
     bar: Option<ProgressBar>,
     out: BufWriter<Stdout>,
+    /// Whether the pass goes on although JSON lines are lost, because it also stores.
+    stores: bool,
+    /// Why JSON lines are lost.
+    lost: Option<io::Error>,
 }
 
 impl Terminal {
-    /// `inputs` are the files and directories that are read; none for a storage directory.
-    pub(crate) fn new(quiet: u8, inputs: &[PathBuf]) -> Terminal {
+    /// For a pass with these `options`; `quiet` is the number of `-q`.
+    pub(crate) fn new(quiet: u8, options: &Options) -> Terminal {
         let show = quiet == 0 && io::stderr().is_terminal() && io::stdout().is_terminal();
         let bar = show.then(|| {
-            let total = total_size(inputs);
+            let total = total_size(&options.inputs);
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             let template = match total {
                 Some(_) => "{bar:20} {percent:>3} % {eta:>4} {msg}",
@@ -37,16 +41,22 @@ impl Terminal {
         Terminal {
             bar,
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            stores: options.store.is_some(),
+            lost: None,
         }
     }
 
     /// Clears the progress bar and writes what is left.
-    pub(crate) fn finish(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// Why JSON lines were lost.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        // A pipe that was closed meanwhile has had what it wanted.
-        let _ = self.out.flush();
+        self.lost.take().map_or(Ok(()), Err)?;
+        self.out.flush()
     }
 }
 
@@ -76,8 +86,17 @@ impl Report for Terminal {
     }
 
     fn json_line(&mut self, line: &str) -> io::Result<()> {
-        self.out.write_all(line.as_bytes())?;
-        self.out.write_all(b"\n")
+        if self.lost.is_some() {
+            return Ok(());
+        }
+        let mut write = |text: &[u8]| self.out.write_all(text);
+        match write(line.as_bytes()).and_then(|()| write(b"\n")) {
+            Err(error) if self.stores => {
+                self.lost = Some(error);
+                Ok(())
+            }
+            written => written,
+        }
     }
 }
 
@@ -110,13 +129,19 @@ pub(crate) fn left(options: &Options) -> String {
 }
 
 /// Writes the summary: one screen on a terminal, else one line.
-pub(crate) fn summary(tally: &Tally, stores: bool) {
+///
+/// # Errors
+///
+/// What writing said.
+pub(crate) fn summary(tally: &Tally, stores: bool) -> io::Result<()> {
     let text = if io::stdout().is_terminal() {
         screen(tally, stores)
     } else {
         line(tally, stores)
     };
-    let _ = io::stdout().write_all(text.as_bytes());
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 fn line(tally: &Tally, stores: bool) -> String {

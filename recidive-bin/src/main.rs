@@ -5,7 +5,7 @@ mod args;
 
 use std::error::Error;
 use std::fs::DirBuilder;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use chrono::Utc;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use modsec_core::command_line;
-use modsec_core::program::{self, Exit, Lifecycle, PidFile, Service, Signals};
+use modsec_core::program::{self, Exit, Lifecycle, PidFile, ProgramError, Service, Signals};
 use modsec_core::recidive::{self, State};
 
 use crate::args::{Args, Command, ReplayArgs, RunArgs, StatusArgs};
@@ -75,9 +75,9 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
     };
     let report = report?;
     if replay.json {
-        print(&serde_json::to_string(&report)?)?;
+        print(serde_json::to_string(&report)?)?;
     } else {
-        print(report.to_string().trim_end())?;
+        print(report.to_string())?;
     }
     Ok(if report.defects > 0 {
         Exit::Defective
@@ -90,9 +90,9 @@ fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
     let loaded = State::read(&status.state_file)?;
     let table = recidive::Status::new(&loaded.state, status.find_time(), Utc::now());
     if status.json {
-        print(&serde_json::to_string(&table)?)?;
+        print(serde_json::to_string(&table)?)?;
     } else {
-        print(table.to_string().trim_end())?;
+        print(table.to_string())?;
     }
     Ok(if loaded.bad_lines > 0 {
         Exit::Defective
@@ -101,10 +101,9 @@ fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
     })
 }
 
-fn print(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout(), "{text}") {
-        // A reader that has gone away has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+/// Writes `text` with one line end.
+fn print(mut text: String) -> Result<(), ProgramError> {
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    program::print(text.as_bytes())
 }

@@ -1,14 +1,17 @@
 //! What the program says of what it did not do, and how it ends then.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod program;
 #[path = "../../modsec-core/tests/machine/signals.rs"]
 mod signals;
 
-use std::process::Stdio;
+use std::fs::{self, File};
+use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::program::{Place, wait_for};
+use crate::program::inotify::can_follow;
+use crate::program::{Place, entry, wait_for};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -40,5 +43,50 @@ fn an_interrupted_replay_says_so() {
             text(&out.stderr),
             "recidive: interrupted: not everything was read\n"
         );
+    }
+}
+
+/// Runs the program with a standard output that is always full.
+fn on_full(place: &Place, arguments: &[&str]) -> Output {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    place.recidive(arguments).stdout(full).output().unwrap()
+}
+
+#[test]
+fn lost_output_is_a_failure_and_a_closed_pipe_is_none() {
+    let mut place = Place::new();
+    fs::create_dir(place.path("state")).unwrap();
+    fs::write(place.path("state/recidive.dat"), "192.0.2.7 3 1787386500\n").unwrap();
+    for second in 0..3 {
+        place.write("site1", &entry("192.0.2.7", second, "", "403"));
+    }
+    let rehearsal = ["--dry-run", "--threshold", "3"];
+    for arguments in [
+        &["--help"][..],
+        &["replay", "-h"],
+        &["--generate", "man"],
+        &["--check-config"],
+        &["status"],
+        &["status", "--json"],
+        &["replay", "audit"],
+        &["replay", "--json", "audit"],
+        &rehearsal,
+    ] {
+        if arguments == rehearsal && !can_follow() {
+            continue;
+        }
+        let out = on_full(&place, arguments);
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
+        let said = text(&out.stderr);
+        let lost =
+            "recidive: cannot write to standard output, some of the output is lost: No space";
+        assert!(said.contains(lost), "{arguments:?}: {said}");
+
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let out = place.recidive(arguments).stdout(write).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(0), "{arguments:?}: {said}");
+        assert!(!said.contains("pipe"), "{arguments:?}: {said}");
     }
 }

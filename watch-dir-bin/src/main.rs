@@ -36,18 +36,29 @@ async fn once(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let keeper = Keeper::new(args.options(policy))?;
     let mut stop = Signals::listen()?.stop;
     let (dry_run, once) = (args.dry_run, args.once);
-    let work = move || match (dry_run, once) {
-        (true, true) => keeper.rehearse_once(print),
-        (true, false) => keeper.rehearse(print),
-        (false, _) => keeper.once(|_| {}),
+    let work = move || {
+        let mut printed = Ok(());
+        let each = |change: &Change| {
+            // What it would do is of no use to anybody after the first line that was lost.
+            if printed.is_ok() {
+                printed = writeln!(io::stdout(), "{change}");
+            }
+        };
+        let tally = match (dry_run, once) {
+            (true, true) => keeper.rehearse_once(each),
+            (true, false) => keeper.rehearse(each),
+            (false, _) => keeper.once(|_| {}),
+        };
+        (tally, printed)
     };
-    let Some(tally) = program::unless_stopped(&mut stop, work).await? else {
+    let Some((tally, printed)) = program::unless_stopped(&mut stop, work).await? else {
         return Ok(program::interrupted(
             &stop,
             "not every directory was looked at; run the program again",
         ));
     };
     let tally = tally?;
+    program::unless_closed(printed)?;
     summarise(&tally);
     Ok(match tally {
         Tally { failed: 1.., .. } => Exit::Failed,
@@ -112,11 +123,6 @@ async fn follow_accounts(
             }
         }
     }
-}
-
-fn print(change: &Change) {
-    // A reader that has gone away has seen enough.
-    let _ = writeln!(io::stdout(), "{change}");
 }
 
 fn summarise(tally: &Tally) {

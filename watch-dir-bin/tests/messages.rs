@@ -8,6 +8,7 @@ mod inotify;
 #[path = "../../modsec-core/tests/machine/signals.rs"]
 mod signals;
 
+use std::fs::File;
 use std::io::Read as _;
 use std::process::Stdio;
 
@@ -49,5 +50,38 @@ fn an_interrupted_walk_says_so() {
             said.contains("watch-dir: interrupted: not every directory"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn lost_output_is_a_failure_and_a_closed_pipe_is_none() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    make(&place.tree().join("site1/20260822"), 0o700);
+    for arguments in [
+        &["--help"][..],
+        &["--generate", "man"],
+        &["--check-config"],
+        &["--dry-run"],
+        &["--dry-run", "--once"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let out = place.command().args(arguments).stdout(full).output();
+        let out = out.unwrap();
+        assert_eq!(out.status.code(), Some(1), "{arguments:?}");
+        let said = text(&out.stderr);
+        let lost =
+            "watch-dir: cannot write to standard output, some of the output is lost: No space";
+        assert!(said.contains(lost), "{arguments:?}: {said}");
+
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let out = place.command().args(arguments).stdout(write).output();
+        let out = out.unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(0), "{arguments:?}: {said}");
+        assert!(!said.contains("pipe"), "{arguments:?}: {said}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
 use crate::ledger::LedgerCounts;
+use crate::program::ProgramError;
 use crate::watch::WatchError;
 
 /// Why a run could not begin or had to end.
@@ -27,6 +28,9 @@ pub enum RunError {
     /// The thread that reports signs of life could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),
+    /// Standard output does not take the lines of a dry run.
+    #[error(transparent)]
+    Output(#[from] ProgramError),
     /// The log cannot be read.
     #[error("cannot read log {path:?}, name another with --source or --merged-log")]
     Log {

@@ -1,7 +1,7 @@
 //! Handing offenders over, and not losing one because a disk is full.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use chrono::Utc;
@@ -22,6 +22,8 @@ pub(super) struct Reporter {
     lost: u64,
     /// Lines written since the state was saved.
     unmarked: usize,
+    /// Why standard output does not take lines any more.
+    lost_output: Option<io::Error>,
 }
 
 /// Returns which of `unsent` were written after all, and what else was written.
@@ -61,6 +63,7 @@ impl Reporter {
             unsent,
             lost: 0,
             unmarked: 0,
+            lost_output: None,
         };
         Ok((reporter, written))
     }
@@ -92,8 +95,7 @@ impl Reporter {
             let sent = if let Some(jail) = &mut self.jail {
                 jail.report(network, at)
             } else {
-                // Nobody reads it any more if this fails.
-                let _ = std::io::stdout().write_all(jail_line(network, at).as_bytes());
+                self.print(&jail_line(network, at));
                 Ok(())
             };
             if let Err(error) = sent {
@@ -106,6 +108,20 @@ impl Reporter {
             self.unmarked += 1;
         }
         true
+    }
+
+    /// Writes a line to standard output, unless one was lost before.
+    fn print(&mut self, line: &str) {
+        if self.lost_output.is_none() {
+            let mut out = io::stdout().lock();
+            let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+            self.lost_output = written.err();
+        }
+    }
+
+    /// Returns why standard output has taken a line less than was reported, once.
+    pub(super) fn lost_output(&mut self) -> Option<io::Error> {
+        self.lost_output.take()
     }
 
     /// Returns how far the jail file has been written.

@@ -10,7 +10,7 @@ use super::Options;
 use super::claims::Claims;
 use super::outcome::{RunError, Summary};
 use super::session::{SLICE, Session, TICK};
-use crate::program::{Lifecycle, Wake, or_never};
+use crate::program::{self, Lifecycle, Wake, or_never};
 use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
 
 /// How often the tree is walked although no event was lost.
@@ -42,6 +42,10 @@ pub async fn run(options: &Options, lifecycle: &mut Lifecycle<'_>) -> Result<Sum
     loop {
         session.heartbeat.beat();
         let busy = session.work().await;
+        if let Some(error) = session.reporter.lost_output() {
+            program::unless_closed(Err(error))?;
+            break;
+        }
         let next = async {
             tokio::select! {
                 biased;

@@ -1,0 +1,28 @@
+//! Standard output: what is lost on its way is never called a success.
+
+use std::io::{self, Write as _};
+
+use super::ProgramError;
+
+/// Writes `text` to standard output. A reader that has gone away (a closed pipe) has seen enough and
+/// is no error: for programs that only read.
+///
+/// # Errors
+///
+/// [`ProgramError::Output`] if not all of it was written.
+pub fn print(text: &[u8]) -> Result<(), ProgramError> {
+    let mut out = io::stdout().lock();
+    unless_closed(out.write_all(text).and_then(|()| out.flush()))
+}
+
+/// Takes a closed pipe for a success.
+///
+/// # Errors
+///
+/// [`ProgramError::Output`] for any other failure.
+pub fn unless_closed(written: io::Result<()>) -> Result<(), ProgramError> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(ProgramError::Output(error)),
+        _ => Ok(()),
+    }
+}
