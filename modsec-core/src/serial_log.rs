@@ -41,7 +41,10 @@
 //! The lock of a serial log fails under MPM-ITK, so entries get written into each other. A line
 //! that opens another entry where no client's bytes can be proves it: both entries are then handed
 //! out from their first to their last line, flagged [`Flag::Interleaved`]. An entry that was cut
-//! off ends where the next one begins.
+//! off ends where the next one begins, which may be within a line: a full disk stops the engine at any
+//! byte, and it goes on there once there is room. A first line within another line counts if part A
+//! follows it. In a body it counts, as one at the start of a line does, only if no further line of the
+//! entry's own boundary comes.
 
 #[cfg(feature = "fs")]
 pub(crate) mod alone;
@@ -66,11 +69,11 @@ mod view;
 use std::ops::Range;
 
 use self::announced::Announced;
-use self::document::Document;
+use self::document::{Document, Starts};
 use self::entry::Entry;
 use self::lines::Lines;
 pub use self::read::{Item, Items, LARGEST, LogEntry, read};
-use self::view::{Opening, View, opening};
+use self::view::{Opening, View, Within, opening, opening_within};
 use crate::format::FirstBytes;
 use crate::format::native::Boundary;
 use crate::record::{Flag, Flags};
@@ -101,6 +104,7 @@ pub struct Splitter {
     at: u64,
     open: Option<Open>,
     lines: Lines,
+    starts: Starts,
     /// Where a stretch that is no entry began, and its first line.
     unrecognized: Option<(u64, FirstBytes)>,
     /// Whether `at` is within a line too long to hold.
@@ -244,6 +248,7 @@ impl Splitter {
             at,
             open: None,
             lines: Lines::new(at),
+            starts: Starts::default(),
             unrecognized: None,
             in_line: false,
             tangled: 0,
@@ -270,6 +275,7 @@ impl Splitter {
         let fed = std::mem::take(self.buffer());
         self.read_to = self.read_to.max(self.lines.scanned());
         self.lines.rewind(at, self.has_ended);
+        self.starts = Starts::default();
         (self.before, self.at, self.open) = (at, at, None);
         self.in_line = false;
         fed
@@ -349,17 +355,10 @@ impl Splitter {
 
     /// Looks for the next entry.
     fn between(&mut self, outlook: Outlook) -> Step {
-        let rest = self.view(outlook).from(self.at);
         if self.in_line {
-            let line_end = memchr::memchr(b'\n', rest);
-            self.at += line_end.unwrap_or(rest.len()) as u64;
-            self.in_line = line_end.is_none();
-            return if self.in_line {
-                self.end_of_unrecognized(outlook == Outlook::End)
-            } else {
-                Step::Again
-            };
+            return self.unrecognized_line(outlook);
         }
+        let rest = self.view(outlook).from(self.at);
         let blank = rest.iter().take_while(|byte| **byte == b'\n').count();
         self.at += blank as u64;
         let rest = self.view(outlook).from(self.at);
@@ -408,21 +407,37 @@ impl Splitter {
         self.at == 0 || boundary.dialect().traits().may_lack_a
     }
 
-    /// Passes over one line that is no entry's.
+    /// Passes over one line that is no entry's, or over as much of it as is at hand. It ends where
+    /// an entry begins in it.
     fn unrecognized_line(&mut self, outlook: Outlook) -> Step {
         let rest = self.view(outlook).from(self.at);
+        if rest.is_empty() {
+            return self.end_of_unrecognized(outlook == Outlook::End);
+        }
         let line = FirstBytes::of(rest);
         let (len, whole) = match memchr::memchr(b'\n', rest) {
-            Some(line_end) => (line_end + 1, true),
-            None if outlook == Outlook::End || rest.len() > LOOKAHEAD => (rest.len(), false),
+            Some(line_end) => match opening_within(rest, line_end, outlook) {
+                Within::Undecided => return Step::Wait,
+                Within::Opening(at) => (at, true),
+                Within::None => (line_end + 1, true),
+            },
+            None if outlook == Outlook::End => (rest.len(), false),
+            None if self.in_line || rest.len() > LOOKAHEAD => {
+                // What is left may be the beginning of such a line.
+                (rest.len().saturating_sub(Boundary::MAX_LINE), false)
+            }
             None => return Step::Wait,
         };
-        if self.at >= self.tangled {
+        if !self.in_line && self.at >= self.tangled {
             self.unrecognized.get_or_insert((self.at, line));
         }
         self.at += len as u64;
         self.in_line = !whole;
-        Step::Again
+        if len > 0 || whole {
+            Step::Again
+        } else {
+            Step::Wait
+        }
     }
 
     /// Reports the stretch that ends here.
@@ -475,7 +490,12 @@ impl Splitter {
             outlook,
         };
         let entry = match open {
-            Open::Document(document) => return document.advance(&view),
+            Open::Document(document) => {
+                let known = document.scanned;
+                let verdict = document.advance(&view, &mut self.starts);
+                self.lines.count(document.scanned - known);
+                return verdict;
+            }
             Open::Entry(entry) => entry,
             // Not decided by its lines: see `within_announced`.
             Open::Announced(announced) => return Verdict::Wait(announced.start),

@@ -440,6 +440,10 @@ fn body() -> impl Strategy<Value = String> {
         Just(format!("\n--11111111-A--\n{A}\n")),
         Just(entry("22222222", "forged")),
         Just("\n--2".to_owned()),
+        Just(format!("--11111111-A--\n{A}\n")),
+        Just(format!(
+            "--22222222-A--\n{A}\n--22222222-B--\nGET / HTTP/1.1\n\n"
+        )),
     ];
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
@@ -477,6 +481,8 @@ proptest! {
                 Just(b"\n{\"a\":\"".to_vec()),
                 Just(b"\"}}\n".to_vec()),
                 Just(b"--abcdefghij-B--\n".to_vec()),
+                Just(b"{\"transaction\":{\"time\":\"".to_vec()),
+                Just(b"{\"transaction\":".to_vec()),
             ],
             0..12,
         ),

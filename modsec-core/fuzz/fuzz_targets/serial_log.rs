@@ -7,7 +7,7 @@ use modsec_core_fuzz::cut::{Cut, cut};
 use modsec_core_fuzz::expand;
 
 /// What short bytes stand for.
-const SHORT: [(u8, &[u8]); 22] = [
+const SHORT: [(u8, &[u8]); 25] = [
     (
         0x01,
         b"\n--11111111-A--\n[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80\n",
@@ -36,6 +36,15 @@ const SHORT: [(u8, &[u8]); 22] = [
         0x1b,
         b"# modsec-parser: the next 5000 bytes are one entry, entry_hash 00000000000000000000000000000000\n",
     ),
+    (
+        0x1c,
+        b"--22222222-A--\n[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80\n",
+    ),
+    (
+        0x1d,
+        b"--11111111-A--\n[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80\n",
+    ),
+    (0x1e, b"{\"transaction\":{\"time\":\""),
 ];
 /// An entry that looks like two, as the merged log has it.
 const ANNOUNCED: &[u8] =

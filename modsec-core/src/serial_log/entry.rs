@@ -381,8 +381,9 @@ impl Entry {
     fn meet(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
         let verdict = if self.announced.is_some() || found.at < self.body_end {
             self.meet_in_body(view, found)
-        } else if found.at <= self.content {
-            // A delimiter brings its own LF: what directly follows another one is content.
+        } else if found.at <= self.content && !(found.letter == b'A' && found.opens) {
+            // A delimiter brings its own LF: what directly follows another one is content. A request
+            // line may look like a first line, but no header like part A.
             None
         } else {
             match found.letter {

@@ -96,6 +96,8 @@ impl Token {
             15 => writeln!(log, "---{id:08x}---B--\nG\nContent-Length: {length}\n"),
             16 => writeln!(log, "---{id:08x}---C--\nx"),
             17 => writeln!(log, "---{id:08x}---Z--\n"),
+            18 => write!(log, "--{id:08x}-A--\n{A}\n--{id:08x}-C--\nx"),
+            19 => write!(log, "{{\"transaction\":{{\"time\":\""),
             _ => writeln!(
                 log,
                 "# modsec-parser: the next {} bytes are one entry, entry_hash {id:032x}",
@@ -108,7 +110,7 @@ impl Token {
 fn token() -> impl Strategy<Value = Token> {
     let length = prop_oneof![0..100_u32, 0..100_000_u32, 0..100_000_000_u32];
     let lag = prop_oneof![Just(0), Just(1), Just(2), 3..2000_u32];
-    (0..19_u8, length, lag).prop_map(|(kind, length, lag)| Token { kind, length, lag })
+    (0..21_u8, length, lag).prop_map(|(kind, length, lag)| Token { kind, length, lag })
 }
 
 proptest! {

@@ -1,5 +1,14 @@
 //! The delimiter lines of the log, each found once.
 //!
+//! An engine that a full disk stops within a line goes on there with its next entry, so the first line
+//! of an entry may also stand behind something else. It counts if part A follows, which no client can
+//! write behind a header, as in [`is_part_a`]:
+//!
+//! ```text
+//! Stopwatch: 17--bbbb0002-A--⏎[03/Feb/2024:10:11:12 +0100] …
+//!               `- begins an entry
+//! ```
+//!
 //! Every question of a cutter is about lines: which one of this boundary comes next, where does
 //! another entry begin, does this boundary come again at all. Each byte is searched once for all
 //! of them, so the time to cut a log grows with its length, whatever is in it.
@@ -19,6 +28,10 @@ use crate::format::{Dialect, timestamp};
 pub(super) const MAX_LINES: usize = 64 * 1024;
 /// Bytes of a first line and part A that are looked at.
 const MAX_PART_A: usize = 4096;
+/// How the first line of an entry ends, and part A begins.
+const OPENING: &[u8] = b"-A--\n[";
+/// Bytes of a first line up to there, at the most, and one more.
+const MAX_OPENING: u64 = Boundary::MAX_LINE as u64 + 3;
 /// The index of no line.
 const NONE: u64 = u64::MAX;
 
@@ -58,6 +71,9 @@ pub(super) struct Lines {
     /// Whether a line starts at that offset.
     at_line_start: bool,
     finder: Finder<'static>,
+    /// First lines within other lines whose [`OPENING`] starts before this offset have been found.
+    opened: u64,
+    opening: Finder<'static>,
     pub(super) ahead: Lookahead,
     /// Lines that were looked at, and bytes that were searched.
     #[cfg(test)]
@@ -81,6 +97,8 @@ impl Lines {
             scanned: at,
             at_line_start: true,
             finder: Finder::new(b"\n--"),
+            opened: at,
+            opening: Finder::new(OPENING),
             ahead: Lookahead::default(),
             #[cfg(test)]
             work: std::sync::atomic::AtomicU64::default(),
@@ -149,20 +167,22 @@ impl Lines {
         }
         loop {
             let before = from.saturating_sub(1).max(view.before);
-            let Some(found) = self.finder.find(view.from(before)) else {
+            let found = self.finder.find(view.from(before));
+            let at = found.map(|found| before + found as u64 + 1);
+            if !self.take_within(view, at.unwrap_or(view.end())) {
+                return;
+            }
+            let Some(at) = at else {
                 break;
             };
-            let at = before + found as u64 + 1;
             if !self.take(view, at) {
-                self.scanned = at;
-                self.at_line_start = true;
                 return;
             }
             from = at + 1;
         }
-        // Before the last byte, a line would have been seen with both dashes.
-        let known = view.end().saturating_sub(u64::from(!view.is_all()));
-        self.scanned = from.max(known);
+        // Before the last bytes, a line would have been seen as far as it takes.
+        let unknown = if view.is_all() { 0 } else { MAX_OPENING };
+        self.scanned = from.max(view.end().saturating_sub(unknown));
     }
 
     /// Takes the line that starts at `at`; false if that takes more bytes.
@@ -170,8 +190,42 @@ impl Lines {
         match look(view, at, self.end()) {
             Look::Delimiter(line) => self.push(line),
             Look::Other => {}
-            Look::Undecided => return false,
+            Look::Undecided => {
+                self.scanned = at;
+                self.at_line_start = true;
+                return false;
+            }
         }
+        true
+    }
+
+    /// Takes the first lines of entries that stand within other lines before `limit`; false if
+    /// that takes more bytes.
+    fn take_within(&mut self, view: &View<'_>, limit: u64) -> bool {
+        let mut from = self.opened.max(view.before);
+        while let Some(found) = self.opening.find(view.slice(from..limit.max(from))) {
+            let lf = from + found as u64 + OPENING.len() as u64 - 2;
+            from += found as u64 + 1;
+            let line = view.slice(lf.saturating_sub(MAX_OPENING).max(view.before)..lf);
+            let Some((start, _)) = Boundary::last_opening(line) else {
+                continue;
+            };
+            let at = lf - (line.len() - start) as u64;
+            let is_start = start == 0 || line.get(start - 1) == Some(&b'\n');
+            let is_known = self.held.back().is_some_and(|last| last.at >= at);
+            if is_start || is_known {
+                continue;
+            }
+            match look(view, at, self.end()) {
+                Look::Delimiter(line) if line.opens => self.push(line),
+                Look::Delimiter(_) | Look::Other => {}
+                Look::Undecided => {
+                    (self.scanned, self.opened) = (at, from - 1);
+                    return false;
+                }
+            }
+        }
+        self.opened = from.max(limit.saturating_sub(OPENING.len() as u64));
         true
     }
 
@@ -215,6 +269,7 @@ impl Lines {
             self.scanned = at;
             self.at_line_start = true;
         }
+        self.opened = self.opened.max(at);
     }
 
     /// Begins anew at `at`, the start of a line in what was scanned. What was found out about the
@@ -224,7 +279,7 @@ impl Lines {
         self.base = self.end();
         self.held.clear();
         self.chains.clear();
-        self.scanned = at;
+        (self.scanned, self.opened) = (at, at);
         self.at_line_start = true;
     }
 
@@ -280,7 +335,7 @@ fn look(view: &View<'_>, at: u64, index: u64) -> Look {
 ///
 /// A request line may look like the first line of an entry, but no header can look like part A:
 /// headers are logged as `NAME: VALUE`, and no time has a space behind its first colon.
-fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
+pub(super) fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
     let content = content.get(..MAX_PART_A).unwrap_or(content);
     let Some(line_end) = memchr::memchr(b'\n', content) else {
         let is_decided = content.len() == MAX_PART_A || outlook == Outlook::End;

@@ -8,7 +8,7 @@ pub(crate) const CORAZA_A: &str = "[2026/11/22 06:40:30] id 192.0.2.1 1 192.0.2.
 pub(crate) type Shape = fn(&mut String, u32);
 
 /// An ordinary way to write a log, and others that were made to be slow to cut.
-pub(crate) const SHAPES: [(&str, Shape); 18] = [
+pub(crate) const SHAPES: [(&str, Shape); 21] = [
     ("whole entries", |log, n| {
         let _ = write!(
             log,
@@ -93,6 +93,15 @@ pub(crate) const SHAPES: [(&str, Shape); 18] = [
         if let Some(other) = n.checked_sub(500) {
             let _ = write!(log, "\n--{other:08x}-H--\nx\n\n--{other:08x}-Z--\n");
         }
+    }),
+    ("first lines within lines", |log, n| {
+        let _ = write!(log, "x--{n:08x}-A--\n{A}\nx");
+    }),
+    ("first lines within lines of a body", |log, n| {
+        let _ = write!(log, "--{n:08x}-A--\n{A}\n--{n:08x}-C--\nx");
+    }),
+    ("documents within a document", |log, n| {
+        let _ = write!(log, "{{\"transaction\":{{\"time\":\"{n}");
     }),
     ("cut off documents", |log, n| {
         let _ = write!(log, "{{\"n\":\"{n}\n\n\n\n");

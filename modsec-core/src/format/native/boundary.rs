@@ -80,6 +80,17 @@ impl Boundary {
             .find_map(|dialect| dialect.open(bytes))
     }
 
+    /// Reads the first line of an entry at the end of `line`, which has no LF: where it begins, and
+    /// its boundary. Something else may stand before it, as behind an entry that a full disk cut
+    /// off within a line.
+    pub(crate) fn last_opening(line: &[u8]) -> Option<(usize, Boundary)> {
+        Dialect::ALL.into_iter().find_map(|dialect| {
+            let start = line.len().checked_sub(dialect.line_len())?;
+            let (boundary, letter) = dialect.open(line.get(start..)?)?;
+            (letter == 'A').then_some((start, boundary))
+        })
+    }
+
     fn of(dialect: Dialect, prefix: &[u8]) -> Boundary {
         let mut bytes = [0; MAX_PREFIX];
         for (to, from) in bytes.iter_mut().zip(prefix) {
@@ -192,6 +203,32 @@ mod tests {
                 line.replace(id, &id.replace('b', ".")),
             ] {
                 assert_eq!(Boundary::open(bad.as_bytes()), None, "input {bad:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_line_of_an_entry_is_found_behind_what_was_cut() {
+        for line in ["--3fa0c41b-A--", "---Qx7Lb2Rt---A--", "--QxaLmbRtcd-A--"] {
+            let (boundary, _) = Boundary::open(line.as_bytes()).unwrap();
+            for before in [
+                "",
+                "-",
+                "--",
+                "Stopwatch: 17",
+                "--3fa0c41b-",
+                "---Qx7Lb2Rt---A-",
+            ] {
+                let text = format!("{before}{line}");
+                let want = Some((before.len(), boundary));
+                assert_eq!(Boundary::last_opening(text.as_bytes()), want, "{text}");
+            }
+            for none in [
+                format!("{line} "),
+                line.replace("-A-", "-B-"),
+                line.replace("-A-", "A-"),
+            ] {
+                assert_eq!(Boundary::last_opening(none.as_bytes()), None, "{none}");
             }
         }
     }

@@ -1,0 +1,48 @@
+//! A log with an entry that a full disk cut off: nobody pays for what stands behind it.
+
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::program::Place;
+use crate::program::inotify::can_follow;
+
+fn field(name: &str) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modsec-core/tests/data/field");
+    data.join(name)
+}
+
+#[test]
+fn a_replay_reports_the_attacker_alone() {
+    let place = Place::new();
+    let log = field("cut/innocent.log");
+    let arguments = [
+        "replay",
+        "--threshold",
+        "1",
+        "--json",
+        log.to_str().unwrap(),
+    ];
+    let output = place.recidive(&arguments).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let clients: Vec<_> = said["offenders"].as_array().unwrap().iter().collect();
+    assert_eq!(clients.len(), 1, "{said:#}");
+    assert_eq!(clients[0]["client"], "203.0.113.66", "{said:#}");
+}
+
+#[test]
+fn a_log_that_is_followed_reports_the_attacker_alone() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    let text = fs::read_to_string(field("cut/innocent.log")).unwrap();
+    let (cut, next) = text.split_at(text.find("--bbbb").unwrap());
+    let running = place.start(&["--threshold", "1", "--source", "merged-log"]);
+    place.append("merged.log", cut);
+    place.append("merged.log", next);
+    assert_eq!(place.reported(1), ["203.0.113.66"]);
+    assert!(running.stop().success());
+    assert_eq!(place.jail().len(), 1, "{:?}", place.jail());
+}
