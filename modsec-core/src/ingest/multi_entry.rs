@@ -139,15 +139,16 @@ impl MultiEntry {
 
     /// Makes sure that nothing more is to be waited for.
     fn is_finished(&self) -> Result<(), NoEntry> {
-        let last = self.progress.places.last();
+        let places = &self.progress.places;
+        let last = places.len().checked_sub(1).and_then(|n| places.get(n));
         let Some(last) = last.filter(|_| self.if_cut == CutEntries::Wait) else {
             return Ok(());
         };
         if last.end - last.start <= IN_MEMORY as u64 {
-            let is_complete = format::is_complete(&self.bytes.range(last.clone())?);
+            let is_complete = format::is_complete(&self.bytes.range(last)?);
             return is_complete.then_some(()).ok_or(NoEntry::Incomplete);
         }
-        match self.decode(last) {
+        match self.decode(&last) {
             Ok(_) | Err(NoEntry::Defect(_)) => Ok(()),
             Err(wait) => Err(wait),
         }
@@ -172,7 +173,7 @@ impl Iterator for MultiEntry {
     type Item = Result<DecodedEntry, NoEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let place = self.progress.places.get(self.taken)?.clone();
+        let place = self.progress.places.get(self.taken)?;
         // Before it is decoded, which may panic.
         self.taken += 1;
         Some(self.decode(&place))

@@ -1,21 +1,23 @@
 //! How far files of several entries were taken, and which of them were left in the middle.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::serial_log::appended::{MAX_RECORDS, Places};
 use crate::storage_dir::Identity;
 
 /// Files in the middle of which it is remembered where to go on, one of each owner.
 const MAX_LEFT: usize = 64;
+/// Records of all of them, for each of which 4 bytes are held.
+const MAX_PLACES: usize = 4 * MAX_RECORDS;
 
 /// How far a file was taken, and whether it stays. A file of one entry has no places.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Where the entries are.
-    pub(super) places: Vec<Range<u64>>,
+    pub(super) places: Places,
     /// Entries that are safe, or for which the file stays.
     done: AtomicUsize,
     stays: AtomicBool,
@@ -25,7 +27,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Of a file with entries at these places.
-    pub(super) fn new(places: Vec<Range<u64>>) -> Progress {
+    pub(super) fn new(places: Places) -> Progress {
         Progress {
             places,
             ..Progress::default()
@@ -82,7 +84,7 @@ impl LeftOff {
     }
 
     /// Remembers the file of `owner`, of which `done` entries are safe; returns by how many it has
-    /// got on. Of too many owners, the one whose file was left first is forgotten.
+    /// got on. Of too many owners or records, the files that were left first are forgotten.
     pub(super) fn remember(
         &self,
         owner: u32,
@@ -92,11 +94,16 @@ impl LeftOff {
     ) -> usize {
         let before = progress.done.swap(done, Ordering::Relaxed);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_LEFT && !all.contains_key(&owner) {
+        all.remove(&owner);
+        let places = |left: &LeftFile| left.progress.places.len();
+        while all.len() >= MAX_LEFT
+            || all.values().map(places).sum::<usize>() + progress.places.len() > MAX_PLACES
+        {
             let oldest = all.iter().min_by_key(|(_, left)| left.at);
-            if let Some(uid) = oldest.map(|(uid, _)| *uid) {
-                all.remove(&uid);
-            }
+            let Some(uid) = oldest.map(|(uid, _)| *uid) else {
+                break;
+            };
+            all.remove(&uid);
         }
         let left = LeftFile {
             identity,

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use super::counter::Counter;
 use super::tree::{OneOf, Records};
 use crate::ledger::Offender;
+use crate::serial_log::appended::MAX_RECORDS;
 
 /// Records that are read at once: what comes of clients who share an id.
 const FEW: usize = 256;
 /// Bytes of a slice, in which a record counts for [`RECORD`] more.
 const SLICE_BYTES: u64 = 2 << 20;
 const RECORD: u64 = 4096;
-/// Files at a time, each held open, with up to 256 KiB of places,
+/// Files at a time, each held open,
 const MAX_FILES: usize = 16;
 /// and paths of those that are begun after them.
 const MAX_PATHS: usize = 1024;
@@ -70,7 +71,7 @@ impl Several {
         counter: &mut Counter,
         report: &mut impl FnMut(Offender),
     ) -> bool {
-        if self.files.len() >= MAX_FILES && reading.records.len() > FEW {
+        if !self.has_room() && reading.records.len() > FEW {
             let waits = self.paths.iter().any(|waiting| waiting == path);
             if !waits && self.paths.len() < MAX_PATHS {
                 self.paths.push_back(path.to_owned());
@@ -95,8 +96,15 @@ impl Several {
 
     /// Returns a file that may be begun now.
     pub(super) fn next_path(&mut self) -> Option<PathBuf> {
-        let is_free = self.files.len() < MAX_FILES;
-        is_free.then(|| self.paths.pop_front()).flatten()
+        let has_room = self.has_room();
+        has_room.then(|| self.paths.pop_front()).flatten()
+    }
+
+    /// Returns `true` if another file may be begun, of whatever size: so not more than twice the
+    /// places of the largest one are held, 8 MiB.
+    fn has_room(&self) -> bool {
+        let records: usize = self.files.iter().map(|file| file.records.total()).sum();
+        self.files.len() < MAX_FILES && records <= MAX_RECORDS
     }
 
     pub(super) fn is_empty(&self) -> bool {

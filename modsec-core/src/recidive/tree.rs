@@ -16,7 +16,7 @@ use crate::heartbeat::Heartbeat;
 use crate::program::Stop;
 use crate::recent::Recent;
 use crate::record::Flag;
-use crate::serial_log::appended;
+use crate::serial_log::appended::{self, Places};
 use crate::spool::{self, Reason};
 use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes, inode};
@@ -66,7 +66,9 @@ pub(super) enum Contents<'a> {
 #[derive(Debug)]
 pub(super) struct Records {
     file: File,
-    places: std::vec::IntoIter<Range<u64>>,
+    places: Places,
+    /// How many were read.
+    done: usize,
     reading: Reading,
 }
 
@@ -81,7 +83,8 @@ impl Iterator for Records {
     type Item = io::Result<OneOf>;
 
     fn next(&mut self) -> Option<io::Result<OneOf>> {
-        let place = self.places.next()?;
+        let place = self.places.get(self.done)?;
+        self.done += 1;
         self.reading.heartbeat.beat();
         Some(self.read(place))
     }
@@ -90,12 +93,17 @@ impl Iterator for Records {
 impl Records {
     /// Returns how many are left.
     pub(super) fn len(&self) -> usize {
+        self.places.len() - self.done
+    }
+
+    /// Returns how many there were at first: their places are held to the end.
+    pub(super) fn total(&self) -> usize {
         self.places.len()
     }
 
     /// Returns how many bytes the next one has.
     pub(super) fn next_len(&self) -> u64 {
-        let next = self.places.as_slice().first();
+        let next = self.places.get(self.done);
         next.map_or(0, |place| place.end - place.start)
     }
 
@@ -298,11 +306,11 @@ impl Tree {
         let records = records(&file, meta.len(), &self.reading);
         let read = match records {
             Ok(Some(places)) => file.try_clone().map(|file| {
-                let (places, reading) = (places.into_iter(), self.reading.clone());
                 Some(Contents::Several(Records {
                     file,
                     places,
-                    reading,
+                    done: 0,
+                    reading: self.reading.clone(),
                 }))
             }),
             Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.reading),
@@ -373,7 +381,7 @@ fn failed(reason: &Reason) -> Look<'static> {
 }
 
 /// Returns where the records are, if there are several.
-fn records(file: &File, size: u64, reading: &Reading) -> io::Result<Option<Vec<Range<u64>>>> {
+fn records(file: &File, size: u64, reading: &Reading) -> io::Result<Option<Places>> {
     appended::records(size, |range| {
         reading.goes_on(range.start)?;
         let mut bytes = Vec::new();

@@ -13,5 +13,6 @@ pub fn records(file: &[u8]) -> Option<Vec<Range<u64>>> {
             .unwrap_or_default()
             .to_vec())
     };
-    super::appended::records(file.len() as u64, read).unwrap_or_default()
+    let found = super::appended::records(file.len() as u64, read).unwrap_or_default()?;
+    Some((0..found.len()).filter_map(|n| found.get(n)).collect())
 }

@@ -216,6 +216,29 @@ fn a_client_who_knows_the_boundary_makes_no_rows_of_others() {
 }
 
 #[test]
+fn two_bodies_with_a_line_of_one_boundary_hide_no_request() {
+    let site = Site::new();
+    let line =
+        "x\n---aaaaaaaa---A--\n[22/Nov/2020:11:50:10 +0000] 1.1 203.0.113.7 1 198.51.100.4 80\ny";
+    let record = |n: usize| {
+        let head = ["Transfer-Encoding: chunked", "Content-Length: 90"][n % 2];
+        let body = if n < 4 { line } else { "z" };
+        format!(
+            "---{n:08}---A--\n[22/Nov/2020:11:50:10 +0000] 1.1 192.0.2.1 4711 198.51.100.4 80\n\
+             ---{n:08}---B--\nPOST /{n} HTTP/1.1\n{head}\n\n\
+             ---{n:08}---C--\n{body}\n\n---{n:08}---F--\nHTTP/1.1 403\n\n\
+             ---{n:08}---H--\n\n---{n:08}---Z--\n\n"
+        )
+    };
+    let file: String = (0..150).map(record).collect();
+    site.put(0, "1.1", file.as_bytes());
+    site.collect().expect(0, &["150 entries, 150 stored"]);
+    let denied =
+        "select count(*) from logs where REMOTE_ADDR = '192.0.2.1' and responce_header = 403";
+    assert_eq!(site.query::<i64>(denied), 150);
+}
+
+#[test]
 fn what_is_no_entry_is_named_by_its_offset_and_the_rest_is_stored() {
     let site = Site::new();
     let log = [&entry(1)[..], b"\nsome words\nmore\n", &entry(2), b"\n"].concat();
