@@ -22,18 +22,19 @@ const QUARTER: i64 = 15 * 60;
 const FARTHEST: i64 = 14 * 3600;
 
 /// Returns the second in a transaction id of libmodsecurity's own making: ten digits of Unix time,
-/// directly followed by a number below 1000 with six decimals.
+/// and directly behind them a number below 1000 with six decimals. 3.0.5 to 3.0.7 write the ten digits
+/// alone. (`Transaction::Transaction` in `transaction.cc`)
 pub(super) fn second_of_id(id: &[u8]) -> Option<DateTime<Utc>> {
-    let (digits, decimals) = id.split_at_checked(id.len().checked_sub(7)?)?;
-    let (second, random) = digits.split_at_checked(10)?;
-    let plain = decimals.starts_with(b".")
-        && (1..=3).contains(&random.len())
-        && digits
-            .iter()
-            .chain(decimals.get(1..)?)
-            .all(u8::is_ascii_digit);
+    let (second, random) = id.split_at_checked(10)?;
+    let are_digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    let is_random = |text: &[u8]| {
+        let (number, decimals) = text.split_at_checked(text.len().checked_sub(7)?)?;
+        let digits = decimals.strip_prefix(b".")?;
+        Some((1..=3).contains(&number.len()) && are_digits(number) && are_digits(digits))
+    };
+    let is_own = are_digits(second) && (random.is_empty() || is_random(random)?);
     let second = std::str::from_utf8(second).ok()?.parse().ok()?;
-    DateTime::from_timestamp_secs(second).filter(|_| plain)
+    DateTime::from_timestamp_secs(second).filter(|_| is_own)
 }
 
 /// Makes the time of a record out of the wall clock and the instant.
@@ -73,6 +74,12 @@ mod tests {
             ("179534865611.233571", Some(1_795_348_656)),
             ("17953486560.233571", Some(1_795_348_656)),
             ("1795348656100.000000", Some(1_795_348_656)),
+            // As 3.0.5 to 3.0.7 write it.
+            ("1795348656", Some(1_795_348_656)),
+            ("179534865", None),
+            ("17953486561", None),
+            ("179534865x", None),
+            ("-179534865", None),
             ("1795348656.233571", None),
             ("17953486561000.233571", None),
             ("179534865611.23357", None),

@@ -13,7 +13,7 @@
 //! | `msg` | of the rule, macros expanded | as they are |
 //! | `severity`, `maturity`, `accuracy` | numbers, 0 for none | none |
 //! | `hostname` | `Host` of the request since 3.0.13, before that the server's address | as they are |
-//! | `uri` | path of the URI, decoded, 200 bytes at the most | as they are |
+//! | `uri` | path of the URI, decoded, 200 bytes at the most; see [`paths`] | as they are |
 //! | `unique_id` | that of part A | as they are |
 //! | `ref` | where the operator matched, of this engine's own making | none |
 //!
@@ -23,8 +23,8 @@
 //! All of it is one line. All tags but `tag` are always there, in this order; what is not set is
 //! empty or 0. Quotes in the value of the variable, in `msg`, `hostname` and `uri` are bare, so a
 //! client can write tags before the genuine ones and behind them. An alert is verified if it
-//! can be taken apart from its end, where part A tells the id and part B the URI, and if what
-//! remains can be read in one way only. Otherwise its fields are a guess, and it says so.
+//! can be taken apart from its end, where part A tells the id and part B the URI, if only one of
+//! what the releases make of that URI stands there, and if what remains can be read in one way only. Otherwise its fields are a guess, and it says so.
 
 use memchr::memmem;
 
@@ -56,24 +56,25 @@ const LIMIT: usize = 200;
 #[derive(Debug)]
 pub(in crate::format) struct Anchor {
     unique_id: Vec<u8>,
-    /// The URI as releases from 3.0.4 on write it, and whole, as those before do.
-    uris: [Vec<u8>; 2],
+    /// What each release writes for the URI, without repeats.
+    uris: Vec<Vec<u8>>,
 }
 
 impl Anchor {
     /// Takes the id of part A and the URI of part B, both as they are logged there.
     pub(in crate::format) fn new(unique_id: &Text<'_>, uri: &Text<'_>) -> Anchor {
-        let path = decoded_path(uri.as_bytes());
-        let limited = match path.get(..LIMIT) {
-            Some(kept) if path.len() > LIMIT => {
-                let omitted = format!(" ({} characters omitted)", path.len() - LIMIT);
-                escape_v3(&[kept, omitted.as_bytes()].concat())
+        let mut uris = Vec::new();
+        for path in paths(uri.as_bytes()) {
+            // Releases before 3.0.4 write all of it.
+            for shown in [limited(&path), escape_v3(&path)] {
+                if !uris.contains(&shown) {
+                    uris.push(shown);
+                }
             }
-            _ => escape_v3(&path),
-        };
+        }
         Anchor {
             unique_id: escape_v3(unique_id.as_bytes()),
-            uris: [limited, escape_v3(&path)],
+            uris,
         }
     }
 
@@ -83,8 +84,12 @@ impl Anchor {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b",:;_ ()".contains(byte);
         reference.iter().all(plain).then_some(())?;
         let line = strip_tag(line, b" [unique_id \"", &self.unique_id)?;
-        let mut uris = self.uris.iter();
-        let line = uris.find_map(|uri| strip_tag(line, b" [uri \"", uri))?;
+        let mut readings = self.uris.iter();
+        let mut next = || readings.find_map(|uri| strip_tag(line, b" [uri \"", uri));
+        // If more than one could stand there, a client has written one of them in front of the other.
+        let (line, None) = (next()?, next()) else {
+            return None;
+        };
         let (line, host) = split_last(line, b" [hostname \"")?;
         (!host.contains(&b' ')).then_some(line)
     }
@@ -104,11 +109,41 @@ fn split_last<'a>(line: &'a [u8], opening: &[u8]) -> Option<(&'a [u8], &'a [u8])
     Some((line.get(..at)?, line.get(at + opening.len()..)?))
 }
 
-/// Returns the path of a request's URI without its percent escapes: `/a%20b?c#d` is `/a b`. A `+` stays
-/// as it is, and so does a percent sign that two hexadecimal digits do not follow.
-fn decoded_path(uri: &[u8]) -> Vec<u8> {
-    let uri = uri.split(|byte| *byte == b'#').next().unwrap_or_default();
-    let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
+/// Returns what the releases take for the path of a request's URI. (`Transaction::processURI` in
+/// `transaction.cc`)
+///
+/// | release | cut | `/a%3fb?c#d` | `/a#b?c` |
+/// | --- | --- | --- | --- |
+/// | from 3.0.12 | `#` and `?`, and then decoded | `/a?b` | `/a` |
+/// | 3.0.5 to 3.0.11 | `#`, and what is decoded at its `?` (CVE-2024-1019) | `/a` | `/a` |
+/// | before | what is decoded at its `?` | `/a` | `/a#b` |
+fn paths(uri: &[u8]) -> [Vec<u8>; 3] {
+    let before = |text: &[u8], byte| {
+        let end = memchr::memchr(byte, text).unwrap_or(text.len());
+        text.get(..end).unwrap_or_default().to_vec()
+    };
+    let whole = before(uri, b'#');
+    [
+        decoded(&before(&whole, b'?')),
+        before(&decoded(&whole), b'?'),
+        before(&decoded(uri), b'?'),
+    ]
+}
+
+/// Returns a path as releases from 3.0.4 on write it.
+fn limited(path: &[u8]) -> Vec<u8> {
+    match path.get(..LIMIT) {
+        Some(kept) if path.len() > LIMIT => {
+            let omitted = format!(" ({} characters omitted)", path.len() - LIMIT);
+            escape_v3(&[kept, omitted.as_bytes()].concat())
+        }
+        _ => escape_v3(path),
+    }
+}
+
+/// Decodes percent escapes: `/a%20b` is `/a b`. A `+` stays as it is, and so does a percent sign that
+/// two hexadecimal digits do not follow.
+fn decoded(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((&byte, behind)) = rest.split_first() {
@@ -313,6 +348,12 @@ mod tests {
             ("/a#b?c", "/a".to_owned()),
             ("/%41%2f+%zz%4", "/A/+%zz%4".to_owned()),
             ("/%3f%23", "/?#".to_owned()),
+            // Before 3.0.12.
+            ("/a%3fb/deny", "/a".to_owned()),
+            ("/%3f%23", "/".to_owned()),
+            // Before 3.0.5.
+            ("/a#b?c", "/a#b".to_owned()),
+            ("/a%23b#c%3fd", "/a#b#c".to_owned()),
             ("/%00%D0%b9\"\\", "/\\x00\\xd0\\xb9\"\\".to_owned()),
             (&long, format!("{} (1 characters omitted)", "a".repeat(200))),
             // Releases before 3.0.4 do not cut it.
@@ -321,6 +362,21 @@ mod tests {
             let line = REAL.replace("\"/item\"", &format!("\"{shown}\""));
             assert_eq!(alert(&line, uri).verified, Some(true), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_client_cannot_choose_the_release() {
+        // Of 3.0.9 the URI is `/a`. What 3.0.13 would write ends alike, and begins within `msg`.
+        let forged = r#"/a?x"] [data ""] [severity "2"] [ver ""] [maturity "0"] [accuracy "0"] [hostname "10.0.0.1"] [uri "/a"#;
+        let before = r#"m"] [data ""] [severity "7"] [ver ""] [maturity "0"] [accuracy "0"] [hostname "h"] [uri "/a?x"#;
+        let line = format!(
+            r#"ModSecurity: Warning. x [file "/f"] [line "1"] [id "7"] [rev ""] [msg "{before}"] [data ""] [severity "2"] [ver ""] [maturity "0"] [accuracy "0"] [hostname "10.0.0.1"] [uri "/a"] [unique_id "170695147212.345678"] [ref ""]"#
+        );
+        let uri = forged
+            .replace('?', "%3f")
+            .replace(' ', "%20")
+            .replace('"', "%22");
+        assert_eq!(alert(&line, &uri).verified, Some(false));
     }
 
     #[test]
