@@ -64,7 +64,8 @@ pub struct ProxyArgs {
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxy: Vec<TrustedProxyArg>,
 
-    /// Header in which they name the client: X-Real-IP or X-Forwarded-For
+    /// Header in which they name the client, such as X-Real-IP or CF-Connecting-IP: one address;
+    /// X-Forwarded-For, and what ends so: a list, read from the right past trusted proxies
     #[arg(long, value_name = "NAME", default_value_t = ClientHeader::default())]
     pub client_header: ClientHeader,
 }
@@ -72,6 +73,6 @@ pub struct ProxyArgs {
 impl ProxyArgs {
     /// Returns them as the records' readers take them.
     pub fn proxies(&self) -> TrustedProxies {
-        TrustedProxies::named(&self.trusted_proxy, self.client_header)
+        TrustedProxies::named(&self.trusted_proxy, self.client_header.clone())
     }
 }

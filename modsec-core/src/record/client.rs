@@ -10,6 +10,9 @@
 //!                                the client    by 10.0.0.1   so one further to the left
 //! client     198.51.100.7
 //! ```
+//!
+//! An address may have a port, as Azure and some load balancers of AWS write it:
+//! `203.0.113.9:43210`, `[2001:db8::5]:443`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +26,15 @@ use super::{Networks, NetworksError, Record, Request, parse_ip, parse_network};
 ///
 /// Only one can be right: a proxy sets one of them and passes the client's own spelling of the
 /// other on, untouched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// ```
+/// use modsec_core::record::ClientHeader;
+///
+/// let header: ClientHeader = "cf-connecting-ip".parse()?;
+/// assert_eq!((header.to_string().as_str(), header.is_list()), ("cf-connecting-ip", false));
+/// # Ok::<(), modsec_core::record::ParseClientHeaderError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ClientHeader {
     /// `X-Real-IP`: one address, replaced by the proxy.
@@ -31,24 +42,47 @@ pub enum ClientHeader {
     RealIp,
     /// `X-Forwarded-For`: a list to which every proxy appends the address that it saw.
     ForwardedFor,
+    /// Another one: a list if its name ends with `Forwarded-For`, otherwise one address.
+    Other(Box<str>),
 }
 
 /// A text names no [`ClientHeader`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a header this program reads, choose X-Real-IP or X-Forwarded-For")]
-pub struct ParseClientHeaderError {
-    text: String,
+pub enum ParseClientHeaderError {
+    /// A header with a grammar of its own.
+    #[error(
+        "the header Forwarded is not read, let the proxy set X-Forwarded-For or X-Real-IP and name that"
+    )]
+    Forwarded,
+    /// No header has such a name.
+    #[error(
+        "{0:?} is not the name of a header, choose one like X-Real-IP, X-Forwarded-For or CF-Connecting-IP"
+    )]
+    NoName(String),
 }
 
 impl ClientHeader {
-    /// Returns the usual spelling of the header's name.
-    pub fn name(self) -> &'static str {
+    /// Returns the usual spelling of the header's name, or the one that was given.
+    pub fn name(&self) -> &str {
         match self {
             ClientHeader::RealIp => "X-Real-IP",
             ClientHeader::ForwardedFor => "X-Forwarded-For",
+            ClientHeader::Other(name) => name,
         }
     }
+
+    /// Returns `true` if the header is a list of addresses, of which the last one that is no trusted
+    /// proxy's counts. Of the others, a value with more than one address is not used.
+    pub fn is_list(&self) -> bool {
+        let name = self.name().as_bytes();
+        let end = name.len().checked_sub(FORWARDED_FOR.len());
+        end.and_then(|end| name.get(end..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(FORWARDED_FOR))
+    }
 }
+
+/// How the name of a header ends that is a list.
+const FORWARDED_FOR: &[u8] = b"forwarded-for";
 
 impl fmt::Display for ClientHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,13 +93,20 @@ impl fmt::Display for ClientHeader {
 impl FromStr for ClientHeader {
     type Err = ParseClientHeaderError;
 
+    /// Reads the name of a header, in any case: a token of HTTP (RFC 9110, section 5.6.2).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [ClientHeader::RealIp, ClientHeader::ForwardedFor]
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if text.eq_ignore_ascii_case("Forwarded") {
+            return Err(ParseClientHeaderError::Forwarded);
+        }
+        if text.is_empty() || !text.bytes().all(is_token) {
+            return Err(ParseClientHeaderError::NoName(text.to_owned()));
+        }
+        let known = [ClientHeader::RealIp, ClientHeader::ForwardedFor]
             .into_iter()
-            .find(|header| header.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| ParseClientHeaderError {
-                text: text.to_owned(),
-            })
+            .find(|header| header.name().eq_ignore_ascii_case(text));
+        Ok(known.unwrap_or_else(|| ClientHeader::Other(text.into())))
     }
 }
 
@@ -159,9 +200,10 @@ impl TrustedProxies {
         if values.next().is_some() {
             return None;
         }
-        match self.header {
-            ClientHeader::RealIp => parse_ip(trim(value)),
-            ClientHeader::ForwardedFor => self.rightmost_untrusted(value),
+        if self.header.is_list() {
+            self.rightmost_untrusted(value)
+        } else {
+            parse_host(trim(value))
         }
     }
 
@@ -169,13 +211,37 @@ impl TrustedProxies {
     /// left of the first other word was written by a stranger.
     fn rightmost_untrusted(&self, list: &[u8]) -> Option<IpAddr> {
         for hop in list.rsplit(|&byte| byte == b',') {
-            let address = parse_ip(trim(hop))?;
+            let address = parse_host(trim(hop))?;
             if !self.networks.contains(address) {
                 return Some(address);
             }
         }
         None
     }
+}
+
+/// Reads an address that may have a port: `203.0.113.9:43210`, `[2001:db8::5]:443`, `[2001:db8::5]`.
+fn parse_host(text: &[u8]) -> Option<IpAddr> {
+    let (address, port) = match text.strip_prefix(b"[") {
+        Some(text) => {
+            let end = memchr::memchr(b']', text)?;
+            let address = text.get(..end).filter(|address| address.contains(&b':'))?;
+            (address, text.get(end + 1..)?)
+        }
+        // Only IPv4 has a port behind its only colon.
+        None => match memchr::memchr(b':', text) {
+            Some(at) if memchr::memrchr(b':', text) == Some(at) => text.split_at_checked(at)?,
+            _ => (text, &[][..]),
+        },
+    };
+    let is_port = |port: &[u8]| {
+        let digits = port
+            .strip_prefix(b":")
+            .and_then(|it| std::str::from_utf8(it).ok());
+        // A sign would be read, too.
+        digits.is_some_and(|it| !it.starts_with('+') && it.parse::<u16>().is_ok())
+    };
+    parse_ip(address).filter(|_| port.is_empty() || is_port(port))
 }
 
 /// Takes off what HTTP calls optional white space.
@@ -313,5 +379,90 @@ mod tests {
         assert_eq!("x-real-ip".parse(), Ok(ClientHeader::RealIp));
         assert_eq!("X-Forwarded-For".parse(), Ok(ClientHeader::ForwardedFor));
         assert!("Forwarded".parse::<ClientHeader>().is_err());
+        for (name, is_list) in [
+            ("CF-Connecting-IP", false),
+            ("True-Client-IP", false),
+            ("X-Original-Forwarded-For", true),
+            ("x-forwarded-for", true),
+            ("For", false),
+        ] {
+            let header: ClientHeader = name.parse().unwrap();
+            assert!(header.name().eq_ignore_ascii_case(name));
+            assert_eq!(header.is_list(), is_list, "{name}");
+        }
+        for bad in ["", "X Real IP", "X-Real-IP:", "X-Réal-IP", "a,b"] {
+            assert!(bad.parse::<ClientHeader>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_have_a_port() {
+        for (text, want) in [
+            ("203.0.113.9:43210", Some("203.0.113.9")),
+            ("203.0.113.9", Some("203.0.113.9")),
+            ("[2001:db8::5]:443", Some("2001:db8::5")),
+            ("[2001:db8::5]", Some("2001:db8::5")),
+            ("2001:db8::5", Some("2001:db8::5")),
+            ("[::ffff:203.0.113.9]:1", Some("203.0.113.9")),
+            // An address, whatever was meant.
+            ("2001:db8::5:443", Some("2001:db8::5:443")),
+            ("203.0.113.9:", None),
+            ("203.0.113.9:0x1", None),
+            ("203.0.113.9:+1", None),
+            ("203.0.113.9:65536", None),
+            ("203.0.113.9:1:2", None),
+            ("203.0.113.9]:1", None),
+            ("[203.0.113.9]:1", None),
+            ("[2001:db8::5", None),
+            ("[2001:db8::5]443", None),
+            ("[2001:db8::5]:", None),
+            (":443", None),
+            ("unknown:1", None),
+            ("", None),
+        ] {
+            let got = parse_host(text.as_bytes()).map(|ip| ip.to_string());
+            assert_eq!(got.as_deref(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_balancer_names_clients_with_their_ports() {
+        let log = include_bytes!("../../tests/data/field/proxy-port/entry.log");
+        let clients = |header: &str| -> Vec<String> {
+            let proxies = TrustedProxies {
+                networks: Networks::parse_list("10.0.0.0/8")
+                    .unwrap()
+                    .into_iter()
+                    .collect(),
+                header: header.parse().unwrap(),
+            };
+            let entries = crate::serial_log::read(&log[..]).map(|item| match item.unwrap() {
+                crate::serial_log::Item::Entry(entry) => entry,
+                other => panic!("{other:?}"),
+            });
+            entries
+                .map(|entry| {
+                    proxies
+                        .client(&entry.decode().unwrap())
+                        .unwrap()
+                        .to_string()
+                })
+                .collect()
+        };
+        let balancer = "10.0.0.5";
+        assert_eq!(
+            clients("X-Forwarded-For"),
+            [
+                balancer,
+                balancer,
+                "203.0.113.77",
+                "203.0.113.78",
+                "2001:db8::5",
+                balancer
+            ]
+        );
+        let mut want = [balancer; 6];
+        want[5] = "203.0.113.79";
+        assert_eq!(clients("cf-connecting-ip"), want);
     }
 }

@@ -331,11 +331,37 @@ fn look(view: &View<'_>, at: u64, index: u64) -> Look {
     })
 }
 
+/// What begins within a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// An entry, at this offset of the line.
+    Opening(usize),
+    /// Nothing.
+    None,
+    /// Depends on more bytes.
+    Undecided,
+}
+
+/// Returns where an entry begins in the line of `bytes` that ends with the LF at `line_end`: with its
+/// first line, and with part A behind that.
+pub(super) fn opening_within(bytes: &[u8], line_end: usize, outlook: Outlook) -> Within {
+    let line = bytes.get(..line_end).unwrap_or_default();
+    let Some((at, boundary)) = Boundary::last_opening(line) else {
+        return Within::None;
+    };
+    let behind = bytes.get(line_end + 1..).unwrap_or_default();
+    match is_part_a(boundary.dialect(), behind, outlook) {
+        Some(true) => Within::Opening(at),
+        Some(false) => Within::None,
+        None => Within::Undecided,
+    }
+}
+
 /// Returns `true` if `content` begins as part A does; `None` if that takes more bytes.
 ///
 /// A request line may look like the first line of an entry, but no header can look like part A:
 /// headers are logged as `NAME: VALUE`, and no time has a space behind its first colon.
-pub(super) fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
+fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
     let content = content.get(..MAX_PART_A).unwrap_or(content);
     let Some(line_end) = memchr::memchr(b'\n', content) else {
         let is_decided = content.len() == MAX_PART_A || outlook == Outlook::End;

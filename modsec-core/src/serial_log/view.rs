@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::Outlook;
 use super::announcement::{Announcement, Line};
-use super::lines::is_part_a;
 use crate::format::native::Boundary;
 
 /// Empty lines behind an entry at the most. An engine writes one or two; a client who can make a
@@ -73,32 +72,6 @@ pub(super) fn opening(bytes: &[u8], outlook: Outlook) -> Opening {
     match Boundary::open(bytes) {
         Some((boundary, letter)) => Opening::Entry(boundary, letter),
         None => Opening::None,
-    }
-}
-
-/// What begins within a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Within {
-    /// An entry, at this offset of the line.
-    Opening(usize),
-    /// Nothing.
-    None,
-    /// Depends on more bytes.
-    Undecided,
-}
-
-/// Returns where an entry begins in the line of `bytes` that ends with the LF at `line_end`: with its
-/// first line, and with part A behind that.
-pub(super) fn opening_within(bytes: &[u8], line_end: usize, outlook: Outlook) -> Within {
-    let line = bytes.get(..line_end).unwrap_or_default();
-    let Some((at, boundary)) = Boundary::last_opening(line) else {
-        return Within::None;
-    };
-    let behind = bytes.get(line_end + 1..).unwrap_or_default();
-    match is_part_a(boundary.dialect(), behind, outlook) {
-        Some(true) => Within::Opening(at),
-        Some(false) => Within::None,
-        None => Within::Undecided,
     }
 }
 
