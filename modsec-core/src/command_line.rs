@@ -21,7 +21,6 @@
 //! // Flag, else variable, else `threshold = …` below `[recidive]` in the file, else 10.
 //! let line = CommandLine::read(Args::command(), "RECIDIVE", &[]);
 //! let args: Args = line.args();
-//! line.end_check(&[]);
 //! println!("{}", args.threshold);
 //! ```
 //!
@@ -55,6 +54,7 @@
 
 mod error;
 mod file;
+mod findings;
 mod generate;
 mod layers;
 mod manual;
@@ -63,6 +63,7 @@ mod secret;
 mod settings;
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -73,6 +74,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use self::error::{ConfigError, Problem};
 use self::file::ConfigFile;
+pub use self::findings::Findings;
 use self::layers::Layered;
 pub use self::options::{LogArgs, ProxyArgs};
 use crate::program::{self, Exit};
@@ -192,17 +194,27 @@ impl CommandLine {
         }
     }
 
-    /// With `--check-config`, shows the settings in force and ends the process with status 0.
+    /// Ends `--check-config`: shows the settings in force, and what was found. Ends the process with
+    /// status 0 if the program would start, else with 1.
     ///
     /// `chosen` has what the program takes where nothing is set, by long names. To be called once
     /// the program has found its arguments sound.
-    pub fn end_check(&self, chosen: &[(&str, String)]) {
-        if !self.checks_only() {
-            return;
-        }
+    pub fn end_check(&self, chosen: &[(&str, String)], findings: &Findings) -> ! {
         let settings = settings::render(&self.layered, &self.matches, chosen);
-        let text = format!("# {}\n{settings}", self.origin);
-        end(written(program::print(text.as_bytes())))
+        let mut text = format!("# {}\n{settings}", self.origin);
+        for remark in &findings.remarks {
+            // Still of the form of the file.
+            let _ = writeln!(text, "# note: {remark}");
+        }
+        let shown = written(program::print(text.as_bytes()));
+        for problem in &findings.problems {
+            program::tell(problem);
+        }
+        end(if findings.problems.is_empty() {
+            shown
+        } else {
+            Exit::Failed
+        })
     }
 
     /// Does all of [`read`](Self::read) that does not end the process: the five steps above.
@@ -414,7 +426,10 @@ fn with_own_options(command: Command) -> Command {
     let check = Arg::new("check_config")
         .long("check-config")
         .action(ArgAction::SetTrue)
-        .help("Read configuration file, environment and flags, show the settings, and exit");
+        .help(
+            "Show the settings in force and what would keep the program from starting, change \
+             nothing, and exit",
+        );
     // For packages, not for people: left out of the help, as it says nothing of the work.
     let generate = Arg::new("generate")
         .long("generate")

@@ -60,7 +60,7 @@ use crate::program::{Backoff, Stop, error_chain};
 use crate::record::TrustedProxies;
 pub use crate::storage_dir::AccountNames;
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
-use crate::store::{StoreError, StoreOpener};
+use crate::store::{StoreError, StoreOpener, StoreOptions};
 use crate::watch::WatchError;
 
 /// What to read, and where to keep it.
@@ -84,6 +84,8 @@ pub struct Options {
     pub inputs: Vec<PathBuf>,
     /// Where rows go. Without a store nothing is kept, and nothing is removed.
     pub store: Option<StoreOpener>,
+    /// Without a store: in which one to look up what is known. Nothing is changed there.
+    pub compare: Option<ComparedStore>,
     /// Where whole entries go.
     pub merged_log: Option<PathBuf>,
     /// Where the server says which entries are complete. Not used without a store.
@@ -107,6 +109,16 @@ pub struct Options {
     pub threads: usize,
 }
 
+/// A store in which entries are looked up, and nothing is changed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ComparedStore {
+    /// The one that these options name.
+    At(StoreOptions),
+    /// One that is still to be made, in which all entries are new.
+    NotYet,
+}
+
 /// What happens to directories that became empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Directories {
@@ -123,6 +135,7 @@ impl Default for Options {
             storage_dir: None,
             inputs: Vec::new(),
             store: None,
+            compare: None,
             merged_log: None,
             index: None,
             directories: Directories::default(),

@@ -35,7 +35,9 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs, makedev};
+use rustix::fs::{
+    Access, AtFlags, CWD, FsWord, OFlags, fcntl_getfl, fcntl_setfl, fstatfs, makedev,
+};
 
 use self::trust::CheckedPath;
 
@@ -134,6 +136,65 @@ pub fn check_database(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Finds out without making or changing anything whether [`open_own_or_null`] could append to the
+/// file at `path`, or make it.
+///
+/// # Errors
+///
+/// As for [`open_own`]; a directory that is missing is named.
+pub fn check_own(path: &Path) -> io::Result<()> {
+    check_directory_is_there(&parent(path))?;
+    let way = CheckedPath::walk(path, Links::Refuse)?;
+    match &way.meta {
+        None => check_directory(&parent(path)),
+        Some(meta) if !is_file_or_null(meta) => Err(wrong_kind(meta.file_type())),
+        Some(meta) => {
+            way.admit(meta)?;
+            may(path, Access::WRITE_OK)
+        }
+    }
+}
+
+/// Finds out without making anything whether files can be made in the directory at `path`.
+///
+/// # Errors
+///
+/// What the system says; the directory is named.
+pub fn check_directory(path: &Path) -> io::Result<()> {
+    check_directory_is_there(path)?;
+    may(path, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::PermissionDenied => "this account may not make files in directory",
+            io::ErrorKind::ReadOnlyFilesystem => "a read-only file system has directory",
+            _ => return error,
+        };
+        io::Error::new(error.kind(), format!("{what} {}", path.display()))
+    })
+}
+
+/// Names a directory that is not there.
+fn check_directory_is_there(path: &Path) -> io::Result<()> {
+    let kind = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Ok(()),
+        Ok(_) => io::ErrorKind::NotADirectory,
+        Err(error) => error.kind(),
+    };
+    let what = match kind {
+        io::ErrorKind::NotFound => "is not there; make it, or name a file elsewhere",
+        io::ErrorKind::NotADirectory => "is no directory",
+        _ => "cannot be entered by this account",
+    };
+    Err(io::Error::new(
+        kind,
+        format!("directory {} {what}", path.display()),
+    ))
+}
+
+/// Asks the system whether this process may do something, by its effective ids and capabilities.
+fn may(path: &Path, access: Access) -> io::Result<()> {
+    Ok(rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS)?)
 }
 
 /// Opens a plain file of the program, or `/dev/null`, as `options` say; no link.
@@ -352,7 +413,7 @@ pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
 }
 
 /// Returns the directory in which `path` lies: `.` for a bare name.
-pub(crate) fn parent(path: &Path) -> PathBuf {
+pub fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().unwrap_or(Path::new(""));
     if parent.as_os_str().is_empty() {
         PathBuf::from(".")

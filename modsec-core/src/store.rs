@@ -363,6 +363,45 @@ struct Backend {
     scheme: &'static str,
     /// Connects, makes or upgrades the tables, and reports each step to the heartbeat.
     open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
+    /// Looks at what is there, see [`look`].
+    look: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Found>,
+}
+
+/// What is behind the URL of a store; nothing was changed to find it out.
+#[non_exhaustive]
+pub struct Found {
+    /// What the first run makes or changes there, in words.
+    pub remark: Option<String>,
+    /// `None` if no entry can be there yet.
+    reader: Option<Box<dyn Reader>>,
+}
+
+/// A store that is only read.
+trait Reader: Send {
+    /// As [`Store::known`].
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>>;
+}
+
+impl Found {
+    /// Returns those of the entries that are in the store already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::known`].
+    pub async fn known(&mut self, hashes: &[EntryHash]) -> Result<HashSet<EntryHash>, StoreError> {
+        match &mut self.reader {
+            Some(reader) => reader.known(hashes).await,
+            None => Ok(HashSet::new()),
+        }
+    }
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("remark", &self.remark)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The only list of backends.
@@ -371,11 +410,13 @@ const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "sqlite",
         open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
+        look: |options| Box::pin(sqlite::look(options)),
     },
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
         open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
+        look: |options| Box::pin(mysql::look(options)),
     },
 ];
 
@@ -401,17 +442,28 @@ pub async fn open_watched(
     options: &StoreOptions,
     heartbeat: Heartbeat,
 ) -> Result<Box<dyn Store>, StoreError> {
+    (backend(options)?.open)(options, heartbeat).await
+}
+
+/// Looks at the store that the options name without changing anything: whether it can be opened,
+/// what the first run would make, and which entries are there.
+///
+/// # Errors
+///
+/// Those of [`open`], as far as they show without a change. What the first run makes is no error.
+pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
+    (backend(options)?.look)(options).await
+}
+
+/// Returns the backend that the URL names.
+fn backend(options: &StoreOptions) -> Result<&'static Backend, StoreError> {
     let scheme = options.scheme();
-    match BACKENDS
-        .iter()
-        .find(|backend| backend.scheme.eq_ignore_ascii_case(scheme))
-    {
-        Some(backend) => (backend.open)(options, heartbeat).await,
-        None => Err(StoreError::UnknownScheme {
-            scheme: scheme.to_owned(),
-            compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),
-        }),
-    }
+    let is_named = |backend: &&Backend| backend.scheme.eq_ignore_ascii_case(scheme);
+    let unknown = || StoreError::UnknownScheme {
+        scheme: scheme.to_owned(),
+        compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),
+    };
+    BACKENDS.iter().find(is_named).ok_or_else(unknown)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ use tokio::time::timeout;
 
 use self::engine::WatchEngine;
 pub(crate) use self::root::Root;
-pub use self::root::RootError;
+pub use self::root::{RootError, check_root};
 pub use crate::names::Place;
 use crate::spool::Reason;
 

@@ -1,6 +1,7 @@
 //! The command line, and what it means to the library.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +14,7 @@ use clap::{CommandFactory, Parser};
 use modsec_core::EntryHash;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
-use modsec_core::ingest::{self, AccountNames, Directories, IndexSource, Options};
+use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::record::TrustedProxyArg;
@@ -160,6 +161,8 @@ COLOURS
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) options: Options,
+    /// The database in which entries are stored, or that a rehearsal looks into.
+    pub(crate) store: Option<StoreOptions>,
     /// URL of the database, if the user left the choice to the program.
     default_store: Option<String>,
     /// Directory for what the program keeps by default, to be made if need be.
@@ -199,7 +202,7 @@ const YIELDS: [(&str, &str); 4] = [
 ];
 
 /// Reads the command line; ends the process with status 2 if it makes no sense.
-pub(crate) fn parse() -> Request {
+pub(crate) fn parse() -> (CommandLine, Request) {
     let line = CommandLine::read(Args::command(), "MODSEC", &YIELDS);
     let args: Args = line.args();
     match args.check(&line).and_then(Args::into_request) {
@@ -207,16 +210,25 @@ pub(crate) fn parse() -> Request {
             if let Some(merged_log) = &request.options.merged_log {
                 line.say_defaults(&[("merged-log", merged_log)]);
             }
-            line.end_check(&request.chosen());
-            request
+            (line, request)
         }
         Err(error) => command_line::exit(&error),
     }
 }
 
 impl Request {
+    /// Returns `true` for a run that changes nothing.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        self.options.compare.is_some()
+    }
+
+    /// Returns `true` if the user left the choice of the database to the program.
+    pub(crate) fn uses_default_store(&self) -> bool {
+        self.default_store.is_some()
+    }
+
     /// Returns what was chosen where the user left it to the program, by long names.
-    fn chosen(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn chosen(&self) -> Vec<(&'static str, String)> {
         let options = &self.options;
         let path = |path: &PathBuf| path.display().to_string();
         let given = [
@@ -303,7 +315,7 @@ impl Args {
             (None, Some(file)) => Some(first_line(file)?),
             (None, None) => None,
         };
-        if self.dry_run || (self.jsonl && given.is_none()) {
+        if self.jsonl && given.is_none() {
             return Ok((None, None));
         }
         let dir = given.is_none().then(state_dir);
@@ -342,7 +354,18 @@ impl Args {
         options.storage_dir = storage_dir;
         options.index = index;
         options.inputs = self.inputs;
-        options.store = store.map(StoreOpener::from);
+        if self.dry_run {
+            let is_made = store_dir.as_ref().is_some_and(|dir| !dir.exists());
+            options.compare = store.clone().map(|store| {
+                if is_made {
+                    ComparedStore::NotYet
+                } else {
+                    ComparedStore::At(store)
+                }
+            });
+        } else {
+            options.store = store.clone().map(StoreOpener::from);
+        }
         options.merged_log = merged_log;
         options.directories = if self.keep_dirs {
             Directories::Keep
@@ -363,6 +386,7 @@ impl Args {
         };
         Ok(Request {
             options,
+            store,
             default_store,
             state_dir: store_dir.or(offset_dir),
             log: self.log.options(),
@@ -419,6 +443,13 @@ fn first_line(file: &Path) -> Result<String, clap::Error> {
     Ok(line.to_owned())
 }
 
+/// Returns the first of paths that are separated by colons, as systemd writes them; `None` if there
+/// is none.
+fn first_of(paths: &OsStr) -> Option<PathBuf> {
+    let first = paths.as_bytes().split(|byte| *byte == b':').next()?;
+    (!first.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(first)))
+}
+
 /// The state directory: systemd's, root's, or the user's.
 fn state_dir() -> PathBuf {
     let var = |name| {
@@ -426,7 +457,9 @@ fn state_dir() -> PathBuf {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    var("STATE_DIRECTORY").unwrap_or_else(|| {
+    // A unit may have several, of which the first is meant.
+    let of_unit = std::env::var_os("STATE_DIRECTORY").and_then(|paths| first_of(&paths));
+    of_unit.unwrap_or_else(|| {
         if rustix::process::geteuid().is_root() {
             return PathBuf::from("/var/lib/modsec-tools");
         }

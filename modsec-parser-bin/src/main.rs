@@ -1,6 +1,7 @@
 //! `modsec-parser`: audit logs into a database and one merged log.
 
 mod args;
+mod check;
 mod report;
 
 use std::error::Error;
@@ -18,7 +19,10 @@ use crate::report::Terminal;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Exit {
-    let request = args::parse();
+    let (line, request) = args::parse();
+    if line.checks_only() {
+        check::end(&line, &request).await;
+    }
     let result = run(&request).await;
     result.unwrap_or_else(|error| {
         let exit = program::fail(&*error);
@@ -31,7 +35,11 @@ async fn main() -> Exit {
 
 async fn run(request: &Request) -> Result<Exit, Box<dyn Error>> {
     let log = program::log_to(&request.log)?;
-    if let Some(dir) = &request.state_dir {
+    if let Some(dir) = request
+        .state_dir
+        .as_ref()
+        .filter(|_| !request.is_rehearsal())
+    {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(program::STATE_DIR_MODE);
         // If this fails, opening the database says so, with the path.
@@ -56,7 +64,7 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
     };
     let mut written = terminal.finish();
     if request.output == Output::Summary {
-        written = report::summary(&tally, stores);
+        written = report::summary(&tally, request);
     }
     match written {
         // All is stored, but a reader that has gone away has not had all of it.

@@ -11,6 +11,8 @@ use modsec_core::ingest::{IndexCounts, Options, Report, Tally, TopCounts};
 use modsec_core::program::{LogFormat, visible};
 use tracing::error;
 
+use crate::args::Request;
+
 /// Progress on standard error if that is a terminal, JSON lines on standard output.
 pub(crate) struct Terminal {
     bar: Option<ProgressBar>,
@@ -133,25 +135,48 @@ pub(crate) fn left(options: &Options) -> String {
 /// # Errors
 ///
 /// What writing said.
-pub(crate) fn summary(tally: &Tally, stores: bool) -> io::Result<()> {
+pub(crate) fn summary(tally: &Tally, request: &Request) -> io::Result<()> {
+    let kept = Kept::of(request);
     let text = if io::stdout().is_terminal() {
-        screen(tally, stores)
+        screen(tally, kept)
     } else {
-        line(tally, stores)
+        line(tally, kept)
     };
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-fn line(tally: &Tally, stores: bool) -> String {
-    let kept = if stores {
-        format!(
+/// What becomes of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Stored,
+    /// They are compared with what is stored.
+    Compared,
+    Nothing,
+}
+
+impl Kept {
+    fn of(request: &Request) -> Kept {
+        match (&request.options.store, &request.options.compare) {
+            (Some(_), _) => Kept::Stored,
+            (None, Some(_)) => Kept::Compared,
+            (None, None) => Kept::Nothing,
+        }
+    }
+}
+
+fn line(tally: &Tally, kept: Kept) -> String {
+    let kept = match kept {
+        Kept::Stored => format!(
             "{} stored, {} already known, {} removed",
             tally.stored, tally.known, tally.removed
-        )
-    } else {
-        "nothing stored or removed".to_owned()
+        ),
+        Kept::Compared => format!(
+            "{} would be stored, {} already known, nothing stored or removed",
+            tally.stored, tally.known
+        ),
+        Kept::Nothing => "nothing stored or removed".to_owned(),
     };
     let index = &tally.index;
     let index = if *index == IndexCounts::default() {
@@ -178,7 +203,7 @@ fn line(tally: &Tally, stores: bool) -> String {
     )
 }
 
-fn screen(tally: &Tally, stores: bool) -> String {
+fn screen(tally: &Tally, kept: Kept) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
         // Writing to a string cannot fail.
@@ -191,13 +216,19 @@ fn screen(tally: &Tally, stores: bool) -> String {
         "entries",
         format!("{}  ({})", grouped(tally.entries), speed(tally)),
     );
-    if stores {
-        row("stored", grouped(tally.stored));
-        row("already known", grouped(tally.known));
-        row("files removed", grouped(tally.removed));
-        row("dirs removed", grouped(tally.pruned));
-    } else {
-        row("stored", "nothing, as asked".to_owned());
+    match kept {
+        Kept::Stored => {
+            row("stored", grouped(tally.stored));
+            row("already known", grouped(tally.known));
+            row("files removed", grouped(tally.removed));
+            row("dirs removed", grouped(tally.pruned));
+        }
+        Kept::Compared => {
+            row("would be stored", grouped(tally.stored));
+            row("already known", grouped(tally.known));
+            row("stored", "nothing, as asked".to_owned());
+        }
+        Kept::Nothing => row("stored", "nothing, as asked".to_owned()),
     }
     row("intercepted", grouped(tally.intercepted));
     if tally.waiting > 0 {
@@ -319,7 +350,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.rules.add("1\x1b[31m");
         tally.addresses.add("\u{202e}\u{200c}\u{2028}");
-        let screen = screen(&tally, true);
+        let screen = screen(&tally, Kept::Stored);
         assert!(screen.contains("1\\u{1b}[31m"));
         assert!(screen.contains("\\u{202e}\\u{200c}\\u{2028}"));
     }

@@ -130,3 +130,76 @@ fn statements_are_one_record_of_a_json_log() {
     let done = parse(&server, dir.path(), &arguments);
     assert_eq!(done.status.code(), Some(0), "{done:?}");
 }
+
+#[test]
+fn checking_and_rehearsing_ask_the_server_and_change_nothing() {
+    let Some(server) = restricted() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("wrong.cnf"), "[client]\npassword=wrong\n").unwrap();
+    fs::write(dir.path().join("right.cnf"), "[client]\npassword=secret\n").unwrap();
+    let place = server.url();
+    let (_, place) = place.split_once('@').unwrap();
+    let run = |database: &str, more: &[&str]| {
+        let url = format!("mysql://modsec@{place}/{database}");
+        let output = Command::new(env!("CARGO_BIN_EXE_modsec-parser"))
+            .env_clear()
+            .env("HOME", dir.path())
+            .env("MODSEC_CONFIG", "none")
+            .args(["--store", &url])
+            .args(more)
+            .arg(log())
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let (right, wrong) = (
+        ["--defaults-file", "right.cnf"],
+        ["--defaults-file", "wrong.cnf"],
+    );
+    for (database, option_file, want) in [
+        ("a-b", wrong, "user or password are not those of an account"),
+        ("none", right, "there is no such database"),
+        (
+            "a-b",
+            ["--defaults-file", "no.cnf"],
+            "cannot read the option file no.cnf",
+        ),
+    ] {
+        for mode in ["--check-config", "--dry-run"] {
+            let (code, _, err) = run(database, &[&option_file[..], &[mode]].concat());
+            assert_eq!(code, Some(1), "{want} {mode}: {err}");
+            assert!(err.contains(want), "{want} {mode}: {err}");
+        }
+    }
+    let tables = || {
+        runtime().block_on(async {
+            let mut admin = server.admin().await;
+            let count = "select count(*) from information_schema.tables where table_schema = 'a-b'";
+            let found: Option<u32> = admin.query_first(count).await.unwrap();
+            admin.disconnect().await.unwrap();
+            found.unwrap()
+        })
+    };
+    let rehearsal = [&right[..], &["--dry-run"]].concat();
+    let check = [&right[..], &["--check-config"]].concat();
+    let (code, out, err) = run("a-b", &rehearsal);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("82 would be stored, 0 already known"), "{out}");
+    let (code, out, err) = run("a-b", &check);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("the first run makes the tables"), "{out}");
+    assert_eq!(tables(), 0);
+    assert_eq!(run("a-b", &right).0, Some(0));
+    let (code, out, err) = run("a-b", &rehearsal);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("0 would be stored, 82 already known"), "{out}");
+    let (code, out, _) = run("a-b", &check);
+    assert_eq!(code, Some(0));
+    assert!(!out.contains("note:"), "{out}");
+}

@@ -284,7 +284,9 @@ fn run(arguments: &[&str]) -> String {
     command.args(arguments).current_dir(top()).env_clear();
     let output = command.env("MODSEC_CONFIG", "none").output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {err}");
+    // 1: this machine has not all that the settings name.
+    let is_check = arguments.contains(&"--check-config") && output.status.code() == Some(1);
+    assert!(output.status.success() || is_check, "{arguments:?}: {err}");
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -146,3 +146,194 @@ fn a_reader_that_has_seen_enough_is_no_failure_of_what_only_reads() {
         assert_eq!(text(&out.stderr), "", "{arguments:?}");
     }
 }
+
+/// Returns exit status, standard output and standard error.
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+/// Every name below `dir`, with size and time of the last change.
+fn listing(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = path.symlink_metadata().unwrap();
+        names.push(format!(
+            "{} {} {:?}",
+            path.display(),
+            meta.len(),
+            meta.modified().unwrap()
+        ));
+        if meta.is_dir() {
+            names.extend(listing(&path));
+        }
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn checking_finds_what_would_keep_the_program_from_starting() {
+    let dir = place(1);
+    fs::write(
+        dir.path().join("text"),
+        "no database, and long enough to be seen as none",
+    )
+    .unwrap();
+    fs::write(dir.path().join("url"), "sqlite:no/such/x.db\n").unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["--store", "pg:x"], "no store is called \"pg\""),
+        (
+            &["--store", "sqlite:no/such/x.db"],
+            "directory no/such is not there",
+        ),
+        (&["--store-file", "url"], "directory no/such is not there"),
+        (&["--store", "sqlite:text"], "sqlite:text: "),
+        (
+            &["--store", "mysql://u@127.0.0.1:1/d"],
+            "the server is not there",
+        ),
+        (
+            &["--store", "mysql://u@h/d", "--defaults-file", "no.cnf"],
+            "cannot read the option file no.cnf",
+        ),
+        (
+            &["--storage-dir", "none"],
+            "storage directory \"none\" does not exist",
+        ),
+        (
+            &["--merged-log", "no/such.log"],
+            "cannot use no/such.log (--merged-log)",
+        ),
+        (
+            &["--log-file", "no/such.log"],
+            "cannot use no/such.log (--log-file)",
+        ),
+    ];
+    for (arguments, want) in cases {
+        let good: Vec<&str> = TREE.into_iter().chain(STORE).collect();
+        let given = |option: &&[&str]| !arguments.contains(&option[0]);
+        let is_store = arguments[0].starts_with("--store") && arguments[0] != "--storage-dir";
+        let mut line: Vec<&str> = good.chunks(2).filter(given).flatten().copied().collect();
+        if is_store {
+            line.truncate(2);
+        }
+        line.extend(arguments);
+        line.push("--check-config");
+        let (code, out, err) = said(&run(dir.path(), &line));
+        assert_eq!(code, Some(1), "{arguments:?}: {err}");
+        assert!(err.contains(want), "{arguments:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        assert!(out.contains("[modsec-parser]\n"), "{out}");
+        if arguments.contains(&"mysql://u@127.0.0.1:1/d") {
+            continue; // A run tries for longer.
+        }
+        // What is found is what a run says.
+        line.pop();
+        assert_eq!(
+            run(dir.path(), &line).status.code(),
+            Some(1),
+            "{arguments:?}"
+        );
+    }
+    fs::remove_file(dir.path().join("x.db")).ok();
+    fs::remove_file(dir.path().join("modsec_audit.log")).ok();
+    let (code, out, err) = said(&run(
+        dir.path(),
+        &[&TREE[..], &STORE, &["--check-config"]].concat(),
+    ));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("# note: sqlite:x.db is not there yet; the first run makes it"),
+        "{out}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_on_a_fresh_host_is_said_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = [
+        "--storage-dir",
+        "no/audit",
+        "--store",
+        "sqlite:no/x.db",
+        "--log-file",
+        "no/x.log",
+        "--check-config",
+    ];
+    let (code, out, err) = said(&run(dir.path(), &line));
+    assert_eq!(code, Some(1));
+    for want in [
+        "no/audit",
+        "no/x.log",
+        "no/modsec_audit.log",
+        "sqlite:no/x.db",
+    ] {
+        assert!(err.contains(want), "{want}: {err}");
+    }
+    assert!(out.contains("storage-dir = \"no/audit\""), "{out}");
+    assert!(listing(dir.path()).is_empty());
+}
+
+#[test]
+fn checking_and_rehearsing_change_nothing() {
+    let dir = place(5);
+    let line = [&TREE[..], &STORE].concat();
+    for (entries, known) in [(5, 0), (5, 5)] {
+        let before = listing(dir.path());
+        let rehearsal = [&line[..], &["--dry-run"]].concat();
+        let (code, out, err) = said(&run(dir.path(), &rehearsal));
+        assert_eq!(code, Some(0), "{err}");
+        let want = format!("{} would be stored, {known} already known", entries - known);
+        assert!(out.contains(&want), "{out}");
+        let (code, _, err) = said(&run(dir.path(), &[&line[..], &["--check-config"]].concat()));
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert_eq!(listing(dir.path()), before);
+        // The same entries once more.
+        let (_, _, err) = said(&run(dir.path(), &line));
+        assert_eq!(err, "");
+        let other = place(5);
+        fs::rename(other.path().join("audit"), dir.path().join("audit2")).unwrap();
+        fs::remove_dir_all(dir.path().join("audit")).unwrap();
+        fs::rename(dir.path().join("audit2"), dir.path().join("audit")).unwrap();
+    }
+}
+
+#[test]
+fn a_rehearsal_looks_into_the_default_database() {
+    let dir = place(2);
+    fs::write(dir.path().join("twice"), entry(1).repeat(2)).unwrap();
+    let rehearsal = ["--dry-run", "twice"];
+    let want = "1 would be stored, 1 already known";
+    assert!(text(&run(dir.path(), &rehearsal).stdout).contains(want));
+    assert!(!dir.path().join("state").exists());
+    run(dir.path(), &["twice"]);
+    let want = "0 would be stored, 2 already known";
+    assert!(text(&run(dir.path(), &rehearsal).stdout).contains(want));
+    // One that another process has open.
+    let database = dir.path().join("state/modsec.db");
+    let open = rusqlite::Connection::open(&database).unwrap();
+    open.execute_batch("pragma journal_mode = wal; begin immediate; update logs set Host = 'x'")
+        .unwrap();
+    assert!(text(&run(dir.path(), &rehearsal).stdout).contains(want));
+    drop(open);
+    fs::write(&database, "no database, and long enough to be seen as none").unwrap();
+    let (code, _, err) = said(&run(dir.path(), &rehearsal));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("modsec.db"), "{err}");
+}
+
+#[test]
+fn of_several_state_directories_the_first_is_used() {
+    let dir = place(0);
+    let paths = format!("{0}/one:{0}/two", dir.path().display());
+    let mut command = program(dir.path(), &TREE);
+    let out = command.env("STATE_DIRECTORY", paths).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(dir.path().join("one/modsec.db").exists());
+    assert!(!dir.path().join("two").exists());
+}

@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
-use modsec_core::command_line::{CommandLine, LogArgs, ProxyArgs, refuse};
+use modsec_core::command_line::{self, CommandLine, Findings, LogArgs, ProxyArgs, refuse};
 use modsec_core::ledger::{AttackFilter, Criterion};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
 use modsec_core::record::{Networks, TrustedProxyArg, parse_network};
+use modsec_core::watch::{RootError, check_root};
 
 const ABOUT: &str = "\
 Report clients that keep attacking to Fail2ban
@@ -95,12 +97,13 @@ pub(crate) fn parse() -> Args {
     let args: Args = line.args();
     args.say_defaults(&line);
     if line.checks_only() {
-        if let Err(error) = args.run.checked_options() {
-            std::process::exit(refuse(&*error) as i32);
-        }
+        let findings = args.run.findings();
         let merged_log = args.run.merged_log().display().to_string();
         let proxies = TrustedProxyArg::DEFAULT.to_owned();
-        line.end_check(&[("merged-log", merged_log), ("trusted-proxy", proxies)]);
+        line.end_check(
+            &[("merged-log", merged_log), ("trusted-proxy", proxies)],
+            &findings,
+        );
     }
     args
 }
@@ -328,19 +331,60 @@ impl RunArgs {
                 Source::Index(path) => LogSource::Index(path.clone()),
             };
             if options.log.replace(log).is_some() {
-                return Err(
-                    "only one log can be followed, give --source merged-log or index=FILE once"
-                        .into(),
-                );
+                let problem =
+                    "only one log can be followed, give --source merged-log or index=FILE once";
+                let error = Args::command().error(ErrorKind::ArgumentConflict, problem);
+                return Err(error.into());
             }
         }
         Ok(options)
     }
 
-    fn checked_options(&self) -> Result<Options, Fault> {
-        let options = self.options()?;
-        options.check()?;
-        Ok(options)
+    /// Looks at all that a run would open, and changes nothing. Ends the process with status 2 if a
+    /// value makes no sense.
+    fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        match self.options() {
+            Ok(options) => {
+                if let Err(error) = options.check() {
+                    std::process::exit(refuse(&error) as i32);
+                }
+            }
+            Err(error) => match error.downcast_ref() {
+                Some(error) => command_line::exit(error),
+                None => findings.problem(&*error),
+            },
+        }
+        for source in &self.source {
+            match source {
+                Source::StorageDir => self.look_at_tree(&mut findings),
+                Source::MergedLog => findings.log_to_follow("merged-log", &self.merged_log()),
+                Source::Index(path) => findings.log_to_follow("source", path),
+            }
+        }
+        if let Some(log) = &self.log.log_file {
+            findings.file_to_write("log-file", log);
+        }
+        if !self.dry_run {
+            let dir = named_file::parent(&self.state_file);
+            findings.made_directory("state-file", &dir, false);
+            findings.file_to_write("state-file", &self.state_file);
+            findings.file_to_write("recidive-file", &self.recidive_file);
+            findings.file_to_write("pid-file", &self.pid_file);
+        }
+        findings
+    }
+
+    fn look_at_tree(&self, findings: &mut Findings) {
+        match check_root(&self.storage_dir) {
+            Err(RootError::Absent { path }) => findings.remark(format!(
+                "storage directory {} is not there yet; the program waits for it",
+                path.display()
+            )),
+            result => {
+                findings.tried(result);
+            }
+        }
     }
 
     fn merged_log(&self) -> PathBuf {

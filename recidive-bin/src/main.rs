@@ -26,7 +26,10 @@ async fn main() -> Exit {
         Some(Command::Status(status)) => show_status(status),
         None => Box::pin(serve(&args.run)).await,
     };
-    result.unwrap_or_else(|error| program::fail(&*error))
+    result.unwrap_or_else(|error| match error.downcast_ref() {
+        Some(error) => command_line::exit(error),
+        None => program::fail(&*error),
+    })
 }
 
 async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {

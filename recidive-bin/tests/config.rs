@@ -67,7 +67,7 @@ const PRECEDENCE: [Precedence; 8] = [
     ),
 ];
 
-const MISTAKES: [Mistake; 6] = [
+const MISTAKES: [Mistake; 5] = [
     (
         "[recidive]\ntreshold = 3",
         "FILE:2: unknown key treshold in [recidive]: did you mean threshold?",
@@ -85,10 +85,6 @@ const MISTAKES: [Mistake; 6] = [
         "FILE:2: ignore = \"192.0.2.0/40\": ",
     ),
     ("[recidive]\nsource = ['index=/x', 'storage-dir']", ""),
-    (
-        "[recidive]\nignore-file = '/no/such/file'",
-        "/no/such/file: ",
-    ),
 ];
 
 fn recidive() -> Configured {

@@ -90,3 +90,68 @@ fn lost_output_is_a_failure_and_a_closed_pipe_is_none() {
         assert!(!said.contains("pipe"), "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn checking_names_all_that_is_missing_and_shows_the_rest() {
+    let place = Place::new();
+    let no = |name: &str| place.path("no").join(name).display().to_string();
+    let (jail, pid, log) = (no("jail.log"), no("x.pid"), no("x.log"));
+    let (state, ignored) = (no("state/x.dat"), no("ignored"));
+    let line = [
+        "--check-config",
+        "--recidive-file",
+        &jail,
+        "--pid-file",
+        &pid,
+        "--log-file",
+        &log,
+        "--state-file",
+        &state,
+        "--ignore-file",
+        &ignored,
+    ];
+    let out = run(&place, &line);
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stderr);
+    for want in [&jail, &pid, &log, &state, &ignored] {
+        assert!(said.contains(want), "{want}: {said}");
+    }
+    let out = text(&out.stdout);
+    assert!(out.contains("threshold = 10"), "{out}");
+
+    // On a host on which the web server has not logged yet, and the program was not started yet.
+    fs::remove_dir(place.path("audit")).unwrap();
+    let out = run(
+        &place,
+        &["--check-config", "--source", "storage-dir,merged-log"],
+    );
+    assert_eq!(
+        (out.status.code(), text(&out.stderr)),
+        (Some(0), String::new())
+    );
+    let out = text(&out.stdout);
+    for want in [
+        "audit is not there yet",
+        "merged.log is not there yet",
+        "state is not there yet",
+    ] {
+        assert!(out.contains(want), "{want}: {out}");
+    }
+    assert_eq!(fs::read_dir(place.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_log_too_many_is_a_bad_argument() {
+    let place = Place::new();
+    for more in [&["--check-config"][..], &["--dry-run"]] {
+        let line = [&["--source", "merged-log,index=x"], more].concat();
+        let out = run(&place, &line);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {said}");
+        assert!(said.contains("only one log can be followed"), "{said}");
+    }
+}
+
+fn run(place: &Place, arguments: &[&str]) -> Output {
+    place.recidive(arguments).output().unwrap()
+}

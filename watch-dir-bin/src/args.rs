@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use modsec_core::accounts::{AccountError, Accounts};
-use modsec_core::command_line::{CommandLine, LogArgs, refuse};
+use modsec_core::command_line::{CommandLine, Findings, LogArgs};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
 use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::watch::{RootError, check_root};
 
 const ABOUT: &str = "\
 Keep the directories of ModSecurity's concurrent audit log usable for every site user
@@ -155,12 +156,9 @@ pub(crate) fn parse() -> Args {
     let line = CommandLine::read(Args::command(), "WATCH_DIR", &[]);
     let args: Args = line.args();
     if line.checks_only() {
-        if let Err(error) = args.policy() {
-            std::process::exit(refuse(&error) as i32);
-        }
         let log = args.log_options().file;
         let log = log.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-        line.end_check(&[("log-file", log)]);
+        line.end_check(&[("log-file", log)], &args.findings());
     }
     args
 }
@@ -208,15 +206,50 @@ impl Args {
         options
     }
 
+    /// Looks at all that a run would open, and changes nothing.
+    fn findings(&self) -> Findings {
+        let mut findings = Findings::default();
+        match Accounts::below(Path::new("/")) {
+            Ok(accounts) => {
+                let names = self.names();
+                for error in names.unknown(&accounts) {
+                    findings.problem(&error);
+                }
+            }
+            Err(error) => findings.problem(&error),
+        }
+        if let Some(log) = self.log_options().file {
+            findings.file_to_write("log-file", &log);
+        }
+        let is_service = !self.once && !self.dry_run;
+        if is_service {
+            findings.file_to_write("pid-file", &self.pid_file);
+        }
+        match check_root(&self.storage_dir) {
+            Err(RootError::Absent { .. }) if is_service => findings.remark(format!(
+                "the storage directory {} is not there yet; the program waits for it",
+                self.storage_dir.display()
+            )),
+            result => {
+                findings.tried(result);
+            }
+        }
+        findings
+    }
+
     /// Looks the users and groups up; may be repeated, since accounts come and go.
     pub(crate) fn policy(&self) -> Result<Policy, AccountError> {
+        self.names().resolve(&Accounts::below(Path::new("/"))?)
+    }
+
+    fn names(&self) -> Names {
         let mut names = Names::default();
         names.mode = self.mode;
         names.owner.clone_from(&self.owner);
         names.group.clone_from(&self.group);
         names.site_users.clone_from(&self.site_user);
         names.allow_uid_min = self.allow_uid_min;
-        names.resolve(&Accounts::below(Path::new("/"))?)
+        names
     }
 }
 

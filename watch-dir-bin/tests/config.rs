@@ -108,8 +108,15 @@ fn mistakes_are_refused_with_line_and_advice() {
 fn users_and_groups_that_do_not_exist_are_found_by_checking() {
     let watch_dir = watch_dir();
     watch_dir.write("");
-    let said = watch_dir.refusal(&["--check-config", "--owner", "no-such-user"], &[]);
-    assert!(said.contains("no-such-user"), "{said}");
+    let names = ["--owner", "no-such-user", "--group", "no-such-group"];
+    let arguments = [&["--check-config"], &names[..]].concat();
+    let output = watch_dir.command(&arguments, &[]).output().unwrap();
+    let (out, err) = configured::texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    for name in ["no-such-user", "no-such-group"] {
+        assert!(err.contains(name), "{name}: {err}");
+        assert!(out.contains(name), "the settings are shown: {out}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! see [`MOST`].
 
 mod batch;
+mod comparison;
 mod destination;
 mod findings;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::batch::{Batch, EndedFile};
+use self::comparison::Comparison;
 use self::destination::Destination;
 use self::findings::Findings;
 use super::entry::{DecodedEntry, MAX_HELD, NoEntry, Skipped, unless_it_panics};
@@ -38,6 +40,8 @@ const _: () = assert!(MOST <= 32 << 20);
 pub(super) struct BatchWriter {
     /// `None` if nothing is kept.
     destination: Option<Destination>,
+    /// What is asked instead which entries are known.
+    comparison: Option<Comparison>,
     batch: Batch,
     pub(super) findings: Findings,
     /// Where files were left in the middle.
@@ -66,6 +70,7 @@ impl BatchWriter {
     ) -> Result<BatchWriter, IngestError> {
         Ok(BatchWriter {
             destination: Destination::open(options, &heartbeat).await?,
+            comparison: Comparison::open(options).await?,
             batch: Batch::default(),
             findings: Findings::new(options),
             left_off: LeftOff::default(),
@@ -293,6 +298,10 @@ impl BatchWriter {
                 index.note_batch();
             }
             self.remove(batch.files);
+        } else if let Some(comparison) = &mut self.comparison {
+            let compared = comparison.compare(&batch.rows).await?;
+            self.findings.tally.stored += compared.new;
+            self.findings.tally.known += compared.known;
         }
         self.progress(report);
         Ok(())

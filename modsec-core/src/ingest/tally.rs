@@ -48,7 +48,9 @@ pub struct Tally {
     pub entries: u64,
     /// Bytes of these entries.
     pub bytes: u64,
-    /// Entries that are new in the store.
+    /// Entries that are new in the store; in a rehearsal ([`Options::compare`]), that would be.
+    ///
+    /// [`Options::compare`]: super::Options::compare
     pub stored: u64,
     /// Entries that were in the store already.
     pub known: u64,

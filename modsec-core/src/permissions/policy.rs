@@ -50,6 +50,18 @@ impl Default for Names {
 }
 
 impl Names {
+    /// Returns why [`Names::resolve`] would fail, for each name that is not known.
+    pub fn unknown(&self, accounts: &Accounts) -> Vec<AccountError> {
+        let users = std::iter::once(&self.owner).chain(self.site_users.iter().flatten());
+        let users = users.filter_map(|name| accounts.user(name).err());
+        accounts
+            .group(&self.group)
+            .err()
+            .into_iter()
+            .chain(users)
+            .collect()
+    }
+
     /// Looks the names up.
     ///
     /// # Errors

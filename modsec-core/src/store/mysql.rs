@@ -61,7 +61,10 @@ use self::failure::Remedy;
 use self::migrate::Failed;
 use self::options::Target;
 use self::session::{Outcome, Session};
-use super::{Batch, BatchId, Inserted, Refused, Row, Store, StoreError, StoreFuture, StoreOptions};
+use super::{
+    Batch, BatchId, Found, Inserted, Reader, Refused, Row, Store, StoreError, StoreFuture,
+    StoreOptions,
+};
 use crate::entry_hash::EntryHash;
 use crate::heartbeat::Heartbeat;
 
@@ -126,7 +129,52 @@ pub(super) async fn open(
     Ok(Box::new(store))
 }
 
+/// Looks at what a `mysql:` URL names; changes nothing.
+///
+/// # Errors
+///
+/// As for [`open`], after one try.
+pub(super) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
+    let mut store = MysqlStore {
+        target: Target::new(options)?,
+        heartbeat: Heartbeat::default(),
+        session: None,
+        lacks_tables: false,
+    };
+    let name = store.target.name.clone();
+    let remark = match store.look_at_tables().await {
+        Ok(remark) => remark,
+        Err(Failed::Store(error)) => return Err(error),
+        Err(Failed::Driver(error)) => {
+            return Err(failure::store_error(&name, "cannot open", error));
+        }
+    };
+    let is_complete = remark.is_none();
+    Ok(Found {
+        remark,
+        reader: is_complete.then(|| Box::new(store) as Box<dyn Reader>),
+    })
+}
+
+impl Reader for MysqlStore {
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
+        Store::known(self, hashes)
+    }
+}
+
 impl MysqlStore {
+    /// Connects, and returns what is to be done to the tables; keeps the connection as the session
+    /// if that is nothing.
+    async fn look_at_tables(&mut self) -> Result<Option<String>, Failed> {
+        let connect = Session::connect(&self.target.opts);
+        let mut conn = self.within(CONNECT_TIMEOUT, connect).await?;
+        let pending = migrate::look(&self.target.name, &mut conn).await?;
+        if pending.is_none() {
+            self.session = Some(self.within(CONNECT_TIMEOUT, Session::new(conn)).await?);
+        }
+        Ok(pending)
+    }
+
     /// Makes the tables, or brings them up to date, if [`lacks_tables`](Self::lacks_tables) says
     /// so.
     ///

@@ -27,6 +27,7 @@
 //!   rows known.
 
 mod files;
+mod look;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use rusqlite::{
 use tokio::sync::oneshot;
 
 use self::files::Files;
+pub(super) use self::look::look;
 pub(super) use self::open::open;
 use self::worker::Worker;
 use super::row::sql_time;

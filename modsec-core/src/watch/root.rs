@@ -62,6 +62,15 @@ pub enum RootError {
     },
 }
 
+/// Finds out whether there is a storage directory at `path` that can be read.
+///
+/// # Errors
+///
+/// Why not.
+pub fn check_root(path: &Path) -> Result<(), RootError> {
+    Root::open(path).map(drop)
+}
+
 /// A storage directory, held open.
 #[derive(Debug)]
 pub(crate) struct Root {

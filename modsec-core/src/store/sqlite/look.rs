@@ -1,0 +1,129 @@
+//! A look at the file, without making or changing anything.
+//!
+//! SQLite makes files beside a database (`-wal`, `-shm`) even to read it. Where there are none no
+//! process has it open, and it is read as a file that does not change (`immutable`). Each question
+//! opens it anew, as a process may come meanwhile.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::open::{MIGRATIONS, TABLES, path, tables, version};
+use super::store_error;
+use crate::entry_hash::EntryHash;
+use crate::named_file;
+use crate::store::{Found, Reader, StoreError, StoreFuture, StoreOptions};
+
+/// Finds out whether the database can be opened, and what the first run would make.
+///
+/// # Errors
+///
+/// As for [`open`](super::open), as far as they show without a change.
+pub(in crate::store) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
+    let path = path(&options.url)?;
+    let name = format!("sqlite:{}", path.display());
+    let refused = |source: io::Error| StoreError::Configuration {
+        store: name.clone(),
+        problem: "cannot open the database, name another with --store".to_owned(),
+        source: Some(source.into()),
+    };
+    named_file::check_directory(&named_file::parent(&path)).map_err(refused)?;
+    named_file::check_database(&path).map_err(refused)?;
+    if !path.exists() {
+        return Ok(Found {
+            remark: Some(format!("{name} is not there yet; the first run makes it")),
+            reader: None,
+        });
+    }
+    named_file::check_own(&path.canonicalize().map_err(refused)?).map_err(refused)?;
+    let reader = DatabaseFile { name, path };
+    let remark = reader.look()?;
+    let is_complete = remark.is_none();
+    Ok(Found {
+        remark,
+        reader: is_complete.then(|| Box::new(reader) as Box<dyn Reader>),
+    })
+}
+
+/// A database that is opened for each question.
+struct DatabaseFile {
+    name: String,
+    path: PathBuf,
+}
+
+impl DatabaseFile {
+    fn open(&self) -> Result<Connection, StoreError> {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        let immutable = !Path::new(&wal).exists();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        let uri = uri(&self.path, immutable);
+        let open = Connection::open_with_flags(uri, flags);
+        open.map_err(|error| store_error(&self.name, "cannot open the database", error))
+    }
+
+    /// Returns what the first run makes of the tables; `None` if nothing.
+    fn look(&self) -> Result<Option<String>, StoreError> {
+        let failed = |error| store_error(&self.name, "cannot read the tables", error);
+        let connection = self.open()?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let found = version(&connection).map_err(failed)?;
+        if found > known {
+            let store = self.name.clone();
+            return Err(StoreError::SchemaTooNew {
+                store,
+                found,
+                known,
+            });
+        }
+        let is_complete = found == known && tables(&connection).map_err(failed)? == TABLES;
+        Ok((!is_complete).then(|| format!("{}: the first run makes the tables", self.name)))
+    }
+}
+
+impl Reader for DatabaseFile {
+    /// Blocks for some milliseconds: only what has nothing else to do asks.
+    fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
+        Box::pin(async move {
+            let failed = |error| store_error(&self.name, "cannot read", error);
+            let connection = self.open()?;
+            let mut select = connection
+                .prepare("select 1 from logs where entry_hash = ?")
+                .map_err(failed)?;
+            let mut known = HashSet::new();
+            for hash in hashes {
+                if select.exists([hash.as_bytes()]).map_err(failed)? {
+                    known.insert(*hash);
+                }
+            }
+            Ok(known)
+        })
+    }
+}
+
+/// Returns the path as SQLite's URI, with everything escaped that could mean something there.
+fn uri(path: &Path, immutable: bool) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = "file:".to_owned();
+    for byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            // Writing to a string cannot fail.
+            byte => drop(write!(uri, "%{byte:02x}")),
+        }
+    }
+    uri.push_str(if immutable {
+        "?immutable=1"
+    } else {
+        "?mode=ro"
+    });
+    uri
+}
