@@ -57,6 +57,7 @@ pub use self::tally::{DefectReason, Tally, TopCounts};
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
 use crate::program::{Backoff, Stop, error_chain};
+use crate::read_steps::ReadSteps;
 use crate::record::TrustedProxies;
 pub use crate::storage_dir::AccountNames;
 use crate::storage_dir::{PruneRules, StorageDir, StorageDirError};
@@ -241,7 +242,8 @@ pub async fn run(
     if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
         lock(storage)?;
     }
-    let mut writer = BatchWriter::open(options, started, Heartbeat::default()).await?;
+    let steps = ReadSteps::new(&Heartbeat::default(), Some(stop));
+    let mut writer = BatchWriter::open(options, started, steps).await?;
     let mut passes = Passes {
         options,
         stop,

@@ -126,6 +126,8 @@ mod logfile;
 #[cfg(feature = "jobs")]
 pub mod program;
 #[cfg(feature = "jobs")]
+mod read_steps;
+#[cfg(feature = "jobs")]
 mod recent;
 #[cfg(feature = "jobs")]
 pub mod recidive;

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use self::inotify::can_follow;
@@ -290,4 +290,62 @@ fn the_summary_of_an_interrupted_run_begins_with_that() {
         said.contains("interrupted: not everything was read"),
         "{said}"
     );
+}
+
+/// Bytes of the large entry. Reading it once takes a second.
+const LARGE: u64 = 48 << 20;
+
+/// Writes a tree of one entry, whose body is a pattern.
+fn large_entry(dir: &Path, line: &str) {
+    let minute = dir.join("audit/20261122/20261122-1436");
+    fs::create_dir_all(&minute).unwrap();
+    let mut file = fs::File::create(minute.join("20261122-143639-x")).unwrap();
+    let (head, tail) = ENTRY.split_once("--3fa0c41b-F").unwrap();
+    let chunk = line.repeat((1 << 20) / line.len());
+    writeln!(file, "{head}--3fa0c41b-C--").unwrap();
+    for _ in 0..LARGE / chunk.len() as u64 {
+        file.write_all(chunk.as_bytes()).unwrap();
+    }
+    write!(file, "\n--3fa0c41b-F{tail}").unwrap();
+}
+
+/// Asks the program to end once it has read so much; returns how much it has read after that.
+fn stop_reading(mut child: Child, after: u64) -> u64 {
+    until("reading", || bytes_read(&child) >= after);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let read = bytes_read(&child);
+    let pid = Pid::from_child(&child);
+    // Its counts are there until somebody asks how it has ended.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), options).unwrap();
+    let more = bytes_read(&child) - read;
+    let status = child.wait().unwrap();
+    assert!(matches!(status.code(), Some(0 | 143)), "{status}");
+    more
+}
+
+#[test]
+fn a_large_entry_is_left_and_taken_at_the_next_start() {
+    for (line, reads) in [("--3fa0c41b-Z--\n", 0), ("--3fa0c41b-A--\n", 2), ("x", 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        large_entry(dir.path(), line);
+        let arguments = ["--min-age", "0", "--storage-dir", "audit"];
+        let store = ["--store", "sqlite:x.db", "--merged-log", "merged.log"];
+        let collect = || program(&dir, &[&arguments[..], &store].concat());
+        // While it is decoded, hashed, or copied. Afterwards it was read once more, if the request
+        // came at the last moment.
+        let more = stop_reading(collect().spawn().unwrap(), reads * LARGE + (16 << 20));
+        assert!(
+            more < LARGE,
+            "{line:?}, after {reads} times: {more} bytes more"
+        );
+        let merged = || fs::metadata(dir.path().join("merged.log")).unwrap().len();
+        let first = merged();
+        assert!(first == 0 || first > LARGE - (2 << 20), "{first}");
+        assert!(collect().status().unwrap().success());
+        assert!(merged() > LARGE - (2 << 20) && merged() < LARGE + (1 << 20));
+        let database = rusqlite::Connection::open(dir.path().join("x.db")).unwrap();
+        let count = database.query_row("select count(*) from logs", [], |row| row.get::<_, i64>(0));
+        assert_eq!(count.unwrap(), 1);
+    }
 }

@@ -26,7 +26,7 @@ use super::progress::{LeftOff, Progress};
 use super::turn::OwnersTurn;
 use super::unlinker::{Removed, StoredFile, Unlinker};
 use super::{IngestError, Options, Report, Tally, decode_pool, digest};
-use crate::heartbeat::Heartbeat;
+use crate::read_steps::ReadSteps;
 
 /// How often the report is told of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
@@ -52,13 +52,13 @@ pub(super) struct BatchWriter {
     reported: Instant,
     unlinker: Unlinker,
     pub(super) index: Option<Index>,
-    /// Beats with every step.
-    pub(super) heartbeat: Heartbeat,
+    /// Hears of every step, and ends the reading of large files.
+    pub(super) steps: ReadSteps,
 }
 
 impl BatchWriter {
-    /// Opens store and merged log, and settles what an earlier run left under way. Lets `heartbeat`
-    /// beat with every step from now on.
+    /// Opens store and merged log, and settles what an earlier run left under way. Reports every
+    /// step to `steps` from now on; what is larger than they allow is left for the next start.
     ///
     /// # Errors
     ///
@@ -66,10 +66,10 @@ impl BatchWriter {
     pub(super) async fn open(
         options: &Options,
         started: Instant,
-        heartbeat: Heartbeat,
+        steps: ReadSteps,
     ) -> Result<BatchWriter, IngestError> {
         Ok(BatchWriter {
-            destination: Destination::open(options, &heartbeat).await?,
+            destination: Destination::open(options, &steps).await?,
             comparison: Comparison::open(options).await?,
             batch: Batch::default(),
             findings: Findings::new(options),
@@ -77,8 +77,8 @@ impl BatchWriter {
             got_on: 0,
             started,
             reported: started,
-            unlinker: Unlinker::start(&heartbeat).map_err(IngestError::Thread)?,
-            heartbeat,
+            unlinker: Unlinker::start(steps.heartbeat()).map_err(IngestError::Thread)?,
+            steps,
             index: None,
         })
     }
@@ -123,7 +123,7 @@ impl BatchWriter {
         outcome: FileOutcome,
         report: &mut dyn Report,
     ) -> Result<bool, IngestError> {
-        self.heartbeat.beat();
+        self.steps.heartbeat().beat();
         let place = outcome.place;
         let goes = match outcome.result {
             Ok(file) => self.take_file(file, place, report).await?,
@@ -147,7 +147,7 @@ impl BatchWriter {
         entry: DecodedEntry,
         report: &mut dyn Report,
     ) -> Result<(), IngestError> {
-        self.heartbeat.beat();
+        self.steps.heartbeat().beat();
         self.add(entry, &Arc::default(), None, report)?;
         self.flush_if_full(report).await
     }
@@ -290,6 +290,7 @@ impl BatchWriter {
             let kept = kept?;
             self.findings.tally.stored += kept.stored;
             self.findings.tally.known += kept.known;
+            self.findings.tally.interrupted |= kept.is_interrupted;
             for left in &kept.left_out {
                 self.findings.leave_out(left);
             }

@@ -32,8 +32,8 @@ use super::turn::GiveWay;
 use super::unopened::Ages;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
-use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
+use crate::read_steps::{ReadSteps, is_left};
 use crate::storage_dir::ReadEntry;
 use crate::store::{Origin, Row};
 
@@ -80,11 +80,11 @@ impl DecodePool {
         options: &Options,
         (known, left_off): (&KnownFiles, &LeftOff),
         stop: &Stop,
-        heartbeat: &Heartbeat,
+        steps: &ReadSteps,
     ) -> io::Result<DecodePool> {
         let way = GiveWay::new(source.turns(), stop);
         let ages = Ages::new(options);
-        let jobs = Jobs::new(source, options, ages, known, stop, heartbeat)?;
+        let jobs = Jobs::new(source, options, ages, known, stop, steps.heartbeat())?;
         let (promises, outcomes) = mpsc::channel(OUTCOMES);
         let mut pool = DecodePool {
             outcomes,
@@ -92,7 +92,7 @@ impl DecodePool {
             jobs: Arc::new(Mutex::new(jobs)),
             threads: Vec::new(),
         };
-        let decoder = Arc::new(EntryDecoder::new(options, heartbeat));
+        let decoder = Arc::new(EntryDecoder::new(options, steps.clone()));
         for n in 0..options.threads.max(1) {
             let thread = DecodeThread {
                 jobs: Arc::clone(&pool.jobs),
@@ -104,7 +104,6 @@ impl DecodePool {
                     decoder: Arc::clone(&decoder),
                 },
                 digests: options.index.is_some(),
-                heartbeat: heartbeat.clone(),
                 left_off: left_off.clone(),
                 way: way.clone(),
             };
@@ -156,7 +155,6 @@ struct DecodeThread {
     opener: Opener,
     /// Whether size and MD5 are wanted.
     digests: bool,
-    heartbeat: Heartbeat,
     left_off: LeftOff,
     way: GiveWay,
 }
@@ -281,16 +279,17 @@ impl DecodeThread {
         let (turn, begun) = (self.way.of(uid), Instant::now());
         let identity = open.entry.as_ref().map(ReadEntry::identity);
         let left_off = identity.and_then(|identity| self.left_off.recall(uid, identity));
+        let digest = || match digest::of_file(&file, size, &self.opener.decoder.steps) {
+            Err(error) if is_left(&error) => Err(NoEntry::Io(error)),
+            // What cannot be read is told by what follows.
+            digest => Ok(digest.ok()),
+        };
         let whole = match &wanted {
             Some(wanted) => {
-                let found = digest::of_file(&file, size, &self.heartbeat);
-                let found = found.ok().filter(|found| wanted.digests.contains(found));
+                let found = digest()?.filter(|found| wanted.digests.contains(found));
                 Some(found.ok_or_else(|| unlike(wanted, Fate::Differs))?)
             }
-            // What cannot be read is told by what follows.
-            None if self.digests && left_off.is_none() => {
-                digest::of_file(&file, size, &self.heartbeat).ok()
-            }
+            None if self.digests && left_off.is_none() => digest()?,
             None => None,
         };
         let entries = multi_entry::read(
@@ -299,11 +298,11 @@ impl DecodeThread {
             open.origin,
             open.if_cut,
             &self.opener.decoder,
-            &self.heartbeat,
             left_off,
         );
         turn.add_time(begun.elapsed());
         let entries = entries.map_err(|reason| match (&wanted, whole) {
+            _ if matches!(&reason, NoEntry::Io(error) if is_left(error)) => reason.into(),
             (Some(wanted), Some(whole)) => unlike(wanted, Fate::Unusable(whole)),
             _ => reason.into(),
         })?;

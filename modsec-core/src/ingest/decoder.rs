@@ -8,9 +8,9 @@ use super::large_entry::{self, read_range};
 use super::{AccountNames, Options};
 use crate::entry_hash::EntryHash;
 use crate::format;
-use crate::heartbeat::Heartbeat;
 use crate::json;
 use crate::log_reader::Taken;
+use crate::read_steps::ReadSteps;
 use crate::record::{Flag, Flags, Record, TrustedProxies};
 use crate::store::{Origin, Row};
 
@@ -22,18 +22,18 @@ pub(super) struct EntryDecoder {
     accounts: AccountNames,
     /// Whether each entry gets its line of JSON.
     pub(super) json: bool,
-    heartbeat: Heartbeat,
+    pub(super) steps: ReadSteps,
 }
 
 impl EntryDecoder {
-    /// Lets `heartbeat` beat with each window of a large entry.
-    pub(super) fn new(options: &Options, heartbeat: &Heartbeat) -> EntryDecoder {
+    /// Reports each window of a large entry to `steps`.
+    pub(super) fn new(options: &Options, steps: ReadSteps) -> EntryDecoder {
         EntryDecoder {
             sensor: options.sensor.clone(),
             proxies: options.proxies.clone(),
             accounts: options.accounts.clone(),
             json: options.json_lines,
-            heartbeat: heartbeat.clone(),
+            steps,
         }
     }
 
@@ -131,7 +131,7 @@ impl EntryDecoder {
         if byte(extent.start)? == b"{" && byte(extent.start + extent.len - 1)? == b"\n" {
             extent.len -= 1;
         }
-        let (excerpts, hash) = large_entry::read(&extent, if_cut, &self.heartbeat)?;
+        let (excerpts, hash) = large_entry::read(&extent, if_cut, &self.steps)?;
         let record = excerpts.record();
         if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
             return Err(NoEntry::Incomplete);

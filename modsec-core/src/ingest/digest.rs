@@ -12,20 +12,20 @@ use md5::{Digest as _, Md5};
 use super::entry::{Bytes, DecodedEntry};
 use super::index::Digest;
 use super::large_entry::read_range;
-use crate::heartbeat::Heartbeat;
+use crate::read_steps::ReadSteps;
 
 /// Bytes read at a time.
 const WINDOW: u64 = 64 * 1024;
 
 /// Reads `size` bytes from the beginning of `file`, and returns by what they are known.
-pub(super) fn of_file(file: &File, size: u64, heartbeat: &Heartbeat) -> io::Result<Digest> {
+pub(super) fn of_file(file: &File, size: u64, steps: &ReadSteps) -> io::Result<Digest> {
     let mut md5 = Md5::new();
     let mut at = 0;
     while at < size {
         let end = size.min(at + WINDOW);
         md5.update(read_range(file, at..end)?);
         at = end;
-        heartbeat.beat();
+        steps.go_on(at)?;
     }
     Ok(Digest {
         size,

@@ -30,6 +30,7 @@ use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
 use crate::program::{Backoff, Lifecycle, Stop, Wake, or_never};
+use crate::read_steps::ReadSteps;
 use crate::storage_dir::turns::{self, Turns};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
@@ -364,8 +365,8 @@ impl<'o> Follower<'o> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let heartbeat = self.heartbeats.passes.clone();
-                let writer = open_writer(self.options, heartbeat, &tree.storage, &mut self.pipe);
+                let steps = ReadSteps::new(&self.heartbeats.passes, Some(lifecycle.stop()));
+                let writer = open_writer(self.options, steps, &tree.storage, &mut self.pipe);
                 none.insert(writer.await?)
             }
         };
@@ -514,11 +515,11 @@ impl<'o> Follower<'o> {
 /// the next attempt wants it.
 async fn open_writer(
     options: &Options,
-    heartbeat: Heartbeat,
+    steps: ReadSteps,
     storage: &Arc<StorageDir>,
     pipe: &mut Option<Pipe>,
 ) -> Result<BatchWriter, IngestError> {
-    let mut writer = BatchWriter::open(options, Instant::now().into_std(), heartbeat).await?;
+    let mut writer = BatchWriter::open(options, Instant::now().into_std(), steps).await?;
     writer.index = Index::open(options, storage, pipe.take())?;
     if let Some(index) = &mut writer.index {
         index.wait_for_others(SETTLE);

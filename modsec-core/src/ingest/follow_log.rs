@@ -25,6 +25,7 @@ use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
 use crate::logfile::{Aside, Growth, Stuck, Tail};
 use crate::program::{Backoff, Lifecycle, Stop, Wake};
+use crate::read_steps::ReadSteps;
 use crate::serial_log::{Outlook, Piece, Splitter};
 use crate::store::Origin;
 
@@ -86,12 +87,14 @@ pub async fn follow_log(
     lifecycle
         .watch(vec![heartbeat.clone()])
         .map_err(IngestError::Thread)?;
+    // What is left out of a log is not found again.
+    let steps = ReadSteps::new(&heartbeat, None);
     let mut follower = Follower {
         options,
         log,
         offset_file,
-        decoder: EntryDecoder::new(options, &heartbeat),
-        heartbeat: heartbeat.clone(),
+        decoder: EntryDecoder::new(options, steps.clone()),
+        steps,
         writer: None,
         reading: None,
         backoff: Backoff::default(),
@@ -121,7 +124,7 @@ struct Follower<'o> {
     log: &'o Path,
     offset_file: &'o Path,
     decoder: EntryDecoder,
-    heartbeat: Heartbeat,
+    steps: ReadSteps,
     writer: Option<BatchWriter>,
     reading: Option<Reading>,
     backoff: Backoff,
@@ -179,7 +182,7 @@ impl Follower<'_> {
             Some(writer) => writer,
             none => {
                 let now = Instant::now().into_std();
-                none.insert(BatchWriter::open(self.options, now, self.heartbeat.clone()).await?)
+                none.insert(BatchWriter::open(self.options, now, self.steps.clone()).await?)
             }
         };
         writer.settle().await?;

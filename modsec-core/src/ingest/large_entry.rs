@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use super::entry::{CutEntries, Extent, NoEntry};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
-use crate::heartbeat::Heartbeat;
+use crate::read_steps::ReadSteps;
 
 /// Bytes read at a time.
 const WINDOW: usize = 256 * 1024;
@@ -19,11 +19,11 @@ const WINDOW: usize = 256 * 1024;
 /// # Errors
 ///
 /// [`NoEntry::Defect`] or [`NoEntry::Incomplete`] if it does not begin like an entry;
-/// [`NoEntry::Io`] for what the system said.
+/// [`NoEntry::Io`] for what the system said, or if it was left in the middle.
 pub(super) fn read(
     extent: &Extent,
     if_cut: CutEntries,
-    heartbeat: &Heartbeat,
+    steps: &ReadSteps,
 ) -> Result<(Excerpts, EntryHash), NoEntry> {
     let Extent {
         file, start, len, ..
@@ -36,7 +36,7 @@ pub(super) fn read(
         let more = read..*len.min(&(read + WINDOW as u64));
         let more = read_range(file, start + more.start..start + more.end)?;
         read += more.len() as u64;
-        heartbeat.beat();
+        steps.go_on(read)?;
         hasher.update(&more);
         window.extend_from_slice(&more);
         let found = match &mut large {
@@ -71,16 +71,18 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> 
 /// Reads an entry from its beginning, whatever was read of it before.
 pub(super) struct Rereading<'f> {
     file: &'f File,
-    heartbeat: &'f Heartbeat,
+    steps: &'f ReadSteps,
+    start: u64,
     at: u64,
     left: u64,
 }
 
 impl<'f> Rereading<'f> {
-    pub(super) fn new(extent: &'f Extent, heartbeat: &'f Heartbeat) -> Self {
+    pub(super) fn new(extent: &'f Extent, steps: &'f ReadSteps) -> Self {
         Rereading {
             file: &extent.file,
-            heartbeat,
+            steps,
+            start: extent.start,
             at: extent.start,
             left: extent.len,
         }
@@ -95,8 +97,8 @@ impl Read for Rereading<'_> {
         let got = self
             .file
             .read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
-        self.heartbeat.beat();
         self.at += got as u64;
+        self.steps.go_on(self.at - self.start)?;
         self.left -= got as u64;
         Ok(got)
     }

@@ -10,7 +10,6 @@ use super::entry::{CutEntries, DecodedEntry, Extent, IN_MEMORY, NoEntry};
 use super::large_entry::read_range;
 use super::progress::Progress;
 use crate::format::{self, Defect};
-use crate::heartbeat::Heartbeat;
 use crate::record::Flags;
 use crate::serial_log::appended;
 use crate::store::Origin;
@@ -84,7 +83,6 @@ pub(super) fn read(
     origin: Origin,
     if_cut: CutEntries,
     decoder: &Arc<EntryDecoder>,
-    heartbeat: &Heartbeat,
     left_off: Option<Arc<Progress>>,
 ) -> Result<FileEntries, NoEntry> {
     if size == 0 {
@@ -95,8 +93,8 @@ pub(super) fn read(
     } else {
         FileBytes::File(Arc::new(file))
     };
-    let read = |range| {
-        heartbeat.beat();
+    let read = |range: Range<u64>| {
+        decoder.steps.go_on(range.start)?;
         bytes.range(range)
     };
     let progress = match left_off {

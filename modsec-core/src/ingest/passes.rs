@@ -44,14 +44,9 @@ impl Passes<'_> {
     /// [`IngestError`] of the store, the merged log, the report, or the threads that read.
     pub(super) async fn pass(&mut self, source: PassSource) -> Result<Passed, IngestError> {
         let known = (&self.writer.findings.known, &self.writer.left_off);
-        let mut pool = DecodePool::start(
-            source,
-            self.options,
-            known,
-            self.stop,
-            &self.writer.heartbeat,
-        )
-        .map_err(IngestError::Thread)?;
+        let mut pool =
+            DecodePool::start(source, self.options, known, self.stop, &self.writer.steps)
+                .map_err(IngestError::Thread)?;
         let taken = self.take_all(&mut pool).await;
         // Removing and reading end before the next pass, also after an error.
         self.writer.finish_removing();

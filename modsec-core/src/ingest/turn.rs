@@ -90,12 +90,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::heartbeat::Heartbeat;
     use crate::ingest::batch_writer::BatchWriter;
     use crate::ingest::passes::{Passed, Passes};
     use crate::ingest::source::PassSource;
     use crate::ingest::{Options, Report, Silent, Tally, run};
     use crate::program::StopHandle;
+    use crate::read_steps::ReadSteps;
     use crate::storage_dir::StorageDir;
     use crate::store::StoreOptions;
 
@@ -172,7 +172,7 @@ mod tests {
         let options = options(dir.path());
         let storage = Arc::new(StorageDir::open(dir.path().join("audit")).unwrap());
         storage.lock().unwrap();
-        let mut writer = BatchWriter::open(&options, Instant::now(), Heartbeat::default())
+        let mut writer = BatchWriter::open(&options, Instant::now(), ReadSteps::default())
             .await
             .unwrap();
         let mut passes = 1;
@@ -209,6 +209,41 @@ mod tests {
         }
 
         fn progress(&mut self, _: &Tally) {}
+    }
+
+    #[tokio::test]
+    async fn a_large_entry_is_left_in_the_middle_once_a_stop_is_requested() {
+        let dir = tempfile::tempdir().unwrap();
+        let minute = dir.path().join("audit/20261122/20261122-0640");
+        fs::create_dir_all(&minute).unwrap();
+        let body = format!(
+            "---00000009---C--\n{}\n\n---00000009---H",
+            "y\n".repeat(5 << 20)
+        );
+        let large = record(9).replace("---00000009---H", &body);
+        fs::write(minute.join("20261122-064030-large"), large).unwrap();
+        for number in 0..5 {
+            fs::write(
+                minute.join(format!("20261122-064029-{number}")),
+                record(number),
+            )
+            .unwrap();
+        }
+        let options = Options {
+            json_lines: true,
+            ..options(dir.path())
+        };
+        let (handle, stop) = Stop::new();
+        let mut report = StopSoon(handle, 0);
+        let first = run(&options, &stop, &mut report).await.unwrap();
+        // Whichever of them comes first.
+        assert!(first.stored >= 4 && first.interrupted, "{first:?}");
+        assert!(is_left(dir.path(), "large"));
+        let (_handle, stop) = Stop::new();
+        let second = run(&options, &stop, &mut Silent).await.unwrap();
+        assert_eq!(first.stored + second.stored, 6);
+        assert!(!second.interrupted);
+        assert!(!is_left(dir.path(), "large"));
     }
 
     #[tokio::test]

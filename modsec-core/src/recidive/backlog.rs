@@ -177,7 +177,7 @@ mod tests {
     use std::os::unix::fs::chown;
 
     use super::*;
-    use crate::heartbeat::Heartbeat;
+    use crate::read_steps::ReadSteps;
 
     fn next(backlog: &mut Backlog, tree: &mut Tree) -> Option<PathBuf> {
         loop {
@@ -207,7 +207,7 @@ mod tests {
             fs::write(hostile.join(format!("20260822-101501-empty{number}")), "").unwrap();
         }
         fs::write(minute("b").join("20260822-101500-good"), "x").unwrap();
-        let mut tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
         let mut names = Vec::new();
         while let Some(path) = next(&mut backlog, &mut tree) {
@@ -239,7 +239,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let mut tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
         let names: Vec<String> = std::iter::from_fn(|| next(&mut backlog, &mut tree))
             .map(|path| path.file_name().unwrap().to_str().unwrap()[16..].to_owned())

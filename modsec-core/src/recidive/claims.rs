@@ -420,7 +420,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::heartbeat::Heartbeat;
+    use crate::read_steps::ReadSteps;
     use crate::watch::inotify_instances::can_follow;
 
     fn listed(claims: &mut Claims) -> Vec<OsString> {
@@ -444,7 +444,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         claims.refresh(&tree);
         assert!(listed(&mut claims).is_empty(), "no such directory yet");
@@ -469,7 +469,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         let (private, moved) = (dir.path().join(PRIVATE), dir.path().join("moved"));
         fs::create_dir(&private).unwrap();
@@ -507,7 +507,7 @@ mod tests {
         let private = dir.path().join(PRIVATE);
         fs::create_dir(&private).unwrap();
         let mode = |mode| fs::set_permissions(&private, Permissions::from_mode(mode)).unwrap();
-        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         mode(0o770);
         claims.refresh(&tree);
@@ -535,7 +535,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, Heartbeat::default()).unwrap();
+        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
         let private = dir.path().join(PRIVATE);
         fs::create_dir(&private).unwrap();
         let mut claims = Claims::new();

@@ -21,7 +21,6 @@ use super::dedup::{EntryKey, Seen};
 use super::follow::HELD;
 use super::tree::{Contents, Look, OneOf, Tree, Which};
 use crate::format;
-use crate::heartbeat::Heartbeat;
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
@@ -29,6 +28,7 @@ use crate::log_reader::{LogReader, Taken};
 use crate::logfile::{Line, Lines};
 use crate::named_file;
 use crate::names::EntryName;
+use crate::read_steps::ReadSteps;
 use crate::record::{Flag, Record, TrustedProxies};
 use crate::spool::Listing;
 
@@ -179,11 +179,11 @@ impl Replay<'_> {
         if path.is_dir() {
             // The administrator's own path may lead through a link; below it none is followed.
             let real = path.canonicalize()?;
-            let mut tree = Tree::open(&real, self.options.owners.clone(), Heartbeat::default())
+            let mut tree = Tree::open(&real, self.options.owners.clone(), ReadSteps::default())
                 .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
         } else if let Some((dir, name)) = entry_file(path) {
-            let mut tree = Tree::open(&dir, self.options.owners.clone(), Heartbeat::default())
+            let mut tree = Tree::open(&dir, self.options.owners.clone(), ReadSteps::default())
                 .map_err(io::Error::other)?;
             self.file(&mut tree, &name);
             Ok(())

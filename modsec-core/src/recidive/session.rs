@@ -36,6 +36,7 @@ use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Offender};
 use crate::program::{Lifecycle, Stop};
+use crate::read_steps::ReadSteps;
 use crate::storage_dir::PRIVATE;
 use crate::watch::Event;
 
@@ -208,8 +209,9 @@ impl<'o> Session<'o> {
             .as_ref()
             .is_none_or(|tree| !tree.root().is_in_place())
         {
-            match Tree::open(path, self.options.owners.clone(), self.heartbeat.clone()) {
-                Ok(tree) => self.tree = Some(tree.with_stop(self.stop.clone())),
+            let steps = ReadSteps::new(&self.heartbeat, self.stop.as_ref());
+            match Tree::open(path, self.options.owners.clone(), steps) {
+                Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(%error, "storage directory not usable"),
             }
             self.claims = Some(Claims::new());

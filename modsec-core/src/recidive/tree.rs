@@ -12,8 +12,7 @@ use std::sync::Arc;
 use super::dedup::EntryKey;
 use crate::format;
 use crate::format::large::{self, Excerpts, Large};
-use crate::heartbeat::Heartbeat;
-use crate::program::Stop;
+use crate::read_steps::{ReadSteps, is_left};
 use crate::recent::Recent;
 use crate::record::Flag;
 use crate::serial_log::appended::{self, Places};
@@ -24,8 +23,6 @@ use crate::watch::{Root, RootError};
 
 /// Longest file that is read as a whole; of a longer one only the parts, a window at a time.
 const WHOLE: u64 = 1 << 20;
-/// So many bytes of a file are read in any case once a stop is requested: milliseconds.
-const READ_IN_ANY_CASE: u64 = 8 << 20;
 /// Bytes at both ends of a file that tell whether it may be finished.
 const END: u64 = 4096;
 /// Files of which it is remembered that they were read, 48 bytes each at most.
@@ -69,7 +66,7 @@ pub(super) struct Records {
     places: Places,
     /// How many were read.
     done: usize,
-    reading: Reading,
+    steps: ReadSteps,
 }
 
 /// One of several records in a file.
@@ -85,7 +82,7 @@ impl Iterator for Records {
     fn next(&mut self) -> Option<io::Result<OneOf>> {
         let place = self.places.get(self.done)?;
         self.done += 1;
-        self.reading.heartbeat.beat();
+        self.steps.heartbeat().beat();
         Some(self.read(place))
     }
 }
@@ -113,7 +110,7 @@ impl Records {
             read_range(&self.file, place.start, place.end, &mut bytes)?;
             return Ok(OneOf::Whole(bytes));
         }
-        match parts(&self.file, place, false, &self.reading)? {
+        match parts(&self.file, place, false, &self.steps)? {
             Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -155,58 +152,26 @@ pub(super) struct Tree {
     looker: Looker,
     /// Bytes read since this was asked for.
     read: u64,
-    reading: Reading,
-}
-
-/// Who is told of each window of a large file, and who may ask to leave it.
-#[derive(Debug, Clone)]
-struct Reading {
-    heartbeat: Heartbeat,
-    stop: Option<Stop>,
-}
-
-impl Reading {
-    /// Reports that reading goes on at `offset` of a file.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::Interrupted`] if a stop is requested and much was read of this file already.
-    fn goes_on(&self, offset: u64) -> io::Result<()> {
-        self.heartbeat.beat();
-        let is_stopped = self.stop.as_ref().is_some_and(Stop::requested);
-        if is_stopped && offset > READ_IN_ANY_CASE {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        Ok(())
-    }
+    steps: ReadSteps,
 }
 
 impl Tree {
     pub(super) fn open(
         path: &Path,
         owners: Option<Vec<u32>>,
-        heartbeat: Heartbeat,
+        steps: ReadSteps,
     ) -> Result<Tree, RootError> {
         let root = Root::open(path)?;
         Ok(Tree {
             looker: root.looker(),
             read: 0,
-            reading: Reading {
-                heartbeat,
-                stop: None,
-            },
+            steps,
             root,
             owners,
             directory: None,
             recent: Recent::default(),
             buffer: Vec::new(),
         })
-    }
-
-    /// Leaves large files in the middle once a stop is requested. They are read at the next start.
-    pub(super) fn with_stop(mut self, stop: Option<Stop>) -> Tree {
-        self.reading.stop = stop;
-        self
     }
 
     pub(super) fn root(&self) -> &Root {
@@ -303,17 +268,17 @@ impl Tree {
         }
         self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
-        let records = records(&file, meta.len(), &self.reading);
+        let records = records(&file, meta.len(), &self.steps);
         let read = match records {
             Ok(Some(places)) => file.try_clone().map(|file| {
                 Some(Contents::Several(Records {
                     file,
                     places,
                     done: 0,
-                    reading: self.reading.clone(),
+                    steps: self.steps.clone(),
                 }))
             }),
-            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.reading),
+            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.steps),
             Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
@@ -330,7 +295,7 @@ impl Tree {
                 owner: Some(meta.uid()),
                 is_empty: false,
             },
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Look::Unfinished {
+            Err(error) if is_left(&error) => Look::Unfinished {
                 owner: Some(meta.uid()),
                 is_empty: false,
             },
@@ -381,9 +346,9 @@ fn failed(reason: &Reason) -> Look<'static> {
 }
 
 /// Returns where the records are, if there are several.
-fn records(file: &File, size: u64, reading: &Reading) -> io::Result<Option<Places>> {
+fn records(file: &File, size: u64, steps: &ReadSteps) -> io::Result<Option<Places>> {
     appended::records(size, |range| {
-        reading.goes_on(range.start)?;
+        steps.go_on(range.start)?;
         let mut bytes = Vec::new();
         read_range(file, range.start, range.end, &mut bytes)?;
         Ok(bytes)
@@ -423,7 +388,7 @@ fn parts<'a>(
     file: &File,
     place: Range<u64>,
     finish: bool,
-    reading: &Reading,
+    steps: &ReadSteps,
 ) -> io::Result<Option<Contents<'a>>> {
     let Range { start, end } = place;
     let size = end - start;
@@ -439,7 +404,7 @@ fn parts<'a>(
     let mut window = Vec::new();
     let mut offset = 0;
     loop {
-        reading.goes_on(offset)?;
+        steps.go_on(offset)?;
         let end = size.min(offset + WHOLE);
         read_range(file, start + offset, start + end, &mut window)?;
         large.scan(&window, offset, end == size);
@@ -514,6 +479,8 @@ mod tests {
     use rustix::fs::{CWD, Mode, mkfifoat};
 
     use super::*;
+    use crate::heartbeat::Heartbeat;
+    use crate::program::Stop;
     use crate::recidive::counter::testing::entry;
 
     const DIR: &str = "site1/20260822/20260822-1015";
@@ -526,7 +493,7 @@ mod tests {
     fn fixture(owners: Option<Vec<u32>>) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(DIR)).unwrap();
-        let tree = Tree::open(dir.path(), owners, Heartbeat::default()).unwrap();
+        let tree = Tree::open(dir.path(), owners, ReadSteps::default()).unwrap();
         Fixture { dir, tree }
     }
 
@@ -591,10 +558,9 @@ mod tests {
 
     #[test]
     fn a_large_file_is_left_in_the_middle_once_a_stop_is_requested() {
-        let Fixture { dir, tree } = fixture(None);
+        let mut fixture = fixture(None);
         let (handle, stop) = Stop::new();
-        let tree = tree.with_stop(Some(stop));
-        let mut fixture = Fixture { dir, tree };
+        fixture.tree.steps = ReadSteps::new(&Heartbeat::default(), Some(&stop));
         let body = "x\n".repeat(6 << 20);
         fs::write(fixture.path("large"), entry("192.0.2.7", "", &body, "403")).unwrap();
         fs::write(fixture.path("small"), entry("192.0.2.7", "", "", "403")).unwrap();

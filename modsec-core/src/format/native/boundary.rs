@@ -113,6 +113,17 @@ impl Boundary {
         prefix.chain([letter, '-', '-']).collect()
     }
 
+    /// Returns the letter of the delimiter line of this boundary at the start of `bytes`, which begin
+    /// with its [prefix](Self::prefix).
+    pub(super) fn letter(self, bytes: &[u8]) -> Option<u8> {
+        match bytes.get(self.dialect.prefix_len()..)? {
+            [letter @ b'A'..=b'Z', b'-', b'-'] | [letter @ b'A'..=b'Z', b'-', b'-', b'\n', ..] => {
+                Some(*letter)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the length of a delimiter line, without LF.
     pub fn line_len(self) -> usize {
         self.dialect.line_len()

@@ -99,12 +99,12 @@ impl Outline {
                 Some(before) => window.get(before) == Some(&b'\n'),
                 None => offset == 0,
             };
-            if line_start && let Some((boundary, letter)) = Boundary::open(behind) {
-                debug_assert_eq!(boundary, own);
+            if line_start && let Some(letter) = own.letter(behind) {
+                at += line_len - 1;
                 let start = offset + start as u64;
                 let lf = u64::from(behind.len() > line_len);
                 self.push(Delimiter {
-                    letter: letter as u8,
+                    letter,
                     start,
                     end: start + line_len as u64 + lf,
                 });

@@ -10,12 +10,12 @@ use tracing::{error, info, warn};
 use super::batch::BatchEntry;
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::heartbeat::Heartbeat;
 use crate::ingest::entry::Bytes;
 use crate::ingest::large_entry::Rereading;
 use crate::ingest::{IngestError, Options};
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
 use crate::program::error_chain;
+use crate::read_steps::{ReadSteps, is_left};
 use crate::store::{self, BatchId, Row, Store};
 
 /// How often a batch is appended again because log rotation by copying has hit it.
@@ -25,7 +25,7 @@ const ROTATIONS: u32 = 5;
 pub(in crate::ingest) struct Destination {
     store: Box<dyn Store>,
     merged_log: Option<MergedLog>,
-    heartbeat: Heartbeat,
+    steps: ReadSteps,
 }
 
 /// What became of a batch.
@@ -37,6 +37,8 @@ pub(in crate::ingest) struct KeptBatch {
     pub(in crate::ingest) known: u64,
     /// Entries that are not in the store. Their files stay.
     pub(in crate::ingest) left_out: Vec<LeftOut>,
+    /// Whether some of those are large and were left for the next start.
+    pub(in crate::ingest) is_interrupted: bool,
 }
 
 /// An entry that could not be stored.
@@ -44,8 +46,8 @@ pub(in crate::ingest) struct KeptBatch {
 pub(in crate::ingest) struct LeftOut {
     hash: EntryHash,
     pub(in crate::ingest) path: Option<PathBuf>,
-    /// Why the store does not accept the row; `None` if the entry has changed since it was read, or
-    /// equals one that was left out.
+    /// Why the store does not accept the row; `None` if the entry has changed since it was read, is
+    /// left for the next start, or equals one that was left out.
     pub(in crate::ingest) refusal: Option<String>,
 }
 
@@ -78,17 +80,17 @@ impl Destination {
     /// What store or merged log said.
     pub(in crate::ingest) async fn open(
         options: &Options,
-        heartbeat: &Heartbeat,
+        steps: &ReadSteps,
     ) -> Result<Option<Destination>, IngestError> {
         let Some(opener) = &options.store else {
             return Ok(None);
         };
-        let store = opener.open_watched(heartbeat.clone()).await?;
+        let store = opener.open_watched(steps.heartbeat().clone()).await?;
         let merged_log = options.merged_log.as_ref().map(MergedLog::open);
         let mut destination = Destination {
             store,
             merged_log: merged_log.transpose()?,
-            heartbeat: heartbeat.clone(),
+            steps: steps.clone(),
         };
         destination.settle().await?;
         Ok(Some(destination))
@@ -159,9 +161,18 @@ impl Destination {
         let mut kept = KeptBatch::default();
         let (mut new, twins) = sort_out(rows, entries, &stored, &mut kept);
         let mut rotations = ROTATIONS;
-        while !new.entries.is_empty() {
+        loop {
+            let large = new.large(&self.steps);
+            kept.is_interrupted |= !large.is_empty();
+            kept.left_out.extend(new.leave_out(large));
+            if new.entries.is_empty() {
+                break;
+            }
             match self.try_to_keep(&mut new).await {
                 Ok(Attempt::Kept) => break,
+                // It was taken back: a stop was requested while a large one was read.
+                Err(IngestError::MergedLog(MergedLogError::Read { source }))
+                    if is_left(&source) => {}
                 Ok(Attempt::Unwanted(unwanted)) => kept.left_out.extend(new.leave_out(unwanted)),
                 Err(IngestError::MergedLog(MergedLogError::Rotated { .. })) if rotations > 0 => {
                     rotations -= 1;
@@ -186,7 +197,7 @@ impl Destination {
     async fn try_to_keep(&mut self, new: &mut NewEntries) -> Result<Attempt, IngestError> {
         new.batch.id = batch_id(&new.batch.rows);
         let appended = match &mut self.merged_log {
-            Some(log) => match append(log, new, &self.heartbeat)? {
+            Some(log) => match append(log, new, &self.steps)? {
                 Append::Done(appended) => Some(appended),
                 Append::Changed(changed) => {
                     let unwanted = changed.into_iter().map(|hash| (hash, None));
@@ -234,7 +245,7 @@ impl Destination {
         warn!(
             "merged log was replaced or removed while it was open, appending the last entries again"
         );
-        let appended = append(log, new, &self.heartbeat).and_then(|appended| match appended {
+        let appended = append(log, new, &self.steps).and_then(|appended| match appended {
             Append::Done(appended) => appended.commit().map(|()| true),
             Append::Changed(_) => Ok(false),
         });
@@ -277,6 +288,16 @@ fn sort_out(
 }
 
 impl NewEntries {
+    /// Returns those that are too large to be begun now.
+    fn large(&self, steps: &ReadSteps) -> Vec<(EntryHash, Option<String>)> {
+        let entries = self.batch.rows.iter().zip(&self.entries);
+        let large = entries.filter(|(_, entry)| match &entry.bytes {
+            Bytes::InFile(extent) => steps.leave(extent.len),
+            Bytes::Whole(_) => false,
+        });
+        large.map(|(row, _)| (row.entry_hash, None)).collect()
+    }
+
     /// Takes entries out; their files stay.
     fn leave_out(&mut self, unwanted: Vec<(EntryHash, Option<String>)>) -> Vec<LeftOut> {
         let rows = Arc::make_mut(&mut self.batch.rows);
@@ -306,16 +327,16 @@ impl BatchEntry {
 fn append<'l>(
     log: &'l mut MergedLog,
     new: &NewEntries,
-    heartbeat: &Heartbeat,
+    steps: &ReadSteps,
 ) -> Result<Append<'l>, MergedLogError> {
     let mut changed = Vec::new();
     let mut batch = log.begin(*new.batch.id.as_bytes())?;
     for (row, entry) in new.batch.rows.iter().zip(&new.entries) {
-        heartbeat.beat();
+        steps.heartbeat().beat();
         match &entry.bytes {
             Bytes::Whole(bytes) => batch.append_hashed(bytes, row.entry_hash, entry.flags)?,
             Bytes::InFile(extent) => {
-                let open = || Rereading::new(extent, heartbeat);
+                let open = || Rereading::new(extent, steps);
                 if !batch.append_from(row.entry_hash, entry.flags, open)? {
                     changed.push(row.entry_hash);
                 }

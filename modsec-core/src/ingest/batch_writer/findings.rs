@@ -15,6 +15,7 @@ use crate::ingest::tally::{DefectReason, Tally};
 use crate::ingest::unopened::{ByOwner, FileCount, Unopened};
 use crate::ingest::{AccountNames, Options};
 use crate::log_once::LogOnce;
+use crate::read_steps::is_left;
 use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
 /// Messages about single files at a time; the rest is only counted.
@@ -108,6 +109,15 @@ impl Findings {
                     self.known.remember(met, FileVerdict::NotAnAuditLog);
                 }
                 return self.name_defect(path, met, &defect);
+            }
+            Skipped::NoEntry(NoEntry::Io(error)) if is_left(&error) => {
+                debug!(
+                    ?path,
+                    "a stop is requested, large entry left for the next start"
+                );
+                self.tally.waiting += 1;
+                self.tally.interrupted = true;
+                return;
             }
             Skipped::NoEntry(NoEntry::Io(error)) => {
                 if self.is_new((path, error.to_string())) {

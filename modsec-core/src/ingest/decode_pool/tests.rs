@@ -31,7 +31,7 @@ fn start(dir: &Path, threads: usize, stop: &Stop) -> DecodePool {
     };
     let source = PassSource::Inputs(vec![dir.to_owned()]);
     let known = (&KnownFiles::default(), &LeftOff::default());
-    DecodePool::start(source, &options, known, stop, &Heartbeat::default()).unwrap()
+    DecodePool::start(source, &options, known, stop, &ReadSteps::default()).unwrap()
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ fn hostile(part: &str, times: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_entry_holds_more_than_was_expected() {
-    let decoder = EntryDecoder::new(&Options::default(), &Heartbeat::default());
+    let decoder = EntryDecoder::new(&Options::default(), ReadSteps::default());
     let mut alerts = 0;
     for part in ["", "~", "\u{1}", "abc~\u{1}"] {
         for times in [1, 10, 100, 1_100, 20_000] {

@@ -7,6 +7,7 @@ use crate::ingest::Options;
 use crate::ingest::entry::Bytes;
 use crate::ingest::progress::LeftOff;
 use crate::ingest::tests::appended;
+use crate::read_steps::ReadSteps;
 use crate::storage_dir::StorageDir;
 use crate::store::Row;
 
@@ -17,10 +18,9 @@ fn read_text(
 ) -> Result<FileEntries, NoEntry> {
     let mut file = tempfile::tempfile().unwrap();
     io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-    let heartbeat = Heartbeat::default();
-    let decoder = Arc::new(EntryDecoder::new(&Options::default(), &heartbeat));
+    let decoder = Arc::new(EntryDecoder::new(&Options::default(), ReadSteps::default()));
     let (size, origin) = (text.len() as u64, Origin::default());
-    super::read(file, size, origin, if_cut, &decoder, &heartbeat, left_off)
+    super::read(file, size, origin, if_cut, &decoder, left_off)
 }
 
 fn rows(entries: FileEntries) -> Vec<(Row, u64)> {

@@ -2,12 +2,18 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
+use crate::heartbeat::Heartbeat;
 use crate::ingest::entry::DecodedEntry;
 use crate::ingest::progress::Progress;
 use crate::ingest::tests::{Fault, FaultyStore, decoded, in_file, native};
+use crate::program::Stop;
 use crate::store::StoreOpener;
 
 async fn open(store: &FaultyStore, log: Option<&Path>) -> Destination {
+    open_with(store, log, &ReadSteps::default()).await
+}
+
+async fn open_with(store: &FaultyStore, log: Option<&Path>, steps: &ReadSteps) -> Destination {
     let store = store.clone();
     let opener = StoreOpener::new(move || {
         let store = store.clone();
@@ -18,7 +24,7 @@ async fn open(store: &FaultyStore, log: Option<&Path>) -> Destination {
         merged_log: log.map(Path::to_owned),
         ..Options::default()
     };
-    let destination = Destination::open(&options, &Heartbeat::default()).await;
+    let destination = Destination::open(&options, steps).await;
     destination.unwrap().unwrap()
 }
 
@@ -106,6 +112,74 @@ async fn whatever_becomes_of_the_answer_store_and_log_have_each_entry_once() {
         }
         assert_eq!(store.rows.rows().len(), 4, "{faults:?}");
         assert_eq!(ids(&log), ["a", "same", "b", "c"], "{faults:?}");
+    }
+}
+
+/// An entry that takes milliseconds to read, and would be taken for several in a log.
+fn large(id: &str, path: &Path) -> DecodedEntry {
+    let line = "y".repeat(1 << 20) + "\n--1a2b3c4d-Z--\n";
+    let body = format!("\n--1a2b3c4d-C--\n{}\n--1a2b3c4d-H", line.repeat(9));
+    in_file(&native(id).replace("\n--1a2b3c4d-H", &body), path)
+}
+
+#[tokio::test]
+async fn large_entries_are_left_for_the_next_start_once_a_stop_is_requested() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let store = FaultyStore::default();
+    let (handle, stop) = Stop::new();
+    let steps = ReadSteps::new(&Heartbeat::default(), Some(&stop));
+    let mut destination = open_with(&store, Some(&log), &steps).await;
+    handle.stop();
+    let batch = || {
+        let large = large("large", &dir.path().join("entry"));
+        [decoded(&native("a")), large, decoded(&native("b"))]
+    };
+    let (kept, files) = keep(&mut destination, batch()).await;
+    let kept = kept.unwrap();
+    assert_eq!((kept.stored, kept.left_out.len()), (2, 1));
+    assert!(kept.is_interrupted && files[1].stays() && !files[1].stays_for_good());
+    assert_eq!(ids(&log), ["a", "b"]);
+    drop(destination);
+    let kept = keep(&mut open(&store, Some(&log)).await, batch()).await;
+    assert_eq!(kept.0.unwrap().stored, 1);
+    assert_eq!(ids(&log), ["a", "b", "large"]);
+}
+
+#[tokio::test]
+async fn an_entry_that_is_left_while_it_is_appended_is_nowhere_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    for beats in [0, 10, 100, 150, 200, 300, 400] {
+        let log = dir.path().join(format!("log{beats}"));
+        let store = FaultyStore::default();
+        let ((handle, stop), heartbeat) = (Stop::new(), Heartbeat::default());
+        let steps = ReadSteps::new(&heartbeat, Some(&stop));
+        let mut destination = open_with(&store, Some(&log), &steps).await;
+        // The stop comes where it comes: nothing that holds depends on it.
+        let stopping = std::thread::spawn(move || {
+            while heartbeat.count() < beats {
+                std::thread::yield_now();
+            }
+            handle.stop();
+        });
+        let large = large("large", &dir.path().join("entry"));
+        let batch = [decoded(&native("a")), large, decoded(&native("b"))];
+        let (kept, files) = keep(&mut destination, batch).await;
+        let kept = kept.unwrap();
+        let ids = ids(&log);
+        if kept.is_interrupted {
+            assert_eq!(
+                (kept.stored, &ids[..]),
+                (2, &["a", "b"].map(String::from)[..])
+            );
+            // What was taken back is out of the log.
+            assert!(fs::metadata(&log).unwrap().len() < 1000);
+        } else {
+            assert_eq!((kept.stored, ids.len()), (3, 3));
+        }
+        assert_eq!(files[1].stays(), kept.is_interrupted);
+        assert_eq!(destination.merged_log.as_ref().unwrap().pending(), None);
+        stopping.join().unwrap();
     }
 }
 
