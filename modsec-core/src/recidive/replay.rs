@@ -3,7 +3,7 @@
 mod detail;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
@@ -35,8 +35,10 @@ use crate::spool::Listing;
 /// Attacks that are put into the order of their times before they count. History that is not
 /// further out of order than that is replayed exactly; about 300 bytes each.
 const MAX_WAITING: usize = 1 << 18;
-/// Clients of which rules and URIs are kept.
-const MAX_DETAILS: usize = 1 << 16;
+/// Offenders of which rules and URIs are kept.
+const MAX_OFFENDERS: usize = 1 << 16;
+/// Clients not reported yet of which rules and URIs are kept.
+const MAX_SUSPECTS: usize = 1 << 15;
 /// Directories in directories that are entered.
 const MAX_DEPTH: usize = 8;
 /// Lines by which an index is told from entries.
@@ -137,15 +139,7 @@ pub struct Tallied {
 /// # Errors
 /// [`ReplayError::Read`] for a path that cannot be read; what is in it is never an error.
 pub fn replay(options: &ReplayOptions, paths: &[PathBuf]) -> Result<ReplayReport, ReplayError> {
-    let mut replay = Replay {
-        options,
-        ledger: Ledger::new(options.ledger.clone())?,
-        seen: Seen::default(),
-        waiting: BinaryHeap::new(),
-        details: HashMap::new(),
-        arrivals: 0,
-        report: ReplayReport::default(),
-    };
+    let mut replay = Replay::new(options)?;
     for path in paths {
         replay.path(path).map_err(|source| ReplayError::Read {
             path: path.clone(),
@@ -169,9 +163,29 @@ struct Replay<'o> {
     ledger: Ledger,
     seen: Seen,
     waiting: BinaryHeap<Reverse<Attack>>,
-    details: HashMap<IpNet, Detail>,
+    offenders: HashMap<IpNet, Detail>,
+    /// Clients that were not reported yet.
+    suspects: HashMap<IpNet, Detail>,
+    /// Offenders for which there was no room, as many as the ledger has clients.
+    left_out: HashSet<IpNet>,
     arrivals: u64,
     report: ReplayReport,
+}
+
+impl<'o> Replay<'o> {
+    fn new(options: &'o ReplayOptions) -> Result<Replay<'o>, LedgerError> {
+        Ok(Replay {
+            options,
+            ledger: Ledger::new(options.ledger.clone())?,
+            seen: Seen::default(),
+            waiting: BinaryHeap::new(),
+            offenders: HashMap::new(),
+            suspects: HashMap::new(),
+            left_out: HashSet::new(),
+            arrivals: 0,
+            report: ReplayReport::default(),
+        })
+    }
 }
 
 impl Replay<'_> {
@@ -379,33 +393,47 @@ impl Replay<'_> {
             return;
         }
         let network = self.options.ledger.network(attack.client);
+        if let Some(detail) = self.offenders.get_mut(&network) {
+            detail.add(attack);
+            if offender.is_some() {
+                detail.report(attack.at);
+            }
+            return;
+        }
+        if self.left_out.contains(&network) {
+            return;
+        }
         let new = || Detail::new(attack.at);
-        let detail = self.details.entry(network).or_insert_with(new);
+        let detail = self.suspects.entry(network).or_insert_with(new);
         detail.add(attack);
         if offender.is_some() {
-            detail.report(attack.at);
-        }
-        if self.details.len() > MAX_DETAILS {
-            self.drop_details(attack.at);
+            self.move_to_offenders(network, attack.at);
+        } else if self.suspects.len() > MAX_SUSPECTS {
+            self.drop_suspects(attack.at);
         }
     }
 
-    /// Makes room: first by those who have been quiet, then by all who were not reported.
-    fn drop_details(&mut self, now: DateTime<Utc>) {
-        let quiet = self.options.ledger.find_time.saturating_mul(2);
-        let reported = |detail: &Detail| detail.reports > 0;
-        self.details.retain(|_, detail| {
-            reported(detail) || (now - detail.last).to_std().is_ok_and(|age| age < quiet)
-        });
-        if self.details.len() > MAX_DETAILS / 2 {
-            self.details.retain(|_, detail| reported(detail));
-        }
-        if self.details.len() > MAX_DETAILS {
+    /// Notes the first report of a client.
+    fn move_to_offenders(&mut self, network: IpNet, at: DateTime<Utc>) {
+        let Some(mut detail) = self.suspects.remove(&network) else {
+            return;
+        };
+        if self.offenders.len() < MAX_OFFENDERS {
+            detail.report(at);
+            self.offenders.insert(network, detail);
+        } else if self.left_out.len() < self.options.ledger.max_clients {
             // So many offenders that a list of them is of no use: the first ones stay.
-            if let Some(network) = self.details.keys().next().copied() {
-                self.details.remove(&network);
-                self.report.offenders_left_out += 1;
-            }
+            self.left_out.insert(network);
+        }
+    }
+
+    /// Makes room: first by those who have been quiet. If few have, all go, so that this is rare.
+    fn drop_suspects(&mut self, now: DateTime<Utc>) {
+        let quiet = self.options.ledger.find_time.saturating_mul(2);
+        let is_quiet = |detail: &Detail| (now - detail.last).to_std().is_ok_and(|age| age >= quiet);
+        self.suspects.retain(|_, detail| !is_quiet(detail));
+        if self.suspects.len() > MAX_SUSPECTS / 2 {
+            self.suspects.clear();
         }
     }
 
@@ -418,10 +446,10 @@ impl Replay<'_> {
         report.attacks = counts.strikes;
         report.ignored = counts.ignored;
         report.reports = counts.reports;
+        report.offenders_left_out = self.left_out.len() as u64;
         report.offenders = self
-            .details
+            .offenders
             .into_iter()
-            .filter(|(_, detail)| detail.reports > 0)
             .map(|(client, detail)| detail.offender(client))
             .collect();
         report
@@ -471,6 +499,33 @@ mod tests {
     /// An attack at a second of one minute.
     fn attack(client: &str, second: u32) -> String {
         entry(client, "", "", "403 Forbidden").replace("10:15:00", &format!("10:15:{second:02}"))
+    }
+
+    #[test]
+    fn offenders_without_room_are_counted_once_however_often_they_attack() {
+        let all = u32::try_from(MAX_OFFENDERS).unwrap() + 5000;
+        let options = options(1);
+        let mut replay = Replay::new(&options).unwrap();
+        for round in 0..3 {
+            for number in 0..all {
+                replay.strike(&Attack {
+                    at: DateTime::from_timestamp(1_787_386_500 + round * 3600, 0).unwrap(),
+                    arrival: 0,
+                    client: IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
+                    rules: Vec::new(),
+                    uri: None,
+                });
+            }
+        }
+        let report = replay.finish();
+        assert_eq!(report.offenders.len(), MAX_OFFENDERS);
+        assert_eq!(report.offenders_left_out, 5000);
+        assert!(
+            report
+                .offenders
+                .iter()
+                .all(|one| one.reports == 3 && one.attacks == 3)
+        );
     }
 
     #[test]
