@@ -81,6 +81,9 @@ use crate::watch::WatchError;
 pub struct Options {
     /// `SecAuditLogStorageDir`, whose entries are stored and removed.
     pub storage_dir: Option<PathBuf>,
+    /// Directory outside of it for a lock and for how far the index was read; made if need be.
+    /// Without one the second of them is kept in the storage directory.
+    pub state_dir: Option<PathBuf>,
     /// Files and directories that are read and left alone.
     pub inputs: Vec<PathBuf>,
     /// Where rows go. Without a store nothing is kept, and nothing is removed.
@@ -134,6 +137,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             storage_dir: None,
+            state_dir: None,
             inputs: Vec::new(),
             store: None,
             compare: None,
@@ -239,9 +243,8 @@ pub async fn run(
         Some(path) => Some(Arc::new(StorageDir::open(path)?)),
         None => None,
     };
-    if let Some(storage) = storage.as_ref().filter(|_| options.store.is_some()) {
-        lock(storage)?;
-    }
+    let kept = storage.as_ref().filter(|_| options.store.is_some());
+    let _charge = kept.map(|storage| lock(storage, options)).transpose()?;
     let steps = ReadSteps::new(&Heartbeat::default(), Some(stop));
     let mut writer = BatchWriter::open(options, started, steps).await?;
     let mut passes = Passes {
@@ -276,9 +279,22 @@ pub async fn run(
 /// Things that were moved aside and are named in the log; the others are counted.
 const MAX_NAMED: usize = 3;
 
+/// The charge of a storage directory. When it is given up, nothing but entries is left there.
+#[derive(Debug)]
+struct Charge(Arc<StorageDir>);
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 /// Takes charge of the storage directory, and says what was in the way.
-fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
-    storage.lock()?;
+fn lock(storage: &Arc<StorageDir>, options: &Options) -> Result<Charge, StorageDirError> {
+    match &options.state_dir {
+        Some(state_dir) => storage.lock_with_state(state_dir)?,
+        None => storage.lock()?,
+    }
     let aside = storage.moved_aside();
     if !aside.is_empty() {
         warn!(
@@ -287,7 +303,7 @@ fn lock(storage: &StorageDir) -> Result<(), StorageDirError> {
             "moved aside: somebody had put it in the place of our directory; look at it and remove it"
         );
     }
-    Ok(())
+    Ok(Charge(Arc::clone(storage)))
 }
 
 /// Notes that nothing can be kept for now. The first time of an outage is logged as a warning.

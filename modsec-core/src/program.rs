@@ -32,6 +32,7 @@ mod paths;
 mod pid_file;
 mod service;
 mod signals;
+mod state_dir;
 
 use std::error::Error;
 use std::io;
@@ -45,11 +46,12 @@ pub(crate) use self::lifecycle::{Wake, or_never};
 pub use self::logging::{Log, LogFormat, LogOptions, log_to};
 pub use self::output::{print, unless_closed};
 #[cfg(feature = "programs")]
-pub use self::paths::{DefaultPaths, STATE_DIR_MODE};
+pub use self::paths::DefaultPaths;
 #[cfg(feature = "programs")]
 pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::Service;
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
+pub use self::state_dir::{STATE_DIR_MODE, state_file_name};
 pub use crate::error_chain::error_chain;
 pub use crate::text::visible;
 

@@ -149,6 +149,14 @@ pub enum StorageDirError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The state directory cannot be made, opened or written.
+    #[error("could not use the state directory {path:?}; make it writable for this account")]
+    State {
+        /// The state directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The storage directory cannot be opened, for another reason, such as an error of the disk.
     #[error("could not open storage directory {path:?}")]
     Open {
@@ -194,6 +202,18 @@ impl SharedTree {
     /// Returns the private directory if this process has locked the tree.
     fn private(&self) -> Option<&Private> {
         self.private.get()
+    }
+
+    fn leave(&self) {
+        if let Some(private) = self.private() {
+            private.leave(&self.root);
+        }
+    }
+}
+
+impl Drop for SharedTree {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -244,9 +264,9 @@ impl StorageDir {
     /// directory.
     ///
     /// Makes the private directory if need be. Whatever has its name and is not ours is moved
-    /// aside, of any kind: see [`StorageDir::moved_aside`]. The lock is an flock(2) on a file in
-    /// it, which site users cannot reach. It ends with the last handle of this storage directory,
-    /// at the latest with the process, however that dies. Locking again does nothing.
+    /// aside, of any kind: see [`StorageDir::moved_aside`]. The lock is an flock(2) on that
+    /// directory, which site users cannot open. It ends with the last handle of this storage
+    /// directory, at the latest with the process, however that dies. Locking again does nothing.
     ///
     /// # Errors
     ///
@@ -254,12 +274,36 @@ impl StorageDir {
     /// [`StorageDirError::PrivateTaken`], [`StorageDirError::PrivateMounted`] or
     /// [`StorageDirError::PrivateContested`] if the private directory is not usable.
     pub fn lock(&self) -> Result<(), StorageDirError> {
+        self.lock_private(None)
+    }
+
+    /// Locks as [`StorageDir::lock`] does, and also a file in `state_dir`, which is made if need
+    /// be. The state of the index is kept there too, so that the private directory holds claimed
+    /// entries and nothing else.
+    ///
+    /// If `state_dir` cannot be used, that is logged, and all is as with [`StorageDir::lock`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`StorageDir::lock`].
+    pub fn lock_with_state(&self, state_dir: &Path) -> Result<(), StorageDirError> {
+        self.lock_private(Some(state_dir))
+    }
+
+    fn lock_private(&self, state_dir: Option<&Path>) -> Result<(), StorageDirError> {
         if self.tree.private().is_none() {
-            let private = Private::lock(&self.tree.root)?;
+            let private = Private::lock(&self.tree.root, state_dir)?;
             // Two threads cannot both get here: the kernel grants the lock to one of them.
             let _ = self.tree.private.set(private);
         }
         Ok(())
+    }
+
+    /// Removes the private directory, unless claimed entries are in it, and the lock files. To be
+    /// called when nothing more is to be claimed or removed; the last handle does it too. The lock
+    /// is held as long as there are handles.
+    pub fn leave(&self) {
+        self.tree.leave();
     }
 
     /// Returns the new paths of what had the name of the private directory and was not ours when
@@ -309,20 +353,17 @@ impl StorageDir {
             if (here.dev(), here.ino()) == (there.dev(), there.ino()))
     }
 
-    /// Returns the contents of the state file in the private directory; `None` if there is none, or
-    /// without the lock.
+    /// Returns the contents of the state file; `None` if there is none, or without the lock.
     ///
     /// # Errors
     ///
     /// What the kernel said.
     pub(crate) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
-        self.tree
-            .private()
-            .map_or(Ok(None), |private| state_file::read(&private.dir))
+        self.tree.private().map_or(Ok(None), Private::read_note)
     }
 
-    /// Replaces the contents of the state file in the private directory: at any moment, also after
-    /// a loss of power, it holds the old bytes or the new. Does nothing without the lock.
+    /// Replaces the contents of the state file: at any moment, also after a loss of power, it holds
+    /// the old bytes or the new. Does nothing without the lock.
     ///
     /// # Errors
     ///
@@ -330,7 +371,7 @@ impl StorageDir {
     pub(crate) fn write_note(&self, bytes: &[u8]) -> io::Result<()> {
         self.tree
             .private()
-            .map_or(Ok(()), |private| state_file::write(&private.dir, bytes))
+            .map_or(Ok(()), |private| private.write_note(bytes))
     }
 
     /// Returns the private directory, to list the files that were claimed; `None` without the lock.

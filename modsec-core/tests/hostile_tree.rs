@@ -506,7 +506,7 @@ fn a_site_without_rights_cannot_hold_the_lock_or_enter_the_private_directory() {
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(scene.0.path(), open).unwrap();
     scene.locked();
-    let script = "cat .modsec-parser/lock || ls .modsec-parser || touch .modsec-parser/x";
+    let script = "flock -n .modsec-parser true || ls .modsec-parser || touch .modsec-parser/x";
     let mut attacker = Attacker::start(script, &scene.root());
     assert!(!attacker.0.wait().unwrap().success());
 }

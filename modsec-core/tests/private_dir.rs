@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use modsec_core::storage_dir::{StorageDir, StorageDirError};
+use modsec_core::storage_dir::{PruneRules, StorageDir, StorageDirError};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
@@ -281,4 +281,134 @@ fn parsers_that_start_at_one_moment_do_not_take_each_others_place() {
         });
         assert_eq!(winners, 1, "round {round}");
     }
+}
+
+/// Returns the names in a directory.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn is_locked(storage: &Result<(), StorageDirError>) -> bool {
+    matches!(storage, Err(StorageDirError::Locked { .. }))
+}
+
+#[test]
+fn nothing_is_left_but_what_was_claimed() {
+    for claimed in [false, true] {
+        let (root, state) = (root(), tempfile::tempdir().unwrap());
+        let private = root.path().join(PRIVATE);
+        let storage = StorageDir::open(root.path()).unwrap();
+        storage.lock_with_state(state.path()).unwrap();
+        assert_eq!(
+            names(&private),
+            Vec::<String>::new(),
+            "nothing beside entries"
+        );
+        let [lock] = &names(state.path())[..] else {
+            panic!("{:?}", names(state.path()));
+        };
+        let inode = fs::metadata(root.path()).unwrap().ino();
+        assert!(lock.starts_with("tree-") && lock.ends_with(&format!("-{inode}.lock")));
+        if claimed {
+            fs::write(private.join("1-0.20260822-101500-a"), "entry").unwrap();
+        }
+        storage.leave();
+        assert_eq!(names(state.path()), Vec::<String>::new());
+        assert_eq!(private.exists(), claimed);
+        drop(storage);
+        assert_eq!(private.exists(), claimed);
+        assert!(!claimed || names(&private) == ["1-0.20260822-101500-a"]);
+    }
+}
+
+#[test]
+fn one_of_two_is_refused_whatever_their_state_directories() {
+    let (root, first, second) = (
+        root(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let open = || StorageDir::open(root.path()).unwrap();
+    let storage = open();
+    storage.lock_with_state(first.path()).unwrap();
+    assert!(is_locked(&open().lock_with_state(first.path())));
+    assert!(is_locked(&open().lock_with_state(second.path())));
+    assert!(is_locked(&open().lock()));
+    assert_eq!(
+        names(second.path()),
+        Vec::<String>::new(),
+        "nothing is left of the refused"
+    );
+    // As after a kill: nobody has tidied up.
+    let private = root.path().join(PRIVATE);
+    drop(storage);
+    fs::create_dir(&private).unwrap();
+    fs::write(first.path().join("tree-1-2-3.lock"), "").unwrap();
+    open().lock_with_state(second.path()).unwrap();
+    assert!(!private.exists());
+}
+
+#[test]
+fn files_of_an_earlier_build_are_respected_and_taken_out() {
+    for held in [true, false] {
+        let (root, state) = (root(), tempfile::tempdir().unwrap());
+        let private = root.path().join(PRIVATE);
+        fs::create_dir(&private).unwrap();
+        fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+        for (name, text) in [("lock", ""), (".index", "notes"), (".index.new", "no")] {
+            fs::write(private.join(name), text).unwrap();
+        }
+        let earlier = fs::File::open(private.join("lock")).unwrap();
+        if held {
+            rustix::fs::flock(&earlier, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+        let storage = StorageDir::open(root.path()).unwrap();
+        let locked = storage.lock_with_state(state.path());
+        if held {
+            assert!(is_locked(&locked));
+            assert_eq!(names(&private), [".index", ".index.new", "lock"]);
+            continue;
+        }
+        locked.unwrap();
+        assert_eq!(names(&private), Vec::<String>::new());
+        let notes = names(state.path())
+            .into_iter()
+            .find(|name| Path::new(name).extension() == Some("index".as_ref()));
+        assert_eq!(
+            fs::read(state.path().join(notes.unwrap())).unwrap(),
+            b"notes"
+        );
+    }
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_done_without() {
+    let root = root();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let open = || StorageDir::open(root.path()).unwrap();
+    let storage = open();
+    storage.lock_with_state(&file.path().join("x")).unwrap();
+    assert_ready(&storage, root.path(), "no state directory");
+    drop(storage);
+    assert_eq!(names(root.path()), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_parser_was_about_to_make_is_passed_over_and_removed() {
+    let root = root();
+    let fresh = root.path().join(format!("{PRIVATE}.0123456789abcdef"));
+    fs::create_dir(&fresh).unwrap();
+    let storage = StorageDir::open(root.path()).unwrap();
+    storage.lock().unwrap();
+    let mut walk = storage.walk();
+    assert_eq!(walk.by_ref().count(), 1, "the private directory itself");
+    assert_eq!(walk.left_alone().total(), 0);
+    let now = chrono::Local::now().fixed_offset();
+    storage.prune(&PruneRules::new(now, chrono::TimeDelta::zero()));
+    assert!(!fresh.exists());
 }

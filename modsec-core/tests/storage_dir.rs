@@ -130,7 +130,7 @@ fn a_removed_entry_is_gone_and_leaves_nothing_behind() {
     assert!(paths.iter().all(|path| !path.exists()));
     assert_eq!(
         fs::read_dir(tree.path(".modsec-parser")).unwrap().count(),
-        1
+        0
     );
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -11,12 +10,11 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, Parser};
-use modsec_core::EntryHash;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
 use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::program::{DefaultPaths, LogOptions, state_file_name};
 use modsec_core::record::TrustedProxyArg;
 use modsec_core::store::{StoreOpener, StoreOptions};
 
@@ -131,8 +129,10 @@ SIGNALS
 FILES
   /etc/modsec-tools/config.toml     settings of this host, below [modsec-parser]
   /var/lib/modsec-tools/modsec.db   the default database, if root runs the program
-  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored, and how
-                                    far --index was read
+  STORAGE_DIR/.modsec-parser/       what --follow has taken charge of and not yet stored; gone
+                                    after a clean stop with nothing left to store
+  /var/lib/modsec-tools/tree-*.lock one program at a time works on a storage directory
+  /var/lib/modsec-tools/*.index     how far --index was read
   /var/lib/modsec-tools/*.offset    how far --follow INPUT has come
 
 EXIT STATUS
@@ -299,7 +299,9 @@ impl Args {
             return (tree.unwrap_or(Follow::No), None);
         };
         let dir = self.offset_file.is_none().then(state_dir);
-        let usual = dir.as_ref().map(|dir| dir.join(offset_name(log)));
+        let usual = dir
+            .as_ref()
+            .map(|dir| dir.join(state_file_name(log, ".offset")));
         let follow = Follow::Log {
             log: log.clone(),
             offset_file: self.offset_file.clone().or(usual).unwrap_or_default(),
@@ -351,6 +353,9 @@ impl Args {
             .as_ref()
             .and_then(|_| Some(store.as_ref()?.url.clone()));
         let mut options = Options::default();
+        // Who only looks needs neither lock nor state.
+        let keeps = storage_dir.is_some() && store.is_some();
+        options.state_dir = keeps.then(state_dir);
         options.storage_dir = storage_dir;
         options.index = index;
         options.inputs = self.inputs;
@@ -394,34 +399,6 @@ impl Args {
             follow,
         })
     }
-}
-
-/// Longest file name on Linux, in bytes.
-const NAME_MAX: usize = 255;
-
-/// Names the offset file of a log like `systemd-escape --path` does: `/var/log/x.log` becomes
-/// `var-log-x.log.offset`, and no other log's has that name.
-fn offset_name(log: &Path) -> PathBuf {
-    let log = std::path::absolute(log).unwrap_or_else(|_| log.to_owned());
-    let mut name = String::new();
-    for byte in log.as_os_str().as_bytes().iter().skip(1) {
-        match byte {
-            b'/' => name.push('-'),
-            b'.' if !name.is_empty() => name.push('.'),
-            b'_' | b':' => name.push(char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => name.push(char::from(*byte)),
-            byte => {
-                let _ = write!(name, "\\x{byte:02x}");
-            }
-        }
-    }
-    let end = ".offset";
-    if name.len() + end.len() > NAME_MAX {
-        let hash = EntryHash::of(name.as_bytes()).to_string();
-        name.truncate(NAME_MAX - end.len() - 1 - hash.len());
-        name = format!("{name}-{hash}");
-    }
-    PathBuf::from(name + end)
 }
 
 /// More than any URL of a database.
@@ -510,29 +487,5 @@ mod tests {
             let own = ["help", "version"].contains(&option.get_id().as_str());
             assert!(own || option.get_env().is_some(), "{option}");
         }
-    }
-
-    #[test]
-    fn every_log_has_an_offset_file_of_its_own() {
-        let long = format!("/{}", "a/-".repeat(200));
-        let longer = format!("{long}b");
-        let logs = [
-            "/var/log/modsec_audit.log",
-            "/x/a-b.log",
-            "/x/a/b.log",
-            "/x/a-/b.log",
-            "/x/a/-b.log",
-            "/x/a\\x2db.log",
-            "/.x",
-            &long,
-            &longer,
-        ];
-        let names: Vec<PathBuf> = logs.iter().map(|log| offset_name(Path::new(log))).collect();
-        let unique: std::collections::HashSet<&PathBuf> = names.iter().collect();
-        assert_eq!(unique.len(), names.len(), "{names:?}");
-        assert!(names.iter().all(|name| name.as_os_str().len() <= NAME_MAX));
-        assert!(names.iter().all(|name| name.components().count() == 1));
-        assert_eq!(names[0], Path::new("var-log-modsec_audit.log.offset"));
-        assert_eq!(names[1], Path::new("x-a\\x2db.log.offset"));
     }
 }

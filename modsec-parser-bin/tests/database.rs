@@ -50,6 +50,7 @@ fn parse(server: &Server, dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_modsec-parser"))
         .env_clear()
         .env("HOME", dir)
+        .env("STATE_DIRECTORY", dir.join("state"))
         .env("MODSEC_STORE", url)
         .args(arguments)
         .arg("--merged-log")

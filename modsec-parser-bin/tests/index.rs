@@ -14,7 +14,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 
 use rustix::process::Signal;
@@ -34,11 +34,19 @@ fn v3_line(path: &Path, bytes: &[u8]) -> Vec<u8> {
     [left, path.as_os_str().as_bytes(), end.as_bytes()].concat()
 }
 
+/// Returns the file that says how far the index was read, once there is one.
+fn notes(site: &Site<Sqlite>) -> Option<PathBuf> {
+    let files = fs::read_dir(site.state()).into_iter().flatten().flatten();
+    let mut paths = files.map(|file| file.path());
+    paths.find(|path| path.extension() == Some("index".as_ref()))
+}
+
 /// The site's command, with these arguments instead of its own if they are the same options.
 fn command(site: &Site<Sqlite>, arguments: &[&str]) -> Command {
     let usual = site.command();
     let mut command = Command::new(usual.get_program());
     command.env_clear().env("HOME", site.dir.path());
+    command.env("STATE_DIRECTORY", site.state());
     let mut usual = usual.get_args();
     while let (Some(name), Some(value)) = (usual.next(), usual.next()) {
         if !arguments.iter().any(|argument| name == *argument) {
@@ -243,9 +251,7 @@ fn lines_from_before_the_first_run_accuse_nobody() {
     site2.append_line(&site2.line(&path, &last));
     let want = "2502 lines, 1 verified, 1 overwritten".to_owned();
     assert_eq!(run(&site2, &OLD), (Some(3), want));
-    let mut notes = site2.tree();
-    notes.push(".modsec-parser/.index");
-    fs::write(&notes, "broken").unwrap();
+    fs::write(notes(&site2).unwrap(), "broken").unwrap();
     let want = "2502 lines".to_owned();
     assert_eq!(run(&site2, &OLD), (Some(0), want), "notes lost");
 }
@@ -546,10 +552,9 @@ fn an_index_is_followed_across_rotation() {
         .tree()
         .join("site1/20260304/20260304-0500/20260304-050000-gone");
     site.append_line(&site.line(&gone, b"gone"));
-    let notes = site.tree().join(".modsec-parser/.index");
     // By its name, in hexadecimal digits; others may be open for a moment.
     let is_open = || {
-        let notes = fs::read_to_string(&notes).unwrap();
+        let notes = fs::read_to_string(notes(&site).unwrap()).unwrap();
         notes
             .lines()
             .any(|line| line.starts_with("open ") && line.ends_with("676f6e65"))

@@ -26,8 +26,8 @@ const WANTED: [(&str, u32); 19] = [
     ("merged.log.journal", 0o600),
     ("parser.log", 0o640),
     ("tree/.modsec-parser", 0o700),
-    ("tree/.modsec-parser/lock", 0o600),
-    ("tree/.modsec-parser/.index", 0o600),
+    ("state/TREE.lock", 0o600),
+    ("state/TREE.index", 0o600),
     ("offsets", 0o750),
     ("offsets/OFFSET", 0o600),
     ("jail.log", 0o640),
@@ -76,22 +76,33 @@ fn modes(root: &Path) -> BTreeMap<PathBuf, u32> {
     found
 }
 
+/// Returns the path of what is wanted, once it is there. Some names the program makes up.
+fn found(site: &Site<Sqlite>, name: &str) -> Option<PathBuf> {
+    let (dir, end) = match name {
+        "offsets/OFFSET" => ("offsets", "offset"),
+        "state/TREE.lock" => ("state", "lock"),
+        "state/TREE.index" => ("state", "index"),
+        name => {
+            let path = PathBuf::from(name);
+            return site.dir.path().join(&path).exists().then_some(path);
+        }
+    };
+    let files = fs::read_dir(site.dir.path().join(dir))
+        .into_iter()
+        .flatten();
+    let mut paths = files.map(|file| Path::new(dir).join(file.unwrap().file_name()));
+    paths.find(|path| path.extension() == Some(end.as_ref()))
+}
+
 fn check(site: &Site<Sqlite>, before: &BTreeMap<PathBuf, u32>) {
     let mut made = modes(site.dir.path());
     // What is about to be renamed comes and goes, and is for nobody else.
     made.retain(|path, mode| path.extension() != Some("new".as_ref()) || *mode & 0o007 != 0);
-    let offset = made
-        .keys()
-        .find(|path| path.parent() == Some(Path::new("offsets")));
-    let offset = offset.unwrap().clone();
+    let named = WANTED.map(|(name, _)| found(site, name).unwrap_or_else(|| name.into()));
     made.retain(|path, _| {
         !before.contains_key(path) && path.extension() != Some("stderr".as_ref())
     });
-    for (name, mode) in WANTED {
-        let path = match name {
-            "offsets/OFFSET" => offset.clone(),
-            name => PathBuf::from(name),
-        };
+    for ((name, mode), path) in WANTED.into_iter().zip(named) {
         let got = made.remove(&path);
         assert_eq!(
             got.map(|mode| format!("{mode:o}")),
@@ -168,18 +179,9 @@ fn nothing_is_open_to_everybody_that_the_programs_make() {
     let before = modes(site.dir.path());
     let running = start_all(&site);
     for name in WANTED.map(|(name, _)| name) {
-        let is_there = || match name {
-            "offsets/OFFSET" => fs::read_dir(site.dir.path().join("offsets"))
-                .into_iter()
-                .flatten()
-                .any(|file| file.unwrap().path().extension() == Some("offset".as_ref())),
-            name => site.dir.path().join(name).exists(),
-        };
-        until(name, is_there);
+        until(name, || found(&site, name).is_some());
     }
-    until("files removed", || {
-        site.left().iter().all(|path| path.ends_with(".index.new"))
-    });
+    until("files removed", || site.left().is_empty());
     check(&site, &before);
     for running in running {
         running.stop();

@@ -25,7 +25,9 @@ use super::claims::{Claims, News};
 use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::passes::{Passes, TreeWalk, Walked};
 use super::source::{PassSource, Pause};
-use super::{DefectReason, IngestError, Options, Report, Tally, lock, note_outage, note_success};
+use super::{
+    Charge, DefectReason, IngestError, Options, Report, Tally, lock, note_outage, note_success,
+};
 use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
@@ -92,7 +94,8 @@ pub async fn follow(
         _ => None,
     };
     ended.0 = pipe.as_ref().map(Pipe::ended);
-    if pipe.is_some() && !wait_for_lock(path, lifecycle.stop().clone(), &mut ended).await? {
+    if pipe.is_some() && !wait_for_lock(options, path, lifecycle.stop().clone(), &mut ended).await?
+    {
         return Ok(Tally::default());
     }
     let mut follower = Follower::new(options, path, rescan_every, heartbeats.clone())?;
@@ -140,11 +143,16 @@ impl End {
 
 /// Waits until nobody else works on the storage directory: a web server that is restarted starts
 /// this program anew before the last one is done. False if there is nothing to wait for any more.
-async fn wait_for_lock(path: &Path, mut stop: Stop, ended: &mut End) -> Result<bool, IngestError> {
+async fn wait_for_lock(
+    options: &Options,
+    path: &Path,
+    mut stop: Stop,
+    ended: &mut End,
+) -> Result<bool, IngestError> {
     let mut told = false;
     let mut last = None;
     loop {
-        match lock(&StorageDir::open(path)?) {
+        match lock(&Arc::new(StorageDir::open(path)?), options) {
             Err(error @ StorageDirError::Locked { .. }) => {
                 if !std::mem::replace(&mut told, true) {
                     warn!(
@@ -153,7 +161,7 @@ async fn wait_for_lock(path: &Path, mut stop: Stop, ended: &mut End) -> Result<b
                     );
                 }
             }
-            other => return Ok(other.map(|()| true)?),
+            other => return Ok(other.map(|_| true)?),
         }
         if stop.requested() || ended.is_now() {
             // The other one is about to end too, and what is in our pipe is not in its.
@@ -181,6 +189,7 @@ struct Heartbeats {
 /// The storage directory as it was opened, and who claims in it.
 struct Tree {
     storage: Arc<StorageDir>,
+    _charge: Charge,
     claims: Claims,
     opened: Instant,
     /// What passes have dealt with.
@@ -197,10 +206,10 @@ struct Tree {
 }
 
 impl Tree {
-    fn open(path: &Path, heartbeat: &Heartbeat) -> Result<Tree, IngestError> {
+    fn open(options: &Options, path: &Path, heartbeat: &Heartbeat) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
-        lock(&storage)?;
         Ok(Tree {
+            _charge: lock(&storage, options)?,
             claims: Claims::start(Arc::clone(&storage), path, heartbeat.clone())?,
             storage,
             opened: Instant::now(),
@@ -256,13 +265,14 @@ impl Tree {
     /// Returns the tree, opened anew if another directory has taken its place.
     fn in_place<'t>(
         tree: &'t mut Option<Tree>,
+        options: &Options,
         path: &Path,
         heartbeat: &Heartbeat,
     ) -> Result<&'t mut Tree, IngestError> {
         tree.take_if(|tree| tree.claims.news().lost);
         match tree {
             Some(tree) => Ok(tree),
-            none => Ok(none.insert(Tree::open(path, heartbeat)?)),
+            none => Ok(none.insert(Tree::open(options, path, heartbeat)?)),
         }
     }
 
@@ -310,7 +320,7 @@ impl<'o> Follower<'o> {
         heartbeats: Heartbeats,
     ) -> Result<Self, IngestError> {
         Ok(Follower {
-            tree: Some(Tree::open(path, &heartbeats.claims)?),
+            tree: Some(Tree::open(options, path, &heartbeats.claims)?),
             heartbeats,
             options,
             path,
@@ -358,7 +368,12 @@ impl<'o> Follower<'o> {
         lifecycle: &mut Lifecycle<'_>,
         report: &mut dyn Report,
     ) -> Result<bool, IngestError> {
-        let tree = Tree::in_place(&mut self.tree, self.path, &self.heartbeats.claims)?;
+        let tree = Tree::in_place(
+            &mut self.tree,
+            self.options,
+            self.path,
+            &self.heartbeats.claims,
+        )?;
         let Some((due, news)) = tree.due() else {
             return Ok(false);
         };

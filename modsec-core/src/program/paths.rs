@@ -2,10 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// Mode of a state directory that a program makes, as in the systemd units; the umask may take more
-/// away.
-pub const STATE_DIR_MODE: u32 = 0o750;
-
 /// Directories below which the programs expect Apache's logs.
 const LOG_DIRS: [&str; 2] = ["var/log/httpd", "var/log/apache2"];
 

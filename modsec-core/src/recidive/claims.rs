@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask};
-use rustix::fs::{AtFlags, Stat, statat};
+use rustix::fs::{AtFlags, Stat, fstat, statat};
 use rustix::process::geteuid;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
@@ -309,6 +309,7 @@ impl Claims {
     }
 
     fn look(&mut self, tree: &Tree) {
+        self.directories.retain(|one| !one.is_removed());
         match tree.root().open_below(Path::new(PRIVATE)) {
             Ok((handle, stat)) => {
                 let id = FileId::of(&stat);
@@ -388,6 +389,12 @@ impl Claims {
 }
 
 impl Directory {
+    /// Returns `true` if the directory was removed, so nothing is in it. The parser removes its own
+    /// when it ends; as it is held open here, its watch does not say so.
+    fn is_removed(&self) -> bool {
+        fstat(&self.handle).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Lets `name` wait. What is not the parser's for certain, or is too much, is found by listing:
     /// nobody can fill the queue.
     fn take(&mut self, name: &OsStr, waiting: &mut VecDeque<Claimed>) {
@@ -496,6 +503,33 @@ mod tests {
             tree.look(&path, super::super::tree::Which::Closed),
             super::super::tree::Look::Gone
         ));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_comes_and_goes_is_watched_each_time_and_none_is_kept() {
+        if !can_follow() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let mut claims = Claims::new();
+        claims.refresh(&tree);
+        let (private, fresh) = (dir.path().join(PRIVATE), dir.path().join("fresh"));
+        for round in 0..3 * MAX_DIRECTORIES {
+            fs::create_dir(&fresh).unwrap();
+            fs::set_permissions(&fresh, Permissions::from_mode(0o700)).unwrap();
+            fs::rename(&fresh, &private).unwrap();
+            claims.refresh(&tree);
+            let name = format!("{round}-1.x");
+            fs::write(dir.path().join("x"), "").unwrap();
+            fs::rename(dir.path().join("x"), private.join(&name)).unwrap();
+            assert_eq!(taken(&mut claims, &tree).await, [name.as_str()]);
+            fs::remove_file(private.join(&name)).unwrap();
+            fs::remove_dir(&private).unwrap();
+            claims.refresh(&tree);
+            assert_eq!(claims.directories.len(), 0, "round {round}");
+        }
+        assert_eq!(claims.said, []);
     }
 
     #[tokio::test]

@@ -8,11 +8,16 @@
 //!
 //! ```text
 //! .modsec-parser/                    0700, owned by the account that runs the program
-//!     lock                           flock(2): one program at a time claims and removes
-//!     .index                         state file, see `state_file`
-//!     .index.new                     the same while it is written
 //!     8f3a-0.20260822-101500-ZxA     INODE-NUMBER.NAME, a claimed entry; both numbers in base 16
 //! ```
+//!
+//! The directory is there while a program works on the tree, and as long as entries are in it. One
+//! program at a time claims and removes: it holds an flock(2) on the directory itself, and one in
+//! its state directory, where what it has to remember is too ([`state_dir`]). So whoever takes the
+//! tree over, also a script that knows nothing of this, finds entries and nothing else.
+//!
+//! Two more files may be found here, of earlier builds or because there is no state directory:
+//! `lock`, if the file system cannot lock a directory, and `.index`, the state file.
 //!
 //! INODE is that of the file; NUMBER counts the files taken in by this process, from 0. What stands
 //! behind the first dot is the name that the file had, whatever dots are in that
@@ -25,29 +30,33 @@
 //! directory alone; `recidive` reads claimed files and never writes here.
 
 mod make;
+mod state_dir;
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, RenameFlags, fstat, linkat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
+use tracing::warn;
 
 use self::make::Made;
-use super::StorageDirError;
+use self::state_dir::StateDir;
 use super::dir::Dir;
+use super::{StorageDirError, state_file};
+use crate::error_chain::error_chain;
 use crate::names::NAME_MAX;
 use crate::spool::is_unsupported;
 
 /// Name of the private directory in the storage directory. Starts with a dot, so it is neither a
 /// user's directory nor a day ([`crate::names::Place`]).
 pub(crate) const PRIVATE: &str = ".modsec-parser";
-/// Name of the lock file in it: empty, mode 0600, never removed.
+/// Name of the lock file in it, where the directory cannot be locked: empty, mode 0600.
 pub(super) const LOCK: &str = "lock";
 /// Name of the state file in it, see the module `state_file`. Starts with a dot, so it is no
 /// claimed entry, and `recidive` passes it over.
@@ -67,26 +76,98 @@ pub(super) struct Private {
     removing: Mutex<HashSet<OsString>>,
     /// New paths of what stood in the place of the directory.
     aside: Vec<PathBuf>,
+    /// Where the state file is, if not here.
+    state: Option<StateDir>,
     /// Holds the flock(2) for as long as this value lives.
-    _lock: File,
+    _lock: OwnedFd,
 }
 
 impl Private {
     /// Opens the private directory in `root` and locks it; makes it if it is missing, and moves
     /// what is not ours aside. See `make` for the order of the steps.
     ///
+    /// A state directory that cannot be used is said, and done without.
+    ///
     /// # Errors
     ///
     /// [`StorageDirError::Locked`] and the variants that begin with `Private`.
-    pub(super) fn lock(root: &Arc<Dir>) -> Result<Private, StorageDirError> {
-        let Made { dir, lock, aside } = make::open(root)?;
-        Ok(Private {
+    pub(super) fn lock(
+        root: &Arc<Dir>,
+        state_dir: Option<&Path>,
+    ) -> Result<Private, StorageDirError> {
+        let state = match state_dir.map(|path| StateDir::open(path, root)).transpose() {
+            Err(error @ StorageDirError::State { .. }) => {
+                warn!(
+                    error = error_chain(&error),
+                    "lock and state file are kept in the tree"
+                );
+                None
+            }
+            state => state?,
+        };
+        let made = make::open(root, state.is_some());
+        let Made { dir, lock, aside } = made.inspect_err(|_| {
+            if let Some(state) = &state {
+                state.leave();
+            }
+        })?;
+        let private = Private {
             dir,
             next: AtomicU64::new(0),
             removing: Mutex::default(),
             aside,
+            state,
             _lock: lock,
-        })
+        };
+        private.take_out_earlier_files();
+        Ok(private)
+    }
+
+    /// Moves the state file of an earlier build to the state directory, and removes its lock file.
+    fn take_out_earlier_files(&self) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let dir = self.dir.file();
+        let earlier = state_file::read(dir, STATE_FILE).ok().flatten();
+        let known = state.read_note().ok().flatten();
+        let moved = match (earlier, known) {
+            (Some(earlier), None) => state.write_note(&earlier),
+            _ => Ok(()),
+        };
+        let names = [LOCK, NEW_STATE_FILE, STATE_FILE];
+        let names = names.iter().take(if moved.is_ok() { 3 } else { 2 });
+        for name in names {
+            let _ = unlinkat(dir, *name, AtFlags::empty());
+        }
+    }
+
+    /// Returns the contents of the state file; `None` if there is none.
+    pub(super) fn read_note(&self) -> io::Result<Option<Vec<u8>>> {
+        match &self.state {
+            Some(state) => state.read_note(),
+            None => state_file::read(self.dir.file(), STATE_FILE),
+        }
+    }
+
+    /// Replaces the contents of the state file.
+    pub(super) fn write_note(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.state {
+            Some(state) => state.write_note(bytes),
+            None => state_file::write(self.dir.file(), STATE_FILE, bytes),
+        }
+    }
+
+    /// Removes the private directory from `root` unless something is in it, and the lock files.
+    /// Nothing can be claimed afterwards; what was is safe. The locks are held on.
+    pub(super) fn leave(&self, root: &Dir) {
+        let _ = unlinkat(self.dir.file(), LOCK, AtFlags::empty());
+        if make::is_at(root, OsStr::new(PRIVATE), self.dir.file()) {
+            let _ = unlinkat(root.file(), PRIVATE, AtFlags::REMOVEDIR);
+        }
+        if let Some(state) = &self.state {
+            state.leave();
+        }
     }
 
     /// Returns the paths to which foreign things that had the name of the directory were moved.
@@ -139,7 +220,8 @@ impl Private {
 /// Returns `true` if `path`, below the storage directory, is the private directory or one that is
 /// about to be renamed to it (`.modsec-parser.` and 16 hexadecimal digits). Other programs of this
 /// project leave both alone without a warning.
-pub(crate) fn is_private(path: &Path) -> bool {
+pub(crate) fn is_private(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
     let is_digits = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     path.to_str().is_some_and(|name| {
         name == PRIVATE || name.strip_prefix(make::FRESH).is_some_and(is_digits)
@@ -267,10 +349,10 @@ pub struct Holder {
 /// Looks up who holds the lock on the open file `lock`, in the kernel's own list `/proc/locks`.
 /// Unlike a PID file that list cannot be stale. `None` without `/proc`, or if the holder is in
 /// another PID namespace.
-fn holder(lock: &File) -> Option<Holder> {
-    let meta = lock.metadata().ok()?;
+fn holder(lock: impl AsFd) -> Option<Holder> {
+    let stat = fstat(lock).ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = lock_owner(&locks, meta.dev(), meta.ino())?;
+    let pid = lock_owner(&locks, stat.st_dev, stat.st_ino)?;
     let comm = PathBuf::from(format!("/proc/{pid}/comm"));
     Some(Holder {
         pid,
@@ -318,14 +400,16 @@ mod tests {
     #[test]
     fn the_private_directory_appears_by_a_rename_and_nothing_else_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let root = Dir::root(File::open(dir.path()).unwrap(), dir.path().into()).unwrap();
+        let root = Dir::root(std::fs::File::open(dir.path()).unwrap(), dir.path().into()).unwrap();
         for _ in 0..2 {
-            Private::lock(&root).unwrap();
-            let names: Vec<_> = std::fs::read_dir(dir.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name())
-                .collect();
-            assert_eq!(names, [PRIVATE]);
+            let private = Private::lock(&root, None).unwrap();
+            let names = || -> Vec<_> {
+                let names = std::fs::read_dir(dir.path()).unwrap();
+                names.map(|entry| entry.unwrap().file_name()).collect()
+            };
+            assert_eq!(names(), [PRIVATE]);
+            private.leave(&root);
+            assert!(names().is_empty(), "{:?}", names());
         }
     }
 

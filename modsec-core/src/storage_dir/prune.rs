@@ -29,6 +29,7 @@ use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
 use super::dir::{self, Dir};
+use super::private::{PRIVATE, is_private};
 use super::walk::{
     Depth, EntryDir, Newest, Refusals, day_dir_name, days, minutes, newest_minute, open_user,
 };
@@ -183,6 +184,10 @@ pub(super) fn prune(root: &Arc<Dir>, rules: &PruneRules) -> Pruned {
     prune_tree(root, Depth::Root, rules, &mut pruned);
     for found in root.list().into_iter().flatten().map_while(Result::ok) {
         let Ok(Some(user)) = open_user(root, &found) else {
+            // What was about to become the private directory when its maker was killed.
+            if is_private(&found.name) && found.name != PRIVATE {
+                removed(root, &found.name);
+            }
             continue;
         };
         prune_tree(&user, Depth::User, rules, &mut pruned);

@@ -1,5 +1,4 @@
-//! The state file in the private directory (`.modsec-parser/.index`): what one run of the program
-//! leaves to the next, such as its place in the index.
+//! A state file: what one run of the program leaves to the next, such as its place in the index.
 //!
 //! The file is replaced as a whole: written under another name, synced, renamed over the old one,
 //! and the directory synced. A crash or a loss of power between any two of these steps leaves the
@@ -11,9 +10,6 @@ use std::io::{self, Read as _, Write as _};
 use rustix::fs::{Mode, OFlags, openat, renameat};
 use rustix::io::Errno;
 
-use super::dir::Dir;
-use super::private::{NEW_STATE_FILE, STATE_FILE};
-
 /// Bytes of a state file that are read at most, 64 MiB; nothing that the program writes comes near.
 /// What stands behind is cut off, and the reader of the contents sees an incomplete text.
 const MAX_BYTES: u64 = 64 << 20;
@@ -23,14 +19,14 @@ const FLAGS: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// Returns the contents of the state file in `dir`; `None` if there is none.
+/// Returns the contents of the state file `name` in `dir`; `None` if there is none.
 ///
 /// # Errors
 ///
 /// What openat(2) or read(2) said.
-pub(super) fn read(dir: &Dir) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read(dir: &File, name: &str) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | FLAGS;
-    let file = match openat(dir.file(), STATE_FILE, flags, Mode::empty()) {
+    let file = match openat(dir, name, flags, Mode::empty()) {
         Ok(fd) => File::from(fd),
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -40,19 +36,19 @@ pub(super) fn read(dir: &Dir) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(state))
 }
 
-/// Replaces the contents of the state file in `dir` by `state`. When it returns, the new contents
+/// Replaces the contents of the state file `name` in `dir` by `state`. When it returns, the new contents
 /// survive a loss of power.
 ///
 /// # Errors
 ///
 /// What the kernel said. If writing failed, the old contents are still there, and at most a file
-/// `.index.new` beside them, which the next call overwrites.
-pub(super) fn write(dir: &Dir, state: &[u8]) -> io::Result<()> {
+/// `NAME.new` beside them, which the next call overwrites.
+pub(super) fn write(dir: &File, name: &str, state: &[u8]) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | FLAGS;
-    let dir = dir.file();
-    let mut file = File::from(openat(dir, NEW_STATE_FILE, flags, Mode::RUSR | Mode::WUSR)?);
+    let new = format!("{name}.new");
+    let mut file = File::from(openat(dir, &new, flags, Mode::RUSR | Mode::WUSR)?);
     file.write_all(state)?;
     file.sync_all()?;
-    renameat(dir, NEW_STATE_FILE, dir, STATE_FILE)?;
+    renameat(dir, &new, dir, name)?;
     dir.sync_all()
 }

@@ -28,7 +28,7 @@ use chrono::NaiveDate;
 use super::SharedTree;
 use super::dir::Dir;
 use super::entry::EntryFile;
-use super::private::{self, PRIVATE};
+use super::private::{self, PRIVATE, is_private};
 use crate::names::{EntryName, LOST_AND_FOUND, MinuteDir, Place, day_name, is_user, parse_day};
 use crate::spool::{Found, LeftAlone, Listing, Reason, Refusal};
 
@@ -208,7 +208,7 @@ pub(super) fn entry_dir_at(
 /// Opens `found`, an entry of the storage directory, if it may be a user's tree.
 ///
 /// `Ok(None)` for names that are no user's and no mistake either: days of the flat tree, the
-/// private directory, and `lost+found` of the file system.
+/// private directory, one that was about to become it, and `lost+found` of the file system.
 ///
 /// # Errors
 ///
@@ -223,7 +223,7 @@ pub(super) fn open_user(root: &Arc<Dir>, found: &Found) -> Result<Option<Arc<Dir
         // The index and other logs may lie beside the trees.
         Some(Reason::File) => Err(root.refusal(&found.name, Reason::Name)),
         Some(reason) => Err(root.refusal(&found.name, reason)),
-        None if name == LOST_AND_FOUND.as_bytes() => Ok(None),
+        None if name == LOST_AND_FOUND.as_bytes() || is_private(&found.name) => Ok(None),
         None if !is_user(name) => Err(root.refusal(&found.name, Reason::Name)),
         None => root.open(&found.name).map(Some),
     }

@@ -75,7 +75,6 @@ fn a_tree_of_real_entries_becomes_rows_and_one_log() {
     assert_eq!(
         directories(&site),
         [
-            ".modsec-parser",
             "20200122",
             "20200122/20200122-1201",
             "site1",

@@ -93,7 +93,8 @@ impl Site {
         command.env("MODSEC_CONFIG", "none");
         command
             .current_dir(self.dir.path())
-            .env("HOME", self.dir.path());
+            .env("HOME", self.dir.path())
+            .env("STATE_DIRECTORY", self.dir.path().join("state"));
         command
     }
 
@@ -153,12 +154,9 @@ impl Site {
             .collect()
     }
 
-    /// Every file below the storage directory but the lock.
+    /// Every file below the storage directory.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        files(&self.spool())
-            .into_keys()
-            .filter(|path| !path.ends_with(".modsec-parser/lock"))
-            .collect()
+        files(&self.spool()).into_keys().collect()
     }
 
     /// Fails unless exactly `entries` are in the store, and in the same order in the merged log.

@@ -144,7 +144,8 @@ fn run_with(site: &Site<Sqlite>, capabilities: &str) -> Option<Output> {
         .arg("--no-new-privs")
         .arg(program.get_program())
         .args(program.get_args())
-        .env("HOME", site.dir.path());
+        .env("HOME", site.dir.path())
+        .env("STATE_DIRECTORY", site.state());
     let output = command.output().ok();
     if output.is_none() {
         eprintln!("skipped: setpriv of the package util-linux is not installed");

@@ -88,6 +88,11 @@ impl<D> Site<D> {
         self.dir.path().join("tree")
     }
 
+    /// What the program keeps outside of the tree.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.entries.len()
     }
@@ -129,11 +134,10 @@ impl<D> Site<D> {
         while let Some(dir) = dirs.pop() {
             // A directory may be pruned between one look and the next.
             for found in fs::read_dir(dir).into_iter().flatten().flatten() {
-                match found.file_type().unwrap().is_dir() {
-                    true => dirs.push(found.path()),
-                    false if found.file_name() == "lock" => {}
-                    false if found.file_name() == ".index" => {}
-                    false => left.push(found.path()),
+                if found.file_type().unwrap().is_dir() {
+                    dirs.push(found.path());
+                } else {
+                    left.push(found.path());
                 }
             }
         }
@@ -148,6 +152,7 @@ impl<D: Database> Site<D> {
             .env_clear()
             .env("MODSEC_CONFIG", "none")
             .env("HOME", self.dir.path())
+            .env("STATE_DIRECTORY", self.state())
             .arg("--storage-dir")
             .arg(self.tree())
             .arg("--merged-log")

@@ -64,7 +64,7 @@ impl Database {
         });
     }
 
-    fn query<R>(&self, statement: &str) -> Vec<R>
+    pub(crate) fn query<R>(&self, statement: &str) -> Vec<R>
     where
         R: mysql_async::prelude::FromRow + Send + 'static,
     {

@@ -112,6 +112,40 @@ fn each_program_works_beside_the_old_scripts_in_any_order() {
     });
 }
 
+/// How the parser ends before the old one takes the tree over again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Pass,
+    Stop,
+    Kill,
+    /// Asked to, while the database is away.
+    StopWithClaims,
+}
+
+#[test]
+fn the_old_parser_finds_entries_and_nothing_else_however_the_new_one_has_ended() {
+    let name = "migration::\
+                the_old_parser_finds_entries_and_nothing_else_however_the_new_one_has_ended";
+    world::alone(name, |world| {
+        for dir in ["logs/audit", "state"] {
+            fs::create_dir_all(world.path(dir)).unwrap();
+        }
+        fs::write(world.path("parser.py"), OLD_PARSER).unwrap();
+        let database = Database::start();
+        database.run(OLD_TABLE);
+        let server = Server {
+            world: world.clone(),
+            database,
+            answers: Answers::new(),
+        };
+        let mut first = 0;
+        for end in [End::Pass, End::Stop, End::Kill, End::StopWithClaims] {
+            server.go_back(first, end);
+            first += 3;
+        }
+    });
+}
+
 /// What stays from step to step.
 struct Server {
     world: World,
@@ -138,6 +172,72 @@ impl Server {
         });
         until("an empty tree", || truth::left(&self.world).is_empty());
         self.check(first, step, &answers, &mut crew);
+    }
+
+    /// Lets the new parser end, then the old one begin.
+    fn go_back(&self, first: u32, end: End) {
+        let tree = self.world.path("logs/audit");
+        let files = || truth::left(&self.world);
+        let url = match end {
+            End::StopWithClaims => "mysql://root@127.0.0.1:1/modsec_whole".to_owned(),
+            _ => self.database.url(),
+        };
+        let mut parser = Program::parser(&self.world, &url);
+        if end != End::Pass {
+            parser.start();
+        }
+        self.put(first..first + 2);
+        match end {
+            End::Pass => {
+                let words = parser.one_pass();
+                let mut pass = Command::new(&words[0]);
+                assert!(pass.args(&words[1..]).status().unwrap().success());
+            }
+            End::StopWithClaims => until("claims", || {
+                let files = files();
+                files.lines().count() == 2
+                    && files
+                        .lines()
+                        .all(|file| file.starts_with(".modsec-parser/"))
+            }),
+            End::Stop | End::Kill => until("an empty tree", || files().is_empty()),
+        }
+        match end {
+            End::Pass => {}
+            End::Kill => parser.kill(),
+            End::Stop | End::StopWithClaims => parser.stop(),
+        }
+        let private = tree.join(".modsec-parser");
+        let stays = [End::Kill, End::StopWithClaims].contains(&end);
+        assert_eq!(private.exists(), stays, "{end:?}");
+        self.put(first + 2..first + 3);
+        let words = self.old_parser();
+        let mut old = Command::new(&words[0]);
+        old.args(&words[1..]).current_dir(self.world.path(""));
+        assert!(old.status().unwrap().success(), "{end:?}");
+        let rows = "select ifnull(unique_id, 'nothing') from logs order by 1";
+        let rows: Vec<String> = self.database.query(rows);
+        let id = |number: u32| format!("goesback{number:02}");
+        let want: Vec<String> = (0..first + 3).map(id).collect();
+        assert_eq!(rows, want, "{end:?}");
+        assert_eq!(files(), "", "{end:?}");
+    }
+
+    /// Writes entries of a minute ago.
+    fn put(&self, numbers: std::ops::Range<u32>) {
+        let minute = self.world.path("logs/audit/20260304/20260304-0506");
+        fs::create_dir_all(&minute).unwrap();
+        let time = std::time::SystemTime::now() - Duration::from_secs(60);
+        for number in numbers {
+            let file = fs::File::create(minute.join(format!("20260304-050607-{number}"))).unwrap();
+            let text = format!(
+                "--1a2b3c4d-A--\n[04/Mar/2026:05:06:07 +0000] goesback{number:02} 192.0.2.7 4242 \
+                 198.51.100.1 80\n--1a2b3c4d-B--\nGET /{number} HTTP/1.1\nHost: example.org\n\n\
+                 --1a2b3c4d-F--\nHTTP/1.1 403 Forbidden\n\n--1a2b3c4d-Z--\n\n"
+            );
+            (&file).write_all(text.as_bytes()).unwrap();
+            file.set_modified(time).unwrap();
+        }
     }
 
     /// Starts those who do the work in a step.

@@ -41,6 +41,7 @@ impl Program {
         let environment = vec![
             ("WATCH_DIR", format!("{}/logs/audit", world.dir())),
             ("MODSEC_STORE", store.to_owned()),
+            ("STATE_DIRECTORY", format!("{}/state/parser", world.dir())),
         ];
         let capabilities = "-all,+dac_read_search,+dac_override";
         Program::new(

@@ -259,7 +259,7 @@ pub(crate) fn left(world: &World) -> String {
     let output = Command::new("find")
         .current_dir(world.path("logs/audit"))
         .args(["(", "-not", "-type", "d", "-o", "-path", "*/2000*", ")"])
-        .args(["-not", "-path", "./.modsec-parser/lock", "-printf", "%P\n"])
+        .args(["-printf", "%P\n"])
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()

@@ -5,19 +5,22 @@
 //! never made under that name:
 //!
 //! ```text
-//! 1  what has the name?   ours      → take its lock, done
+//! 1  what has the name?   ours      → lock it; still at that name? done
 //!                         nothing   → steps 2 to 4 with RENAME_NOREPLACE
 //!                         foreign   → steps 2 to 5 with RENAME_EXCHANGE
-//! 2  mkdir .modsec-parser.RANDOM (0700), open it, make and lock `lock` in it
+//! 2  mkdir .modsec-parser.RANDOM (0700), open it, lock it
 //! 3  rename it to .modsec-parser; with EXCHANGE there is no moment at which the name is free
 //! 4  is the directory at that name ours?   no → again from 1
 //! 5  rename what was there to .modsec-parser.aside-RANDOM, and report that path
 //! ```
 //!
 //! Because the directory is locked before it gets its name, two parsers that start together cannot
-//! both believe that they hold it. "Ours" means: a directory of this account, not writable for
-//! others, whose lock file is this account's too. A directory that this account once made
-//! elsewhere, and that a user has moved here with prepared contents, is not.
+//! both believe that they hold it. A program that ends removes the directory while it holds the
+//! lock; so who gets the lock looks whether the directory is still there. "Ours" means: a directory
+//! of this account, not writable for others, whose lock file, if it has one, is this account's too.
+//! A directory that this account once made elsewhere, and that a user has moved here with prepared
+//! contents, is not; nor is one that another user could open before it was closed to him, and has
+//! locked.
 //!
 //! A user who changes the name without pause can win every attempt; after [`MAX_ATTEMPTS`] the
 //! start fails with a message that says how to take that right away.
@@ -63,8 +66,8 @@ const ROOT_LOCK_WAIT: Duration = Duration::from_millis(5);
 pub(super) struct Made {
     /// The open directory.
     pub(super) dir: Arc<Dir>,
-    /// Its lock file, on which this process holds an exclusive flock(2).
-    pub(super) lock: File,
+    /// The directory once more, or its lock file: this process holds an exclusive flock(2) on it.
+    pub(super) lock: OwnedFd,
     /// New paths of what stood in its place.
     pub(super) aside: Vec<PathBuf>,
 }
@@ -92,23 +95,33 @@ enum Attempt {
 /// Opens the private directory in `root` and takes its lock; makes it if it is missing, or if
 /// something has its name that is not ours. See the module for the steps.
 ///
+/// If `is_locked`, another lock is held already, and a directory that cannot be locked needs no lock
+/// file.
+///
 /// # Errors
 ///
 /// [`StorageDirError::Locked`] if another process holds the lock,
 /// [`StorageDirError::PrivateContested`] after [`MAX_ATTEMPTS`], and what [`outcome`] makes of a
 /// system call that failed.
-pub(super) fn open(root: &Arc<Dir>) -> Result<Made, StorageDirError> {
+pub(super) fn open(root: &Arc<Dir>, is_locked: bool) -> Result<Made, StorageDirError> {
     let mut aside = Vec::new();
     let mut root_lock = None;
     for _ in 0..MAX_ATTEMPTS {
         let attempt = match occupant(root, OsStr::new(PRIVATE))? {
-            Occupant::Ours(dir) => lock_found(root, dir)?,
+            Occupant::Ours(dir) => match lock_found(root, &dir, is_locked)? {
+                Taken::Ours(lock) if is_at(root, OsStr::new(PRIVATE), dir.file()) => {
+                    return Ok(Made { dir, lock, aside });
+                }
+                // Who held it has ended at this moment, and has removed it.
+                Taken::Ours(_) => Attempt::Retry,
+                Taken::Squatted => make(root, true, is_locked, &mut aside),
+            },
             _ if root_lock.is_none() => {
                 root_lock = Some(lock_root(root));
                 Attempt::Retry
             }
-            Occupant::None => make(root, false, &mut aside),
-            Occupant::Foreign => make(root, true, &mut aside),
+            Occupant::None => make(root, false, is_locked, &mut aside),
+            Occupant::Foreign => make(root, true, is_locked, &mut aside),
         };
         match attempt {
             Attempt::Done(made) => return Ok(Made { aside, ..made }),
@@ -185,49 +198,84 @@ fn only_us(dir: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock of a directory of ours that was found in its place.
+/// Returns `true` if `name` in `root` is what `handle` has open.
+pub(super) fn is_at(root: &Dir, name: &OsStr, handle: &File) -> bool {
+    let (there, here) = (spool::look(root.file(), name), fstat(handle));
+    matches!((there, here), (Ok(there), Ok(here)) if FileId::of(&there) == FileId::of(&here))
+}
+
+/// What became of an attempt to lock a directory of ours.
+enum Taken {
+    /// The lock is held for as long as this lives.
+    Ours(OwnedFd),
+    /// A process of another user holds it.
+    Squatted,
+}
+
+/// Takes the lock of a directory of ours that was found in its place: its own, and that of a lock
+/// file that an earlier build has left in it.
 ///
 /// # Errors
 ///
 /// [`StorageDirError::Locked`] with the process that holds it, or [`StorageDirError::Private`].
-fn lock_found(root: &Dir, dir: Arc<Dir>) -> Result<Attempt, StorageDirError> {
-    let failed = |source| StorageDirError::Private {
+fn lock_found(root: &Dir, dir: &Dir, is_locked: bool) -> Result<Taken, StorageDirError> {
+    let failed = |errno: Errno| StorageDirError::Private {
         path: dir.path(),
-        source,
+        source: errno.into(),
     };
-    let lock = open_lock(dir.file()).map_err(|errno| failed(errno.into()))?;
+    let busy = |holder| StorageDirError::Locked {
+        path: root.path(),
+        holder,
+    };
+    let handle = spool::open_dir(dir.file(), Path::new("")).map_err(failed)?;
+    let locked = match flock(&handle, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
+        Err(Errno::AGAIN) => match holder(&handle) {
+            Some(holder) if is_of_another_user(holder.pid) => return Ok(Taken::Squatted),
+            holder => return Err(busy(holder)),
+        },
+        // Not every file system can lock a directory.
+        Err(_) => false,
+    };
+    let has_lock_file = spool::look(dir.file(), OsStr::new(LOCK)).is_ok();
+    if !has_lock_file && (locked || is_locked) {
+        return Ok(Taken::Ours(handle));
+    }
+    let lock = open_lock(dir.file(), LOCK).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Attempt::Done(Made {
-            dir,
-            lock,
-            aside: Vec::new(),
-        })),
-        Err(Errno::AGAIN) => Err(StorageDirError::Locked {
-            path: root.path(),
-            holder: holder(&lock),
-        }),
-        Err(errno) => Err(failed(errno.into())),
+        Ok(()) if locked => Ok(Taken::Ours(handle)),
+        Ok(()) => Ok(Taken::Ours(lock.into())),
+        Err(Errno::AGAIN) => Err(busy(holder(&lock))),
+        Err(errno) => Err(failed(errno)),
     }
 }
 
-/// Opens the lock file in `dir`, or makes it with mode 0600. Through no link and without waiting.
-fn open_lock(dir: impl AsFd) -> Result<File, Errno> {
+/// Returns `true` if the process certainly runs under another account.
+fn is_of_another_user(pid: u32) -> bool {
+    let process = std::fs::metadata(format!("/proc/{pid}"));
+    process.is_ok_and(|process| process.uid() != geteuid().as_raw())
+}
+
+/// Opens the lock file `name` in `dir`, or makes it with mode 0600. Through no link and without
+/// waiting.
+pub(super) fn open_lock(dir: impl AsFd, name: &str) -> Result<File, Errno> {
     let flags = OFlags::RDWR
         | OFlags::CREATE
         | OFlags::NOFOLLOW
         | OFlags::NONBLOCK
         | OFlags::CLOEXEC
         | OFlags::NOCTTY;
-    openat(dir, LOCK, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+    openat(dir, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
 /// Makes a private directory and gives it its name: in exchange for what is there if `is_occupied`,
 /// whose new path is then added to `aside`.
 ///
 /// After a failure the new directory is removed again. If it could not be finished
-/// ([`NewPrivate::make`]), an empty one may stay under its random name; all programs pass over it.
-fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt {
-    let fresh = match NewPrivate::make(root) {
+/// ([`NewPrivate::make`]), an empty one may stay under its random name; all programs pass over it,
+/// and pruning removes it.
+fn make(root: &Arc<Dir>, is_occupied: bool, is_locked: bool, aside: &mut Vec<PathBuf>) -> Attempt {
+    let fresh = match NewPrivate::make(root, is_locked) {
         Ok(fresh) => fresh,
         Err(errno) => return outcome(root, errno, false),
     };
@@ -245,10 +293,7 @@ fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt
         .is_ok_and(|stat| FileId::of(&stat) == FileId::of(&fresh.stat));
     if is_occupied {
         // Another parser that starts at this moment may have been faster: its directory stays.
-        if matches!(
-            occupant(root, OsStr::new(&fresh.name)),
-            Ok(Occupant::Ours(_))
-        ) {
+        if is_another_parsers(root, &fresh.name) {
             let _ = exchange(root, &fresh.name);
             fresh.discard(root);
             return Attempt::Retry;
@@ -260,6 +305,14 @@ fn make(root: &Arc<Dir>, is_occupied: bool, aside: &mut Vec<PathBuf>) -> Attempt
     } else {
         Attempt::Retry
     }
+}
+
+/// Returns `true` if `name` is a directory of another parser that starts at this moment.
+fn is_another_parsers(root: &Arc<Dir>, name: &str) -> bool {
+    let Ok(Occupant::Ours(dir)) = occupant(root, OsStr::new(name)) else {
+        return false;
+    };
+    !matches!(lock_found(root, &dir, true), Ok(Taken::Squatted))
 }
 
 /// Decides from what the kernel said whether another attempt is worth it.
@@ -330,17 +383,26 @@ struct NewPrivate {
     dir: OwnedFd,
     /// Its attributes, to tell later whether the directory in the right place is this one.
     stat: Stat,
-    lock: File,
+    lock: OwnedFd,
 }
 
 impl NewPrivate {
-    /// Makes the directory, opens it, and makes and locks the lock file in it.
-    ///
-    /// Between mkdirat(2) and open a user who may write to the storage directory could exchange it;
-    /// one of another owner is not used (`EAGAIN`).
-    fn make(root: &Dir) -> Result<NewPrivate, Errno> {
+    /// Makes the directory, opens it, and locks it; by a lock file in it if there is no other way.
+    fn make(root: &Dir, is_locked: bool) -> Result<NewPrivate, Errno> {
         let name = spool::random_name(FRESH);
         mkdirat(root.file(), &name, Mode::RWXU)?;
+        let made = NewPrivate::open(root, name.clone(), is_locked);
+        if made.is_err() {
+            let _ = unlinkat(root.file(), &name, AtFlags::REMOVEDIR);
+        }
+        made
+    }
+
+    /// Opens and locks the directory that was just made as `name`.
+    ///
+    /// In between a user who may write to the storage directory could exchange it, and
+    /// `watch_dir.sh` gives it to another user: one of another owner is not used (`EAGAIN`).
+    fn open(root: &Dir, name: String, is_locked: bool) -> Result<NewPrivate, Errno> {
         let dir = spool::open_dir(root.file(), Path::new(&name))?;
         let stat = fstat(&dir)?;
         // A user who may write to the root could have exchanged it.
@@ -348,8 +410,11 @@ impl NewPrivate {
             return Err(Errno::AGAIN);
         }
         fchmod(&dir, Mode::RWXU)?;
-        let lock = open_lock(&dir)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let mut lock = spool::open_dir(&dir, Path::new(""))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() && !is_locked {
+            lock = open_lock(&dir, LOCK)?.into();
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        }
         Ok(NewPrivate {
             name,
             dir,

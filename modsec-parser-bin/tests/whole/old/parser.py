@@ -41,8 +41,6 @@ tree, merged, socket, database = sys.argv[1:]
 for place, _, names in os.walk(tree):
     for name in sorted(names):
         path = os.path.join(place, name)
-        if name == "lock":
-            continue
         with open(path, encoding="latin-1", newline="") as file:
             text = file.read()
         subprocess.run(
