@@ -32,7 +32,7 @@
 //! After a crash [`MergedLog::pending`] names the batch that was interrupted. The store knows
 //! whether it counts, and [`MergedLog::recover`] keeps it or takes it back. Only bytes that
 //! provably are the batch's are taken out; if another program appended behind them, they stay
-//! ([`Recovered::LeftIn`]).
+//! ([`Recovered::LeftIn`]), except for half of an announced entry: its bytes become line ends.
 //!
 //! What a crash, also a loss of power, leaves at each step:
 //!
@@ -94,6 +94,7 @@ mod batch;
 mod block_hashes;
 mod file;
 mod journal;
+mod remainder;
 mod undo;
 
 use std::ffi::OsString;

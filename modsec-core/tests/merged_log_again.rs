@@ -7,7 +7,7 @@ use std::fs;
 use cut::{Cut, cut, cut_while};
 use modsec_core::EntryHash;
 use modsec_core::format::decode;
-use modsec_core::merged_log::{MergedLog, Stored};
+use modsec_core::merged_log::{MergedLog, Recovered, Stored};
 use modsec_core::record::{Flag, Flags};
 use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
 use proptest::prelude::*;
@@ -119,6 +119,78 @@ fn hostile() -> (String, String) {
     );
     let file = entry(own, "Transfer-Encoding: chunked", Some(&body), 200);
     (file, body)
+}
+
+/// The parser is killed in the middle of appending, and another program appends behind that, so the
+/// batch cannot be taken out.
+#[test]
+fn half_an_announced_entry_in_front_of_other_bytes_makes_no_entries() {
+    let (attack, _) = hostile();
+    let (first, other) = (
+        entry(BOUNDARIES[1], "Host: a", None, 403),
+        entry(BOUNDARIES[3], "Host: b", None, 403),
+    );
+    let page = 4096;
+    // The last one ends within a piece that is not the first.
+    let large = attack.replacen("z\n", &"z\n".repeat(2 << 20), 1);
+    let lengths = [1, 2, 7, 70, 1100].map(|pages| pages * page);
+    for (old, kept) in ["", &first]
+        .into_iter()
+        .flat_map(|old| lengths.map(|len| (old, len)))
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        fs::write(&path, format!("{old}\n")).unwrap();
+        let mut log = MergedLog::open(&path).unwrap();
+        let mut batch = log.begin([1; 16]).unwrap();
+        let hostile = if kept > (1 << 20) { &large } else { &attack };
+        for file in [&first, hostile, &attack] {
+            batch.append(file.as_bytes()).unwrap();
+        }
+        drop(batch.finish().unwrap());
+        drop(log);
+        // What the kernel leaves ends with a page.
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.truncate(kept);
+        fs::write(&path, text.clone() + &other).unwrap();
+        let recover = || {
+            let mut log = MergedLog::open(&path).unwrap();
+            let journal = fs::read(dir.path().join("audit.log.journal")).unwrap();
+            let recovered = log.recover(Stored::No).unwrap().unwrap();
+            assert!(
+                matches!(recovered, Recovered::LeftIn { .. }),
+                "{recovered:?}"
+            );
+            journal
+        };
+        let journal = recover();
+        let found = fs::read_to_string(&path).unwrap();
+        // Nothing has moved, and what was whole stays.
+        let whole = text.find('#').unwrap();
+        assert_eq!(
+            found,
+            format!("{}{}{other}", &text[..whole], "\n".repeat(kept - whole))
+        );
+        let cut = cut(found.as_bytes(), 1000, HELD);
+        let clean: Vec<&[u8]> = cut
+            .entries
+            .iter()
+            .map(|(_, bytes, _)| own_bytes(bytes))
+            .collect();
+        let want = [old.as_bytes(), first.as_bytes(), other.as_bytes()].map(own_bytes);
+        let want: Vec<&[u8]> = want.into_iter().filter(|bytes| !bytes.is_empty()).collect();
+        assert!(clean == want, "{:?}", cut.entries);
+        // As after a crash before the journal was closed; within a piece, at any time.
+        let mid = kept / page / 2 * page;
+        let half = format!("{}{}", &text[..mid.max(whole)], &found[mid.max(whole)..]);
+        let crashed = if kept > (1 << 20) { &found } else { &half };
+        for text in [&found, crashed] {
+            fs::write(dir.path().join("audit.log.journal"), &journal).unwrap();
+            fs::write(&path, text).unwrap();
+            recover();
+            assert_eq!(fs::read_to_string(&path).unwrap(), found);
+        }
+    }
 }
 
 #[test]

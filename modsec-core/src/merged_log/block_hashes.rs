@@ -238,7 +238,7 @@ pub(super) fn read(journal: &File, record: &JournalRecord) -> io::Result<BlockHa
 }
 
 /// Fills as much of `buffer` as the file has from `at` on; returns how much that is.
-fn read_most(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+pub(super) fn read_most(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
         match file.read_at(&mut buffer[read..], at + read as u64) {

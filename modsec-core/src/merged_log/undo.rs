@@ -8,7 +8,7 @@
 //!    ├─ a copy of it is beside it ───────────────────► cut the copy back, then empty the log
 //!    ├─ no copy, the log was empty before the batch ─► empty the log
 //!    └─ no copy ────────────────────────────────────► NotFound
-//! cut, empty: if bytes that are not the batch's stand behind ─────► LeftIn, nothing is changed
+//! cut, empty: if bytes that are not the batch's stand behind ─────► LeftIn, see `remainder`
 //! ```
 //!
 //! A log that was renamed is found by its inode. One that was renamed and compressed, moved to
@@ -18,7 +18,7 @@
 //! name and the same owner, with the same bytes before the place of the cut, and (unless it is the
 //! open log) named like the log. And only bytes are cut off that provably are the batch's, as
 //! [`BlockHashes`] knows them. If others stand behind those, another program appends to the log,
-//! perhaps just now. Then nothing can be moved safely, and all stays as it is.
+//! perhaps just now. Then nothing can be moved safely, and all stays where it is.
 //!
 //! A copy must not be older than the journal: such a one was made before the batch.
 //!
@@ -36,6 +36,7 @@ use std::time::SystemTime;
 use super::block_hashes::BlockHashes;
 use super::file::{hash_before, open_existing};
 use super::journal::JournalRecord;
+use super::remainder;
 use crate::named_file::{is_of_sqlite, parent};
 
 /// One file that was shortened.
@@ -61,6 +62,8 @@ pub enum Recovered {
     /// changed.
     NotFound,
     /// Another program appended behind it, so it was left in. Its entries may be in there twice.
+    /// What was there of an entry that a line before it announces, and was not whole, has become
+    /// line ends: entries in its body would have been taken for genuine ones.
     LeftIn {
         /// The file.
         path: PathBuf,
@@ -215,8 +218,9 @@ impl Undo<'_> {
         if bytes == 0 {
             return Ok(Recovered::TakenBack(Vec::new()));
         }
-        let is_own = self.is_own(file, at, end)?;
-        if !is_own || file.metadata()?.len() != end {
+        let own = self.own_bytes(file, at, end)?;
+        if own != bytes || file.metadata()?.len() != end {
+            remainder::overwrite(&path, file, at..at + own)?;
             return Ok(Recovered::LeftIn { path, offset: at });
         }
         file.set_len(at)?;
@@ -224,18 +228,17 @@ impl Undo<'_> {
         Ok(Recovered::TakenBack(vec![Cut { path, bytes }]))
     }
 
-    /// Returns `true` if the bytes from `at` to `end` are the batch's.
-    fn is_own(&self, file: &File, at: u64, end: u64) -> io::Result<bool> {
+    /// Returns how many of the bytes from `at` to `end` are the batch's; they are the first ones.
+    fn own_bytes(&self, file: &File, at: u64, end: u64) -> io::Result<u64> {
         // Not necessarily whole blocks, if the disk was full.
         if at == self.record.length && self.written == Some(end - at) {
-            return Ok(true);
+            return Ok(end - at);
         }
-        let own = if at == 0 {
-            self.hashes.any_bytes(file, end)?
+        if at == 0 {
+            self.hashes.any_bytes(file, end)
         } else {
-            self.hashes.first_bytes(file, at, end)?
-        };
-        Ok(own == end - at)
+            self.hashes.first_bytes(file, at, end)
+        }
     }
 }
 
