@@ -29,7 +29,7 @@ use crate::format::FirstBytes;
 use crate::logfile::{Aside, GZIP};
 use crate::program::Stop;
 use crate::record::Flags;
-use crate::serial_log::{Outlook, Piece, Splitter};
+use crate::serial_log::{LineEnds, Outlook, Piece, Splitter, has_windows_line_ends};
 
 /// How often to check whether to stop, while a pipe gives nothing: every 200 ms.
 const LOOK_EVERY: Timespec = Timespec {
@@ -39,6 +39,8 @@ const LOOK_EVERY: Timespec = Timespec {
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
+/// Bytes at the beginning of a file that are looked at.
+const HEAD: usize = 64 * 1024;
 /// Largest entry, in bytes, that is handed out in memory: 512 KiB. Nearly all are smaller; a larger
 /// one is read in windows from its file.
 pub(crate) const IN_MEMORY: usize = 512 * 1024;
@@ -126,12 +128,15 @@ impl LogReader {
     pub(crate) fn holding(file: File, held: usize, stop: Option<Stop>) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {
-            let mut magic = [0; 2];
-            let got = file.read_at(&mut magic, 0)?;
-            if got == 2 && magic == GZIP {
-                // Of empty members nothing comes out, however many there are.
-                let stop = stop.clone();
+            let mut head = vec![0; HEAD];
+            let got = file.read_at(&mut head, 0)?;
+            head.truncate(got);
+            // Of empty members nothing comes out, however many there are.
+            let stop = stop.clone();
+            if head.starts_with(&GZIP) {
                 Source::stream(MultiGzDecoder::new(Stoppable { file, stop }))
+            } else if has_windows_line_ends(&head) {
+                Source::stream(Stoppable { file, stop })
             } else {
                 Source::File {
                     file: Arc::new(file),
@@ -236,7 +241,7 @@ impl Source {
     /// Makes a source of something that can be read only once.
     fn stream(read: impl Read + Send + 'static) -> Source {
         Source::Stream(Box::new(Stream {
-            read: Box::new(read),
+            read: Box::new(LineEnds::new(read)),
             aside: Aside::default(),
         }))
     }

@@ -57,6 +57,7 @@ mod entry;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod line_ends;
 #[cfg(test)]
 mod linear;
 mod lines;
@@ -71,6 +72,9 @@ use std::ops::Range;
 use self::announced::Announced;
 use self::document::{Document, Starts};
 use self::entry::Entry;
+pub(crate) use self::line_ends::LineEnds;
+#[cfg(feature = "jobs")]
+pub(crate) use self::line_ends::has_windows_line_ends;
 use self::lines::{Lines, Within, opening_within};
 pub use self::read::{Item, Items, LARGEST, LogEntry, read};
 use self::view::{Opening, View, opening};
@@ -84,6 +88,9 @@ pub const LOOKAHEAD: usize = 256 * 1024;
 /// `ModSecurity` accepts (`SecRequestBodyLimit`, 1 GiB), so that nobody can make part of his own
 /// body look like entries by making it long.
 const MAX_ENTRY: u64 = 3 << 29;
+
+/// A byte order mark in UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Entries that were written into each other and may be handed out with the same bytes: as many as
 /// a server's processes may have been writing at once, and not so many that a log becomes a
@@ -359,8 +366,7 @@ impl Splitter {
             return self.unrecognized_line(outlook);
         }
         let rest = self.view(outlook).from(self.at);
-        let blank = rest.iter().take_while(|byte| **byte == b'\n').count();
-        self.at += blank as u64;
+        self.at += blank(rest) as u64;
         let rest = self.view(outlook).from(self.at);
         if rest.is_empty() {
             return self.end_of_unrecognized(outlook == Outlook::End);
@@ -415,7 +421,10 @@ impl Splitter {
             return self.end_of_unrecognized(outlook == Outlook::End);
         }
         let line = FirstBytes::of(rest);
+        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
         let (len, whole) = match memchr::memchr(b'\n', rest) {
+            // What a file system leaves after a crash. Whatever is behind them begins anew.
+            _ if zeros > 0 && !self.in_line => (zeros, true),
             Some(line_end) => match opening_within(rest, line_end, outlook) {
                 Within::Undecided => return Step::Wait,
                 Within::Opening(at) => (at, true),
@@ -561,6 +570,16 @@ impl Splitter {
             overrun: end < handed,
         }
     }
+}
+
+/// Returns how many bytes stand at the start of `bytes`, between two entries, that say nothing: empty
+/// lines, and the marks with which editors of Windows begin a file.
+fn blank(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some(behind) = rest.strip_prefix(b"\n").or(rest.strip_prefix(BOM)) {
+        rest = behind;
+    }
+    bytes.len() - rest.len()
 }
 
 impl Open {

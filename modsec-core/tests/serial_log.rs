@@ -483,6 +483,8 @@ proptest! {
                 Just(b"--abcdefghij-B--\n".to_vec()),
                 Just(b"{\"transaction\":{\"time\":\"".to_vec()),
                 Just(b"{\"transaction\":".to_vec()),
+                Just(b"\xef\xbb\xbf".to_vec()),
+                Just(b"\0\0\0".to_vec()),
             ],
             0..12,
         ),
@@ -499,6 +501,10 @@ proptest! {
         for (at, len) in &whole.foreign {
             let (at, len) = (usize::try_from(*at).unwrap(), usize::try_from(*len).unwrap());
             covered[at..at + len].fill(true);
+        }
+        // A mark of an editor between entries says nothing.
+        for at in (0..log.len()).filter(|at| log[*at..].starts_with(b"\xef\xbb\xbf")) {
+            covered[at..at + 3].fill(true);
         }
         let tangled = whole.entries.iter().any(|(_, _, flags)| flags.contains(Flag::Interleaved));
         let lost = covered.iter().zip(&log).position(|(covered, byte)| !covered && *byte != b'\n');

@@ -111,6 +111,10 @@ fn check_coverage(log: &[u8], cut: &Cut) {
         }
         start += line.len();
     }
+    // A mark of an editor between entries says nothing.
+    for at in (0..log.len()).filter(|at| log[*at..].starts_with(b"\xef\xbb\xbf")) {
+        covered[at..at + 3].fill(true);
+    }
     for (at, len) in &cut.foreign {
         let at = usize::try_from(*at).expect("an offset of the log");
         covered[at..at + usize::try_from(*len).expect("a length in the log")].fill(true);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Outlook, Piece, Splitter};
+use super::{LineEnds, Outlook, Piece, Splitter};
 use crate::format::{self, Defect, FirstBytes};
 use crate::record::{Flag, Flags, Record};
 
@@ -100,7 +100,7 @@ pub fn read<R: Read>(reader: R) -> Items<R> {
 /// The iterator that [`read`] returns.
 #[derive(Debug)]
 pub struct Items<R> {
-    reader: R,
+    reader: LineEnds<R>,
     splitter: Splitter,
     outlook: Outlook,
     /// Bytes of the large entry at hand.
@@ -110,7 +110,7 @@ pub struct Items<R> {
 impl<R: Read> Items<R> {
     fn new(reader: R, largest: usize) -> Items<R> {
         Items {
-            reader,
+            reader: LineEnds::new(reader),
             splitter: Splitter::new(0, largest),
             outlook: Outlook::More,
             passed: 0,
