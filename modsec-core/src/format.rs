@@ -75,7 +75,7 @@
 //! | | `ModSecurity` 2 | libmodsecurity 3 | Coraza |
 //! | --- | --- | --- | --- |
 //! | native, recognised by line 1 | `--3fa0c41b-A--` | `---Qx7Lm2Rt---A--` | `--QxaLmbRtcd-A--` (`-B--` with default parts) |
-//! | JSON | yes | yes | yes, also `JsonLegacy` |
+//! | JSON | yes | yes | yes, also `JsonLegacy`; `OCSF` is recognised and not read |
 //! | index (`SecAuditLog` in concurrent mode) | yes | yes | no: it has neither size nor MD5 |
 //!
 //! What one dialect lacks of another was found by sending the same requests to servers that log in
@@ -132,11 +132,13 @@ mod request_line;
 mod rule_match;
 mod scores;
 pub(crate) mod timestamp;
+mod wrapping;
 
 use std::fmt;
 
 pub use self::dialect::Dialect;
 pub(crate) use self::dialect::IndexForm;
+pub use self::wrapping::Wrapping;
 use crate::record::Record;
 
 /// The form of an entry (`SecAuditLogFormat`), and the engine that wrote it.
@@ -169,6 +171,15 @@ pub fn detect(head: &[u8]) -> Option<Format> {
 #[cfg(feature = "fs")]
 pub(crate) fn may_begin(head: &[u8]) -> bool {
     json::starts(head) || head.trim_ascii().is_empty() || native::Boundary::open(head).is_some()
+}
+
+/// Says what bytes are that do not begin like an entry, as well as their beginning tells. `line` is what
+/// their first line begins with.
+pub(crate) fn unrecognized(head: &[u8], line: FirstBytes) -> Defect {
+    match Wrapping::of(head) {
+        Some(by) => Defect::Wrapped { by },
+        None => Defect::NotAnAuditLog { found: line },
+    }
 }
 
 /// Decodes one entry. Of several JSON documents, the first; the record is
@@ -218,6 +229,18 @@ pub enum Defect {
         /// What the object starts with.
         found: FirstBytes,
     },
+    /// Something stands around an audit log.
+    #[error("an audit log {by}, which is not read; take that off with {}", by.command())]
+    Wrapped {
+        /// What does.
+        by: Wrapping,
+    },
+    /// Coraza with `SecAuditLogFormat OCSF`, or something else in that schema.
+    #[error(
+        "an event in the Open Cybersecurity Schema Framework, which is not read; with \
+         SecAuditLogFormat JSON or Native, Coraza writes what is"
+    )]
+    Ocsf,
     /// libmodsecurity wrote an error message in place of a transaction.
     #[error(
         "no transaction: libmodsecurity was built without JSON support and writes an error in \

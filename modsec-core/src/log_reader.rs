@@ -25,7 +25,7 @@ use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::format::FirstBytes;
+use crate::format::{self, Defect, FirstBytes};
 use crate::logfile::{Aside, GZIP};
 use crate::program::Stop;
 use crate::record::Flags;
@@ -41,6 +41,8 @@ const LOOK_EVERY: Timespec = Timespec {
 const CHUNK: usize = 256 * 1024;
 /// Bytes at the beginning of a file that are looked at.
 const HEAD: usize = 64 * 1024;
+/// Bytes at the beginning of a log that tell what stands around it.
+const SHOWN: usize = 4096;
 /// Largest entry, in bytes, that is handed out in memory: 512 KiB. Nearly all are smaller; a larger
 /// one is read in windows from its file.
 pub(crate) const IN_MEMORY: usize = 512 * 1024;
@@ -83,6 +85,8 @@ pub(crate) struct LogReader {
     failed: Option<io::Error>,
     /// Ends reading between two portions when a stop is requested; `None`: reading ends at the end.
     stop: Option<Stop>,
+    /// The beginning of the log, up to [`SHOWN`] bytes, to say what it is if it is none.
+    head: Vec<u8>,
     /// Size of the file in bytes when it was opened (compressed ones of a `.gz`); 0 for a pipe. For
     /// progress.
     pub(crate) size: u64,
@@ -153,6 +157,7 @@ impl LogReader {
             outlook: Outlook::More,
             failed: None,
             stop,
+            head: Vec::new(),
             size: meta.len(),
         })
     }
@@ -230,10 +235,17 @@ impl LogReader {
             }
             Source::Stream(stream) => stream.read(buffer),
         };
+        let left = SHOWN.saturating_sub(self.head.len());
+        self.head.extend(buffer.iter().skip(kept).take(left));
         if !matches!(got, Ok(got) if got > 0) {
             self.outlook = Outlook::End;
         }
         got.map(drop)
+    }
+
+    /// Returns why no entry was found; `line` is the beginning of the first line.
+    pub(crate) fn refusal(&self, line: FirstBytes) -> Defect {
+        format::unrecognized(&self.head, line)
     }
 }
 

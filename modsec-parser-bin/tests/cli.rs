@@ -10,6 +10,8 @@ mod crashes;
 mod executable;
 #[path = "cli/first_runs.rs"]
 mod first_runs;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/logs.rs"]
 mod logs;
 #[path = "cli/main_job.rs"]

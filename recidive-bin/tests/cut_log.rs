@@ -46,3 +46,16 @@ fn a_log_that_is_followed_reports_the_attacker_alone() {
     assert!(running.stop().success());
     assert_eq!(place.jail().len(), 1, "{:?}", place.jail());
 }
+
+#[test]
+fn a_log_that_is_not_read_is_no_history_without_attacks() {
+    let place = Place::new();
+    let log = fs::read_to_string(field("cut/innocent.log")).unwrap();
+    let lines = log.lines().map(|line| format!("web-1  | {line}\n"));
+    fs::write(place.path("log"), lines.collect::<String>()).unwrap();
+    let output = place.recidive(&["replay", "log"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Docker Compose"), "{said}");
+    assert!(said.contains("take that off with sed"), "{said}");
+}

@@ -65,6 +65,7 @@ pub(super) use self::abridge::{Abridged, Abridger};
 pub(crate) use self::document_end::{DocumentEnd, Scanner};
 use self::reader::{Gap, JsonReader, Malformed};
 use super::rule_match::{self, List};
+use super::wrapping::Wrapping;
 use super::{Defect, Dialect, FirstBytes, alert_limits, scores};
 use crate::record::{Alert, Endpoint, Flag, MAX_ALERTS, Record, parse_ip};
 use crate::text::Text;
@@ -98,8 +99,12 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
     match look(bytes) {
         Some(Recognized::Written(dialect)) => Ok(dialect),
         Some(Recognized::Error) => Err(Defect::BuiltWithoutJson),
-        None => Err(Defect::UnknownJson {
-            found: FirstBytes::of(document(bytes)),
+        Some(Recognized::Ocsf) => Err(Defect::Ocsf),
+        None => Err(match Wrapping::of(document(bytes)) {
+            Some(by) => Defect::Wrapped { by },
+            None => Defect::UnknownJson {
+                found: FirstBytes::of(document(bytes)),
+            },
         }),
     }
 }
@@ -110,6 +115,8 @@ enum Recognized {
     Written(Dialect),
     /// An error message that libmodsecurity writes in place of a document.
     Error,
+    /// An event of the Open Cybersecurity Schema Framework.
+    Ocsf,
 }
 
 fn look(bytes: &[u8]) -> Option<Recognized> {
@@ -125,6 +132,9 @@ fn look(bytes: &[u8]) -> Option<Recognized> {
             }
             (b"error", None) => {
                 found = Some((Recognized::Error, Sure::No));
+            }
+            (b"class_uid" | b"category_uid" | b"type_uid" | b"activity_id", None) => {
+                found = Some((Recognized::Ocsf, Sure::No));
             }
             (key, _) => decide(&mut found, top_key(key))?,
         }

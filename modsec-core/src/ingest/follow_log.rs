@@ -9,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::decoder::EntryDecoder;
 use super::entry::{Extent, IN_MEMORY};
 use super::offset_file;
 use super::{IngestError, Options, Report, Tally, note_outage, note_success};
+use crate::format::{self, Defect};
 use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
 use crate::logfile::{Aside, Growth, Stuck, Tail};
@@ -36,6 +38,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ROTATION: Duration = Duration::from_secs(5);
 /// How long to go on without saving the place, and without looking whether to stop.
 const TURN: Duration = Duration::from_secs(1);
+/// Bytes at the beginning of the log that tell what stands around it.
+const HEAD: usize = 4096;
 /// How often counts are logged, if there is anything to tell.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
@@ -50,6 +54,14 @@ pub enum FollowLogError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is an audit log that is not read.
+    #[error("{path:?}, the log to --follow, is {defect}")]
+    Foreign {
+        /// The log.
+        path: PathBuf,
+        /// What it is.
+        defect: Defect,
     },
     /// The place in it cannot be kept.
     #[error("could not keep in {path:?} how far the log was read; give another --offset-file")]
@@ -268,6 +280,12 @@ impl Reading {
             );
         }
         let tail = tail.with_patience(ROTATION);
+        if let Some(defect) = refusal(&tail) {
+            return Err(FollowLogError::Foreign {
+                path: log.to_owned(),
+                defect,
+            });
+        }
         Ok(Reading {
             splitter: Splitter::new(tail.offset(), IN_MEMORY),
             saved: None,
@@ -397,4 +415,16 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// Returns why a log is not read, if its beginning shows that something stands around it.
+fn refusal(tail: &Tail) -> Option<Defect> {
+    let mut head = vec![0; HEAD];
+    let got = tail.file()?.read_at(&mut head, 0).ok()?;
+    head.truncate(got);
+    let defect = match format::detect(&head) {
+        Some(_) => return None,
+        None => format::decode(&head).err()?,
+    };
+    matches!(defect, Defect::Wrapped { .. } | Defect::Ocsf).then_some(defect)
 }

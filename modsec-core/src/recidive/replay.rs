@@ -20,7 +20,7 @@ use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::dedup::{EntryKey, Seen};
 use super::follow::HELD;
 use super::tree::{Contents, Look, OneOf, Tree, Which};
-use crate::format;
+use crate::format::{self, Defect};
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
@@ -241,7 +241,7 @@ impl Replay<'_> {
             Look::Entry {
                 contents: Contents::Whole(entry),
                 ..
-            } => self.entry(entry),
+            } => drop(self.entry(entry)),
             Look::Entry {
                 contents: Contents::Parts(excerpts, key),
                 ..
@@ -260,7 +260,7 @@ impl Replay<'_> {
 
     fn one_of(&mut self, record: io::Result<OneOf>) {
         match record {
-            Ok(OneOf::Whole(entry)) => self.entry(&entry),
+            Ok(OneOf::Whole(entry)) => drop(self.entry(&entry)),
             Ok(OneOf::Parts(excerpts, key)) => {
                 self.report.entries += 1;
                 self.record(&excerpts.record(), || key);
@@ -280,17 +280,31 @@ impl Replay<'_> {
             (&file).rewind()?;
         }
         let mut log = LogReader::holding(file, HELD, None)?;
+        let (mut is_read, mut refusal) = (false, None);
         while let Some(taken) = log.next()? {
             match taken {
-                Taken::Whole(bytes, flags) if flags.is_empty() => self.entry(&bytes),
+                Taken::Whole(bytes, flags) if flags.is_empty() => match self.entry(&bytes) {
+                    Ok(()) => is_read = true,
+                    Err(defect) => refusal = refusal.or(Some(defect)),
+                },
                 Taken::Whole(..) | Taken::Large(_) => {
+                    is_read = true;
                     self.report.entries += 1;
                     self.report.defects += 1;
                 }
-                Taken::Unrecognized { .. } => self.report.defects += 1,
+                Taken::Unrecognized { line, .. } => {
+                    refusal = refusal.or_else(|| Some(log.refusal(line)));
+                    self.report.defects += 1;
+                }
             }
         }
-        Ok(())
+        match refusal {
+            // An audit log that is not read is no history without attacks.
+            Some(defect @ (Defect::Wrapped { .. } | Defect::Ocsf)) if !is_read => {
+                Err(io::Error::other(defect))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn index(&mut self, mut file: File, first: &[u8]) -> io::Result<()> {
@@ -328,15 +342,12 @@ impl Replay<'_> {
         }
     }
 
-    fn entry(&mut self, entry: &[u8]) {
+    fn entry(&mut self, entry: &[u8]) -> Result<(), Defect> {
         self.report.entries += 1;
-        match format::decode(entry) {
-            Ok(record) => {
-                self.report.defects += u64::from(record.flags.contains(Flag::Truncated));
-                self.record(&record, || EntryKey::of(entry));
-            }
-            Err(_) => self.report.defects += 1,
-        }
+        let record = format::decode(entry).inspect_err(|_| self.report.defects += 1)?;
+        self.report.defects += u64::from(record.flags.contains(Flag::Truncated));
+        self.record(&record, || EntryKey::of(entry));
+        Ok(())
     }
 
     fn record(&mut self, record: &Record<'_>, key: impl FnOnce() -> EntryKey) {

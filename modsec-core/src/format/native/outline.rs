@@ -14,7 +14,7 @@
 use memchr::memmem::Finder;
 
 use super::boundary::Boundary;
-use crate::format::{Defect, FirstBytes};
+use crate::format::{Defect, FirstBytes, unrecognized};
 
 /// Delimiter lines remembered of one entry, half of them from its beginning and half from its
 /// end. A genuine entry has ten; a body may hold millions.
@@ -62,9 +62,8 @@ impl Outline {
         if head.is_empty() {
             return Err(Defect::Empty);
         }
-        let (boundary, _) = Boundary::open(head).ok_or_else(|| Defect::NotAnAuditLog {
-            found: FirstBytes::of(head),
-        })?;
+        let (boundary, _) =
+            Boundary::open(head).ok_or_else(|| unrecognized(head, FirstBytes::of(head)))?;
         Ok(Outline {
             boundary,
             delimiters: Vec::new(),

@@ -135,6 +135,8 @@ impl Findings {
             Defect::Empty => DefectReason::Empty,
             Defect::NotAnAuditLog { .. }
             | Defect::UnknownJson { .. }
+            | Defect::Wrapped { .. }
+            | Defect::Ocsf
             | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
         };
         let is_new = match met {
@@ -145,7 +147,7 @@ impl Findings {
             None => self.is_new((path, defect.to_string())),
         };
         if is_new {
-            say_no_entry(path, &defect.to_string());
+            self.say_no_entry(path, &defect.to_string());
         }
         self.tally.defect(reason);
     }
@@ -161,7 +163,7 @@ impl Findings {
                         DefectReason::Empty => Defect::Empty.to_string(),
                         _ => reason.label().to_owned(),
                     };
-                    say_no_entry(&files.example, &error);
+                    self.say_no_entry(&files.example, &error);
                 }
             }
             self.no_entries.merge(owners);
@@ -199,12 +201,22 @@ impl Findings {
             let owner = uid.map_or("several".to_owned(), |uid| (self.accounts.0)(uid));
             // The files themselves, or the first of them, were named before.
             let directory = files.example.parent().unwrap_or(&files.example);
-            warn!(
-                owner,
-                count = files.count,
-                ?directory,
-                "files that are no entries are kept; remove them if nobody needs them"
-            );
+            let count = files.count;
+            if self.inputs.is_empty() {
+                warn!(
+                    owner,
+                    count,
+                    ?directory,
+                    "files that are no entries are kept; remove them if nobody needs them"
+                );
+            } else {
+                warn!(
+                    owner,
+                    count,
+                    ?directory,
+                    "files that are no entries were passed over"
+                );
+            }
         }
     }
 
@@ -230,6 +242,18 @@ impl Findings {
             error!(?path, %error, remedy, "input could not be opened");
         } else {
             warn!(?path, %error, remedy, "skipped below an input");
+        }
+    }
+
+    /// Says that there is no entry in a file. Only in the storage directory may one be in the way: an
+    /// input belongs to whoever named it, and what is below it to the system.
+    fn say_no_entry(&self, path: &Path, error: &str) {
+        if self.inputs.is_empty() {
+            warn!(?path, %error, "no entry, file kept; remove it if nobody needs it");
+        } else if self.inputs.iter().any(|input| input == path) {
+            warn!(?path, %error, "no entry in this input; name an audit log, or a directory with entries");
+        } else {
+            warn!(?path, %error, "no entry in a file below an input, passed over");
         }
     }
 
@@ -278,8 +302,4 @@ impl Findings {
             error!(path, error = ?reason, "entry refused by the database, file kept");
         }
     }
-}
-
-fn say_no_entry(path: &Path, error: &str) {
-    warn!(?path, %error, "no entry, file kept; remove it if nobody needs it");
 }

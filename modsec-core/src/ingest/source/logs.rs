@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::selector::{Job, Uid};
 use crate::format::native::Boundary;
-use crate::format::{self, Defect, Format};
+use crate::format::{self, Defect, FirstBytes, Format};
 use crate::ingest::inputs;
 use crate::log_reader::{LogReader, Taken};
 use crate::names::EntryName;
@@ -37,6 +37,8 @@ struct OpenLog {
     reader: Box<LogReader>,
     /// What its first bytes say against it, until an entry was found.
     defect: Option<Defect>,
+    /// What its first line begins with, if that belongs to no entry.
+    first_line: Option<FirstBytes>,
     /// What comes behind the first lines, which belong to no entry.
     held: Option<Taken>,
 }
@@ -75,6 +77,7 @@ impl Logs {
                             uid,
                             reader,
                             defect: Some(Defect::Empty),
+                            first_line: None,
                             held: None,
                         });
                     }
@@ -110,18 +113,20 @@ impl OpenLog {
         }
         let mut taken = self.reader.next()?;
         if let Some(Taken::Unrecognized { at: 0, line }) = taken {
-            self.defect = Some(Defect::NotAnAuditLog { found: line });
+            self.defect = Some(self.reader.refusal(line));
+            self.first_line = Some(line);
             taken = self.reader.next()?;
         }
         let Some(taken) = taken else {
             return Ok(None);
         };
-        Ok(Some(match self.defect.take() {
-            Some(Defect::NotAnAuditLog { found: line }) => {
+        self.defect = None;
+        Ok(Some(match self.first_line.take() {
+            Some(line) => {
                 self.held = Some(taken);
                 Taken::Unrecognized { at: 0, line }
             }
-            _ => taken,
+            None => taken,
         }))
     }
 }

@@ -1,0 +1,174 @@
+//! Logs as others pass them on: damaged, copied, wrapped, in formats that are not read.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::site::{Site, entry, run};
+
+fn field(name: &str) -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modsec-core/tests/data/field");
+    data.join(name)
+}
+
+fn reading(site: &Site, name: impl AsRef<Path>) -> Command {
+    let mut command = site.keeping();
+    command.arg(name.as_ref());
+    command
+}
+
+#[test]
+fn zeros_marks_and_line_ends_of_windows_lose_no_entry() {
+    for (name, status, said) in [
+        ("nul-bom-crlf/nul-between.log", 3, "4 stored"),
+        ("nul-bom-crlf/bom-json.log", 0, "2 stored"),
+        ("nul-bom-crlf/crlf-native.log", 0, "4 stored"),
+    ] {
+        let site = Site::new();
+        run(reading(&site, field(name))).expect(status, &[said]);
+        // As standard input, and from a pipe, nothing new.
+        for line in [r#""$@" - <"$LOG""#, r#"cat "$LOG" | "$@" -"#] {
+            let program = site.keeping();
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", line, "sh"])
+                .arg(program.get_program())
+                .args(program.get_args())
+                .env("LOG", field(name))
+                .env("MODSEC_CONFIG", "none")
+                .current_dir(site.path(""));
+            run(shell).expect(status, &["0 stored"]);
+        }
+    }
+}
+
+#[test]
+fn a_large_entry_of_a_copy_is_read() {
+    let site = Site::new();
+    let body = "x\n".repeat(400_000);
+    let large = String::from_utf8(entry(1)).unwrap();
+    let large = large.replacen(
+        "--1a2b3c4d-F--",
+        &format!("--1a2b3c4d-C--\n{body}\n--1a2b3c4d-F--"),
+        1,
+    );
+    assert!(large.len() > body.len());
+    fs::write(site.path("log"), &large).unwrap();
+    fs::write(site.path("copy"), large.replace('\n', "\r\n")).unwrap();
+    run(reading(&site, "log")).expect(0, &["1 stored"]);
+    run(reading(&site, "copy")).expect(0, &["0 stored, 1 already known"]);
+}
+
+/// A log in UTF-16, little end first.
+fn utf16(log: &str) -> Vec<u8> {
+    log.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+/// What is put around the lines of a log, by name.
+fn wrapped(log: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let lines = |before: &str| -> Vec<u8> {
+        let lines = log.lines().map(|line| format!("{before}{line}\n"));
+        lines.collect::<String>().into_bytes()
+    };
+    let mut docker = String::new();
+    for line in log.split_inclusive('\n') {
+        let line = serde_json::to_string(line).unwrap();
+        writeln!(
+            docker,
+            r#"{{"log":{line},"stream":"stdout","time":"2026-11-27T10:00:00Z"}}"#
+        )
+        .unwrap();
+    }
+    let marked = [b"\xff\xfe", &*utf16(log)].concat();
+    vec![
+        ("UTF-16", marked),
+        ("UTF-16LE", utf16(&log.replace('\n', "\r\n"))),
+        ("syslog", lines("Nov  7 10:00:00 web apache2[7]: ")),
+        ("syslog", lines("2026-11-27T10:00:00.123+01:00 web nginx: ")),
+        ("Docker", docker.into_bytes()),
+        ("Compose", lines("web-1  | ")),
+        ("Compose", lines("\u{1b}[36mweb-1  |\u{1b}[0m ")),
+        ("CRI", lines("2026-11-27T10:00:00.123456789Z stdout F ")),
+        ("with a time", lines("2026-11-27T10:00:00.123456789Z ")),
+    ]
+}
+
+#[test]
+fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
+    let native =
+        String::from_utf8(entry(1)).unwrap() + "\n" + &String::from_utf8(entry(2)).unwrap();
+    let json = fs::read_to_string(field("seconds-id/entry.json")).unwrap();
+    for (log, entries) in [(native, 2), (json, 1)] {
+        for (name, text) in wrapped(&log) {
+            let site = Site::new();
+            fs::write(site.path("log"), &text).unwrap();
+            let ran = run(reading(&site, "log"));
+            ran.expect(
+                3,
+                &[
+                    "log",
+                    "an audit log",
+                    name,
+                    "which is not read; take that off with",
+                ],
+            );
+            assert!(!ran.stderr.contains("nobody needs"), "{}", ran.stderr);
+            let (_, command) = ran.stderr.split_once("take that off with ").unwrap();
+            let (command, _) = command.split_once('\n').unwrap();
+            // As it stands in the message, in front of its last quote.
+            let command = command.trim_end_matches(|c| c != '\'' && !char::is_alphanumeric(c));
+            let shell = format!("{command} log >plain");
+            let mut sh = Command::new("sh");
+            let status = sh
+                .args(["-c", &shell])
+                .current_dir(site.path(""))
+                .status()
+                .unwrap();
+            assert!(status.success(), "{shell}");
+            let said = format!("{entries} entries, {entries} stored");
+            run(reading(&site, "plain")).expect(0, &[&said]);
+            // Nor is it followed.
+            let mut command = site.keeping();
+            command.args(["--follow", "log", "--offset-file", "place"]);
+            run(command).expect(1, &["log to --follow", name, "take that off with"]);
+        }
+    }
+}
+
+#[test]
+fn ocsf_is_named() {
+    let site = Site::new();
+    let event = r#"{"activity_id":1,"category_uid":6,"class_uid":6001,"http_request":{"http_method":"GET"},"type_uid":600101}"#;
+    fs::write(site.path("log"), format!("{event}\n{event}\n")).unwrap();
+    let said = [
+        "Open Cybersecurity Schema Framework",
+        "SecAuditLogFormat JSON",
+    ];
+    run(reading(&site, "log")).expect(3, &said);
+}
+
+#[test]
+fn advice_fits_what_somebody_named() {
+    let site = Site::new();
+    fs::create_dir(site.path("etc")).unwrap();
+    for name in ["passwd", "group"] {
+        fs::write(
+            site.path("etc").join(name),
+            "root:x:0:0:root:/root:/bin/bash\n",
+        )
+        .unwrap();
+    }
+    symlink("../init.d/apache2", site.path("etc/S01apache2")).unwrap();
+    for (input, said) in [
+        ("etc/passwd", "no entry in this input; name an audit log"),
+        ("etc", "passed over"),
+    ] {
+        let ran = run(reading(&site, input));
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+        for word in ["nobody needs", "remove"] {
+            assert!(!ran.stderr.contains(word), "{}", ran.stderr);
+        }
+    }
+}
