@@ -132,14 +132,14 @@ impl LogReader {
     pub(crate) fn holding(file: File, held: usize, stop: Option<Stop>) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {
-            let mut head = vec![0; HEAD];
-            let got = file.read_at(&mut head, 0)?;
-            head.truncate(got);
+            let mut beginning = vec![0; HEAD];
+            let got = file.read_at(&mut beginning, 0)?;
+            beginning.truncate(got);
             // Of empty members nothing comes out, however many there are.
             let stop = stop.clone();
-            if head.starts_with(&GZIP) {
+            if beginning.starts_with(&GZIP) {
                 Source::stream(MultiGzDecoder::new(Stoppable { file, stop }))
-            } else if has_windows_line_ends(&head) {
+            } else if has_windows_line_ends(&beginning) {
                 Source::stream(Stoppable { file, stop })
             } else {
                 Source::File {
