@@ -23,6 +23,12 @@ const JAIL: &str = concat!(
     "/deploy/jail.d/modsec-recidive.conf"
 );
 
+/// Makes the jail of the Debian package of it.
+const PACKAGED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../modsec-parser-bin/deploy/debian/jail"
+);
+
 /// Tells, also to whoever reads the output, whether Fail2ban is installed.
 fn is_installed() -> bool {
     let installed = Command::new("fail2ban-server")
@@ -117,6 +123,107 @@ fn matched(log: &Path) -> (usize, usize) {
         .collect();
     // Lines: 5 lines, 0 ignored, 5 matched, 0 missed
     (words[5].parse().unwrap(), words[7].parse().unwrap())
+}
+
+/// Returns what a Fail2ban with these files below `jail.d`, and perhaps the package's, would do:
+/// one line for each command.
+fn commands(place: &Place, files: &[(&str, &str)], has_package: bool) -> Vec<String> {
+    let dir = place.path("dump");
+    let _ = fs::remove_dir_all(&dir);
+    for part in ["filter.d", "action.d", "jail.d"] {
+        fs::create_dir_all(dir.join(part)).unwrap();
+    }
+    let jail = "[DEFAULT]\nenabled = false\nbackend = polling\nbanaction = harmless\n\
+                action = %(banaction)s[name=%(__name__)s]\n";
+    fs::write(dir.join("jail.conf"), jail).unwrap();
+    for filter in ["modsec-recidive", "modsec_recedive", "modsec_recidive"] {
+        fs::copy(FILTER, dir.join(format!("filter.d/{filter}.conf"))).unwrap();
+    }
+    for action in ["harmless", "modsec-recidive-nftables"] {
+        let text = "[Definition]\nactionban = true\n";
+        fs::write(dir.join(format!("action.d/{action}.conf")), text).unwrap();
+    }
+    if has_package {
+        let jail = Command::new(PACKAGED)
+            .stdin(fs::File::open(JAIL).unwrap())
+            .output()
+            .unwrap();
+        assert!(jail.status.success(), "{jail:?}");
+        fs::write(dir.join("jail.d/00-modsec-recidive.conf"), jail.stdout).unwrap();
+    }
+    place.append("jail.log", "");
+    for (name, text) in files {
+        let log = place.path("jail.log").display().to_string();
+        fs::write(dir.join(name), text.replace("LOG", &log)).unwrap();
+    }
+    let client = Command::new("fail2ban-client")
+        .arg("-c")
+        .arg(&dir)
+        .arg("-d")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(client.stdout).unwrap();
+    assert!(
+        client.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&client.stderr)
+    );
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_package_switches_no_jail_off_and_changes_none() {
+    if !is_installed() {
+        return;
+    }
+    let place = Place::new();
+    let on = "[modsec-recidive]\nenabled = true\nlogpath = LOG\nbantime = 86400\n";
+    let starts =
+        |commands: &[String], jail: &str| commands.contains(&format!("['start', '{jail}']"));
+    assert_eq!(
+        commands(&place, &[], true),
+        commands(&place, &[], false),
+        "off by itself"
+    );
+    let all = "[DEFAULT]\nenabled = true\n";
+    let commands_of = |files: &[(&str, &str)]| commands(&place, files, true);
+    assert!(
+        !starts(&commands_of(&[("jail.local", all)]), "modsec-recidive"),
+        "asked for by nobody"
+    );
+    // What is the administrator's wins, wherever it stands.
+    for file in [
+        "jail.d/custom.conf",
+        "jail.d/modsec-recidive.local",
+        "jail.d/modsec-recidive.conf",
+        "jail.local",
+    ] {
+        let commands = commands_of(&[(file, on)]);
+        assert!(
+            starts(&commands, "modsec-recidive"),
+            "{file}: {commands:#?}"
+        );
+        let bantime = "['set', 'modsec-recidive', 'bantime', '86400']";
+        assert!(
+            commands.iter().any(|command| command == bantime),
+            "{file}: {commands:#?}"
+        );
+    }
+    // The old script's jails, as they were before.
+    for (jail, filter) in [
+        ("modsec-recedive", "modsec_recedive"),
+        ("ModSec Recedive", "modsec_recedive"),
+        ("ModSec Recidive", "modsec_recidive"),
+    ] {
+        let text = format!(
+            "[{jail}]\nenabled = true\nport = http,https\nfilter = {filter}\nlogpath = LOG\n\
+             maxretry = 3\nbantime = 3600\nfindtime = 600\n"
+        );
+        let files = [("jail.d/custom.conf", text.as_str())];
+        let with = commands(&place, &files, true);
+        assert!(starts(&with, jail), "{with:#?}");
+        assert_eq!(with, commands(&place, &files, false), "{jail}");
+    }
 }
 
 /// A Fail2ban of its own: configuration, socket, PID file and log below one directory.
