@@ -15,6 +15,7 @@ mod lost_commit;
 mod server;
 mod tls;
 mod upgrade;
+mod zones;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
