@@ -9,7 +9,7 @@
 # make soak       the whole on a real stack for SOAK_SECONDS at SOAK_RATE requests/s, as root
 # make man        manual pages and completions, as the programs write them, into target/man
 # make fail2ban-test  bans in the kernel with the Fail2ban of other Debian releases, as root
-# make deb        Debian package in target/debian; make deb-test tries it in a root of its own
+# make deb        Debian package in $(TARGET)/debian; make deb-test tries it in a root of its own
 # make install    programs, units and examples below $(DESTDIR)$(PREFIX), configuration if there is none
 
 PREFIX ?= /usr/local
@@ -19,7 +19,9 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 1800
 SOAK_RATE ?= 400
-RELEASE ?= target/release
+# Where cargo puts what it builds. sudo forgets variables: sudo make install TARGET=DIR
+TARGET ?= $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
+RELEASE ?= $(TARGET)/release
 
 BINDIR = $(DESTDIR)$(PREFIX)/bin
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
@@ -34,7 +36,7 @@ ZSHFUNCTIONS ?= site-functions
 
 PROGRAMS = modsec-parser watch-dir recidive
 PAGES = $(wildcard modsec-core/man/*.5)
-GUIDES = $(shell find examples/server -type f) benches/README.md
+GUIDES = $(shell find examples/server examples/data -type f) benches/README.md
 UNITS = $(wildcard *-bin/deploy/*.service *-bin/deploy/*.timer)
 
 .PHONY: all test check lint public-face accept-public-face bench fuzz fail2ban-test soak judge \
@@ -156,10 +158,10 @@ uninstall:
 
 deb:
 	$(CARGO) build --release
-	modsec-parser-bin/deploy/debian/build
+	TARGET="$(TARGET)" modsec-parser-bin/deploy/debian/build
 
 deb-test: deb
-	modsec-parser-bin/deploy/debian/test
+	TARGET="$(TARGET)" modsec-parser-bin/deploy/debian/test
 
 clean:
 	$(CARGO) clean

@@ -385,3 +385,30 @@ fn where_other_programs_use_all_of_inotify_a_test_says_so_and_ends() {
     assert!(ran.status.success(), "{ran:?}");
     assert!(said.contains("fs.inotify.max_user_instances"), "{said}");
 }
+
+#[test]
+fn what_was_too_young_when_it_started_is_not_left_to_the_next_walk() {
+    if !can_follow() {
+        return;
+    }
+    let mut site = Site::with_sqlite();
+    // Closed before anybody watched, so no event comes.
+    site.put_all(3, 100);
+    let usual = site.command();
+    let arguments = usual.get_args().map(|word| match word.to_str() {
+        Some("0") => "2".as_ref(),
+        _ => word,
+    });
+    let mut command = Command::new(usual.get_program());
+    command
+        .args(arguments)
+        .args(NO_WALKS)
+        .arg("--follow")
+        .env_clear();
+    for (name, value) in usual.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let running = site.start(command);
+    until_done(&site);
+    running.stop();
+}

@@ -107,6 +107,72 @@ fn everything_is_installed_below_the_prefix_and_can_be_removed() {
 }
 
 #[test]
+fn the_target_directory_of_cargo_is_where_programs_are_looked_for_and_packages_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for (number, variable) in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"]
+        .iter()
+        .enumerate()
+    {
+        let target = dir.path().join(number.to_string());
+        fs::create_dir_all(target.join("release")).unwrap();
+        for program in ["modsec-parser", "recidive", "watch-dir"] {
+            fs::copy("/bin/true", target.join("release").join(program)).unwrap();
+        }
+        let make = |arguments: &[&str]| {
+            let mut make = Command::new("make");
+            // There is nothing to build: what would be is there.
+            make.current_dir(top).arg("CARGO=true").args(arguments);
+            make.env_remove("CARGO_TARGET_DIR")
+                .env_remove("CARGO_BUILD_TARGET_DIR");
+            let output = make.env(variable, &target).output().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{variable} {arguments:?}: {err}");
+        };
+        let root = target.join("root");
+        make(&[
+            "install",
+            "PREFIX=/usr",
+            &format!("DESTDIR={}", root.display()),
+        ]);
+        let installed = fs::read(root.join("usr/bin/recidive")).unwrap();
+        assert!(installed == fs::read("/bin/true").unwrap(), "{variable}");
+        if Command::new("dpkg-shlibdeps")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
+            eprintln!("skipped: the Debian package (dpkg-dev is not installed)");
+            continue;
+        }
+        make(&["deb"]);
+        let mut packages = Vec::new();
+        files(&target.join("debian"), &target, &mut packages);
+        assert_eq!(packages.len(), 1, "{variable}: {packages:?}");
+        let mut contents = Command::new("dpkg-deb");
+        let contents = contents
+            .arg("-c")
+            .arg(target.join(&packages[0]))
+            .output()
+            .unwrap();
+        let contents = String::from_utf8(contents.stdout).unwrap();
+        for file in [
+            "./usr/bin/recidive",
+            "./etc/fail2ban/jail.d/00-modsec-recidive.conf",
+            "./usr/share/doc/modsec-tools/examples/server/README.md",
+            "./usr/share/doc/modsec-tools/examples/server/apache/vhosts.conf",
+            "./usr/share/doc/modsec-tools/examples/data/audit/site1/20260304/20260304-0506/\
+             20260304-050610-aaeTklRUgdPADTZKk1LU5AAAAAo",
+        ] {
+            let has = contents
+                .lines()
+                .any(|line| line.ends_with(&format!(" {file}")));
+            assert!(has, "{variable}: {file} is missing in {contents}");
+        }
+    }
+}
+
+#[test]
 fn a_configuration_that_was_changed_survives_installing_and_uninstalling() {
     let dir = tempfile::tempdir().unwrap();
     let (root, release) = (dir.path().join("root"), dir.path().join("release"));

@@ -195,6 +195,9 @@ struct Tree {
     /// What passes have dealt with.
     handled: News,
     next_walk: Instant,
+    /// The next walk is to be followed by another one: files that were closed before events came,
+    /// or whose events are lost, may be too young for it.
+    walk_again: bool,
     /// When to read the index again, if there is one.
     next_lines: Option<Instant>,
     /// When to look at the private directory again although nothing was claimed.
@@ -215,6 +218,7 @@ impl Tree {
             opened: Instant::now(),
             handled: News::default(),
             next_walk: Instant::now(),
+            walk_again: true,
             next_lines: None,
             look_again: None,
             turn: *turns::CLAIMED.start(),
@@ -410,6 +414,7 @@ impl<'o> Follower<'o> {
             tree.look_again =
                 (tally.waiting > 0 && due == Due::Claimed).then(|| Instant::now() + UNFINISHED);
         }
+        let waiting = tally.waiting > 0;
         if self.totals.add(tally, due) {
             writer.findings.log_more();
         }
@@ -419,9 +424,13 @@ impl<'o> Follower<'o> {
             tree.handled.claimed = tree.handled.claimed.max(news.claimed);
             tree.handled.last = tree.handled.last.max(news.last);
         }
+        tree.walk_again |= tree.handled.walks != news.walks;
         (tree.handled.walks, tree.handled.lost) = (news.walks, news.lost);
         if due == Due::Walk {
-            tree.next_walk = Instant::now() + self.rescan_every;
+            // Once: files that are being written are always too young for some walk.
+            let again = std::mem::take(&mut tree.walk_again) && waiting;
+            let soon = self.options.min_age.min(self.rescan_every);
+            tree.next_walk = Instant::now() + if again { soon } else { self.rescan_every };
         }
         Ok(true)
     }
