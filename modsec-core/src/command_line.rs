@@ -58,7 +58,9 @@ mod findings;
 mod generate;
 mod layers;
 mod manual;
+mod mistake;
 mod options;
+mod position;
 mod secret;
 mod settings;
 
@@ -149,11 +151,16 @@ impl CommandLine {
     /// and the reason on standard error if arguments or file make no sense. Warns on standard
     /// error of a password in a file that every user may read, and of one on the command line.
     pub fn read(command: Command, prefix: &str, yields: Yields<'_>) -> Self {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
         let yields = [yields, &VERBOSITY].concat();
-        match Self::resolve(with_variables(command, prefix), &yields, &arguments) {
+        let command = with_variables(command, prefix);
+        let own = with_own_options(command.clone());
+        let arguments = position::behind_subcommand(&own, std::env::args_os().collect());
+        match Self::resolve(command, &yields, &arguments) {
             Ok(line) => line,
-            Err(EarlyExit::Usage(error)) => exit(&error),
+            Err(EarlyExit::Usage(error)) => {
+                let known = [keys(&own), OWN_OPTIONS.map(str::to_owned).to_vec()].concat();
+                exit(&mistake::explain(&own, &known, error))
+            }
             Err(EarlyExit::File(error)) => end(refuse(&error)),
             Err(EarlyExit::Text(text)) => end(written(program::print(&text))),
         }
@@ -355,6 +362,11 @@ impl ConfigLocation {
             Self::Named(path) => format!("configuration file: {}", path.display()),
         }
     }
+}
+
+/// Returns the URL of a store as it may be shown: without user and password.
+pub fn without_password(url: &str) -> String {
+    secret::masked(url)
 }
 
 /// Returns `command` with a variable for each option, called like the option behind `prefix`, also

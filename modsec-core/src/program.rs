@@ -136,7 +136,7 @@ pub async fn unless_stopped<T: Send + 'static>(
 }
 
 /// Writes a line with the program's name before it to standard error.
-pub(crate) fn tell(text: &str) {
+pub fn tell(text: &str) {
     let name = std::env::args_os()
         .next()
         .map(PathBuf::from)

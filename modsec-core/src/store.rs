@@ -63,6 +63,9 @@
 //! | `ssl-mode=required` | encrypted, but the certificate is not looked at |
 //! | `ssl-mode=verify-identity` | encrypted; the certificate and its name are verified |
 //!
+//! `localhost` without a port is the server's Unix socket in its usual place, as for MySQL's own
+//! programs, if there is one; `127.0.0.1` is always TCP.
+//!
 //! Without `ssl-mode` the last one holds for another host, and wherever `ssl-ca` is given; on the
 //! same machine the text is plain. `verify-ca` checks the name, too. Without `ssl-ca` the
 //! authorities that the system trusts count. MariaDB's `ssl` and `ssl-verify-server-cert` are
@@ -296,6 +299,22 @@ impl StoreOptions {
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if plain { scheme } else { "" }
     }
+
+    /// Returns the form of the URL that was probably meant by one with another scheme, or by a bare
+    /// path.
+    fn meant(&self) -> Option<&'static str> {
+        match self.scheme().to_ascii_lowercase().as_str() {
+            "mariadb" | "mysql2" | "mysqls" | "mysql+pymysql" | "percona" | "jdbc" => {
+                Some("mysql://USER@HOST/DATABASE")
+            }
+            "sqlite3" | "sqlite2" | "file" => Some("sqlite:PATH"),
+            "" => {
+                let is_path = !self.url.contains(['@', ':']) && self.url.contains(['/', '.']);
+                is_path.then_some("sqlite:PATH")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Opens a store as often as that is needed: at the start, and again after a failure.
@@ -363,6 +382,8 @@ struct Backend {
     scheme: &'static str,
     /// Connects, makes or upgrades the tables, and reports each step to the heartbeat.
     open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
+    /// Returns why the URL makes no sense, see [`check_url`].
+    check: fn(&str) -> Result<(), StoreError>,
     /// Looks at what is there, see [`look`].
     look: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Found>,
 }
@@ -410,12 +431,14 @@ const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "sqlite",
         open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
+        check: sqlite::check_url,
         look: |options| Box::pin(sqlite::look(options)),
     },
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
         open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
+        check: mysql::check_url,
         look: |options| Box::pin(mysql::look(options)),
     },
 ];
@@ -455,12 +478,22 @@ pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
     (backend(options)?.look)(options).await
 }
 
+/// Finds out whether the URL that the options have makes sense; opens nothing.
+///
+/// # Errors
+///
+/// [`StoreError::UnknownScheme`], or [`StoreError::Configuration`] with what is wrong in it.
+pub fn check_url(options: &StoreOptions) -> Result<(), StoreError> {
+    (backend(options)?.check)(&options.url)
+}
+
 /// Returns the backend that the URL names.
 fn backend(options: &StoreOptions) -> Result<&'static Backend, StoreError> {
     let scheme = options.scheme();
     let is_named = |backend: &&Backend| backend.scheme.eq_ignore_ascii_case(scheme);
     let unknown = || StoreError::UnknownScheme {
         scheme: scheme.to_owned(),
+        meant: options.meant(),
         compiled_in: BACKENDS.iter().map(|backend| backend.scheme).collect(),
     };
     BACKENDS.iter().find(is_named).ok_or_else(unknown)
@@ -495,10 +528,28 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        for (url, scheme) in [("pg://u:secret@h", "\"pg\""), ("/var/lib/secret", "\"\"")] {
+        for (url, want) in [
+            ("/var/lib/secret", "did you mean sqlite:PATH?"),
+            ("secret.db", "did you mean sqlite:PATH?"),
+            ("sqlite3:/secret", "\"sqlite3\"; did you mean sqlite:PATH?"),
+            (
+                "mariadb://u:secret@h/d",
+                "did you mean mysql://USER@HOST/DATABASE?",
+            ),
+            (
+                "pg://u:secret@h",
+                "no store is called \"pg\"; this program knows",
+            ),
+            ("u:secret@h", "no store is called \"u\"; this program knows"),
+            ("secret", "the store has no scheme"),
+        ] {
             let error = runtime.block_on(open(&options(url))).err().unwrap();
             let text = error.to_string();
-            assert!(text.contains(scheme) && !text.contains("secret"), "{text}");
+            assert!(text.contains(want) && !text.contains("secret"), "{text}");
+            assert_eq!(check_url(&options(url)).unwrap_err().to_string(), text);
+            if text.contains("mean") {
+                continue;
+            }
             for backend in BACKENDS {
                 assert!(text.contains(backend.scheme), "{text}");
             }

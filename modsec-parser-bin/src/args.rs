@@ -14,9 +14,9 @@ use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
 use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{DefaultPaths, LogOptions, state_file_name};
+use modsec_core::program::{self, DefaultPaths, LogOptions, state_file_name};
 use modsec_core::record::TrustedProxyArg;
-use modsec_core::store::{StoreOpener, StoreOptions};
+use modsec_core::store::{self, StoreOpener, StoreOptions};
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
 ///
@@ -327,6 +327,10 @@ impl Args {
             .unwrap_or_default();
         let mut store = StoreOptions::new(url);
         store.defaults_file.clone_from(&self.defaults_file);
+        store::check_url(&store).map_err(|error| {
+            let text = program::error_chain(&error);
+            Args::command().error(clap::error::ErrorKind::ValueValidation, text)
+        })?;
         Ok((Some(store), dir))
     }
 

@@ -63,7 +63,10 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
         result => result?,
     };
     let mut written = terminal.finish();
-    if request.output == Output::Summary {
+    if tally.is_empty() && request.log.quiet == 0 {
+        report::nothing_found(request);
+    }
+    if request.output == Output::Summary && request.log.quiet == 0 {
         written = report::summary(&tally, request);
     }
     match written {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use modsec_core::StoreError;
+use modsec_core::command_line;
 use modsec_core::ingest::{IndexCounts, Options, Report, Tally, TopCounts};
-use modsec_core::program::{LogFormat, visible};
+use modsec_core::program::{self, LogFormat, visible};
 use tracing::error;
 
 use crate::args::Request;
@@ -116,6 +117,17 @@ pub(crate) fn statements(error: &StoreError, format: LogFormat) {
     }
 }
 
+/// Says that there were no entries: for a storage directory where the summary goes, as that is usual
+/// for a pass every minute; for inputs, which somebody has named, on standard error.
+pub(crate) fn nothing_found(request: &Request) {
+    let options = &request.options;
+    if options.storage_dir.is_none() {
+        let inputs = options.inputs.iter().map(|path| path.to_string_lossy());
+        let inputs = inputs.collect::<Vec<_>>().join(", ");
+        program::tell(&visible(&format!("no entries in {inputs}")));
+    }
+}
+
 /// Returns what an interrupted pass leaves, and how to go on.
 pub(crate) fn left(options: &Options) -> String {
     match &options.storage_dir {
@@ -137,11 +149,20 @@ pub(crate) fn left(options: &Options) -> String {
 /// What writing said.
 pub(crate) fn summary(tally: &Tally, request: &Request) -> io::Result<()> {
     let kept = Kept::of(request);
-    let text = if io::stdout().is_terminal() {
-        screen(tally, kept)
+    let mut text = if io::stdout().is_terminal() {
+        screen(tally, kept, &store_of(request))
     } else {
-        line(tally, kept)
+        line(tally, kept, &store_of(request))
     };
+    if let Some(dir) = request
+        .options
+        .storage_dir
+        .as_ref()
+        .filter(|_| tally.is_empty())
+    {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "no entries in {}", visible(&dir.to_string_lossy()));
+    }
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
@@ -166,7 +187,19 @@ impl Kept {
     }
 }
 
-fn line(tally: &Tally, kept: Kept) -> String {
+/// Returns how the database is called, without a password.
+fn store_of(request: &Request) -> String {
+    let store = request.store.as_ref();
+    store.map_or_else(String::new, |store| {
+        visible(&command_line::without_password(&store.url))
+    })
+}
+
+fn line(tally: &Tally, kept: Kept, store: &str) -> String {
+    let place = match kept {
+        Kept::Nothing => String::new(),
+        Kept::Stored | Kept::Compared => format!(", {store}"),
+    };
     let kept = match kept {
         Kept::Stored => format!(
             "{} stored, {} already known, {} removed",
@@ -193,7 +226,7 @@ fn line(tally: &Tally, kept: Kept) -> String {
         ""
     };
     format!(
-        "{interrupted}{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}\n",
+        "{interrupted}{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}{place}\n",
         tally.entries,
         tally.defective(),
         tally.left_alone.total() + tally.skipped_inputs,
@@ -203,7 +236,7 @@ fn line(tally: &Tally, kept: Kept) -> String {
     )
 }
 
-fn screen(tally: &Tally, kept: Kept) -> String {
+fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
         // Writing to a string cannot fail.
@@ -218,13 +251,14 @@ fn screen(tally: &Tally, kept: Kept) -> String {
     );
     match kept {
         Kept::Stored => {
-            row("stored", grouped(tally.stored));
+            row("stored", format!("{}  (in {store})", grouped(tally.stored)));
             row("already known", grouped(tally.known));
             row("files removed", grouped(tally.removed));
             row("dirs removed", grouped(tally.pruned));
         }
         Kept::Compared => {
-            row("would be stored", grouped(tally.stored));
+            let new = format!("{}  (in {store})", grouped(tally.stored));
+            row("would be stored", new);
             row("already known", grouped(tally.known));
             row("stored", "nothing, as asked".to_owned());
         }
@@ -350,7 +384,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.rules.add("1\x1b[31m");
         tally.addresses.add("\u{202e}\u{200c}\u{2028}");
-        let screen = screen(&tally, Kept::Stored);
+        let screen = screen(&tally, Kept::Stored, "sqlite:x");
         assert!(screen.contains("1\\u{1b}[31m"));
         assert!(screen.contains("\\u{202e}\\u{200c}\\u{2028}"));
     }

@@ -80,7 +80,7 @@ const MISTAKES: [Mistake; 15] = [
     ),
     (
         "[modsec-parser]\nmin-age = 'soon'",
-        "FILE:2: min-age = \"soon\": invalid digit found in string",
+        "FILE:2: min-age = \"soon\": expected a whole number, 0 or more",
     ),
     (
         "[modsec-parser]\nmin-age = true",

@@ -185,8 +185,7 @@ fn checking_finds_what_would_keep_the_program_from_starting() {
     )
     .unwrap();
     fs::write(dir.path().join("url"), "sqlite:no/such/x.db\n").unwrap();
-    let cases: [(&[&str], &str); 9] = [
-        (&["--store", "pg:x"], "no store is called \"pg\""),
+    let cases: [(&[&str], &str); 8] = [
         (
             &["--store", "sqlite:no/such/x.db"],
             "directory no/such is not there",
@@ -336,4 +335,82 @@ fn of_several_state_directories_the_first_is_used() {
     assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
     assert!(dir.path().join("one/modsec.db").exists());
     assert!(!dir.path().join("two").exists());
+}
+
+#[test]
+fn the_summary_says_where_entries_are_stored_and_can_be_silenced() {
+    let dir = place(2);
+    fs::write(dir.path().join("log"), entry(7)).unwrap();
+    let (code, out, err) = said(&run(dir.path(), &["log"]));
+    let database = dir.path().join("state/modsec.db");
+    let want = format!("sqlite:{}", database.display());
+    assert!(out.contains(&want), "{out}");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for quiet in ["-q", "-qq"] {
+        for line in [&["log"][..], &[TREE[0], TREE[1], STORE[0], STORE[1]]] {
+            let nothing = (Some(0), String::new(), String::new());
+            assert_eq!(said(&run(dir.path(), &[line, &[quiet]].concat())), nothing);
+        }
+    }
+}
+
+#[test]
+fn nothing_found_is_said() {
+    let dir = place(0);
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    for more in [&[][..], &["--jsonl"], &["--dry-run"]] {
+        let (code, _, err) = said(&run(dir.path(), &[&["empty"], more].concat()));
+        assert_eq!(err, "modsec-parser: no entries in empty\n", "{more:?}");
+        assert_eq!(code, Some(0));
+    }
+    let (code, out, err) = said(&run(dir.path(), &[&TREE[..], &STORE].concat()));
+    assert!(out.ends_with("\nno entries in audit\n"), "{out}");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_was_meant_is_said_of_bad_arguments() {
+    let dir = place(0);
+    let cases: [(&[&str], &str); 12] = [
+        (&["--db", "x"], "'--store'"),
+        (&["--password", "x"], "'--defaults-file'"),
+        (&["--min_age", "3"], "'--min-age'"),
+        (&["--zzz"], "unexpected argument '--zzz' found\n\nUsage"),
+        (
+            &["--min-age", "x"],
+            "'--min-age <SECONDS>': expected a whole number, 0 or more",
+        ),
+        (
+            &["--min-age=-1"],
+            "'--min-age <SECONDS>': expected a whole number, 0 or more",
+        ),
+        (
+            &["--min-age=99999999999999999999"],
+            "the number is too large",
+        ),
+        (&["--threads", "0"], "expected a whole number above 0"),
+        (
+            &["--store", "mariadb://u@h/d"],
+            "did you mean mysql://USER@HOST/DATABASE?",
+        ),
+        (&["--store", "sqlite3:x.db"], "did you mean sqlite:PATH?"),
+        (&["--store", "/srv/x.db"], "did you mean sqlite:PATH?"),
+        (&["--store", "mysql:x"], "the URL must start with mysql://"),
+    ];
+    for (arguments, want) in cases {
+        let (code, out, err) = said(&run(dir.path(), arguments));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(want), "{arguments:?}: {err}");
+        for wrong in ["'-- --", "--sensor", "invalid digit", "os error"] {
+            assert!(!err.contains(wrong), "{arguments:?}: {err}");
+        }
+    }
+    fs::write(
+        dir.path().join("x.toml"),
+        "[modsec-parser]\nmin-age = 'x'\n",
+    )
+    .unwrap();
+    let (code, _, err) = said(&run(dir.path(), &["--config", "x.toml"]));
+    assert_eq!(code, Some(2));
+    assert!(err.contains("expected a whole number"), "{err}");
 }

@@ -18,7 +18,7 @@ use modsec_core::ledger::{AttackFilter, Criterion};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
-use modsec_core::record::{Networks, TrustedProxyArg, parse_network};
+use modsec_core::record::{Networks, TrustedProxyArg};
 use modsec_core::watch::{RootError, check_root};
 
 const ABOUT: &str = "\
@@ -199,7 +199,7 @@ pub(crate) struct RunArgs {
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// Merged or serial logs, indexes, entries, or directories of entries
+    /// Merged or serial logs, indexes, entries, directories of entries, or - for standard input
     #[arg(value_name = "FILE|DIR", required = true)]
     pub(crate) paths: Vec<PathBuf>,
 
@@ -256,10 +256,9 @@ struct Rules {
     #[command(flatten)]
     proxies: ProxyArgs,
 
-    /// Addresses that are never counted, repeatable
-    #[arg(long, value_name = "CIDR", value_delimiter = ',',
-          value_parser = parse_network)]
-    ignore: Vec<IpNet>,
+    /// Addresses that are never counted, repeatable, or none
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    ignore: Vec<TrustedProxyArg>,
 
     /// File with such addresses, one per line; # begins a comment
     #[arg(long, value_name = "FILE")]
@@ -394,6 +393,11 @@ impl RunArgs {
 }
 
 impl ReplayArgs {
+    /// Returns `true` unless the user asked for silence.
+    pub(crate) fn is_loud(&self) -> bool {
+        self.log.quiet == 0
+    }
+
     pub(crate) fn log_options(&self) -> LogOptions {
         self.log.options()
     }
@@ -411,7 +415,11 @@ impl StatusArgs {
 
 impl Rules {
     fn resolve(&self) -> Result<ReplayOptions, Fault> {
-        let mut ignore = self.ignore.clone();
+        let named = self.ignore.iter().filter_map(|word| match word {
+            TrustedProxyArg::Network(network) => Some(*network),
+            TrustedProxyArg::None => None,
+        });
+        let mut ignore: Vec<IpNet> = named.collect();
         if let Some(path) = &self.ignore_file {
             let named = |error: &dyn std::error::Error| {
                 format!(

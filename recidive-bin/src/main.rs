@@ -4,10 +4,11 @@
 mod args;
 
 use std::error::Error;
+use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use clap::CommandFactory as _;
@@ -62,7 +63,15 @@ fn make_directory(state_file: &Path) -> io::Result<()> {
     match state_file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => DirBuilder::new()
             .mode(program::STATE_DIR_MODE)
-            .create(parent),
+            .create(parent)
+            .map_err(|error| {
+                let dir = parent.display();
+                let advice = "name another file with --state-file";
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot make directory {dir}, {advice}: {error}"),
+                )
+            }),
         _ => Ok(()),
     }
 }
@@ -77,6 +86,11 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
         return Ok(program::interrupted(&stop, "not everything was read"));
     };
     let report = report?;
+    if report.entries == 0 && replay.is_loud() {
+        let paths = replay.paths.iter().map(|path| path.to_string_lossy());
+        let paths = paths.collect::<Vec<_>>().join(", ");
+        program::tell(&program::visible(&format!("no entries in {paths}")));
+    }
     if replay.json {
         print(serde_json::to_string(&report)?)?;
     } else {
@@ -90,6 +104,9 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
 }
 
 fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
+    if !status.state_file.exists() {
+        return Err(NoState(status.state_file.clone()).into());
+    }
     let loaded = State::read(&status.state_file)?;
     let table = recidive::Status::new(&loaded.state, status.find_time(), Utc::now());
     if status.json {
@@ -103,6 +120,23 @@ fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
         Exit::Done
     })
 }
+
+/// There is nothing of which a table could be shown.
+#[derive(Debug)]
+struct NoState(PathBuf);
+
+impl fmt::Display for NoState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "there is no state file {}; the program has not counted anything yet, or keeps its \
+             table elsewhere: name that with --state-file",
+            self.0.display()
+        )
+    }
+}
+
+impl Error for NoState {}
 
 /// Writes `text` with one line end.
 fn print(mut text: String) -> Result<(), ProgramError> {

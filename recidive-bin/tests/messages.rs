@@ -155,3 +155,73 @@ fn one_log_too_many_is_a_bad_argument() {
 fn run(place: &Place, arguments: &[&str]) -> Output {
     place.recidive(arguments).output().unwrap()
 }
+
+#[test]
+fn options_stand_before_or_behind_a_subcommand() {
+    let mut place = Place::new();
+    for second in 0..3 {
+        place.write("site1", &entry("192.0.2.7", second, "", "403"));
+    }
+    let behind = run(&place, &["replay", "--threshold", "3", "-q", "audit"]);
+    assert!(text(&behind.stdout).contains("192.0.2.7"));
+    let before = run(&place, &["--threshold", "3", "-q", "replay", "audit"]);
+    assert_eq!(before, behind);
+    let config = run(&place, &["--config=none", "status", "--find-time", "3"]);
+    assert_eq!(config.status.code(), Some(1), "{}", text(&config.stderr));
+    let foreign = run(&place, &["--dry-run", "replay", "audit"]);
+    assert_eq!(foreign.status.code(), Some(2), "replay has no such option");
+}
+
+#[test]
+fn replay_reads_standard_input() {
+    let place = Place::new();
+    let log: String = (0..3)
+        .map(|second| entry("192.0.2.7", second, "", "403"))
+        .collect();
+    fs::write(place.path("log"), &log).unwrap();
+    let named = run(&place, &["replay", "--threshold", "3", "log"]);
+    let mut command = place.recidive(&["replay", "--threshold", "3", "-"]);
+    let file = File::open(place.path("log")).unwrap();
+    let redirected = command.stdin(file).output().unwrap();
+    assert_eq!(text(&redirected.stdout), text(&named.stdout));
+    let (read, mut write) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut write, log.as_bytes()).unwrap();
+    drop(write);
+    let piped = command.stdin(read).output().unwrap();
+    assert_eq!(text(&piped.stdout), text(&named.stdout));
+    assert!(text(&piped.stdout).contains("192.0.2.7"));
+}
+
+#[test]
+fn nothing_is_said_to_be_nothing() {
+    let place = Place::new();
+    let out = run(&place, &["replay", "audit"]);
+    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(text(&out.stderr), "recidive: no entries in audit\n");
+    for json in [&[][..], &["--json"]] {
+        let out = run(&place, &[&["status"], json].concat());
+        assert_eq!(
+            (out.status.code(), text(&out.stdout)),
+            (Some(1), String::new())
+        );
+        let said = text(&out.stderr);
+        assert!(said.contains("there is no state file"), "{said}");
+    }
+}
+
+#[test]
+fn no_network_is_ignored_if_none_is_named() {
+    let mut place = Place::new();
+    for second in 0..3 {
+        place.write("site1", &entry("192.0.2.7", second, "", "403"));
+    }
+    fs::write(
+        place.path("x.toml"),
+        "[recidive]\nignore = ['192.0.2.0/24']\n",
+    )
+    .unwrap();
+    let line = ["replay", "--config", "x.toml", "--threshold", "3", "audit"];
+    assert!(text(&run(&place, &line).stdout).contains("3 ignored"));
+    let line = [&line[..], &["--ignore", "none"]].concat();
+    assert!(text(&run(&place, &line).stdout).contains("0 ignored"));
+}

@@ -18,6 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Yields;
 use super::error::{ConfigError, Problem};
 use super::file::{ConfigFile, Setting, Value};
+use super::mistake::whole_number;
 use super::secret;
 
 /// A command whose defaults come from the file where the file has any.
@@ -153,7 +154,7 @@ impl Layer<'_> {
     fn check_count(&self, setting: &Setting, value: &str) -> Result<(), ConfigError> {
         match value.parse::<u8>() {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.refused(setting, value, error.to_string())),
+            Err(error) => Err(self.refused(setting, value, whole_number(&error).to_owned())),
         }
     }
 
@@ -270,7 +271,10 @@ pub(super) fn quoted(text: &str) -> String {
 /// Returns why clap refuses a value, without the frame of a message that names a flag.
 fn reason(error: &clap::Error) -> String {
     if let Some(cause) = error.source() {
-        return cause.to_string();
+        return match cause.downcast_ref() {
+            Some(number) => whole_number(number).to_owned(),
+            None => cause.to_string(),
+        };
     }
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) => format!("expected {}", values.join(", ")),

@@ -90,6 +90,19 @@ impl Tally {
         self.defects.values().sum()
     }
 
+    /// Returns `true` if nothing was found that is an entry, or would be one but for a defect.
+    pub fn is_empty(&self) -> bool {
+        let found = [
+            self.entries,
+            self.waiting,
+            self.defective(),
+            self.unusable_inputs,
+            self.skipped_inputs,
+            self.left_alone.total(),
+        ];
+        found == [0; 6] && !self.interrupted
+    }
+
     /// Forgets what another walk will find again.
     pub(super) fn forget_what_stays(&mut self) {
         self.waiting = 0;

@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,8 @@ pub struct Tallied {
 
 /// Counts what is in `paths` by the transactions' own times, and writes nothing.
 ///
-/// A path is a merged or serial log, an index, one entry, or a directory of entries in any depth.
+/// A path is a merged or serial log, an index, one entry, or a directory of entries in any depth; `-`
+/// is standard input.
 /// An entry that is in several of them counts once.
 ///
 /// # Errors
@@ -190,7 +192,10 @@ impl<'o> Replay<'o> {
 
 impl Replay<'_> {
     fn path(&mut self, path: &Path) -> io::Result<()> {
-        if path.is_dir() {
+        if path == Path::new("-") {
+            let input = io::stdin().as_fd().try_clone_to_owned()?;
+            self.log(File::from(input))
+        } else if path.is_dir() {
             // The administrator's own path may lead through a link; below it none is followed.
             let real = path.canonicalize()?;
             let mut tree = Tree::open(&real, self.options.owners.clone(), ReadSteps::default())

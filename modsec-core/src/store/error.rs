@@ -29,14 +29,13 @@ use crate::entry_hash::EntryHash;
 #[non_exhaustive]
 pub enum StoreError {
     /// The URL names no backend of this program.
-    #[error(
-        "no store is called {scheme:?}; this program knows {}, as in sqlite:/var/lib/modsec/logs.db",
-        compiled_in.join(", ")
-    )]
+    #[error("{}", unknown_scheme(scheme, *meant, compiled_in))]
     UnknownScheme {
         /// What stands before the colon of the URL. Empty if it cannot be a scheme, because it may
         /// be a password then.
         scheme: String,
+        /// What was probably meant, as the form of a URL.
+        meant: Option<&'static str>,
         /// Schemes of the backends that this program was built with.
         compiled_in: Vec<&'static str>,
     },
@@ -135,6 +134,20 @@ fn first(rows: &[Refused]) -> String {
             Some(path) => format!("{:?} ({:?})", path, row.reason),
             None => format!("{} ({:?})", row.entry, row.reason),
         })
+}
+
+/// Says what is wrong with a URL whose scheme is none of ours, or absent.
+fn unknown_scheme(scheme: &str, meant: Option<&str>, compiled_in: &[&str]) -> String {
+    let known = format!(
+        "this program knows {}, as in sqlite:/var/lib/modsec/logs.db",
+        compiled_in.join(", ")
+    );
+    let advice = meant.map_or(known, |meant| format!("did you mean {meant}?"));
+    if scheme.is_empty() {
+        format!("the store has no scheme, such as sqlite: or mysql:; {advice}")
+    } else {
+        format!("no store is called {scheme:?}; {advice}")
+    }
 }
 
 impl StoreError {

@@ -129,6 +129,15 @@ pub(super) async fn open(
     Ok(Box::new(store))
 }
 
+/// Returns why the URL makes no sense.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`].
+pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
+    options::check_url(url)
+}
+
 /// Looks at what a `mysql:` URL names; changes nothing.
 ///
 /// # Errors

@@ -46,7 +46,7 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 pub(super) use self::look::look;
-pub(super) use self::open::open;
+pub(super) use self::open::{check_url, open};
 use self::worker::Worker;
 use super::row::sql_time;
 use super::{

@@ -10,6 +10,7 @@
 //! percent-encoded can end up in the host, the database or an option.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,14 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Prepared statements that the driver keeps per connection: those there are, times two. See the
 /// row counts in `statements.rs`.
 const STATEMENT_CACHE: usize = 64;
+/// Where servers have their socket: Debian, Red Hat, SUSE and Arch, and the sources.
+const SOCKETS: [&str; 5] = [
+    "/run/mysqld/mysqld.sock",
+    "/var/lib/mysql/mysql.sock",
+    "/run/mysql/mysql.sock",
+    "/run/mariadb/mariadb.sock",
+    "/tmp/mysql.sock",
+];
 /// Largest option file that is read, in bytes: more than any sensible one.
 const MAX_OPTION_FILE: u64 = 1024 * 1024;
 
@@ -54,6 +63,16 @@ impl Target {
             .into_target()
             .map_err(|(problem, source)| configuration_error(problem, source))
     }
+}
+
+/// Returns why a URL has the wrong shape.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`].
+pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
+    let parsed = parse_url(url).map(drop);
+    parsed.map_err(|problem| configuration_error(problem, None))
 }
 
 /// Returns the error for settings that cannot be used. The store has no better name than `mysql`
@@ -86,7 +105,11 @@ impl Settings {
         })?;
         // As with MySQL's programs: the account is called like the user who runs the program.
         let user = self.user.or_else(|| std::env::var("USER").ok());
-        let place = match &self.socket {
+        let is_local = host.eq_ignore_ascii_case("localhost") && self.port.is_none();
+        let socket = self
+            .socket
+            .or_else(|| is_local.then(|| first_socket(&SOCKETS))?);
+        let place = match &socket {
             Some(socket) => format!("localhost[{socket}]"),
             None => format!("{host}:{port}"),
         };
@@ -95,7 +118,7 @@ impl Settings {
             user.as_deref().unwrap_or_default()
         );
         // The driver does not encrypt what goes through a socket, nor need it.
-        let ssl = if self.socket.is_some() {
+        let ssl = if socket.is_some() {
             None
         } else {
             self.tls.options(&host)?
@@ -106,7 +129,7 @@ impl Settings {
             .user(user)
             .pass(self.password)
             .db_name(Some(database))
-            .socket(self.socket)
+            .socket(socket)
             // Otherwise the driver leaves a TCP connection for the socket the server names.
             .prefer_socket(false)
             .ssl_opts(ssl)
@@ -117,6 +140,15 @@ impl Settings {
             name,
         })
     }
+}
+
+/// Returns the first of `paths` that is a socket: for MySQL's programs the host `localhost` is the
+/// server's socket, unless a port is given. `None` if there is none; the server may be in a container
+/// and listen to TCP alone.
+fn first_socket(paths: &[&str]) -> Option<String> {
+    let is_socket =
+        |path: &&&str| std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    paths.iter().find(is_socket).map(|path| (*path).to_owned())
 }
 
 /// Takes `mysql://[user[:password]@][host[:port]][/database][?option=value[&…]]` apart.
@@ -274,6 +306,21 @@ mod tests {
             let target = target(url, file).unwrap();
             assert_eq!(target.name, want, "input {url:?}");
             assert_eq!(target.opts.pass(), Some("secret"), "input {url:?}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_a_socket_that_exists_and_never_one_beside_a_port() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let (none, file, socket) = (path("none"), path("file"), path("socket"));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(first_socket(&[&none, &file]), None);
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(first_socket(&[&none, &file, &socket]), Some(socket));
+        for url in ["mysql://u@localhost:3306/d", "mysql://u@127.0.0.1/d"] {
+            let target = target(url, "").unwrap();
+            assert_eq!(target.opts.socket(), None, "{url}");
         }
     }
 

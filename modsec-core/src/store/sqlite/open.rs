@@ -107,6 +107,15 @@ pub(in crate::store) async fn open(
     }
 }
 
+/// Returns why the URL names no file.
+///
+/// # Errors
+///
+/// As for [`path`].
+pub(in crate::store) fn check_url(url: &str) -> Result<(), StoreError> {
+    path(url).map(drop)
+}
+
 /// Accepts `sqlite:PATH` and, as other programs write it, `sqlite:///PATH`.
 ///
 /// # Errors

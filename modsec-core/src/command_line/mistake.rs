@@ -1,0 +1,120 @@
+//! What clap refuses, in words that help.
+
+use std::error::Error as _;
+use std::num::{IntErrorKind, ParseIntError};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
+
+use super::error::nearest;
+
+/// Names that other programs have for an option, and ours.
+const SYNONYMS: [(&[&str], &str); 12] = [
+    (&["database", "db", "dsn", "sqlite", "url"], "store"),
+    (
+        &[
+            "host", "pass", "passwd", "password", "port", "socket", "user",
+        ],
+        "defaults-file",
+    ),
+    (
+        &["audit-dir", "dir", "directory", "path", "watch-dir"],
+        "storage-dir",
+    ),
+    (&["out", "output"], "merged-log"),
+    (
+        &["attack-threshold", "limit", "maxretry", "max-retry"],
+        "threshold",
+    ),
+    (&["findtime", "timeout", "window"], "find-time"),
+    (&["allow", "ignore-ip", "ignoreip", "whitelist"], "ignore"),
+    (&["proxy"], "trusted-proxy"),
+    (&["daemon", "watch"], "follow"),
+    (
+        &["check", "configtest", "test", "test-config"],
+        "check-config",
+    ),
+    (&["dry", "noop", "simulate"], "dry-run"),
+    (&["silent"], "quiet"),
+];
+
+/// Returns the error with advice for people in the place of clap's, where that misleads.
+///
+/// An unknown option gets the one that is meant, if that is clear. clap's advice to pass it as a
+/// value, or its choice of a name that has only letters in common, is left out.
+pub(super) fn explain(command: &Command, known: &[String], mut error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            error.remove(ContextKind::Suggested);
+            error.remove(ContextKind::SuggestedArg);
+            let usage = command.clone().render_usage();
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+            if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+                && let Some(meant) = meant(word, known)
+            {
+                let meant = ContextValue::String(format!("--{meant}"));
+                error.insert(ContextKind::SuggestedArg, meant);
+            }
+            error
+        }
+        ErrorKind::ValueValidation => {
+            let number = error.source().and_then(|cause| cause.downcast_ref());
+            let Some(reason) = number.map(whole_number) else {
+                return error;
+            };
+            let text = |kind| match error.get(kind) {
+                Some(ContextValue::String(text)) => text.clone(),
+                _ => String::new(),
+            };
+            let (value, arg) = (
+                text(ContextKind::InvalidValue),
+                text(ContextKind::InvalidArg),
+            );
+            let message = format!("invalid value '{value}' for '{arg}': {reason}");
+            command.clone().error(ErrorKind::ValueValidation, message)
+        }
+        _ => error,
+    }
+}
+
+/// Says what is expected where a number is none.
+pub(super) fn whole_number(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "the number is too large",
+        IntErrorKind::Zero => "expected a whole number above 0",
+        _ => "expected a whole number, 0 or more",
+    }
+}
+
+/// Returns the long name of the option that is meant by an unknown one.
+fn meant(word: &str, known: &[String]) -> Option<String> {
+    let word = word.trim_start_matches('-').replace('_', "-");
+    let word = word.split('=').next().unwrap_or_default();
+    let has = |name: &&str| known.iter().any(|known| known == name);
+    let synonym = SYNONYMS.iter().find(|(words, _)| words.contains(&word));
+    let synonym = synonym.map(|(_, name)| *name).filter(has);
+    synonym
+        .map(str::to_owned)
+        .or_else(|| nearest(word, known.iter().map(String::as_str)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_is_found_and_nothing_is_made_up() {
+        let known = ["store", "defaults-file", "sensor", "min-age"].map(str::to_owned);
+        for (word, want) in [
+            ("--db", Some("store")),
+            ("--password", Some("defaults-file")),
+            ("--min_age", Some("min-age")),
+            ("--mn-age=3", Some("min-age")),
+            ("--threads", None),
+            ("--maxretry", None),
+            ("--zzz", None),
+        ] {
+            assert_eq!(meant(word, &known).as_deref(), want, "{word}");
+        }
+    }
+}
