@@ -9,7 +9,7 @@
 //! Record ─► the cause, who blocked, the threshold, the outcome     Analysis
 //! ```
 //!
-//! All of it is computed from one [`Record`], without a database, a file or a clock. What an entry
+//! All of it is computed from one [`Record`](crate::Record), without a database, a file or a clock. What an entry
 //! does not say is `None`, never guessed.
 //!
 //! ```
