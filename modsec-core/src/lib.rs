@@ -31,7 +31,7 @@
 //! ";
 //! let record = modsec_core::format::decode(entry)?;
 //! assert_eq!(record.request.uri.as_ref().unwrap(), "/item?id=1%27");
-//! assert_eq!(record.primary().unwrap().rule_id.as_ref().unwrap(), "100100");
+//! assert_eq!(record.alerts[0].rule_id.as_ref().unwrap(), "100100");
 //! # Ok::<(), modsec_core::format::Defect>(())
 //! ```
 //!

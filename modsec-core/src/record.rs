@@ -387,7 +387,7 @@ impl Alert<'_> {
     }
 }
 
-impl<'a> Record<'a> {
+impl Record<'_> {
     /// Returns the instant of the transaction: [`time`](Record::time), or else
     /// [`local_time`](Record::local_time) read in `zone`, which should be the server's.
     ///
@@ -422,30 +422,16 @@ impl<'a> Record<'a> {
                 .any(|alert| alert.is_trusted() && alert.action == Some(AlertAction::Denied))
     }
 
-    /// Returns the alert that stands for the transaction: all rule fields of a database row come
-    /// from this one.
-    ///
-    /// That is the alert which intercepted, else the first with metadata, else the first. Alerts
-    /// whose text was cut or contradicts part K come after those that are whole.
-    pub fn primary(&self) -> Option<&Alert<'a>> {
-        let best = |alert: &&Alert<'a>| {
-            let denied = alert.action == Some(AlertAction::Denied);
-            match (alert.has_metadata(), alert.is_trusted(), denied) {
-                (true, true, true) => 0,
-                (true, true, false) => 1,
-                (true, false, true) => 2,
-                (true, false, false) => 3,
-                (false, _, _) => 4,
-            }
-        };
-        self.alerts.iter().min_by_key(best)
-    }
-
-    /// Returns the phase of the primary alert: of the interception, or else from the alert's own
-    /// words. Warnings carry none.
+    /// Returns the phase in which the transaction was intercepted, else one that an alert names.
+    /// Warnings name none.
     pub fn phase(&self) -> Option<u8> {
-        self.engine
-            .intercepted_phase
-            .or_else(|| self.primary()?.phase)
+        let trusted = || self.alerts.iter().filter(|alert| alert.is_trusted());
+        self.engine.intercepted_phase.or_else(|| {
+            let denied = trusted().find(|alert| alert.action == Some(AlertAction::Denied));
+            match denied {
+                Some(alert) => alert.phase,
+                None => trusted().find_map(|alert| alert.phase),
+            }
+        })
     }
 }

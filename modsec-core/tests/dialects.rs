@@ -11,6 +11,7 @@ mod documents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
+use modsec_core::cause::Analysis;
 use modsec_core::record::{Alert, Body, Upload};
 use modsec_core::{Record, format};
 
@@ -75,11 +76,6 @@ const LACKS: &[(&str, &str, &str)] = &[
         "v3-json",
         "intercepted",
         "the status; is_interrupted since 2026",
-    ),
-    (
-        "v3-json",
-        "primary rule",
-        "the first rule: which one intercepted is not said",
     ),
     ("v3-native", "engine mode", "nothing"),
     ("v3-native", "producer", "nothing"),
@@ -376,8 +372,12 @@ fn engine_facts(record: &Record<'_>) -> Vec<(&'static str, String)> {
         ("response body", body(record.response.body.as_ref())),
         ("status line", shown(&record.response.status_line)),
         (
-            "primary rule",
-            shown(record.primary().map(|alert| &alert.rule_id)),
+            "cause",
+            shown(
+                Analysis::of(record)
+                    .cause
+                    .map(|cause| &record.alerts[cause].rule_id),
+            ),
         ),
         ("phase", shown(record.phase())),
         ("intercepted", shown(record.intercepted())),

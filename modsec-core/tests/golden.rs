@@ -11,6 +11,7 @@ mod entries;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use modsec_core::cause::Analysis;
 use modsec_core::record::{Alert, Body, Header};
 use modsec_core::{Record, format};
 
@@ -71,8 +72,10 @@ fn describe(record: &Record<'_>) -> String {
     line("engine", &record.engine);
     line("uploads", &record.uploads);
     line(
-        "primary rule",
-        &record.primary().map(|alert| &alert.rule_id),
+        "cause",
+        &Analysis::of(record)
+            .cause
+            .map(|cause| &record.alerts[cause].rule_id),
     );
     let rules = record.matched_rules.as_deref().unwrap_or_default();
     let ids: Vec<String> = rules

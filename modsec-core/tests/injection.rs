@@ -296,7 +296,7 @@ fn an_entry_written_by_hand_is_read_and_flagged() {
         assert_eq!(record.request.uri.as_ref().unwrap(), "/some/resource");
         assert_eq!(record.request.header("host").unwrap(), "example.com");
         assert_eq!(record.client.as_ref().unwrap().text, "192.168.1.10");
-        let alert = record.primary().unwrap();
+        let alert = &record.alerts[0];
         assert_eq!(alert.rule_id.as_ref().unwrap(), "944");
         assert_eq!(
             alert.msg.as_ref().unwrap(),

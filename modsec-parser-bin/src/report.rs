@@ -264,7 +264,7 @@ fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
         }
         Kept::Nothing => row("stored", "nothing, as asked".to_owned()),
     }
-    row("intercepted", grouped(tally.intercepted));
+    row("blocked", grouped(tally.blocked));
     if tally.waiting > 0 {
         row(
             "waiting",
@@ -300,7 +300,7 @@ fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
         );
     }
     row("time", format!("{:.2} s", tally.elapsed.as_secs_f64()));
-    top(&mut out, "top rules", &tally.rules);
+    top(&mut out, "top causes", &tally.causes);
     top(&mut out, "top addresses", &tally.addresses);
     out
 }
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn words_of_the_log_reach_the_terminal_escaped() {
         let mut tally = Tally::default();
-        tally.rules.add("1\x1b[31m");
+        tally.causes.add("1\x1b[31m");
         tally.addresses.add("\u{202e}\u{200c}\u{2028}");
         let screen = screen(&tally, Kept::Stored, "sqlite:x");
         assert!(screen.contains("1\\u{1b}[31m"));

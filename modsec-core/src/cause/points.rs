@@ -45,6 +45,16 @@ pub enum Direction {
     Outbound,
 }
 
+impl Direction {
+    /// Returns the name as in JSON and in the database: `inbound` or `outbound`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
+}
+
 /// How [`Points`] are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(
@@ -58,6 +68,16 @@ pub enum PointsSource {
     Rule,
     /// By the alert's severity: an estimate.
     Severity,
+}
+
+impl PointsSource {
+    /// Returns the name as in JSON and in the database: `rule` or `severity`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PointsSource::Rule => "rule",
+            PointsSource::Severity => "severity",
+        }
+    }
 }
 
 /// What part K says of scores.

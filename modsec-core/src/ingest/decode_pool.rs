@@ -39,7 +39,7 @@ use crate::store::{Origin, Row};
 
 /// Memory for entries and their rows from before they are read until they are in a batch, in bytes:
 /// so that reading goes on while a batch is stored.
-pub(super) const CAPACITY: usize = 8 << 20;
+pub(super) const CAPACITY: usize = 9 << 20;
 /// Files that may be on their way there, each with a path and perhaps a descriptor.
 const OUTCOMES: usize = 128;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::IndexCounts;
+use crate::cause::Outcome;
 use crate::record::{Flag, Flags};
 use crate::storage_dir::LeftAlone;
 use crate::store::Row;
@@ -64,10 +65,10 @@ pub struct Tally {
     pub defects: BTreeMap<DefectReason, u64>,
     /// Entries by flag.
     pub flags: BTreeMap<Flag, u64>,
-    /// Transactions that the engine intercepted.
-    pub intercepted: u64,
-    /// Matches by rule id.
-    pub rules: TopCounts,
+    /// Transactions that the engine blocked.
+    pub blocked: u64,
+    /// Transactions by the rule of their cause.
+    pub causes: TopCounts,
     /// Transactions by client address.
     pub addresses: TopCounts,
     /// What was left alone in the storage directory.
@@ -119,19 +120,15 @@ impl Tally {
     pub(super) fn entry(&mut self, row: &Row, flags: Flags, bytes: u64) {
         self.entries += 1;
         self.bytes += bytes;
-        self.intercepted += u64::from(row.intercepted);
+        self.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
         for flag in flags.iter() {
             *self.flags.entry(flag).or_default() += 1;
         }
         if flags.contains(Flag::Truncated) {
             self.defect(DefectReason::Truncated);
         }
-        for id in row
-            .rule_matches
-            .iter()
-            .filter_map(|rule| rule.rule_id.as_deref())
-        {
-            self.rules.add(id);
+        if let Some(id) = &row.rule_id {
+            self.causes.add(id);
         }
         match row.client_ip {
             Some(ip) => self.addresses.add(&ip.to_string()),

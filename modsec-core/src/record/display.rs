@@ -5,10 +5,10 @@ use std::fmt;
 use chrono::SecondsFormat;
 
 use super::{Endpoint, EngineMode, Flag, Record, Severity};
+use crate::cause::Analysis;
 use crate::text::visible;
 
-/// Writes time, client, request line, status, rule of the [primary](Record::primary) alert and
-/// flags; `-` for what is not known.
+/// Writes time, client, request line, status, rule of the [cause](Analysis::cause) and flags; `-` for what is not known.
 ///
 /// ```text
 /// 2024-02-03T10:11:12+01:00 192.0.2.10 "GET /item?id=1%27 HTTP/1.1" 403 rule 100100
@@ -33,7 +33,8 @@ impl fmt::Display for Record<'_> {
             Some(status) => write!(f, " {status}")?,
             None => f.write_str(" -")?,
         }
-        if let Some(id) = self.primary().and_then(|alert| alert.rule_id.as_ref()) {
+        let cause = Analysis::of(self).cause.and_then(|at| self.alerts.get(at));
+        if let Some(id) = cause.and_then(|alert| alert.rule_id.as_ref()) {
             write!(f, " rule {}", visible(&id.to_str_lossy()))?;
         }
         if self.flags.is_empty() {

@@ -4,10 +4,10 @@
 //! Record (borrowed bytes of one entry)       Origin (sensor, account, path)
 //!         │ Row::new: decode, cut, pick one alert    │
 //!         └───────────────────┬──────────────────────┘
-//!                            Row ── values() ──► 26 values in the order of LOG_COLUMNS
+//!                            Row ── values() ──► 32 values in the order of LOG_COLUMNS
 //!                             │
 //!                             └─ rule_matches: one RuleRow per alert
-//!                                                values() ► 14 values in the order of RULE_COLUMNS
+//!                                                values() ► 22 values in the order of RULE_COLUMNS
 //! ```
 //!
 //! A backend writes what [`Row::values`] and [`RuleRow::values`] return and adds only its own keys:
@@ -21,8 +21,8 @@
 //!   empty text and no 0 stand for it.
 //! - Text is UTF-8 of at most [`MAX_TEXT`] bytes. Bytes that are not UTF-8 become U+FFFD.
 //! - Times are instants in UTC. How many digits of the second survive depends on the column.
-//! - `ruleId`, `msg`, `data`, `severity`, `maturity` and `accuracy` of `logs` come from one alert
-//!   ([`Record::primary`]), never from several.
+//! - `ruleId`, `msg`, `data`, `severity`, `maturity` and `accuracy` of `logs` come from one alert, the
+//!   cause ([`Analysis::cause`]), never from several.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -30,6 +30,10 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Local, Utc};
 
+use crate::cause::{
+    Analysis, Category, Direction, Kind, Meaning, Outcome, PointsSource, TargetSource, path,
+    path_template,
+};
 use crate::entry_hash::EntryHash;
 use crate::record::{Alert, EngineMode, Record, Severity};
 #[cfg(feature = "jobs")]
@@ -67,7 +71,7 @@ pub struct Origin {
 
 /// One entry as a row of the table `logs`, with its rows of `rule_matches`.
 ///
-/// Rule fields come from [`Record::primary`] alone. Bytes that are not UTF-8 are decoded
+/// Rule fields come from the [cause](Analysis::cause) alone. Bytes that are not UTF-8 are decoded
 /// lossily; besides that and the cut at [`MAX_TEXT`], values are those of the entry.
 ///
 /// `Row` owns its texts: the entry's bytes can be freed once it is built. What a record keeps
@@ -85,21 +89,21 @@ pub struct Row {
     /// `REMOTE_ADDR`: the TCP peer's address as logged (part A). Text, because it is kept even if
     /// it is no address; see [`Row::client_ip`] for one that is.
     pub remote_addr: Option<String>,
-    /// `ruleId` of the primary alert. Text, as the engine does not demand a number.
+    /// `ruleId` of the cause. Text, as the engine does not demand a number.
     pub rule_id: Option<String>,
     /// `Host`: value of the request header of that name (part B). Chosen by the client.
     pub host: Option<String>,
-    /// `msg` of the primary alert; of an alert without one, what the engine says in its place.
+    /// `msg` of the cause; of an alert without one, what the engine says in its place.
     pub msg: Option<String>,
-    /// `data` of the primary alert (`logdata`): the part of the request that matched.
+    /// `data` of the cause (`logdata`): the part of the request that matched.
     pub data: Option<String>,
     /// `unique_id`: the transaction's id (part A). Repeats between hosts and restarts; not a key.
     pub unique_id: Option<String>,
-    /// `severity` of the primary alert, stored by its upper-case name, such as `CRITICAL`.
+    /// `severity` of the cause, stored by its upper-case name, such as `CRITICAL`.
     pub severity: Option<Severity>,
-    /// `maturity` of the primary alert, by the rule's author: 1 (new) to 9 (well tried).
+    /// `maturity` of the cause, by the rule's author: 1 (new) to 9 (well tried).
     pub maturity: Option<i64>,
-    /// `accuracy` of the primary alert, by the rule's author: 1 (many false alarms) to 9 (few).
+    /// `accuracy` of the cause, by the rule's author: 1 (many false alarms) to 9 (few).
     pub accuracy: Option<i64>,
     /// `User_Agent`: request header `User-Agent` (part B). Chosen by the client.
     pub user_agent: Option<String>,
@@ -115,7 +119,7 @@ pub struct Row {
     pub sqli: Option<i64>,
     /// `XSS`: the part of the score that cross-site-scripting rules gave, in points.
     pub xss: Option<i64>,
-    /// `phase` in which the transaction was stopped, else that of the primary alert: 1 to 5.
+    /// `phase` in which the transaction was stopped, else one that an alert names: 1 to 5.
     pub phase: Option<u8>,
     /// `created_at`: in UTC, to the microsecond. ModSecurity 2 notes when it wrote the entry,
     /// libmodsecurity and Coraza when the request began. From part A, else from `Stopwatch`. A time
@@ -135,6 +139,19 @@ pub struct Row {
     /// `flags`: names of [`Record::flags`] with commas between them, such as `ambiguous,truncated`;
     /// `None` if there are none.
     pub flags: Option<String>,
+    /// `blocked_by`: id of the rule that intercepted, be it bookkeeping or not.
+    pub blocked_by: Option<String>,
+    /// `outcome`: `blocked` or `detected`; `None` if there is neither an interception nor a detection.
+    pub outcome: Option<Outcome>,
+    /// `category` of the cause, such as `sqli`.
+    pub category: Option<Category>,
+    /// `threshold`: the score at which the rule set blocks, in points.
+    pub threshold: Option<i64>,
+    /// `sole`: `true` if the cause's rule alone reached the threshold. Stored as 1 or 0.
+    pub is_sole: Option<bool>,
+    /// `path_template`: the path of the URI, with names for what differs from request to request,
+    /// see [`path_template`].
+    pub path_template: Option<String>,
     /// The alerts in the order of the log.
     pub rule_matches: Vec<RuleRow>,
     /// Where the entry was found. Not a column; [`Refused`](super::Refused) names it in messages.
@@ -178,12 +195,28 @@ pub struct RuleRow {
     pub verified: Option<bool>,
     /// `detail`: what matched where, or the engine's notice.
     pub detail: Option<String>,
+    /// `kind`: whether the alert is about the request, or bookkeeping.
+    pub kind: Option<Kind>,
+    /// `target`: what of the request it is about, such as `ARGS:id`.
+    pub target: Option<String>,
+    /// `target_source`: where that was read, `sentence` or `log_data`.
+    pub target_source: Option<TargetSource>,
+    /// `points` that it added to the anomaly score.
+    pub points: Option<i64>,
+    /// `points_for`: the score that they count for, `inbound` or `outbound`.
+    pub points_for: Option<Direction>,
+    /// `points_source`: how they are known, by the `rule` or by the `severity`.
+    pub points_source: Option<PointsSource>,
+    /// `paranoia_level` of the rule, 1 to 4.
+    pub paranoia_level: Option<u8>,
+    /// `category` of a detection, such as `sqli`.
+    pub category: Option<Category>,
 }
 
 /// Names of the columns of `logs` in the order of [`Row::values`], without `id`.
 ///
-/// The first 19 are those of `mod_sec_log_parser.py`, misspelling included; the last 7 are ours.
-pub const LOG_COLUMNS: [&str; 26] = [
+/// The first 19 are those of `mod_sec_log_parser.py`, misspelling included; the last 13 are ours.
+pub const LOG_COLUMNS: [&str; 32] = [
     "REQUEST_METHOD",
     "REQUEST_URI",
     "REMOTE_ADDR",
@@ -210,13 +243,39 @@ pub const LOG_COLUMNS: [&str; 26] = [
     "status_line",
     "intercepted",
     "flags",
+    "blocked_by",
+    "outcome",
+    "category",
+    "threshold",
+    "sole",
+    "path_template",
 ];
 
 /// The columns of `rule_matches` in the order of [`RuleRow::values`], without `log_id` and
 /// `position`, which precede them. `position` counts from 0.
-pub const RULE_COLUMNS: [&str; 14] = [
-    "ruleId", "msg", "data", "severity", "file", "line", "rev", "ver", "maturity", "accuracy",
-    "tags", "phase", "verified", "detail",
+pub const RULE_COLUMNS: [&str; 22] = [
+    "ruleId",
+    "msg",
+    "data",
+    "severity",
+    "file",
+    "line",
+    "rev",
+    "ver",
+    "maturity",
+    "accuracy",
+    "tags",
+    "phase",
+    "verified",
+    "detail",
+    "kind",
+    "target",
+    "target_source",
+    "points",
+    "points_for",
+    "points_source",
+    "paranoia_level",
+    "category",
 ];
 
 /// A value on its way into a database, still without the database's own types.
@@ -260,21 +319,28 @@ impl Row {
         origin: &Origin,
         client_ip: Option<IpAddr>,
     ) -> Row {
-        let primary = record.primary().map(RuleRow::new).unwrap_or_default();
+        let analysis = Analysis::of(record);
+        let alerts = record.alerts.iter().zip(&analysis.alerts);
+        let rule_matches: Vec<_> = alerts
+            .map(|(alert, meaning)| RuleRow::new(alert, meaning))
+            .collect();
+        let cause = analysis.cause.and_then(|cause| rule_matches.get(cause));
+        let cause = cause.cloned().unwrap_or_default();
+        let blocked_by = analysis.blocked_by.and_then(|at| record.alerts.get(at));
         let request = &record.request;
         Row {
             entry_hash: hash,
             method: text(request.method.as_ref()),
             uri: text(request.uri.as_ref()),
             remote_addr: text(record.client.as_ref().map(|client| &client.text)),
-            rule_id: primary.rule_id,
+            rule_id: cause.rule_id,
             host: text(request.header("Host")),
-            msg: primary.msg.or(primary.detail),
-            data: primary.data,
+            msg: cause.msg.or(cause.detail),
+            data: cause.data,
             unique_id: text(record.unique_id.as_ref()),
-            severity: primary.severity,
-            maturity: primary.maturity,
-            accuracy: primary.accuracy,
+            severity: cause.severity,
+            maturity: cause.maturity,
+            accuracy: cause.accuracy,
             user_agent: text(request.header("User-Agent")),
             status: record.response.status,
             engine_mode: record.engine.mode,
@@ -289,7 +355,16 @@ impl Row {
             status_line: text(record.response.status_line.as_ref()),
             intercepted: record.intercepted(),
             flags: (!record.flags.is_empty()).then(|| record.flags.to_string()),
-            rule_matches: record.alerts.iter().map(RuleRow::new).collect(),
+            blocked_by: text(blocked_by.and_then(|alert| alert.rule_id.as_ref())),
+            outcome: analysis.outcome,
+            category: cause.category,
+            threshold: analysis.threshold,
+            is_sole: analysis.is_sole,
+            path_template: request.uri.as_ref().map(|uri| {
+                let template = path_template(path(uri.as_bytes()));
+                cut(&String::from_utf8_lossy(&template), MAX_TEXT).to_owned()
+            }),
+            rule_matches,
             path: origin.path.clone(),
         }
     }
@@ -303,18 +378,18 @@ impl Row {
     pub(crate) const fn max_size(len: usize) -> usize {
         /// Names of host and account, and a path.
         const NAMES: usize = 8 * 1024;
-        const ROW: usize = size_of::<Row>() + 13 * ALLOCATION + NAMES;
-        const ALERT: usize = size_of::<RuleRow>() + 8 * ALLOCATION;
-        const TEXTS: usize = 13 * MAX_TEXT + 6 * MAX_ALERT_TEXT + 3 * MAX_ALERTS * MAX_TAGS;
+        const ROW: usize = size_of::<Row>() + 15 * ALLOCATION + NAMES;
+        const ALERT: usize = size_of::<RuleRow>() + 9 * ALLOCATION;
+        const TEXTS: usize = 15 * MAX_TEXT + 6 * MAX_ALERT_TEXT + 3 * MAX_ALERTS * MAX_TAGS;
         // The shortest alert is `{},` in an array. A byte that is not UTF-8 becomes three, and is
-        // there twice if the alert is the primary one; in tags, a control character becomes six
-        // bytes, beside the quotes.
+        // there twice if it belongs to a target, and once more if the alert is the cause; in tags, a
+        // control character becomes six bytes, beside the quotes.
         let alerts = if len / 3 < MAX_ALERTS {
             len / 3
         } else {
             MAX_ALERTS
         };
-        let texts = if len < TEXTS / 7 { 7 * len } else { TEXTS };
+        let texts = if len < TEXTS / 9 { 9 * len } else { TEXTS };
         ROW + alerts * ALERT + texts
     }
 
@@ -339,6 +414,8 @@ impl Row {
             &self.account,
             &self.status_line,
             &self.flags,
+            &self.blocked_by,
+            &self.path_template,
         ];
         let rules: usize = self.rule_matches.iter().map(RuleRow::size).sum();
         size_of::<Row>() + heap(texts) + rules
@@ -374,13 +451,21 @@ impl Row {
             Value::text(self.status_line.as_ref()),
             Value::Int(self.intercepted.into()),
             Value::text(self.flags.as_ref()),
+            Value::text(self.blocked_by.as_ref()),
+            Value::name(self.outcome.map(Outcome::name)),
+            Value::name(self.category.map(Category::name)),
+            Value::int(self.threshold),
+            Value::int(self.is_sole),
+            Value::text(self.path_template.as_ref()),
         ]
     }
 }
 
 impl RuleRow {
     /// Builds the row of one alert. Texts are decoded and cut as in [`Row::new`].
-    fn new(alert: &Alert<'_>) -> RuleRow {
+    fn new(alert: &Alert<'_>, meaning: &Meaning<'_>) -> RuleRow {
+        let target = meaning.target.as_ref();
+        let points = meaning.points;
         RuleRow {
             rule_id: text(alert.rule_id.as_ref()),
             msg: text(alert.msg.as_ref()),
@@ -396,6 +481,14 @@ impl RuleRow {
             phase: alert.phase,
             verified: alert.verified,
             detail: text(Some(&alert.detail).filter(|detail| !detail.is_empty())),
+            kind: Some(meaning.kind),
+            target: text(target.map(|target| &target.text)),
+            target_source: target.map(|target| target.source),
+            points: points.map(|points| points.value),
+            points_for: points.map(|points| points.direction),
+            points_source: points.map(|points| points.source),
+            paranoia_level: meaning.paranoia_level,
+            category: meaning.category,
         }
     }
 
@@ -411,6 +504,7 @@ impl RuleRow {
             &self.ver,
             &self.tags,
             &self.detail,
+            &self.target,
         ];
         size_of::<RuleRow>() + heap(texts)
     }
@@ -432,6 +526,14 @@ impl RuleRow {
             Value::int(self.phase),
             Value::int(self.verified),
             Value::text(self.detail.as_ref()),
+            Value::name(self.kind.map(Kind::name)),
+            Value::text(self.target.as_ref()),
+            Value::name(self.target_source.map(TargetSource::name)),
+            Value::int(self.points),
+            Value::name(self.points_for.map(Direction::name)),
+            Value::name(self.points_source.map(PointsSource::name)),
+            Value::int(self.paranoia_level),
+            Value::name(self.category.map(Category::name)),
         ]
     }
 }

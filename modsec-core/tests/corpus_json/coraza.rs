@@ -61,14 +61,16 @@ fn rule_fields_come_from_the_alert_that_intercepted() {
             (first.maturity, &first.rev, &first.ver),
             (None, &None, &None)
         );
-        let primary = record.primary().unwrap();
-        assert_eq!(primary.rule_id.as_ref().unwrap(), "949110");
-        assert_eq!(primary.line, Some(12));
-        assert_eq!(primary.data.as_ref().unwrap(), "1'");
-        assert_eq!((primary.maturity, primary.accuracy), (Some(7), Some(8)));
+        let is_blocking = |alert: &&modsec_core::record::Alert<'_>| {
+            alert.rule_id.as_ref().is_some_and(|id| *id == *"949110")
+        };
+        let blocking = record.alerts.iter().find(is_blocking).unwrap();
+        assert_eq!(blocking.line, Some(12));
+        assert_eq!(blocking.data.as_ref().unwrap(), "1'");
+        assert_eq!((blocking.maturity, blocking.accuracy), (Some(7), Some(8)));
         // 0 says that the rule has none.
-        assert_eq!(primary.severity, None);
-        assert_eq!(texts(&primary.tags), ["local", "attack-sqli"]);
+        assert_eq!(blocking.severity, None);
+        assert_eq!(texts(&blocking.tags), ["local", "attack-sqli"]);
     });
 }
 
@@ -78,7 +80,7 @@ fn a_clients_text_in_a_message_is_no_action() {
         let time = record.time.map(|time| time.to_rfc3339());
         assert_eq!(time.unwrap(), "2024-02-03T14:56:12.000345+05:45");
         assert_eq!(record.unique_id.as_ref().unwrap(), "[id \"1\"]");
-        let alert = record.primary().unwrap();
+        let alert = &record.alerts[0];
         assert_eq!(alert.rule_id.as_ref().unwrap(), "100100");
         assert_eq!(alert.action, Some(AlertAction::Warning));
         assert_eq!(
@@ -95,7 +97,7 @@ fn a_clients_text_in_a_message_is_no_action() {
 #[test]
 fn what_is_null_is_absent() {
     with("without-part-k.json", |_, record| {
-        let alert = record.primary().unwrap();
+        let alert = &record.alerts[0];
         assert_eq!(alert.rule_id, None);
         assert_eq!(alert.msg.as_ref().unwrap(), "quote in id");
         assert_eq!(

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use modsec_core::cause::Analysis;
 use modsec_core::record::{Body, Header};
 use modsec_core::{Record, format};
 
@@ -58,8 +59,10 @@ fn describe(record: &Record<'_>) -> String {
     line("engine", &record.engine);
     line("uploads", &record.uploads);
     line(
-        "primary rule",
-        &record.primary().map(|alert| &alert.rule_id),
+        "cause",
+        &Analysis::of(record)
+            .cause
+            .map(|cause| &record.alerts[cause].rule_id),
     );
     let rules = record.matched_rules.as_deref().unwrap_or_default();
     let ids = rules.iter().filter_map(|rule| rule.id.as_ref());

@@ -168,7 +168,7 @@ fn numbers_and_strings_stand_for_each_other() {
     let record = decode(&document);
     assert_eq!(record.client.as_ref().unwrap().port, Some(40112));
     assert_eq!(record.request.protocol.as_ref().unwrap(), "HTTP/1.1");
-    let alert = record.primary().unwrap();
+    let alert = &record.alerts[0];
     assert_eq!(alert.rule_id.as_ref().unwrap(), "942100");
     assert_eq!(
         (alert.line, alert.severity.unwrap().number()),

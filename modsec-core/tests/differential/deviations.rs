@@ -1,8 +1,9 @@
 //! The reasons for which our values differ from those of the old script.
 
 use chrono::DateTime;
+use modsec_core::cause::Analysis;
 use modsec_core::format::native::Entry;
-use modsec_core::record::{Alert, AlertAction, Record};
+use modsec_core::record::{Alert, Record};
 
 /// Fields that one alert supplies, with the key in its metadata.
 const RULE_FIELDS: [(&str, &str); 6] = [
@@ -49,24 +50,23 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         },
     },
     Deviation {
-        name: "primary-is-the-intercepting-alert",
+        name: "the-cause-is-one-alert",
         cases: &[
-            ("accuracy", 52),
-            ("data", 96),
-            ("maturity", 52),
-            ("msg", 94),
-            ("ruleId", 94),
-            ("severity", 52),
+            ("accuracy", 5),
+            ("data", 17),
+            ("maturity", 7),
+            ("msg", 21),
+            ("ruleId", 21),
+            ("severity", 12),
         ],
-        why: "the script takes each value from the first place where it stands; we take all from \
-              the alert that intercepted",
+        why: "the script takes each value from the first alert that has it; we take all from the \
+              detection with the most points, or that intercepted",
         explains: |case| {
-            let Some((at, alert)) = primary(case) else {
+            let Some((at, _)) = cause(case) else {
                 return false;
             };
             let earlier = first_alert_with_key(case);
-            alert.action == Some(AlertAction::Denied)
-                && earlier.is_some_and(|(first, value)| first < at && case.seed == Some(&value))
+            earlier.is_some_and(|(first, value)| first < at && case.seed == Some(&value))
                 && case.ours == own_value(case, at).as_deref()
         },
     },
@@ -75,7 +75,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         cases: &[("msg", 1), ("ruleId", 1)],
         why: "the engine names a rule that it could not run; the script takes that for a match",
         explains: |case| {
-            let Some((at, alert)) = primary(case) else {
+            let Some((at, alert)) = cause(case) else {
                 return false;
             };
             let later = case.record.alerts.get(at + 1..).unwrap_or_default();
@@ -96,10 +96,10 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         name: "escapes-undone",
-        cases: &[("data", 10), ("msg", 2)],
+        cases: &[("data", 14), ("msg", 2)],
         why: "the script keeps the engine's escapes (\\x22, \\\\), we store what they stand for",
         explains: |case| {
-            let (Some((at, alert)), Some(key)) = (primary(case), key(case.field)) else {
+            let (Some((at, alert)), Some(key)) = (cause(case), key(case.field)) else {
                 return false;
             };
             let escaped = tag(&latin_1(alert.raw.as_bytes()), key);
@@ -158,7 +158,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         why: "of a rule without message the script stores the whole line but for its last tag, we \
               store the operator's sentence",
         explains: |case| {
-            let Some((_, alert)) = primary(case) else {
+            let Some((_, alert)) = cause(case) else {
                 return false;
             };
             let raw = latin_1(alert.raw.as_bytes());
@@ -176,7 +176,7 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         cases: &[("msg", 4)],
         why: "an alert without any tag is a notice of the engine; the script wants a tag",
         explains: |case| {
-            let Some((_, alert)) = primary(case) else {
+            let Some((_, alert)) = cause(case) else {
                 return false;
             };
             let raw = alert.raw.to_str_lossy();
@@ -303,7 +303,7 @@ fn genuine(case: &Case<'_>) -> Option<String> {
         "phase" => between(&part, "Action: Intercepted (phase ", ")"),
         "Engine-Mode" => between(&part, "\nEngine-Mode: \"", "\""),
         _ => {
-            let (at, alert) = primary(case)?;
+            let (at, alert) = cause(case)?;
             let detail = || Some(alert.detail.to_str_lossy().into_owned());
             own_value(case, at).or_else(|| detail().filter(|_| case.field == "msg"))
         }
@@ -353,14 +353,9 @@ fn text(case: &Case<'_>) -> String {
 }
 
 /// The alert that stands for the transaction, and its place in the record.
-fn primary<'c>(case: &'c Case<'_>) -> Option<(usize, &'c Alert<'c>)> {
-    let primary = case.record.primary()?;
-    let at = case
-        .record
-        .alerts
-        .iter()
-        .position(|alert| std::ptr::eq(alert, primary))?;
-    Some((at, primary))
+fn cause<'c>(case: &'c Case<'_>) -> Option<(usize, &'c Alert<'c>)> {
+    let at = Analysis::of(&case.record).cause?;
+    Some((at, &case.record.alerts[at]))
 }
 
 fn key(field: &str) -> Option<&'static str> {

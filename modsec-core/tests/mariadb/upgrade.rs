@@ -362,6 +362,28 @@ fn newer_tables_are_refused() {
 }
 
 #[test]
+fn tables_of_an_older_program_get_the_columns_that_they_lack() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        drop(db.try_open().await.unwrap());
+        db.run("insert into logs (unique_id) values ('before')")
+            .await;
+        db.run("alter table logs drop column blocked_by, drop column sole")
+            .await;
+        db.run("alter table rule_matches drop column target, drop column category")
+            .await;
+        let mut store = db.try_open().await.unwrap();
+        let batch = Batch::new(None, vec![row(0)]);
+        assert_eq!(store.insert(&batch).await.unwrap().stored, 1);
+        let found = db.dump().await;
+        assert_eq!(found[1], Dumped::from_row(&batch.rows[0]));
+        assert_eq!(found[0].columns[26..], vec![None; 6]);
+    });
+}
+
+#[test]
 fn many_sensors_may_start_at_once() {
     run(async {
         let Some(db) = Database::shared().await else {

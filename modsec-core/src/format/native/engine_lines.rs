@@ -376,7 +376,7 @@ mod tests {
             let mut record = Record::default();
             let mut capped = false;
             read(content.as_bytes(), &mut record, &mut capped);
-            assert_eq!(record.primary().unwrap().rule_id.as_ref().unwrap(), "2");
+            assert_eq!(record.alerts.last().unwrap().rule_id.as_ref().unwrap(), "2");
             assert_eq!(record.alerts.len(), MAX_ALERTS.min(flood + 1));
             assert_eq!(capped, flood >= MAX_ALERTS, "flood of {flood}");
         }

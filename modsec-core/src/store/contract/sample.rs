@@ -2,6 +2,7 @@
 
 use chrono::{TimeDelta, TimeZone as _, Utc};
 
+use crate::cause::{Category, Direction, Kind, Outcome, PointsSource, TargetSource};
 use crate::entry_hash::EntryHash;
 use crate::record::{EngineMode, Severity};
 use crate::store::{Batch, Row, RuleRow};
@@ -38,6 +39,12 @@ pub fn row(n: usize) -> Row {
         status_line: Some("HTTP/1.1 403 Forbidden".to_owned()),
         intercepted: true,
         flags: None,
+        blocked_by: Some(rules[2].to_owned()),
+        outcome: Some(Outcome::Blocked),
+        category: Some(Category::Sqli),
+        threshold: Some(5),
+        is_sole: Some(true),
+        path_template: Some("/catalogue/item.php".to_owned()),
         rule_matches: rules.iter().map(|id| rule(id)).collect(),
         path: None,
     }
@@ -64,6 +71,14 @@ fn rule(id: &str) -> RuleRow {
         phase: Some(2),
         verified: Some(true),
         detail: Some("detected SQLi using libinjection with fingerprint 's&1'".to_owned()),
+        kind: Some(Kind::Detection),
+        target: Some("ARGS:id".to_owned()),
+        target_source: Some(TargetSource::LogData),
+        points: Some(5),
+        points_for: Some(Direction::Inbound),
+        points_source: Some(PointsSource::Rule),
+        paranoia_level: Some(1),
+        category: Some(Category::Sqli),
     }
 }
 

@@ -23,7 +23,8 @@
 //! written last. Rows go into the tables only after all statements are done, so no row ever meets
 //! half of a migration made by this process.
 //!
-//! A migration is never edited once it was released; another one is added.
+//! A migration is never edited once it was released; another one is added. Columns that older programs
+//! need not know have no version, so that those go on inserting rows: see [`ADDITIONS`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,6 +37,10 @@ use crate::store::StoreError;
 
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
+
+/// Columns that older programs need not know: they insert rows without them. What is missing is seen
+/// from the tables.
+const ADDITIONS: &str = include_str!("../schema/mysql-0002.sql");
 
 /// The tables that rows go to. If one is missing, whatever version is recorded, all migrations are
 /// gone through again.
@@ -77,23 +82,38 @@ impl From<Error> for Failed {
 /// or the driver's error. After any of them drop the connection: it may hold the lock of
 /// migrations.
 pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> {
-    let (_, found) = judge(store, conn).await?;
+    let (existing, found) = judge(store, conn).await?;
+    if statements(&existing, found).is_empty() {
+        return Ok(());
+    }
+    // Spares those who start at the same time the repetition; nothing depends on it, and in a Galera
+    // cluster it holds for one node only.
+    let _: Option<i64> = conn
+        .query_first("select get_lock('modsec-tools', 60)")
+        .await?;
+    // After an error the connection is dropped, and the lock with it.
+    apply(store, conn, found).await?;
+    let _: Option<i64> = conn
+        .query_first("select release_lock('modsec-tools')")
+        .await?;
+    info!(store, "tables brought up to date");
+    Ok(())
+}
+
+/// Returns what is still to be done, in order, for tables of version `found`.
+fn statements(existing: &Existing, found: i64) -> Vec<String> {
+    let mut statements = Vec::new();
     for (version, source) in (1i64..).zip(MIGRATIONS) {
         if version > found {
-            // Spares those who start at the same time the repetition; nothing depends on it, and
-            // in a Galera cluster it holds for one node only.
-            let _: Option<i64> = conn
-                .query_first("select get_lock('modsec-tools', 60)")
-                .await?;
-            // After an error the connection is dropped, and the lock with it.
-            apply(store, conn, version, source).await?;
-            let _: Option<i64> = conn
-                .query_first("select release_lock('modsec-tools')")
-                .await?;
-            info!(store, version, "tables brought up to date");
+            statements.push(RECORD.to_owned());
+            statements.extend(existing.missing(source));
+            statements.push(format!(
+                "insert ignore into modsec_migrations (version) values ({version})"
+            ));
         }
     }
-    Ok(())
+    statements.extend(existing.missing(ADDITIONS));
+    statements
 }
 
 /// Returns what [`migrate`] would do, in words; `None` if nothing. Changes nothing.
@@ -103,8 +123,8 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
 /// As for [`migrate`], but for missing rights, which show only when they are used.
 pub(super) async fn look(store: &str, conn: &mut Conn) -> Result<Option<String>, Failed> {
     let (existing, found) = judge(store, conn).await?;
-    let is_newest = usize::try_from(found).is_ok_and(|found| found >= MIGRATIONS.len());
-    Ok((!is_newest).then(|| {
+    let is_complete = statements(&existing, found).is_empty();
+    Ok((!is_complete).then(|| {
         if existing.tables.contains_key("logs") {
             format!(
                 "{store}: the first run brings the table logs up to date, and makes what is missing"
@@ -147,20 +167,16 @@ async fn version(conn: &mut Conn, existing: &Existing) -> Result<i64, Error> {
     Ok(version.unwrap_or_default())
 }
 
-/// Applies one migration, again and again as long as another process does the same.
+/// Brings tables of version `found` up to date, again and again as long as another process does the
+/// same.
 ///
 /// # Errors
 ///
 /// As for [`migrate`]. What was done stays done, and is left out the next time.
-async fn apply(store: &str, conn: &mut Conn, version: i64, source: &str) -> Result<(), Failed> {
+async fn apply(store: &str, conn: &mut Conn, found: i64) -> Result<(), Failed> {
     let mut attempts = 0;
     loop {
-        let existing = Existing::read(conn).await?;
-        let mut statements = existing.missing(source);
-        statements.insert(0, RECORD.to_owned());
-        statements.push(format!(
-            "insert ignore into modsec_migrations (version) values ({version})"
-        ));
+        let statements = statements(&Existing::read(conn).await?, found);
         attempts += 1;
         match run(conn, &statements).await {
             Ok(()) => return Ok(()),

@@ -44,6 +44,9 @@ const SETTINGS: [&str; 2] = [
 /// Bytes of a packet that are not values: headers, types, the map of nulls.
 const PACKET_MARGIN: usize = 8 * 1024;
 
+/// Columns of one row whose texts are a client's or a rule's, and so of any length.
+const LONG_TEXTS: usize = 15;
+
 /// What became of the rows of one transaction, where that is no error.
 pub(super) enum Outcome {
     /// It is committed.
@@ -115,7 +118,7 @@ impl Session {
             insert_logs: Statement::new(&insert_logs, &log_row, "", packet),
             insert_rules: Statement::new(&insert_rules, &rule_row, "", packet),
             select_ids: Statement::new(select_ids, "?", ")", packet),
-            max_text: packet.saturating_sub(PACKET_MARGIN) / LOG_COLUMNS.len(),
+            max_text: packet.saturating_sub(PACKET_MARGIN) / LONG_TEXTS,
             log_columns,
             rule_columns,
         })

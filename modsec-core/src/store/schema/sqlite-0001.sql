@@ -5,7 +5,7 @@ create table if not exists logs (
     REQUEST_METHOD text,
     REQUEST_URI text,
     REMOTE_ADDR text,           -- the TCP peer as logged
-    ruleId text,                -- the rule fields are those of one alert, the primary one
+    ruleId text,                -- the rule fields are those of one alert, the cause
     Host text,
     msg text,
     data text,

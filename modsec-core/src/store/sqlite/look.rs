@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::open::{MIGRATIONS, TABLES, path, tables, version};
+use super::open::{MIGRATIONS, TABLES, additions, path, tables, version};
 use super::store_error;
 use crate::entry_hash::EntryHash;
 use crate::named_file;
@@ -80,8 +80,15 @@ impl DatabaseFile {
                 known,
             });
         }
-        let is_complete = found == known && tables(&connection).map_err(failed)? == TABLES;
-        Ok((!is_complete).then(|| format!("{}: the first run makes the tables", self.name)))
+        if found < known || tables(&connection).map_err(failed)? != TABLES {
+            let change = format!("{}: the first run makes the tables", self.name);
+            return Ok(Some(change));
+        }
+        let is_complete = additions(&connection).map_err(failed)?.is_empty();
+        Ok((!is_complete).then(|| {
+            let name = &self.name;
+            format!("{name}: the first run adds columns to the tables")
+        }))
     }
 }
 

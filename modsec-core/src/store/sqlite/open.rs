@@ -4,7 +4,7 @@
 //! create    make the file with mode 0640 if there is none; sync its directory
 //! connect   no URI names, no mutex; note the file's identity; wait for locks; beat while working
 //! settings  WAL, synchronous=FULL, checkpoint and cache sizes
-//! migrate   version < newest, or a table is missing: all in one immediate transaction
+//! migrate   version < newest, or a table or column is missing: all in one immediate transaction
 //! ```
 //!
 //! Unlike MySQL, SQLite changes tables within a transaction: a crash during a migration leaves the
@@ -38,8 +38,13 @@ const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// index on millions of rows gives them.
 const BEAT_EVERY: i32 = 10_000;
 
-/// The migrations in order; the version of the tables is the number of those applied.
+/// The migrations in order; the version of the tables is the number of those applied. A program
+/// refuses tables of a version that it does not know.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
+
+/// Columns that older programs need not know: they insert rows without them. So they have no version,
+/// and what is missing is seen from the tables.
+const ADDITIONS: &str = include_str!("../schema/sqlite-0002.sql");
 
 /// The tables that rows go to, sorted by name. If one is missing, all migrations are gone through
 /// again.
@@ -273,7 +278,10 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
             known: newest,
         });
     }
-    if found == newest && tables(connection).map_err(failed)? == TABLES {
+    let is_complete = found == newest
+        && tables(connection).map_err(failed)? == TABLES
+        && additions(connection).map_err(failed)?.is_empty();
+    if is_complete {
         return Ok(());
     }
     let transaction = connection
@@ -295,7 +303,27 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     // What is recorded says nothing about tables that were dropped since.
     let found = if tables == TABLES { found } else { 0 };
     apply(&transaction, found).map_err(failed)?;
+    for statement in additions(&transaction).map_err(failed)? {
+        transaction.execute_batch(statement).map_err(failed)?;
+    }
     transaction.commit().map_err(failed)
+}
+
+/// Returns the statements of [`ADDITIONS`] that are still to be done.
+pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
+    let mut columns = connection.prepare("select 1 from pragma_table_info(?) where name = ?")?;
+    let mut missing = Vec::new();
+    for statement in ADDITIONS
+        .lines()
+        .filter(|line| line.starts_with("alter table "))
+    {
+        let mut words = statement.split(' ');
+        let names = (words.nth(2), words.nth(2));
+        if !columns.exists(names)? {
+            missing.push(statement);
+        }
+    }
+    Ok(missing)
 }
 
 /// Returns which of [`TABLES`] exist, sorted by name.

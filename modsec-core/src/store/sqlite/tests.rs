@@ -88,6 +88,41 @@ fn newer_tables_are_refused() {
 }
 
 #[test]
+fn tables_of_an_older_program_get_the_columns_that_they_lack() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(include_str!("../schema/sqlite-0001.sql"))
+        .unwrap();
+    let insert_as_before = format!(
+        "insert into logs ({}) values ({})",
+        LOG_COLUMNS[..26].join(", "),
+        vec!["null"; 26].join(", ")
+    );
+    connection.execute_batch(&insert_as_before).unwrap();
+    // One column was added before the program died.
+    connection
+        .execute_batch("alter table logs add column outcome text")
+        .unwrap();
+    for _ in 0..2 {
+        let mut store = open_file(&path).unwrap();
+        let batch = Batch::new(None, vec![crate::store::contract::row(0)]);
+        runtime().block_on(store.insert(&batch)).unwrap();
+    }
+    // The older program goes on inserting.
+    connection.execute_batch(&insert_as_before).unwrap();
+    let outcomes: Vec<Option<String>> = connection
+        .prepare("select outcome from logs order by id")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(outcomes, [None, Some("blocked".to_owned()), None]);
+}
+
+#[test]
 fn table_of_somebody_else_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.db");

@@ -1,0 +1,26 @@
+-- What the alerts mean: additions that older programs leave alone.
+
+-- Id of the rule that intercepted, be it bookkeeping or not.
+alter table logs add column blocked_by varchar(64) character set utf8mb4 null;
+-- blocked or detected.
+alter table logs add column outcome varchar(20) character set utf8mb4 null;
+-- Of the cause: sqli, xss, ….
+alter table logs add column category varchar(32) character set utf8mb4 null;
+-- The score at which the rule set blocks.
+alter table logs add column threshold int null;
+-- 1 if the cause's rule alone reached it.
+alter table logs add column sole tinyint null;
+-- Path of the URI, with {n}, {hex} and {uuid} for what differs.
+alter table logs add column path_template text character set utf8mb4 null;
+
+-- detection, blocking_evaluation, correlation or notice.
+alter table rule_matches add column kind varchar(20) character set utf8mb4 null;
+-- What of the request the alert is about, and where that was read: sentence or log_data.
+alter table rule_matches add column target text character set utf8mb4 null;
+alter table rule_matches add column target_source varchar(20) character set utf8mb4 null;
+-- What it added to the anomaly score: inbound or outbound, known by rule or by severity.
+alter table rule_matches add column points int null;
+alter table rule_matches add column points_for varchar(20) character set utf8mb4 null;
+alter table rule_matches add column points_source varchar(20) character set utf8mb4 null;
+alter table rule_matches add column paranoia_level tinyint null;
+alter table rule_matches add column category varchar(32) character set utf8mb4 null;

@@ -1,0 +1,27 @@
+-- What the alerts mean: additions that older programs leave alone. One column a statement; what is
+-- there already is left out.
+
+-- Id of the rule that intercepted, be it bookkeeping or not.
+alter table logs add column blocked_by text;
+-- blocked or detected.
+alter table logs add column outcome text;
+-- Of the cause: sqli, xss, ….
+alter table logs add column category text;
+-- The score at which the rule set blocks.
+alter table logs add column threshold integer;
+-- 1 if the cause's rule alone reached it.
+alter table logs add column sole integer;
+-- Path of the URI, with {n}, {hex} and {uuid} for what differs.
+alter table logs add column path_template text;
+
+-- detection, blocking_evaluation, correlation or notice.
+alter table rule_matches add column kind text;
+-- What of the request the alert is about, and where that was read: sentence or log_data.
+alter table rule_matches add column target text;
+alter table rule_matches add column target_source text;
+-- What it added to the anomaly score: inbound or outbound, known by rule or by severity.
+alter table rule_matches add column points integer;
+alter table rule_matches add column points_for text;
+alter table rule_matches add column points_source text;
+alter table rule_matches add column paranoia_level integer;
+alter table rule_matches add column category text;
