@@ -77,6 +77,7 @@ impl Serialize for Transaction<'_> {
                     map.serialize_entry("path", &path)?;
                 }
                 "intercepted" => map.serialize_entry(column, &row.intercepted)?,
+                "sole" => map.serialize_entry(column, &row.is_sole)?,
                 "flags" => {
                     let flags: Vec<_> = record.flags.iter().map(Flag::name).collect();
                     map.serialize_entry(column, &flags)?;

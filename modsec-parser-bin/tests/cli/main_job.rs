@@ -171,7 +171,7 @@ fn a_dry_run_changes_nothing() {
     assert!(files(&site.path(".")) == before, "not even a file was made");
 }
 
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 34] = [
     "Engine_Mode",
     "Host",
     "REMOTE_ADDR",
@@ -183,6 +183,8 @@ const KEYS: [&str; 28] = [
     "XSS",
     "account",
     "accuracy",
+    "blocked_by",
+    "category",
     "client_ip",
     "created_at",
     "data",
@@ -191,20 +193,44 @@ const KEYS: [&str; 28] = [
     "intercepted",
     "maturity",
     "msg",
+    "outcome",
     "path",
+    "path_template",
     "phase",
     "responce_header",
     "ruleId",
     "rule_matches",
     "sensor",
     "severity",
+    "sole",
     "status_line",
+    "threshold",
     "unique_id",
 ];
 
-const RULE_KEYS: [&str; 14] = [
-    "accuracy", "data", "detail", "file", "line", "maturity", "msg", "phase", "rev", "ruleId",
-    "severity", "tags", "ver", "verified",
+const RULE_KEYS: [&str; 22] = [
+    "accuracy",
+    "category",
+    "data",
+    "detail",
+    "file",
+    "kind",
+    "line",
+    "maturity",
+    "msg",
+    "paranoia_level",
+    "phase",
+    "points",
+    "points_for",
+    "points_source",
+    "rev",
+    "ruleId",
+    "severity",
+    "tags",
+    "target",
+    "target_source",
+    "ver",
+    "verified",
 ];
 
 fn keys(value: &Value) -> Vec<&str> {
