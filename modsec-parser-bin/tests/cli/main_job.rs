@@ -167,7 +167,13 @@ fn a_dry_run_changes_nothing() {
     let before = files(&site.path("."));
     let mut command = site.collecting();
     command.arg("--dry-run");
-    run(command).expect(0, &["207 entries, nothing stored or removed"]);
+    run(command).expect(
+        0,
+        &[
+            "207 entries, 207 would be stored",
+            "nothing stored or removed",
+        ],
+    );
     assert!(files(&site.path(".")) == before, "not even a file was made");
 }
 
