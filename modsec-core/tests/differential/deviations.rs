@@ -354,7 +354,7 @@ fn text(case: &Case<'_>) -> String {
 
 /// The alert that stands for the transaction, and its place in the record.
 fn cause<'c>(case: &'c Case<'_>) -> Option<(usize, &'c Alert<'c>)> {
-    let at = Analysis::of(&case.record).cause?;
+    let at = Analysis::of(case.record).cause?;
     Some((at, &case.record.alerts[at]))
 }
 
