@@ -91,17 +91,23 @@ impl<'a> IndexLine<'a> {
     /// `None` if it is no such line, also if it was cut off.
     pub fn parse(line: &'a [u8]) -> Option<IndexLine<'a>> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        // Version 2 ends its lines with a space, and a shortened one with `L` behind that.
-        let shortened = line.strip_suffix(b"L").unwrap_or(line);
-        let (dialect, line) = match shortened.strip_suffix(b" ") {
-            Some(line) => (Dialect::V2, line),
-            None => (Dialect::V3, line),
+        // Version 2 ends its lines with a space, which tools take off, and a shortened one with `L`
+        // behind that.
+        let line = line.strip_suffix(b"L").unwrap_or(line);
+        let (line, has_blank) = match line.strip_suffix(b" ") {
+            Some(line) => (line, true),
+            None => (line, false),
         };
         let (line, digest) = last_word(line)?;
         let md5 = md5(digest.strip_prefix(b"md5:")?)?;
         let (line, size) = last_word(line)?;
-        let form = dialect.traits().index.as_ref()?;
-        let size = number(size.strip_suffix(form.size_suffix)?)?;
+        // Each engine has a form of its own.
+        let engines = [Dialect::V2, Dialect::V3].into_iter();
+        let mut engines = engines.take(if has_blank { 1 } else { 2 });
+        let (dialect, size) = engines.find_map(|dialect| {
+            let form = dialect.traits().index.as_ref()?;
+            Some((dialect, number(size.strip_suffix(form.size_suffix)?)?))
+        })?;
         let line = line.strip_suffix(b" 0")?;
         // The name of the user may hold spaces, and the transaction id what a connector has put
         // there, but neither a slash: with one there would be no file and no line.
@@ -339,10 +345,19 @@ mod tests {
     }
 
     #[test]
+    fn the_blank_at_the_end_of_a_version_2_line_may_be_missing() {
+        let whole = line("www.example.test 192.0.2.7 - -", "GET /?q=1 HTTP/1.1");
+        let want = IndexLine::parse(whole.as_bytes()).unwrap();
+        for end in ["", "\n", "L", " L", " L\n"] {
+            let text = format!("{}{end}", whole.trim_end());
+            assert_eq!(IndexLine::parse(text.as_bytes()), Some(want), "{text:?}");
+        }
+    }
+
+    #[test]
     fn other_lines_are_no_index_lines() {
         let md5 = "md5:f4379ec14e40221beb05af5daf25ef7a";
         for line in [
-            format!("h /p 0 1 {md5}"),
             format!("h /p 0 1.000000 {md5} "),
             format!("h /p 0 1.5 {md5}"),
             format!("h /p 0 -1 {md5} "),

@@ -27,7 +27,7 @@ const HEAD: u64 = 512;
 /// Bytes read at a time, and held of one record.
 const CHUNK: u64 = 256 * 1024;
 /// Bytes at the end of a record that show its part Z.
-const TAIL: u64 = Boundary::MAX_LINE as u64 + 3;
+const TAIL: u64 = Boundary::MAX_LINE as u64 + 9;
 
 /// Where the records of a file are: each begins where the one before it ends.
 #[derive(Debug, Default)]

@@ -172,3 +172,35 @@ fn advice_fits_what_somebody_named() {
         }
     }
 }
+
+#[test]
+fn line_feeds_behind_the_last_part_make_no_file_wait() {
+    let site = Site::new();
+    let v3 = fs::read_to_string(field("uri-cut/real.log")).unwrap();
+    let mut put = 0;
+    for lfs in 0..4 {
+        let v2 = String::from_utf8(entry(lfs)).unwrap();
+        let z = v2.trim_end().to_owned() + &"\n".repeat(lfs);
+        site.put(1, format!("20200122-120100-{lfs}"), z.as_bytes());
+        let v3 = v3.trim_end().replace("/a%3fb", &format!("/{lfs}"));
+        let v3 = v3.replace("[uri \"/a\"]", &format!("[uri \"/{lfs}/deny\"]"));
+        let z = v3 + &"\n".repeat(lfs);
+        site.put(2, format!("20200122-120200-{lfs}"), z.as_bytes());
+        put += 2;
+    }
+    let said = format!("{put} entries, {put} stored, 0 already known, {put} removed, 0 defective");
+    run(site.collecting()).expect(0, &[&said]);
+    assert_eq!(
+        site.query::<i64>("select count(*) from logs where flags is not null"),
+        0
+    );
+    // The merged log has the same entries.
+    let again = Site::new();
+    run(reading(&again, site.path("merged.log"))).expect(0, &[&format!("{put} stored")]);
+    let hashes = |site: &Site| -> String {
+        site.query(
+            "select group_concat(hex(entry_hash)) from (select entry_hash from logs order by 1)",
+        )
+    };
+    assert_eq!(hashes(&again), hashes(&site));
+}

@@ -138,12 +138,10 @@ impl Boundary {
 
     /// Returns `true` if `bytes` end with part Z of this boundary.
     ///
-    /// Up to two line feeds may follow the line. `ModSecurity` 2 writes one, and one more in a
-    /// serial log; the others write two.
+    /// Up to eight line feeds may follow the line. `ModSecurity` 2 writes one, and one more in a
+    /// serial log; the others write two; editors and scripts that split a log add some.
     pub fn closes(self, bytes: &[u8]) -> bool {
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        bytes
+        without_last_lfs(bytes)
             .strip_suffix(b"Z--")
             .and_then(|bytes| bytes.strip_suffix(self.prefix()))
             .is_some_and(|bytes| bytes.ends_with(b"\n"))
@@ -152,13 +150,22 @@ impl Boundary {
     /// Returns `true` if `bytes`, which stand behind an entry of this boundary, end with part Z of
     /// another one that the same engine has appended. Only libmodsecurity does.
     pub(crate) fn is_followed_by_end(self, bytes: &[u8]) -> bool {
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let bytes = without_last_lfs(bytes);
         let last = memchr::memrchr(b'\n', bytes).and_then(|before| bytes.get(before + 1..));
         let end = last.and_then(Boundary::open);
         self.dialect.appends()
             && end.is_some_and(|(other, letter)| other.dialect == self.dialect && letter == 'Z')
     }
+}
+
+/// Line feeds behind the last line of an entry, with its own, at the most.
+pub(super) const MAX_LAST_LFS: usize = 8;
+
+/// Takes up to so many off the end.
+fn without_last_lfs(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rev().take(MAX_LAST_LFS);
+    let lfs = last.take_while(|byte| **byte == b'\n').count();
+    bytes.get(..bytes.len() - lfs).unwrap_or_default()
 }
 
 /// Writes the id alone.
@@ -271,7 +278,9 @@ mod tests {
                 (format!("x\n{line}"), true),
                 (format!("x\n{line}\n"), true),
                 (format!("x\n{line}\n\n"), true),
-                (format!("x\n{line}\n\n\n"), false),
+                (format!("x\n{line}\n\n\n"), true),
+                (format!("x\n{line}{}", "\n".repeat(8)), true),
+                (format!("x\n{line}{}", "\n".repeat(9)), false),
                 (format!("x\n{line}\nx"), false),
                 (format!("x{line}\n\n"), false),
                 (format!("x\n{}\n\n", line.replace('Z', "H")), false),

@@ -13,7 +13,7 @@
 
 use memchr::memmem::Finder;
 
-use super::boundary::Boundary;
+use super::boundary::{Boundary, MAX_LAST_LFS};
 use crate::format::{Defect, FirstBytes, unrecognized};
 
 /// Delimiter lines remembered of one entry, half of them from its beginning and half from its
@@ -42,8 +42,8 @@ pub(in crate::format) struct Outline {
     pub(super) gap: bool,
     /// Length of the entry as far as it was scanned.
     pub(super) len: u64,
-    /// Whether the last byte scanned is LF.
-    ends_with_lf: bool,
+    /// LFs at the end of what was scanned, as far as they matter.
+    last_lfs: usize,
     /// Offset up to which delimiters were looked for.
     next: u64,
 }
@@ -70,7 +70,7 @@ impl Outline {
             oldest: 0,
             gap: false,
             len: 0,
-            ends_with_lf: false,
+            last_lfs: 0,
             next: 0,
         })
     }
@@ -114,7 +114,9 @@ impl Outline {
         self.next = offset + at.max(searched).min(window.len()) as u64;
         if end > self.len {
             self.len = end;
-            self.ends_with_lf = window.last() == Some(&b'\n');
+            // More than so many bytes are in both windows, or the entry begins with this one.
+            let last = window.iter().rev().take(MAX_LAST_LFS);
+            self.last_lfs = last.take_while(|byte| **byte == b'\n').count();
         }
         if last {
             let half = MAX_DELIMITERS / 2;
@@ -125,14 +127,12 @@ impl Outline {
         }
     }
 
-    /// Returns `true` if the entry ends with `last`, or with the empty line that a serial log has
+    /// Returns `true` if the entry ends with `last`, or with empty lines behind it: a serial log has one
     /// behind each entry.
     pub(super) fn ends_with(&self, last: &Delimiter) -> bool {
-        match self.len - last.end {
-            0 => true,
-            1 => self.ends_with_lf,
-            _ => false,
-        }
+        // The LF of the line is one of them.
+        let most = MAX_LAST_LFS.min(self.last_lfs).saturating_sub(1);
+        self.len - last.end <= most as u64
     }
 
     /// Keeps a delimiter; once there is no room, in the place of the oldest of the second half, so
@@ -188,7 +188,7 @@ mod tests {
             let whole = outline(entry.as_bytes(), entry.len());
             let found = outline(entry.as_bytes(), fresh);
             prop_assert_eq!(&found.delimiters, &whole.delimiters);
-            prop_assert_eq!((found.gap, found.len, found.ends_with_lf), (whole.gap, whole.len, whole.ends_with_lf));
+            prop_assert_eq!((found.gap, found.len, found.last_lfs), (whole.gap, whole.len, whole.last_lfs));
         }
     }
 
