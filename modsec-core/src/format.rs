@@ -241,6 +241,12 @@ pub enum Defect {
          SecAuditLogFormat JSON or Native, Coraza writes what is"
     )]
     Ocsf,
+    /// The index: a line for each record, and no record.
+    #[error(
+        "the index of an audit log (SecAuditLog with SecAuditLogType Concurrent), which has no \
+         entries; modsec-parser takes it as --index, and recidive replay reads it"
+    )]
+    Index,
     /// libmodsecurity wrote an error message in place of a transaction.
     #[error(
         "no transaction: libmodsecurity was built without JSON support and writes an error in \

@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::format::{self, Defect, FirstBytes};
+use crate::index_line::IndexLine;
 use crate::logfile::{Aside, GZIP};
 use crate::program::Stop;
 use crate::record::Flags;
@@ -73,6 +74,35 @@ pub(crate) enum Taken {
     Unrecognized { at: u64, line: FirstBytes },
 }
 
+/// Reading ended before the log did.
+#[derive(Debug, thiserror::Error)]
+#[error("{entries} entries were read, and then: {error}")]
+pub(crate) struct BrokenOff {
+    entries: u64,
+    error: String,
+}
+
+/// Unpacks what gzip packed, and says what it means if that ends too early.
+struct Unpacked<R>(MultiGzDecoder<R>);
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| {
+            let kind = error.kind();
+            match kind {
+                io::ErrorKind::UnexpectedEof => io::Error::new(
+                    kind,
+                    "the end of the compressed file is missing, it was cut off or is being written",
+                ),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                    io::Error::new(kind, format!("the compressed file is damaged ({error})"))
+                }
+                _ => error,
+            }
+        })
+    }
+}
+
 /// A log that is read from its start to its end.
 #[derive(Debug)]
 pub(crate) struct LogReader {
@@ -85,6 +115,8 @@ pub(crate) struct LogReader {
     failed: Option<io::Error>,
     /// Ends reading between two portions when a stop is requested; `None`: reading ends at the end.
     stop: Option<Stop>,
+    /// Entries that were handed out.
+    entries: u64,
     /// The beginning of the log, up to [`SHOWN`] bytes, to say what it is if it is none.
     head: Vec<u8>,
     /// Size of the file in bytes when it was opened (compressed ones of a `.gz`); 0 for a pipe. For
@@ -138,7 +170,7 @@ impl LogReader {
             // Of empty members nothing comes out, however many there are.
             let stop = stop.clone();
             if beginning.starts_with(&GZIP) {
-                Source::stream(MultiGzDecoder::new(Stoppable { file, stop }))
+                Source::stream(Unpacked(MultiGzDecoder::new(Stoppable { file, stop })))
             } else if has_windows_line_ends(&beginning) {
                 Source::stream(Stoppable { file, stop })
             } else {
@@ -157,6 +189,7 @@ impl LogReader {
             outlook: Outlook::More,
             failed: None,
             stop,
+            entries: 0,
             head: Vec::new(),
             size: meta.len(),
         })
@@ -172,7 +205,8 @@ impl LogReader {
         loop {
             let Some(piece) = self.splitter.next(self.outlook) else {
                 if self.outlook == Outlook::End {
-                    return self.failed.take().map_or(Ok(None), Err);
+                    let failed = self.failed.take().map(|error| self.broken_off(&error));
+                    return failed.map_or(Ok(None), Err);
                 }
                 if let Err(error) = self.read() {
                     // First what was read before.
@@ -182,6 +216,7 @@ impl LogReader {
             };
             match piece {
                 Piece::Entry { bytes, flags, .. } => {
+                    self.entries += 1;
                     return Ok(Some(Taken::Whole(bytes.to_vec(), flags)));
                 }
                 Piece::Part(bytes) => self.source.keep(bytes)?,
@@ -200,6 +235,7 @@ impl LogReader {
                         // Announced in vain; it is read again.
                         continue;
                     }
+                    self.entries += 1;
                     return Ok(Some(Taken::Large(Extent {
                         file,
                         start,
@@ -243,9 +279,23 @@ impl LogReader {
         got.map(drop)
     }
 
+    /// Makes the error that says how far the log was read.
+    fn broken_off(&self, error: &io::Error) -> io::Error {
+        let broken = BrokenOff {
+            entries: self.entries,
+            error: error.to_string(),
+        };
+        io::Error::new(error.kind(), broken)
+    }
+
     /// Returns why no entry was found; `line` is the beginning of the first line.
     pub(crate) fn refusal(&self, line: FirstBytes) -> Defect {
-        format::unrecognized(&self.head, line)
+        let mut lines = self.head.split_inclusive(|byte| *byte == b'\n');
+        let first = lines.find_map(IndexLine::parse);
+        match first.and_then(|line| line.location()) {
+            Some(_) => Defect::Index,
+            None => format::unrecognized(&self.head, line),
+        }
     }
 }
 
@@ -266,7 +316,7 @@ impl Source {
         let is_gzip = magic == GZIP;
         let read = io::Cursor::new(magic).chain(file);
         Ok(if is_gzip {
-            Source::stream(MultiGzDecoder::new(read))
+            Source::stream(Unpacked(MultiGzDecoder::new(read)))
         } else {
             Source::stream(read)
         })

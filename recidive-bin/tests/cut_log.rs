@@ -59,3 +59,30 @@ fn a_log_that_is_not_read_is_no_history_without_attacks() {
     assert!(said.contains("Docker Compose"), "{said}");
     assert!(said.contains("take that off with sed"), "{said}");
 }
+
+#[test]
+fn an_index_is_replayed_compressed_too() {
+    let place = Place::new();
+    let line = r#"www 192.0.2.7 - - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /a 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+    fs::write(place.path("index"), format!("{line}\n").repeat(3)).unwrap();
+    let mut gzip = std::process::Command::new("gzip");
+    assert!(
+        gzip.arg("-k")
+            .arg(place.path("index"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let packed = fs::read(place.path("index.gz")).unwrap();
+    fs::write(place.path("cut.gz"), &packed[..packed.len() - 8]).unwrap();
+    let replay = |name| {
+        let arguments = ["replay", "--threshold", "3", "--json", name];
+        place.recidive(&arguments).output().unwrap()
+    };
+    let plain = replay("index");
+    let said = String::from_utf8(plain.stdout).unwrap();
+    assert!(said.contains("192.0.2.7"), "{said}");
+    let compressed = replay("index.gz");
+    assert_eq!(String::from_utf8(compressed.stdout).unwrap(), said);
+    assert_eq!(replay("cut.gz").status.code(), Some(1));
+}

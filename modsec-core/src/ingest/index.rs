@@ -78,6 +78,15 @@ pub enum IndexError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is compressed.
+    #[error(
+        "{path:?} is a compressed index, to which nothing is added; \
+         give the file that SecAuditLog names"
+    )]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The thread that reads the pipe could not be started.
     #[error("could not start a thread; raise the limit on processes (ulimit -u)")]
     Thread(#[source] io::Error),

@@ -73,7 +73,7 @@ pub struct Tally {
     pub addresses: TopCounts,
     /// What was left alone in the storage directory.
     pub left_alone: LeftAlone,
-    /// Inputs that could not be opened.
+    /// Inputs that could not be opened, or not be read to their end.
     pub unusable_inputs: u64,
     /// What the index says, if there is one.
     pub index: IndexCounts,

@@ -5,7 +5,7 @@ mod detail;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Read, Seek as _};
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,6 +13,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, Utc};
+use flate2::read::MultiGzDecoder;
 use ipnet::IpNet;
 use rustix::fs::FileType;
 use serde::Serialize;
@@ -26,7 +27,7 @@ use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
 use crate::log_reader::{LogReader, Taken};
-use crate::logfile::{Line, Lines};
+use crate::logfile::{GZIP, Line, Lines};
 use crate::named_file;
 use crate::names::EntryName;
 use crate::read_steps::ReadSteps;
@@ -283,6 +284,16 @@ impl Replay<'_> {
                 return self.index(file, &buffer);
             }
             (&file).rewind()?;
+            if buffer.starts_with(&GZIP) {
+                let mut unpacked = MultiGzDecoder::new(file.try_clone()?);
+                buffer.clear();
+                // What is wrong with it shows when all of it is read.
+                let _ = unpacked.by_ref().take(CHUNK).read_to_end(&mut buffer);
+                if is_index(&buffer) {
+                    return self.index(unpacked, &buffer);
+                }
+                (&file).rewind()?;
+            }
         }
         let mut log = LogReader::holding(file, HELD, None)?;
         let (mut is_read, mut refusal) = (false, None);
@@ -312,7 +323,7 @@ impl Replay<'_> {
         }
     }
 
-    fn index(&mut self, mut file: File, first: &[u8]) -> io::Result<()> {
+    fn index(&mut self, mut file: impl Read, first: &[u8]) -> io::Result<()> {
         let mut lines = Lines::default();
         lines.buffer().extend_from_slice(first);
         let mut is_over = false;

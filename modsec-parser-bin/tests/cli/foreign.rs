@@ -204,3 +204,68 @@ fn line_feeds_behind_the_last_part_make_no_file_wait() {
     };
     assert_eq!(hashes(&again), hashes(&site));
 }
+
+/// Compresses a file.
+fn gzip(path: &Path) -> Vec<u8> {
+    let mut gzip = Command::new("gzip");
+    gzip.arg("-c").arg(path).output().unwrap().stdout
+}
+
+#[test]
+fn a_compressed_log_that_was_cut_off_is_called_that() {
+    let site = Site::new();
+    let log: Vec<u8> = (0..400)
+        .flat_map(|n| [&entry(n)[..], b"\n"].concat())
+        .collect();
+    fs::write(site.path("log"), log).unwrap();
+    let packed = gzip(&site.path("log"));
+    fs::write(site.path("cut.gz"), &packed[..packed.len() / 2]).unwrap();
+    let ran = run(reading(&site, "cut.gz"));
+    ran.expect(
+        1,
+        &[
+            "not read to its end",
+            "cut.gz",
+            "the end of the compressed file is missing",
+        ],
+    );
+    assert!(
+        !ran.stderr.contains("could not be opened"),
+        "{}",
+        ran.stderr
+    );
+    let (_, count) = ran.stderr.split_once("error=").unwrap();
+    let (count, _) = count.split_once(" entries were read").unwrap();
+    let count: i64 = count.parse().unwrap();
+    assert!((10..400).contains(&count), "{}", ran.stderr);
+    assert_eq!(site.query::<i64>("select count(*) from logs"), count);
+    let mut bad = packed.clone();
+    // The checksum.
+    let place = bad.len() - 8;
+    bad[place] ^= 1;
+    fs::write(site.path("bad.gz"), bad).unwrap();
+    let ran = run(reading(&site, "bad.gz"));
+    ran.expect(
+        1,
+        &[
+            "not read to its end",
+            "entries were read",
+            "the compressed file is damaged",
+        ],
+    );
+}
+
+#[test]
+fn an_index_is_called_one_compressed_or_not() {
+    let site = Site::new();
+    let line = r#"www 192.0.2.7 - - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /20261122/20261122-1436/20261122-143639-x 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+    fs::write(site.path("index"), format!("{line}\n").repeat(3)).unwrap();
+    fs::write(site.path("index.gz"), gzip(&site.path("index"))).unwrap();
+    for name in ["index", "index.gz"] {
+        run(reading(&site, name)).expect(3, &[name, "the index of an audit log", "--index"]);
+    }
+    // It does not grow any more.
+    let mut command = site.collecting();
+    command.args(["--index", "index.gz"]);
+    run(command).expect(1, &["index.gz", "compressed"]);
+}

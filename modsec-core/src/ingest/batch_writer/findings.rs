@@ -15,6 +15,7 @@ use crate::ingest::tally::{DefectReason, Tally};
 use crate::ingest::unopened::{ByOwner, FileCount, Unopened};
 use crate::ingest::{AccountNames, Options};
 use crate::log_once::LogOnce;
+use crate::log_reader::BrokenOff;
 use crate::read_steps::is_left;
 use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
@@ -137,6 +138,7 @@ impl Findings {
             | Defect::UnknownJson { .. }
             | Defect::Wrapped { .. }
             | Defect::Ocsf
+            | Defect::Index
             | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
         };
         let is_new = match met {
@@ -220,7 +222,7 @@ impl Findings {
         }
     }
 
-    /// Counts and names an input that could not be opened, or something below one.
+    /// Counts and names an input that could not be opened or read to its end, or something below one.
     fn unusable(&mut self, path: &Path, error: &io::Error) {
         let is_named = self.inputs.iter().any(|input| input == path);
         if is_named {
@@ -228,7 +230,12 @@ impl Findings {
         } else {
             self.tally.skipped_inputs += 1;
         }
+        let inner = error.get_ref();
+        let is_broken_off = inner
+            .and_then(|it| it.downcast_ref::<BrokenOff>())
+            .is_some();
         let remedy = match error.kind() {
+            _ if is_broken_off => "read another copy of it: what was read is known by then",
             io::ErrorKind::NotFound => "check the path; nothing has this name",
             io::ErrorKind::PermissionDenied => {
                 "let this account read it, or run as root or with CAP_DAC_READ_SEARCH"
@@ -238,7 +245,9 @@ impl Findings {
         if !self.is_new((path, error.to_string())) {
             return;
         }
-        if is_named {
+        if is_broken_off {
+            error!(?path, %error, remedy, "input was not read to its end");
+        } else if is_named {
             error!(?path, %error, remedy, "input could not be opened");
         } else {
             warn!(?path, %error, remedy, "skipped below an input");

@@ -15,7 +15,7 @@ use super::IndexError;
 use super::ledger::{Announced, Digest};
 use crate::format;
 use crate::index_line::IndexLine;
-use crate::logfile::{Checkpoint, Growth, Line as Cut, Lines as Cutter, Tail};
+use crate::logfile::{Checkpoint, GZIP, Growth, Line as Cut, Lines as Cutter, Tail};
 use crate::named_file::open_to_read;
 
 /// Lines that may wait in memory while their entries cannot be stored.
@@ -185,6 +185,10 @@ fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
     file.take(64).read_to_end(&mut head).map_err(failed)?;
     if is_merged_log {
         Err(IndexError::MergedLog {
+            path: path.to_owned(),
+        })
+    } else if head.starts_with(&GZIP) {
+        Err(IndexError::Compressed {
             path: path.to_owned(),
         })
     } else if format::detect(&head).is_some() || head.starts_with(b"{") {
