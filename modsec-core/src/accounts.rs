@@ -188,6 +188,17 @@ impl Accounts {
             .iter()
             .filter(move |user| user.gid == Some(gid) || listed(&user.name))
     }
+
+    /// Returns the groups that `user` is in, by `/etc/group` and by the primary group; `None` of a
+    /// user who is known by number only.
+    pub fn groups_of(&self, user: &Account) -> Option<Vec<u32>> {
+        let listed = self
+            .groups
+            .iter()
+            .filter(|group| group.members.contains(&user.name));
+        let listed = listed.map(|group| group.gid);
+        Some(listed.chain([user.gid?]).collect())
+    }
 }
 
 /// Reads a decimal user or group id of digits only. 4294967295 is refused: chown(2) takes it for

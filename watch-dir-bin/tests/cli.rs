@@ -83,6 +83,31 @@ fn the_directory_of_modsec_parser_is_left_alone_without_a_word() {
 }
 
 #[test]
+fn a_site_that_cannot_enter_a_directory_above_is_named() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    for (mode, want) in [(0o750, true), (0o751, false), (0o705, false), (0o700, true)] {
+        fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let output = run(&place, &["--once", "--site-user", "nobody"]);
+        let log = text(&output.stderr);
+        let path = place.dir.path().canonicalize().unwrap();
+        let said = format!("nobody cannot enter {},", path.display());
+        assert_eq!(
+            log.matches(&said).count(),
+            usize::from(want),
+            "{mode:04o}: {log}"
+        );
+        assert_eq!(
+            log.matches("cannot enter").count(),
+            usize::from(want),
+            "{log}"
+        );
+    }
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     if !can_follow() {
         return;

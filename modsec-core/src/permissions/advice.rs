@@ -5,17 +5,20 @@
 //! | a flat directory's owner is not in the group | it stays the owner: add the user to the group |
 //! | shared directories with `MODE` 0770 | each site can remove the others' entries: use 1770 |
 //! | the storage directory: others write, not sticky | sites can move trees of others: `chmod +t` |
+//! | a directory on the way there is closed to a site's user | nothing of that site is logged |
 //!
 //! Source: unlink(2) needs the right to write to the directory, not to the file, unless the sticky
 //! bit is set.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, Stat};
+use rustix::fs::{Mode, Stat, getxattr};
 use tracing::warn;
 
-use super::policy::{Attributes, Policy};
+use super::policy::{Attributes, Policy, SiteUser};
 
 /// Rights with which users other than the owner can create names in a directory, and so remove
 /// them.
@@ -30,12 +33,44 @@ pub(crate) struct Advice {
     shared: bool,
     /// Whether the mode of the storage directory was warned of.
     storage: bool,
+    /// Directories that were said to be closed to a site's user.
+    closed: BTreeSet<PathBuf>,
 }
 
 impl Advice {
-    /// Forgets which users were warned of: the group may have other members now.
+    /// Forgets which users were warned of: the groups may have other members now.
     pub(crate) fn forget_outsiders(&mut self) {
         self.outsiders.clear();
+        self.closed.clear();
+    }
+
+    /// Looks at the storage directory and all directories above it: under MPM-ITK the process that
+    /// logs is the site's user by then, and must be able to enter them.
+    ///
+    /// A directory with an access control list is passed over: its mode does not tell who may enter.
+    pub(crate) fn way(&mut self, storage: &Path, policy: &Policy) {
+        let Ok(storage) = fs::canonicalize(storage) else {
+            return;
+        };
+        for dir in storage.ancestors() {
+            let Ok(meta) = fs::metadata(dir) else {
+                continue;
+            };
+            let of = (meta.mode(), meta.uid(), meta.gid());
+            let mut shut_out = policy.site_users.iter().filter(|user| !may_enter(user, of));
+            let Some(first) = shut_out.next().filter(|_| !has_acl(dir)) else {
+                self.closed.remove(dir);
+                continue;
+            };
+            if self.closed.insert(dir.to_owned()) {
+                let (user, path) = (&first.name, dir.display());
+                warn!(
+                    mode = %format_args!("{:04o}", meta.mode() & 0o7777),
+                    others = shut_out.count(),
+                    "{user} cannot enter {path}, and so cannot log: chmod o+x {path}"
+                );
+            }
+        }
     }
 
     /// Looks at the flat directory at `path`, which all sites share and which is to be as `wanted`.
@@ -72,6 +107,25 @@ impl Advice {
     }
 }
 
+/// Returns `true` if the user may enter a directory of this mode, owner and group. If its groups are
+/// not known it may be in the right one.
+fn may_enter(user: &SiteUser, (mode, uid, gid): (u32, u32, u32)) -> bool {
+    let bits = match &user.groups {
+        _ if user.uid == 0 => return true,
+        _ if user.uid == uid => Mode::XUSR,
+        None => Mode::XGRP | Mode::XOTH,
+        Some(groups) if groups.contains(&gid) => Mode::XGRP,
+        Some(_) => Mode::XOTH,
+    };
+    mode & bits.bits() != 0
+}
+
+/// Returns `true` if the directory has a POSIX access control list.
+fn has_acl(dir: &Path) -> bool {
+    let mut none: [u8; 0] = [];
+    getxattr(dir, "system.posix_acl_access", &mut none).is_ok_and(|size| size > 0)
+}
+
 /// Returns `true` if other users' names can be removed from a directory with this `mode`.
 fn is_open(mode: u32) -> bool {
     mode & OTHERS_WRITE != 0 && mode & Mode::SVTX.bits() == 0
@@ -80,6 +134,29 @@ fn is_open(mode: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_enter_is_told_by_owner_group_or_the_rest() {
+        let user = |uid, groups: Option<&[u32]>| SiteUser {
+            name: "site1".to_owned(),
+            uid,
+            groups: groups.map(<[u32]>::to_vec),
+        };
+        for (mode, uid, groups, want) in [
+            (0o750, 0, None, true),
+            (0o750, 1001, Some(&[1001][..]), false),
+            (0o750, 1001, Some(&[1001, 4][..]), true),
+            (0o751, 1001, Some(&[1001][..]), true),
+            (0o701, 1001, Some(&[4][..]), false),
+            (0o610, 30, Some(&[4][..]), false),
+            (0o700, 30, Some(&[][..]), true),
+            (0o750, 1001, None, true),
+            (0o700, 1001, None, false),
+        ] {
+            let got = may_enter(&user(uid, groups), (mode, 30, 4));
+            assert_eq!(got, want, "{mode:04o} {uid} {groups:?}");
+        }
+    }
 
     #[test]
     fn the_sticky_bit_closes_what_others_may_write_to() {

@@ -316,6 +316,7 @@ mod tests {
         let user = SiteUser {
             name: "site1".to_owned(),
             uid: 1001,
+            groups: None,
         };
         assert_eq!(paths(1, Some(&user))[..2], ["site1", "site1/20260822"]);
         assert_eq!(paths(1, Some(&user)).len(), 5);
@@ -326,6 +327,7 @@ mod tests {
         let user = SiteUser {
             name: "site1".to_owned(),
             uid: 1001,
+            groups: None,
         };
         assert_eq!(paths(0, Some(&user)), ["site1"]);
         assert!(paths(0, None).is_empty());
@@ -337,6 +339,7 @@ mod tests {
             let user = SiteUser {
                 name: name.to_owned(),
                 uid: 1001,
+                groups: None,
             };
             assert!(plan(&Utc::now(), 1, Some(&user)).is_empty(), "{name:?}");
         }

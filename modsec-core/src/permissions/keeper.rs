@@ -241,8 +241,10 @@ impl Keeper {
         }
     }
 
-    /// Looks at the mode of the storage directory, and warns of it.
+    /// Looks at the modes of the storage directory and of those above it, and warns of them.
     fn check_storage_dir(&mut self) {
+        self.advice
+            .way(&self.options.storage_dir, &self.options.policy);
         if let Ok((_, stat)) = self.watcher.open_below(Path::new("")) {
             self.advice.storage(&stat);
         }

@@ -96,6 +96,7 @@ impl Names {
                 .collect(),
         };
         let site_user = |user: Account| SiteUser {
+            groups: accounts.groups_of(&user),
             name: user.name,
             uid: user.uid,
         };
@@ -128,6 +129,8 @@ pub struct SiteUser {
     pub name: String,
     /// User id of its owner.
     pub uid: u32,
+    /// The groups that it is in; `None` if they are not known.
+    pub groups: Option<Vec<u32>>,
 }
 
 /// What is right for a directory, in numbers.
@@ -355,6 +358,7 @@ mod tests {
             site_users: vec![SiteUser {
                 name: "site1".to_owned(),
                 uid: 900,
+                groups: None,
             }],
             site_users_named: true,
             users: BTreeMap::from([("site2".to_owned(), 1002)]),
