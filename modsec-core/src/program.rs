@@ -43,7 +43,7 @@ pub(crate) use self::backoff::Backoff;
 pub use self::lifecycle::Lifecycle;
 pub(crate) use self::lifecycle::{Wake, or_never};
 #[cfg(feature = "programs")]
-pub use self::logging::{Log, LogFormat, LogOptions, log_to};
+pub use self::logging::{Around, Log, LogFormat, LogOptions, log_to};
 pub use self::output::{print, unless_closed};
 #[cfg(feature = "programs")]
 pub use self::paths::DefaultPaths;

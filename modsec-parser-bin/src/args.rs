@@ -18,6 +18,8 @@ use modsec_core::program::{self, DefaultPaths, LogOptions, state_file_name};
 use modsec_core::record::TrustedProxyArg;
 use modsec_core::store::{self, StoreOpener, StoreOptions};
 
+use crate::report;
+
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
 ///
 /// Reads the directory in which ModSecurity keeps one file per transaction (SecAuditLogType
@@ -398,7 +400,11 @@ impl Args {
             store,
             default_store,
             state_dir: store_dir.or(offset_dir),
-            log: self.log.options(),
+            log: {
+                let mut log = self.log.options();
+                log.around = Some(report::around_line);
+                log
+            },
             output,
             follow,
         })

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,13 +33,15 @@ impl Terminal {
             let total = total_size(&options.inputs);
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             let template = match total {
-                Some(_) => "{bar:20} {percent:>3} % {eta:>4} {msg}",
-                None => "{spinner} {msg}",
+                Some(_) => "{bar:20} {percent:>3} % {eta:>4} {wide_msg}",
+                None => "{spinner} {wide_msg}",
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
+                // ASCII: a terminal may know nothing else.
+                bar.set_style(style.tick_chars("|/-\\ ").progress_chars("##-"));
             }
             bar.enable_steady_tick(Duration::from_millis(100));
+            *shown() = Some(bar.clone());
             bar
         });
         Terminal {
@@ -49,17 +52,45 @@ impl Terminal {
         }
     }
 
+    /// Takes the progress bar away.
+    fn clear(&mut self) {
+        *shown() = None;
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Clears the progress bar and writes what is left.
     ///
     /// # Errors
     ///
     /// Why JSON lines were lost.
-    pub(crate) fn finish(mut self) -> io::Result<()> {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.clear();
         self.lost.take().map_or(Ok(()), Err)?;
         self.out.flush()
+    }
+}
+
+impl Drop for Terminal {
+    /// Also after an error, which is to stand on a line of its own.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Returns the progress bar that is on the terminal now.
+fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
+    static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes a log line while the progress bar is away.
+pub(crate) fn around_line(write: &mut dyn FnMut()) {
+    let bar = shown().clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }
 

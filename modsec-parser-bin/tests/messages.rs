@@ -414,3 +414,55 @@ fn what_was_meant_is_said_of_bad_arguments() {
     assert_eq!(code, Some(2));
     assert!(err.contains("expected a whole number"), "{err}");
 }
+
+#[test]
+fn the_progress_bar_leaves_nothing_on_a_narrow_terminal_of_the_c_locale() {
+    let dir = place(ENTRIES);
+    let minute = dir.path().join("audit/20260304/20260304-0506");
+    // What is warned of while the bar is there.
+    for number in [300, 900, 1500] {
+        fs::write(minute.join(format!("20260304-050607-{number}")), "junk\n").unwrap();
+    }
+    let program = assert_cmd::cargo::cargo_bin!("modsec-parser");
+    let line = format!(
+        "stty rows 24 cols 60; exec {} --storage-dir audit --store sqlite:x.db --stale-after 0",
+        program.display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]);
+    script
+        .env("LC_ALL", "C")
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1");
+    script
+        .env("MODSEC_CONFIG", "none")
+        .env("MODSEC_MIN_AGE", "0");
+    script.env("STATE_DIRECTORY", dir.path().join("state"));
+    let out = script.current_dir(dir.path()).stdin(Stdio::null()).output();
+    let Ok(out) = out else {
+        return; // script(1) is not installed.
+    };
+    let shown = text(&out.stdout);
+    assert!(shown.is_ascii(), "{shown:?}");
+    let mut drawn = 0;
+    let mut warned = 0;
+    for row in shown.split('\n') {
+        // What stands on the row when the cursor leaves it.
+        let last = row
+            .trim_end_matches('\r')
+            .rsplit(['\r', 'K'])
+            .next()
+            .unwrap_or_default();
+        warned += usize::from(row.contains("WARN"));
+        assert!(
+            !row.contains("WARN") || last.starts_with("2026-") || last.starts_with("20"),
+            "{row:?}"
+        );
+        for part in row.split(['\r', 'K']) {
+            let is_bar = part.contains("entries/s, ") && part.contains("stored");
+            drawn += usize::from(is_bar);
+            assert!(!is_bar || part.len() <= 60, "{part:?}");
+        }
+    }
+    assert!(drawn > 0 && warned > 0, "{shown:?}");
+}

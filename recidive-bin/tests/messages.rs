@@ -225,3 +225,32 @@ fn no_network_is_ignored_if_none_is_named() {
     let line = [&line[..], &["--ignore", "none"]].concat();
     assert!(text(&run(&place, &line).stdout).contains("0 ignored"));
 }
+
+#[test]
+fn one_of_a_thing_is_one() {
+    let mut place = Place::new();
+    for second in 0..2 {
+        place.write("site1", &entry("192.0.2.7", second, "", "403"));
+    }
+    let out = text(&run(&place, &["replay", "--threshold", "2", "audit"]).stdout);
+    assert!(out.contains("\n    reported 1 time: "), "{out}");
+    assert!(
+        out.contains("2 entries, 2 attacks, 1 offender in 1 report; "),
+        "{out}"
+    );
+    assert!(!out.contains(",\n"), "{out}");
+    if !can_follow() {
+        return;
+    }
+    let running = place
+        .recidive(&["--dry-run", "-v"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let child = running.unwrap();
+    wait_for("the set-up", || signals::sleeps(&child).is_some());
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let said = text(&child.wait_with_output().unwrap().stderr);
+    assert!(said.contains("stopped records="), "{said}");
+    assert!(!said.contains('{'), "no structures of the program: {said}");
+}

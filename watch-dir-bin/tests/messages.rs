@@ -85,3 +85,58 @@ fn lost_output_is_a_failure_and_a_closed_pipe_is_none() {
         assert!(!said.contains("pipe"), "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn a_rehearsal_names_each_directory_once_and_logs_nothing_as_done() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    make(&place.tree().join("root/20260822/20260822-1015"), 0o700);
+    let out = place
+        .command()
+        .args(["--dry-run", "--site-user", "root"])
+        .output();
+    let out = out.unwrap();
+    let (lines, log) = (text(&out.stdout), text(&out.stderr));
+    let mut named: Vec<&str> = lines.lines().collect();
+    let count = named.len();
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(named.len(), count, "{lines}");
+    assert!(
+        !log.contains("created path") && !log.contains("directory corrected"),
+        "{log}"
+    );
+    let corrected = lines
+        .lines()
+        .filter(|line| line.starts_with("correct "))
+        .count();
+    let created = lines
+        .lines()
+        .filter(|line| line.starts_with("create "))
+        .count();
+    assert_eq!(corrected, 3, "{lines}");
+    let want = format!("directories=3 corrected={corrected} created={created}");
+    assert!(log.contains(&want), "{want}: {log}");
+}
+
+#[test]
+fn whose_directory_was_left_alone_is_said_with_the_option() {
+    use std::os::unix::fs::chown;
+    if !can_follow() || !daemon::is_root("whose_directory") {
+        return;
+    }
+    let place = Place::new();
+    let dir = place.tree().join("20260822");
+    make(&dir, 0o700);
+    chown(&dir, Some(54_321), None).unwrap();
+    let line = ["--once", "--allow-uid-min", "60000"];
+    let out = place.command().args(line).output().unwrap();
+    let said = text(&out.stderr);
+    assert!(said.contains("user 54321"), "{said}");
+    assert!(
+        said.contains("--allow-uid-min") && said.contains("--site-user"),
+        "{said}"
+    );
+}

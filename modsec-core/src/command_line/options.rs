@@ -52,6 +52,7 @@ impl LogArgs {
             quiet: self.quiet,
             format: self.log_format,
             file: self.log_file.clone(),
+            around: None,
         }
     }
 }

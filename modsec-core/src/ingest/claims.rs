@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use super::IngestError;
 use super::entry::IN_MEMORY;
+use crate::error_chain::error_chain;
 use crate::format;
 use crate::format::large::{self, Large};
 use crate::heartbeat::Heartbeat;
@@ -106,7 +107,10 @@ impl Claimer {
                 Ok(Some(event)) => self.take(event),
                 Ok(None) => {}
                 Err(error) => {
-                    warn!(%error, "events can no longer be read, starting anew");
+                    warn!(
+                        error = error_chain(&error),
+                        "events can no longer be read, starting anew"
+                    );
                     self.news.send_modify(|news| news.lost = true);
                     return self.rest();
                 }
@@ -142,7 +146,7 @@ impl Claimer {
                 self.news.send_modify(|news| news.walks += 1);
             }
             Event::Lost(error) => {
-                warn!(%error, "storage directory lost");
+                warn!(error = error_chain(&error), "storage directory lost");
                 self.news.send_modify(|news| news.lost = true);
             }
             _ => {}

@@ -33,6 +33,7 @@ pub(super) use self::lines::{Ended, Pipe};
 use self::lines::{FileLines, Line, Lines, MAX_WAITING, Next};
 use super::Options;
 use crate::crash_points;
+use crate::error_chain::error_chain;
 use crate::storage_dir::StorageDir;
 
 /// How long a line is left to those who claim files as soon as they are closed.
@@ -174,7 +175,10 @@ impl Index {
     ) -> Result<Option<Index>, IndexError> {
         // Nothing is noted of a pipe but the lines that are open.
         let note = storage.read_note().unwrap_or_else(|error| {
-            warn!(%error, "notes about the index not read");
+            warn!(
+                error = error_chain(&error),
+                "notes about the index not read"
+            );
             None
         });
         let notes = note.as_deref().and_then(notes::read).unwrap_or_default();
@@ -333,7 +337,10 @@ impl Index {
                 self.unwritable = false;
             }
             Err(error) if !std::mem::replace(&mut self.unwritable, true) => {
-                warn!(%error, "place in the index not noted; lost records may be counted wrongly");
+                warn!(
+                    error = error_chain(&error),
+                    "place in the index not noted; lost records may be counted wrongly"
+                );
             }
             Err(error) => debug!(%error, "place in the index not noted"),
         }

@@ -83,12 +83,16 @@ pub(crate) fn plan<Tz: TimeZone>(
     } else {
         coming(now, ahead)
     };
+    let mut last_day = None;
     for minute in minutes {
         let day = tree.join(day_name(minute.date));
         let minute = day.join(minute.to_string());
-        list.extend([day, minute]);
+        if last_day.as_ref() != Some(&day) {
+            list.push(day.clone());
+            last_day = Some(day);
+        }
+        list.push(minute);
     }
-    list.dedup();
     let directory = |path: PathBuf| {
         Some(PlannedDir {
             place: Place::of(&path)?,

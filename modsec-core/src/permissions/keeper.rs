@@ -14,9 +14,9 @@
 #[cfg(feature = "jobs")]
 mod run;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Local, NaiveDateTime, Timelike};
@@ -79,6 +79,9 @@ pub struct Keeper {
     planned: Option<NaiveDateTime>,
     /// Directories still to be created, parents first.
     ahead: VecDeque<PlannedDir>,
+    /// Directories that a single pass has met: a user's is found once by itself, and once before what
+    /// is in it. `None` for a service, which counts each look.
+    met: Option<HashSet<PathBuf>>,
     /// The time of the last tick.
     clock: DateTime<Local>,
 }
@@ -105,6 +108,16 @@ enum Task {
     CorrectOnly,
     /// It is corrected, or removed if it is past and empty.
     Everything,
+}
+
+/// Logs that a directory was created. A line per minute and user would be all that the log consists
+/// of.
+fn log_created(path: &Path, place: Place, to: Attributes) {
+    if matches!(place, Place::UserDay | Place::UserMinute) {
+        debug!(?path, %to, "directory created");
+    } else {
+        info!(?path, %to, "directory created");
+    }
 }
 
 /// Remembers what was logged, up to [`LOGGED`] different texts.
@@ -146,6 +159,7 @@ impl Keeper {
             used: UsedLayouts::default(),
             planned: None,
             ahead: VecDeque::new(),
+            met: None,
             clock: Local::now(),
         })
     }
@@ -195,6 +209,7 @@ impl Keeper {
     /// [`KeepError::Root`] if the storage directory cannot be used, [`KeepError::Watch`] if inotify
     /// fails.
     fn pass(&mut self, task: Task, each: Observer<'_>) -> Result<(), KeepError> {
+        self.met = Some(HashSet::new());
         loop {
             match self.watcher.wait(Duration::MAX)? {
                 Some(Event::Lost(error)) => return Err(error.into()),
@@ -290,14 +305,21 @@ impl Keeper {
             place,
             handle,
         } = directory;
-        self.tally.directories += 1;
+        let is_new = match &mut self.met {
+            Some(met) => met.insert(path.clone()),
+            None => true,
+        };
+        self.tally.directories += u64::from(is_new);
+        if !is_new && self.effect == Effect::DryRun {
+            return; // It is as it was, and has been reported.
+        }
         let stat = match fstat(handle) {
             Ok(stat) => stat,
             Err(errno) => return self.failed(&ChangeError::other(path, errno)),
         };
         let now = Attributes::from(&stat);
         if !self.options.policy.allows_owner(now.uid) {
-            return self.leave_alone(path, &Reason::Owner);
+            return self.leave_alone(path, &Reason::Owner { uid: now.uid });
         }
         if self.is_foreign(path, *place, now) {
             return self.leave_alone(path, &Reason::OtherUser);
@@ -389,7 +411,9 @@ impl Keeper {
         }
         if self.count(path, outcome) {
             self.tally.removed += 1;
-            debug!(?path, "empty directory removed");
+            if self.effect == Effect::Real {
+                debug!(?path, "empty directory removed");
+            }
             each(&Change {
                 path: path.clone(),
                 kind: Kind::Removed,
@@ -412,11 +436,8 @@ impl Keeper {
         };
         if self.count(path, outcome) {
             self.tally.created += 1;
-            // A line per minute and user would be all that the log consists of.
-            if matches!(place, Place::UserDay | Place::UserMinute) {
-                debug!(?path, to = %wanted, "directory created");
-            } else {
-                info!(?path, to = %wanted, "directory created");
+            if self.effect == Effect::Real {
+                log_created(path, *place, wanted);
             }
             each(&Change {
                 path: path.clone(),

@@ -2,7 +2,7 @@
 
 mod visible;
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,12 @@ pub struct LogOptions {
     pub format: LogFormat,
     /// File that gets everything; standard error then gets only warnings and errors.
     pub file: Option<PathBuf>,
+    /// Is called around each line on standard error: takes a progress bar away meanwhile.
+    pub around: Option<Around>,
 }
+
+/// Calls what it is given, once.
+pub type Around = fn(&mut dyn FnMut());
 
 impl LogOptions {
     fn level(&self) -> LevelFilter {
@@ -88,7 +93,9 @@ pub fn log_to(options: &LogOptions) -> Result<Log, ProgramError> {
     } else {
         level
     };
-    let mut layers = vec![layer(options.format, colours(), io::stderr, stderr_level)];
+    let around = options.around;
+    let stderr = move || StandardError { around };
+    let mut layers = vec![layer(options.format, colours(), stderr, stderr_level)];
     if let Some(file) = &file {
         layers.push(layer(options.format, false, file.clone(), level));
     }
@@ -154,6 +161,26 @@ where
     }
 }
 
+/// Standard error, perhaps with something to be done around each line.
+struct StandardError {
+    around: Option<Around>,
+}
+
+impl Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(around) = self.around else {
+            return io::stderr().write(bytes);
+        };
+        let mut written = Ok(0);
+        around(&mut || written = io::stderr().write(bytes));
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone)]
 struct LogFile(Arc<Shared>);
 
@@ -211,10 +238,15 @@ struct LineWriter<'a> {
 }
 
 impl LineWriter<'_> {
-    /// Returns the file; a new one if the old one was deleted. One that was renamed gets lines
-    /// until the hangup, as log rotation expects.
+    /// Returns the file; a new one if the old one was deleted, or if another is at its path: log
+    /// rotation has put it there, and may not know this program. One that was only renamed gets
+    /// lines until the hangup, as log rotation expects.
     fn file(&mut self) -> &mut File {
-        if self.file.metadata().is_ok_and(|meta| meta.nlink() == 0) {
+        let is_gone = self.file.metadata().is_ok_and(|held| {
+            let is_other = |there: Metadata| (there.dev(), there.ino()) != (held.dev(), held.ino());
+            held.nlink() == 0 || fs::symlink_metadata(self.path).is_ok_and(is_other)
+        });
+        if is_gone {
             // If it cannot be made, the lines are lost as before.
             if let Ok(new) = append_to(self.path) {
                 *self.file = new;
@@ -275,6 +307,23 @@ mod tests {
             "one\ntwo\n"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+    }
+
+    #[test]
+    fn a_file_that_log_rotation_made_is_written_to_without_being_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        let log = LogFile::open(&path).unwrap();
+        let line = |text: &str| log.make_writer().write_all(text.as_bytes()).unwrap();
+        line("one\n");
+        std::fs::rename(&path, dir.path().join("x.log.1")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        line("two\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
+        // What cannot be the program's log is left alone.
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        line("three\n");
     }
 
     #[test]

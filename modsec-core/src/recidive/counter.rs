@@ -8,6 +8,8 @@
 use chrono::{DateTime, FixedOffset, Local};
 use std::net::IpAddr;
 
+use tracing::warn;
+
 use super::dedup::{EntryKey, Seen};
 use crate::format;
 use crate::index_line::IndexLine;
@@ -38,6 +40,8 @@ pub(super) struct Counter {
     pub(super) ledger: Ledger,
     pub(super) seen: Seen,
     pub(super) tally: Tally,
+    /// Whether a line that is too long was logged.
+    pub(super) told_long: bool,
 }
 
 impl Counter {
@@ -87,6 +91,17 @@ impl Counter {
         self.tally.entries += 1;
         self.tally.defects += 1;
         None
+    }
+
+    /// Counts a line of the index that is too long to be one, and says so once.
+    pub(super) fn long_line(&mut self) -> Option<Offender> {
+        if !std::mem::replace(&mut self.told_long, true) {
+            warn!(
+                "a line of the index has more than 64 KiB and is left out; further ones are only \
+                 counted"
+            );
+        }
+        self.defect()
     }
 
     /// Returns address and time if both are known, and counts the attack as unplaced if not.
@@ -163,6 +178,7 @@ mod tests {
             .unwrap(),
             seen: Seen::default(),
             tally: Tally::default(),
+            told_long: false,
         }
     }
 

@@ -186,7 +186,7 @@ fn count_lines(lines: &mut Lines, counter: &mut Counter, report: &mut impl FnMut
     while let Some(line) = lines.next() {
         let offender = match line {
             Line::Whole(line) => counter.index_line(line),
-            Line::TooLong => counter.defect(),
+            Line::TooLong => counter.long_line(),
         };
         offender.into_iter().for_each(&mut *report);
     }

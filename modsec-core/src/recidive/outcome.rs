@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use tracing::info;
+
 use super::{OptionsError, StateError, Tally};
 use crate::ban::JailLogError;
 use crate::ledger::LedgerCounts;
@@ -68,4 +70,25 @@ pub struct Summary {
     pub refused: u64,
     /// Files read as they were because nobody finished them.
     pub truncated: u64,
+}
+
+impl Summary {
+    /// Logs the counts at the end of a run.
+    pub(super) fn log(&self) {
+        let Summary { tally, ledger, .. } = *self;
+        info!(
+            records = tally.entries,
+            attacks = tally.attacks,
+            repeated = tally.repeated,
+            defects = tally.defects,
+            unplaced = tally.unplaced,
+            ignored = ledger.ignored,
+            reports = ledger.reports,
+            vanished = self.vanished,
+            foreign = self.foreign,
+            refused = self.refused,
+            truncated = self.truncated,
+            "stopped"
+        );
+    }
 }

@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::StateError;
 use super::state::{JailFile, save};
+use crate::error_chain::error_chain;
 
 /// Saving takes at most this share of the time: a table of a million clients is saved less often.
 const SHARE: u32 = 50;
@@ -89,7 +90,7 @@ impl Saver {
             Ok(Err(error)) => {
                 warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "state not saved, trying again");
             }
-            Err(error) => warn!(%error, "state not saved, trying again"),
+            Err(error) => warn!(error = error_chain(&error), "state not saved, trying again"),
         }
     }
 }

@@ -33,6 +33,7 @@ use super::taken::Taken;
 use super::tree::{Contents, Look, Tree, Which};
 use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
+use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Offender};
 use crate::program::{Lifecycle, Stop};
@@ -173,6 +174,7 @@ impl<'o> Session<'o> {
                 ledger,
                 seen: state.seen(),
                 tally: Tally::default(),
+                told_long: false,
             },
             options,
         })
@@ -190,7 +192,10 @@ impl<'o> Session<'o> {
                 lifecycle.ready();
             }
             Event::Lost(error) => {
-                warn!(%error, "storage directory not usable, waiting for it");
+                warn!(
+                    error = error_chain(&error),
+                    "storage directory not usable, waiting for it"
+                );
                 self.tree = None;
                 self.backlog = None;
                 lifecycle.ready();
@@ -212,7 +217,11 @@ impl<'o> Session<'o> {
             let steps = ReadSteps::new(&self.heartbeat, self.stop.as_ref());
             match Tree::open(path, self.options.owners.clone(), steps) {
                 Ok(tree) => self.tree = Some(tree),
-                Err(error) => warn!(%error, "storage directory not usable"),
+                Err(error) => warn!(
+                    ?path,
+                    error = error_chain(&error),
+                    "storage directory not usable"
+                ),
             }
             self.claims = Some(Claims::new());
             self.walk_after = self.counter.seen.forgotten_until();
@@ -227,7 +236,11 @@ impl<'o> Session<'o> {
         self.walk_began = Utc::now().timestamp_nanos_opt().unwrap_or(i64::MIN);
         match Backlog::new(tree, self.walk_after) {
             Ok(backlog) => self.backlog = Some(backlog),
-            Err(error) => warn!(%error, "storage directory not walked"),
+            Err(error) => warn!(
+                ?path,
+                error = error_chain(&error),
+                "storage directory not walked"
+            ),
         }
     }
 
@@ -383,7 +396,10 @@ impl<'o> Session<'o> {
                     break;
                 }
                 Step::Failed(error) => {
-                    warn!(%error, "storage directory not walked");
+                    let path = self.options.storage_dir.as_deref();
+                    let path = path.map(tracing::field::debug);
+                    let error = error_chain(&error);
+                    warn!(path, error, "storage directory not walked");
                     self.backlog = None;
                     break;
                 }
@@ -496,7 +512,7 @@ impl<'o> Session<'o> {
             ledger: self.counter.ledger.counts(),
             ..self.summary
         };
-        info!(?summary, "stopped");
+        summary.log();
         Ok(summary)
     }
 }

@@ -82,16 +82,20 @@ impl fmt::Display for ReplayReport {
             write!(f, "{offender}")?;
         }
         if self.offenders_left_out > 0 {
-            writeln!(f, "and {} more offenders", self.offenders_left_out)?;
+            let more = counted(self.offenders_left_out, "more offender", "more offenders");
+            writeln!(f, "and {more}")?;
         }
         writeln!(
             f,
-            "{} entries, {} attacks, {} offenders in {} reports; {} ignored, {} without time or \
-             address, {} defective",
-            self.entries,
-            self.attacks,
-            self.offenders.len() as u64 + self.offenders_left_out,
-            self.reports,
+            "{}, {}, {} in {}; {} ignored, {} without time or address, {} defective",
+            counted(self.entries, "entry", "entries"),
+            counted(self.attacks, "attack", "attacks"),
+            counted(
+                self.offenders.len() as u64 + self.offenders_left_out,
+                "offender",
+                "offenders"
+            ),
+            counted(self.reports, "report", "reports"),
             self.ignored,
             self.unplaced,
             self.defects,
@@ -103,21 +107,30 @@ impl fmt::Display for ReplayedOffender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}  {} attacks from {} to {}",
+            "{}  {} from {} to {}",
             self.client,
-            self.attacks,
+            counted(self.attacks, "attack", "attacks"),
             local(self.first),
             local(self.last)
         )?;
-        write!(f, "    reported {} times:", self.reports)?;
-        for at in &self.reported_at {
-            write!(f, " {},", local(*at))?;
+        let mut times: Vec<String> = self
+            .reported_at
+            .iter()
+            .map(|at| local(*at).to_string())
+            .collect();
+        if self.reports > times.len() as u64 {
+            times.push("…".to_owned());
         }
-        let kept = self.reported_at.len() as u64;
-        writeln!(f, "{}", if self.reports > kept { " …" } else { "" })?;
+        let often = counted(self.reports, "time", "times");
+        writeln!(f, "    reported {often}: {}", times.join(", "))?;
         list(f, "rules", &self.rules)?;
         list(f, "URIs", &self.uris)
     }
+}
+
+/// Returns a number with what it counts, in the right form.
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn list(f: &mut fmt::Formatter<'_>, title: &str, items: &[Tallied]) -> fmt::Result {

@@ -108,8 +108,14 @@ pub enum Reason {
     Changed,
     /// Its owner is not one of those whose directories may be touched, see
     /// [`crate::permissions::Policy::allows_owner`].
-    #[error("is not touched: its owner is not allowed")]
-    Owner,
+    #[error(
+        "belongs to user {uid}, whose directories are not touched; if they should be, name the user \
+         with --site-user, or set --allow-uid-min to {uid} or less"
+    )]
+    Owner {
+        /// The owner.
+        uid: u32,
+    },
     /// It is in the tree of a user, or named after one, and belongs to another.
     #[error("does not belong to the user of this tree")]
     OtherUser,
@@ -139,7 +145,7 @@ impl Reason {
             Reason::Permission(_) => "permission denied",
             Reason::Vanished => "vanished",
             Reason::Changed => "changed",
-            Reason::Owner => "owner not allowed",
+            Reason::Owner { .. } => "owner not allowed",
             Reason::OtherUser => "another user's",
             Reason::NotLocked => "not locked",
             Reason::Io(_) => "input/output error",

@@ -140,7 +140,7 @@ impl Destination {
                     "an interrupted batch was left in the merged log, as somebody else appended behind it; its entries may be in there twice"
                 );
             }
-            Some(recovered) => info!(?recovered, "interrupted batch settled"),
+            Some(_) => info!("interrupted batch settled"),
             None => {}
         }
         Ok(())
