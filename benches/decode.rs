@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use modsec_core::cause::Analysis;
 use modsec_core::format;
 use modsec_core::serial_log::{Outlook, Piece, Splitter};
 
@@ -72,6 +73,13 @@ fn measure(c: &mut Criterion, dialect: &str, samples: &[Vec<u8>]) {
                 .filter(|entry| format::decode(black_box(entry)).is_ok())
                 .count()
         });
+    });
+    group.bench_function("records and causes", |b| {
+        let cause = |entry: &Vec<u8>| {
+            let record = format::decode(black_box(entry)).ok()?;
+            Analysis::of(&record).cause
+        };
+        b.iter(|| samples.iter().filter_map(cause).count());
     });
     let log = samples.join(&b'\n');
     group.bench_function("serial log, cut and decoded", |b| {

@@ -103,12 +103,13 @@ pub(super) fn in_sentence(detail: &[u8]) -> Option<&[u8]> {
         let end = memmem::rfind(behind, b" outside range: ")?;
         return behind.get(..end).filter(|name| is_variable(name));
     }
-    // The pattern, a parameter or an address comes first, and is the rule's or the engine's own.
+    // What comes first is the rule's or the engine's own: a pattern in quotes, a number, an address.
     let sentence = detail.strip_suffix(b".").unwrap_or(detail);
-    let name = memmem::find_iter(sentence, b" at ")
-        .filter_map(|at| sentence.get(at + b" at ".len()..))
-        .find(|name| is_variable(name))?;
-    Some(name)
+    let behind_all = |mark: &'static [u8]| {
+        memmem::find_iter(sentence, mark).filter_map(move |at| sentence.get(at + mark.len()..))
+    };
+    let mut names = behind_all(b"\" at ").chain(behind_all(b" at "));
+    names.find(|name| is_variable(name))
 }
 
 /// Finds the name in `logdata` as the Core Rule Set writes it.
@@ -162,6 +163,11 @@ mod tests {
                 "ARGS:a at ARGS:b",
             ),
             ("Pattern match \" at x\" at ARGS:id.", "ARGS:id"),
+            ("Pattern match \"x at ARGS:a\" at ARGS:id.", "ARGS:id"),
+            (
+                "Pattern match \"x\" at ARGS:a\" at ARGS:b.",
+                "ARGS:a\" at ARGS:b",
+            ),
             (
                 "Pattern match \"(?i) look at me\" at REQUEST_HEADERS:User-Agent.",
                 "REQUEST_HEADERS:User-Agent",
