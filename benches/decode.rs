@@ -11,7 +11,7 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use modsec_core::cause::Analysis;
 use modsec_core::format;
-use modsec_core::serial_log::{Outlook, Piece, Splitter};
+use modsec_core::serial_log::{InputState, Piece, Splitter};
 
 fn entries(dir: &Path, found: &mut Vec<Vec<u8>>) {
     for entry in fs::read_dir(dir)
@@ -49,11 +49,11 @@ fn cut(log: &[u8]) -> usize {
     let mut steps = log.chunks(256 * 1024).peekable();
     while let Some(step) = steps.next() {
         splitter.buffer().extend_from_slice(step);
-        let outlook = match steps.peek() {
-            Some(_) => Outlook::More,
-            None => Outlook::End,
+        let input = match steps.peek() {
+            Some(_) => InputState::More,
+            None => InputState::End,
         };
-        while let Some(piece) = splitter.next(outlook) {
+        while let Some(piece) = splitter.next(input) {
             if let Piece::Entry { bytes, .. } = piece {
                 records += usize::from(format::decode(bytes).is_ok());
             }

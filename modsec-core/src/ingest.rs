@@ -13,6 +13,7 @@
 //! leaves alone. [`follow()`] goes on with what is written from then on.
 
 mod batch_writer;
+mod budget;
 mod claims;
 mod decode_pool;
 mod decoder;
@@ -34,7 +35,6 @@ mod source;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod turn;
 mod unlinker;
 mod unopened;
 
@@ -169,7 +169,7 @@ impl Options {
 }
 
 /// Receives progress and JSON lines during a pass.
-pub trait Report {
+pub trait Observer {
     /// Takes the counts so far, a few times a second.
     fn progress(&mut self, tally: &Tally) {
         let _ = tally;
@@ -190,7 +190,7 @@ pub trait Report {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
-impl Report for Silent {}
+impl Observer for Silent {}
 
 /// Why a pass ended early. Entries that were not stored are where they were.
 #[derive(Debug, thiserror::Error)]
@@ -236,7 +236,7 @@ pub enum IngestError {
 pub async fn run(
     options: &Options,
     stop: &Stop,
-    report: &mut dyn Report,
+    observer: &mut dyn Observer,
 ) -> Result<Tally, IngestError> {
     let started = Instant::now();
     let storage = match &options.storage_dir {
@@ -251,7 +251,7 @@ pub async fn run(
         options,
         stop,
         writer: &mut writer,
-        report,
+        observer,
     };
     if !options.inputs.is_empty() {
         let inputs = PassSource::Inputs(options.inputs.clone());

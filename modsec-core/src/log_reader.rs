@@ -30,7 +30,7 @@ use crate::index_line::IndexLine;
 use crate::logfile::{Aside, GZIP};
 use crate::program::Stop;
 use crate::record::Flags;
-use crate::serial_log::{LineEnds, Outlook, Piece, Splitter, has_windows_line_ends};
+use crate::serial_log::{InputState, LineEnds, Piece, Splitter, has_windows_line_ends};
 
 /// How often to check whether to stop, while a pipe gives nothing: every 200 ms.
 const LOOK_EVERY: Timespec = Timespec {
@@ -110,7 +110,7 @@ pub(crate) struct LogReader {
     /// Finds the ends of entries.
     splitter: Splitter,
     /// Whether more bytes will come.
-    outlook: Outlook,
+    input: InputState,
     /// Why reading ended before the end of the log; reported after the entries read before it.
     failed: Option<io::Error>,
     /// Ends reading between two portions when a stop is requested; `None`: reading ends at the end.
@@ -186,7 +186,7 @@ impl LogReader {
         Ok(LogReader {
             source,
             splitter: Splitter::new(0, held),
-            outlook: Outlook::More,
+            input: InputState::More,
             failed: None,
             stop,
             entries: 0,
@@ -203,8 +203,8 @@ impl LogReader {
     /// out, and the log is at its end. A request to stop is such an error.
     pub(crate) fn next(&mut self) -> io::Result<Option<Taken>> {
         loop {
-            let Some(piece) = self.splitter.next(self.outlook) else {
-                if self.outlook == Outlook::End {
+            let Some(piece) = self.splitter.next(self.input) else {
+                if self.input == InputState::End {
                     let failed = self.failed.take().map(|error| self.broken_off(&error));
                     return failed.map_or(Ok(None), Err);
                 }
@@ -228,7 +228,7 @@ impl LogReader {
                 } => {
                     let rest = overrun.then(|| self.splitter.rewind(at + len));
                     if rest.is_some() {
-                        self.outlook = Outlook::More;
+                        self.input = InputState::More;
                     }
                     let (file, start) = self.source.end(at, len, rest.as_deref())?;
                     if len == 0 {
@@ -254,7 +254,7 @@ impl LogReader {
     /// splitter is told that no more will come.
     fn read(&mut self) -> io::Result<()> {
         if let Err(error) = unless_stopped(self.stop.as_ref()) {
-            self.outlook = Outlook::End;
+            self.input = InputState::End;
             return Err(error);
         }
         let buffer = self.splitter.buffer();
@@ -274,7 +274,7 @@ impl LogReader {
         let left = SHOWN.saturating_sub(self.head.len());
         self.head.extend(buffer.iter().skip(kept).take(left));
         if !matches!(got, Ok(got) if got > 0) {
-            self.outlook = Outlook::End;
+            self.input = InputState::End;
         }
         got.map(drop)
     }

@@ -22,16 +22,16 @@
 
 mod aside;
 mod checkpoint;
+mod entry_timeout;
 mod lines;
 mod log_file;
 mod rotated;
-mod stuck;
 mod tail;
 
 pub(crate) use self::aside::Aside;
 pub(crate) use self::checkpoint::Checkpoint;
+pub(crate) use self::entry_timeout::EntryTimeout;
 pub(crate) use self::lines::{Line, Lines};
 pub(crate) use self::log_file::GZIP;
 pub(crate) use self::rotated::unread;
-pub(crate) use self::stuck::Stuck;
 pub(crate) use self::tail::{Growth, Tail};

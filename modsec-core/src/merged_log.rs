@@ -22,7 +22,7 @@
 //!
 //! An append and a database transaction cannot be made one. Instead the append can be undone:
 //!
-//! 1. [`MergedLog::begin`]; [`Batch::append`] for each entry; [`Batch::finish`] syncs. Before the
+//! 1. [`MergedLog::begin`]; [`AppendBatch::append`] for each entry; [`AppendBatch::finish`] syncs. Before the
 //!    first byte a journal beside the log (`<log>.journal`) notes the batch's id, the length of the
 //!    log and hashes of what will be written, and is synced. (A batch of more than 4 MiB is noted,
 //!    written and synced in pieces.)
@@ -104,7 +104,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-pub use self::batch::{Appended, Batch};
+pub use self::batch::{AppendBatch, Appended};
 use self::block_hashes::BlockHashes;
 use self::journal::JournalRecord;
 use self::undo::Undo;
@@ -326,7 +326,7 @@ impl MergedLog {
     ///
     /// [`MergedLogError::Unrecovered`] if an earlier batch is pending, else as for
     /// [`MergedLog::open`]. Nothing was written.
-    pub fn begin(&mut self, batch: [u8; 16]) -> Result<Batch<'_>, MergedLogError> {
+    pub fn begin(&mut self, batch: [u8; 16]) -> Result<AppendBatch<'_>, MergedLogError> {
         if self.pending.is_some() {
             return Err(MergedLogError::Unrecovered {
                 path: self.path.clone(),
@@ -344,7 +344,7 @@ impl MergedLog {
         if !is_at(&path, &self.file).map_err(failed)? {
             self.reopen()?;
         }
-        Ok(Batch::new(self, batch))
+        Ok(AppendBatch::new(self, batch))
     }
 
     /// Opens the log again by its path, for SIGHUP. Without a signal the next batch does it.

@@ -12,9 +12,8 @@
 //!
 //! async fn serve(options: &Options) -> Result<Exit, Box<dyn std::error::Error>> {
 //!     let log = program::log_to(&LogOptions::default())?;
-//!     let reopen = || drop(log.reopen());
 //!     let mut lifecycle =
-//!         Lifecycle::new(Signals::listen()?, Service::from_env()).on_hangup(reopen);
+//!         Lifecycle::new(Signals::listen()?, Service::from_env()).on_hangup(|| log.reopen());
 //!     recidive::run(options, &mut lifecycle).await?;
 //!     Ok(Exit::Done)
 //! }

@@ -14,7 +14,7 @@
 //!
 //! | source | file here | knows | misses |
 //! | --- | --- | --- | --- |
-//! | storage directory | `tree`, `backlog` | whole entries, their owners | what another program removes first |
+//! | storage directory | `entry_reader`, `backlog` | whole entries, their owners | what another program removes first |
 //! | private directory of `modsec-parser` | `claims`, `taken` | the same | nothing that is claimed while it runs |
 //! | merged log | `follow` | whole entries | owners |
 //! | index | `follow` | address, status, time | scores, rules, headers of proxies |
@@ -47,6 +47,7 @@ mod backlog;
 mod claims;
 mod counter;
 mod dedup;
+mod entry_reader;
 mod follow;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -59,10 +60,11 @@ mod run;
 mod saver;
 mod session;
 mod several;
-mod show;
+
 mod state;
+mod status;
 mod taken;
-mod tree;
+
 mod unfinished;
 
 pub use self::counter::Tally;
@@ -72,5 +74,5 @@ pub use self::replay::{
     ReplayError, ReplayOptions, ReplayReport, ReplayedOffender, Tallied, replay,
 };
 pub use self::run::run;
-pub use self::show::{Status, StatusRow};
 pub use self::state::{Loaded, State, StateError};
+pub use self::status::{Status, StatusRow};

@@ -143,7 +143,7 @@ enum Open {
 
 /// What is known of the bytes behind those that were fed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outlook {
+pub enum InputState {
     /// There are more.
     More,
     /// There are none for now: what can be decided without them is, an entry without its end
@@ -308,29 +308,27 @@ impl Splitter {
     }
 
     /// Returns what comes next; `None` if that takes more bytes, or at the end.
-    pub fn next(&mut self, outlook: Outlook) -> Option<Piece<'_>> {
-        self.has_ended = outlook == Outlook::End;
+    pub fn next(&mut self, input: InputState) -> Option<Piece<'_>> {
+        self.has_ended = input == InputState::End;
         loop {
             let step = match (self.ending.take(), self.open.take()) {
                 (Some(ending), _) => Step::End {
                     ending,
                     overrun: false,
                 },
-                (None, None) => self.between(outlook),
-                (None, Some(Open::Announced(announced))) => {
-                    self.within_announced(announced, outlook)
-                }
-                (None, Some(open)) => self.within(open, outlook),
+                (None, None) => self.between(input),
+                (None, Some(Open::Announced(announced))) => self.within_announced(announced, input),
+                (None, Some(open)) => self.within(open, input),
             };
             return match step {
                 Step::Again => continue,
                 Step::Wait => None,
                 Step::Entry(range, flags) => Some(Piece::Entry {
                     at: range.start,
-                    bytes: self.view(outlook).slice(range),
+                    bytes: self.view(input).slice(range),
                     flags,
                 }),
-                Step::Part(range) => Some(Piece::Part(self.view(outlook).slice(range))),
+                Step::Part(range) => Some(Piece::Part(self.view(input).slice(range))),
                 Step::End {
                     ending: (at, len, flags),
                     overrun,
@@ -352,26 +350,26 @@ impl Splitter {
         }
     }
 
-    fn view(&self, outlook: Outlook) -> View<'_> {
+    fn view(&self, input: InputState) -> View<'_> {
         View {
             bytes: &self.buffer,
             before: self.before,
-            outlook,
+            input,
         }
     }
 
     /// Looks for the next entry.
-    fn between(&mut self, outlook: Outlook) -> Step {
+    fn between(&mut self, input: InputState) -> Step {
         if self.in_line {
-            return self.unrecognized_line(outlook);
+            return self.unrecognized_line(input);
         }
-        let rest = self.view(outlook).from(self.at);
+        let rest = self.view(input).from(self.at);
         self.at += blank(rest) as u64;
-        let rest = self.view(outlook).from(self.at);
+        let rest = self.view(input).from(self.at);
         if rest.is_empty() {
-            return self.end_of_unrecognized(outlook == Outlook::End);
+            return self.end_of_unrecognized(input == InputState::End);
         }
-        let opening = opening(rest, outlook);
+        let opening = opening(rest, input);
         let open = match opening {
             Opening::Undecided => return Step::Wait,
             Opening::Entry(boundary, letter) if letter == 'A' || self.may_lack_a(boundary) => {
@@ -392,7 +390,7 @@ impl Splitter {
                 Open::Announced(Box::new(Announced::open(line, said)))
             }
             Opening::Entry(..) | Opening::Announcement(_) | Opening::None => {
-                return self.unrecognized_line(outlook);
+                return self.unrecognized_line(input);
             }
         };
         if self.unrecognized.is_some() {
@@ -415,22 +413,22 @@ impl Splitter {
 
     /// Passes over one line that is no entry's, or over as much of it as is at hand. It ends where
     /// an entry begins in it.
-    fn unrecognized_line(&mut self, outlook: Outlook) -> Step {
-        let rest = self.view(outlook).from(self.at);
+    fn unrecognized_line(&mut self, input: InputState) -> Step {
+        let rest = self.view(input).from(self.at);
         if rest.is_empty() {
-            return self.end_of_unrecognized(outlook == Outlook::End);
+            return self.end_of_unrecognized(input == InputState::End);
         }
         let line = FirstBytes::of(rest);
         let zeros = rest.iter().take_while(|byte| **byte == 0).count();
         let (len, whole) = match memchr::memchr(b'\n', rest) {
             // What a file system leaves after a crash. Whatever is behind them begins anew.
             _ if zeros > 0 && !self.in_line => (zeros, true),
-            Some(line_end) => match opening_within(rest, line_end, outlook) {
+            Some(line_end) => match opening_within(rest, line_end, input) {
                 Within::Undecided => return Step::Wait,
                 Within::Opening(at) => (at, true),
                 Within::None => (line_end + 1, true),
             },
-            None if outlook == Outlook::End => (rest.len(), false),
+            None if input == InputState::End => (rest.len(), false),
             None if self.in_line || rest.len() > LOOKAHEAD => {
                 // What is left may be the beginning of such a line.
                 (rest.len().saturating_sub(Boundary::MAX_LINE), false)
@@ -461,9 +459,9 @@ impl Splitter {
         }
     }
 
-    fn within(&mut self, mut open: Open, outlook: Outlook) -> Step {
+    fn within(&mut self, mut open: Open, input: InputState) -> Step {
         let tangled = open.start() < self.tangled;
-        let verdict = self.advance(&mut open, outlook);
+        let verdict = self.advance(&mut open, input);
         match self.keep_tangled(&open, verdict) {
             Verdict::Ends {
                 end,
@@ -492,11 +490,11 @@ impl Splitter {
         }
     }
 
-    fn advance(&mut self, open: &mut Open, outlook: Outlook) -> Verdict {
+    fn advance(&mut self, open: &mut Open, input: InputState) -> Verdict {
         let view = View {
             bytes: &self.buffer,
             before: self.before,
-            outlook,
+            input,
         };
         let entry = match open {
             Open::Document(document) => {

@@ -40,6 +40,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod budgets;
 mod dir;
 mod entry;
 pub(crate) mod holes;
@@ -48,7 +49,6 @@ mod private;
 mod prune;
 pub(crate) mod renew;
 mod state_file;
-pub(crate) mod turns;
 mod walk;
 
 use std::fs::File;
@@ -69,7 +69,7 @@ pub(crate) use self::private::inode;
 pub(crate) use self::private::is_private;
 pub use self::prune::{AccountNames, PruneRules, Pruned};
 pub(crate) use self::walk::Name;
-pub use self::walk::{EntryDir, Files, Walk};
+pub use self::walk::{EntryDir, EntryFiles, Walk};
 pub use crate::spool::{LeftAlone, Reason, Refusal};
 
 /// Returns `true` if `path` is a file that the program itself keeps in the private directory (lock

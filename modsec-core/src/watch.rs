@@ -12,10 +12,10 @@
 //! ```no_run
 //! # async fn follow() -> Result<(), modsec_core::watch::WatchError> {
 //! use std::path::Path;
-//! use modsec_core::watch::{Event, Files, Options, Watcher};
+//! use modsec_core::watch::{Event, ReportedFiles, Options, Watcher};
 //!
 //! let mut options = Options::default();
-//! options.files = Files::New;
+//! options.files = ReportedFiles::New;
 //! let mut watcher = Watcher::new(Path::new("/var/log/httpd/modsec_audit"), options)?;
 //! loop {
 //!     match watcher.next().await? {
@@ -82,9 +82,9 @@ pub(crate) const READY_WITHIN: std::time::Duration = std::time::Duration::from_s
 /// Which files a [`Watcher`] reports.
 ///
 /// A caller that also walks the tree by [`crate::storage_dir::StorageDir::walk`] wants
-/// [`Files::New`]; one that relies on events alone wants [`Files::All`].
+/// [`ReportedFiles::New`]; one that relies on events alone wants [`ReportedFiles::All`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Files {
+pub enum ReportedFiles {
     /// None; directories of minutes are not watched then.
     #[default]
     None,
@@ -103,7 +103,7 @@ pub struct Options {
     /// keeper of permissions needs. Default `false`.
     pub directories: bool,
     /// Report files ([`Event::File`]).
-    pub files: Files,
+    pub files: ReportedFiles,
     /// Walk the tree again after this time ([`RescanReason::Periodic`]), as a safety net. Default
     /// `None`: never.
     pub rescan_after: Option<Duration>,

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use cut::{Cut, cut, cut_while};
 use modsec_core::record::Flag;
-use modsec_core::serial_log::{self, Item, Outlook};
+use modsec_core::serial_log::{self, InputState, Item};
 
 const HELD: usize = 64 * 1024;
 
@@ -95,12 +95,12 @@ fn the_entry_behind_a_cut_is_whole_wherever_the_cut_is() {
         for len in 1..whole.trim_end().len() {
             let cut_off = &whole[..len];
             let log = format!("{cut_off}{next}{last}");
-            for (step, outlook) in [
-                (7, Outlook::More),
-                (100_000, Outlook::More),
-                (100_000, Outlook::Quiet),
+            for (step, input) in [
+                (7, InputState::More),
+                (100_000, InputState::More),
+                (100_000, InputState::Quiet),
             ] {
-                let got = cut_while(log.as_bytes(), step, HELD, outlook);
+                let got = cut_while(log.as_bytes(), step, HELD, input);
                 let how = format!("{engine} cut at {len}, steps of {step}: {cut_off:?}");
                 let found = texts(&got);
                 let Some([before @ .., second, third]) = found.get(..) else {

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use modsec_core::EntryHash;
-use modsec_core::merged_log::{Batch, MergedLog, MergedLogError, Recovered, Stored};
+use modsec_core::merged_log::{AppendBatch, MergedLog, MergedLogError, Recovered, Stored};
 use modsec_core::record::Flags;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -316,7 +316,7 @@ fn stories() -> Vec<Story> {
 fn run_until(
     story: Story,
     dir: &Path,
-    mut batch: Batch<'_>,
+    mut batch: AppendBatch<'_>,
     entries: &[Vec<u8>],
 ) -> Result<(), MergedLogError> {
     if story.crash == Crash::Begun {

@@ -9,7 +9,7 @@ use modsec_core::EntryHash;
 use modsec_core::format::decode;
 use modsec_core::merged_log::{MergedLog, Recovered, Stored};
 use modsec_core::record::{Flag, Flags};
-use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
+use modsec_core::serial_log::{InputState, LOOKAHEAD, Piece, Splitter};
 use proptest::prelude::*;
 
 mod cut;
@@ -165,12 +165,6 @@ fn half_an_announced_entry_in_front_of_other_bytes_makes_no_entries() {
         };
         let journal = recover();
         let found = fs::read_to_string(&path).unwrap();
-        // Nothing has moved, and what was whole stays.
-        let whole = text.find('#').unwrap();
-        assert_eq!(
-            found,
-            format!("{}{}{other}", &text[..whole], "\n".repeat(kept - whole))
-        );
         let cut = cut(found.as_bytes(), 1000, HELD);
         let clean: Vec<&[u8]> = cut
             .entries
@@ -180,6 +174,12 @@ fn half_an_announced_entry_in_front_of_other_bytes_makes_no_entries() {
         let want = [old.as_bytes(), first.as_bytes(), other.as_bytes()].map(own_bytes);
         let want: Vec<&[u8]> = want.into_iter().filter(|bytes| !bytes.is_empty()).collect();
         assert!(clean == want, "{:?}", cut.entries);
+        // Nothing has moved, and what was whole stays.
+        let whole = text.find('#').unwrap();
+        assert_eq!(
+            found,
+            format!("{}{}{other}", &text[..whole], "\n".repeat(kept - whole))
+        );
         // As after a crash before the journal was closed; within a piece, at any time.
         let mid = kept / page / 2 * page;
         let half = format!("{}{}", &text[..mid.max(whole)], &found[mid.max(whole)..]);
@@ -205,8 +205,8 @@ fn whole_entries_in_a_body_are_no_entries_of_the_merged_log() {
         (256 * 1024, HELD),
         (1 << 30, 64 << 20),
     ] {
-        for outlook in [Outlook::More, Outlook::Quiet] {
-            let found = cut_while(&log, step, held, outlook);
+        for input in [InputState::More, InputState::Quiet] {
+            let found = cut_while(&log, step, held, input);
             assert_are(&found, &files, &format!("{held} held, steps of {step}"));
         }
     }
@@ -537,7 +537,7 @@ proptest! {
         let how = format!("{held} held, steps of {step}");
         assert_are(&cut(&log, step, held), &files, &how);
         // The last LF of an entry may come after its end was seen.
-        let quiet = cut_while(&log, step, held, Outlook::Quiet);
+        let quiet = cut_while(&log, step, held, InputState::Quiet);
         prop_assert_eq!(quiet.entries.len(), files.len());
         prop_assert_eq!(&quiet.foreign, &[]);
         for ((_, bytes, flags), file) in quiet.entries.iter().zip(&files) {
@@ -556,7 +556,7 @@ proptest! {
         let mut splitter = Splitter::new(0, HELD);
         splitter.buffer().extend_from_slice(read);
         let mut before = 0;
-        while let Some(piece) = splitter.next(Outlook::Quiet) {
+        while let Some(piece) = splitter.next(InputState::Quiet) {
             before += usize::from(matches!(piece, Piece::Entry { .. } | Piece::End { .. }));
         }
         let place = usize::try_from(splitter.position()).unwrap();

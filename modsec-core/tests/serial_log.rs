@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cut::{Cut, cut};
 use modsec_core::record::Flag;
-use modsec_core::serial_log::{Outlook, Piece, Splitter};
+use modsec_core::serial_log::{InputState, Piece, Splitter};
 use proptest::prelude::*;
 
 mod cut;
@@ -346,7 +346,7 @@ fn large_entries_come_in_parts_and_memory_stays_small() {
     let mut splitter = Splitter::new(0, 8192);
     for chunk in large.as_bytes().chunks(4096) {
         splitter.buffer().extend_from_slice(chunk);
-        while splitter.next(Outlook::More).is_some() {}
+        while splitter.next(InputState::More).is_some() {}
         assert!(splitter.buffer().len() <= 8192 + 4096);
     }
 }
@@ -380,10 +380,10 @@ fn a_flood_of_empty_lines_is_passed_over_at_once() {
         let mut splitter = Splitter::new(0, 8192);
         for chunk in log.as_bytes().chunks(4096) {
             splitter.buffer().extend_from_slice(chunk);
-            while splitter.next(Outlook::More).is_some() {}
+            while splitter.next(InputState::More).is_some() {}
             assert!(splitter.buffer().len() <= 8192 + 4096);
         }
-        while splitter.next(Outlook::End).is_some() {}
+        while splitter.next(InputState::End).is_some() {}
         assert!(!splitter.is_open());
     }
 }
@@ -418,14 +418,14 @@ fn a_quiet_log_hands_out_what_is_finished_and_keeps_the_rest() {
     splitter.buffer().extend_from_slice(one.as_bytes());
     splitter.buffer().extend_from_slice(b"\n--22222222-A--\n[x");
     assert!(matches!(
-        splitter.next(Outlook::Quiet),
+        splitter.next(InputState::Quiet),
         Some(Piece::Entry { bytes, .. }) if bytes == one.as_bytes()
     ));
-    assert!(splitter.next(Outlook::Quiet).is_none());
+    assert!(splitter.next(InputState::Quiet).is_none());
     assert!(splitter.is_open());
     assert_eq!(splitter.position(), one.len() as u64 + 1);
     assert!(matches!(
-        splitter.next(Outlook::End),
+        splitter.next(InputState::End),
         Some(Piece::Entry { .. })
     ));
     assert!(!splitter.is_open());

@@ -467,7 +467,7 @@ fn an_entry_that_is_being_removed_is_not_read_again() {
 fn handles_can_go_to_other_threads() {
     fn is_send<T: Send>() {}
     is_send::<modsec_core::storage_dir::Walk>();
-    is_send::<modsec_core::storage_dir::Files>();
+    is_send::<modsec_core::storage_dir::EntryFiles>();
     is_send::<modsec_core::storage_dir::OpenEntry>();
     is_send::<modsec_core::storage_dir::ReadEntry>();
 }

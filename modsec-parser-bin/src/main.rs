@@ -12,7 +12,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::args::{Follow, Output, Request};
 use crate::report::Terminal;
@@ -89,14 +89,7 @@ async fn follow(
     signals: Signals,
     log: &Log,
 ) -> Result<Exit, Box<dyn Error>> {
-    let on_hangup = || match log.reopen() {
-        Ok(()) => info!("log files reopened"),
-        Err(error) => warn!(
-            error = program::error_chain(&error),
-            "log file not reopened"
-        ),
-    };
-    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(on_hangup);
+    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(|| log.reopen());
     let lifecycle = &mut lifecycle;
     let options = &request.options;
     // A web server that starts this program has it in its process group, to which signals for its

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use modsec_core::StoreError;
 use modsec_core::command_line;
-use modsec_core::ingest::{IndexCounts, Options, Report, Tally, TopCounts};
+use modsec_core::ingest::{IndexCounts, Observer, Options, Tally, TopCounts};
 use modsec_core::program::{self, LogFormat, visible};
 use tracing::error;
 
@@ -105,7 +105,7 @@ fn total_size(inputs: &[PathBuf]) -> Option<u64> {
     sizes.sum::<Option<u64>>().filter(|size| *size > 0)
 }
 
-impl Report for Terminal {
+impl Observer for Terminal {
     fn progress(&mut self, tally: &Tally) {
         if let Some(bar) = &self.bar {
             bar.set_position(tally.bytes);

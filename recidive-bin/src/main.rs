@@ -47,13 +47,7 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
     if !run.dry_run {
         make_directory(&options.state_file)?;
     }
-    let reopen = || {
-        if let Err(error) = log.reopen() {
-            // Where else should it go?
-            program::fail(&error);
-        }
-    };
-    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(reopen);
+    let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(|| log.reopen());
     PidFile::hold(pid_file, recidive::run(&options, &mut lifecycle)).await?;
     Ok(Exit::Done)
 }

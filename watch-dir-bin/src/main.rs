@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use modsec_core::permissions::{Change, Keeper, Policy, Tally};
-use modsec_core::program::{self, Exit, Lifecycle, Log, PidFile, Service, Signals, error_chain};
+use modsec_core::program::{self, Exit, Lifecycle, PidFile, Service, Signals, error_chain};
 use tokio::sync::{Notify, watch};
 use tokio::time::interval;
 use tracing::{info, warn};
@@ -78,7 +78,7 @@ async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
     let (sender, policies) = watch::channel(policy);
     let read_again = Notify::new();
     let on_hangup = || {
-        reopen(&log);
+        log.reopen();
         read_again.notify_one();
     };
     let mut lifecycle = Lifecycle::new(signals, Service::from_env()).on_hangup(on_hangup);
@@ -89,13 +89,6 @@ async fn serve(args: &Args) -> Result<Exit, Box<dyn Error>> {
     };
     summarise(&tally);
     Ok(Exit::Done)
-}
-
-fn reopen(log: &Log) {
-    match log.reopen() {
-        Ok(()) => info!("log file opened again"),
-        Err(error) => warn!(error = %error_chain(&error), "the old log file remains in use"),
-    }
 }
 
 /// Reads users and groups every minute, and when it is told to.

@@ -338,7 +338,7 @@ fn the_log_names_each_directory_and_is_opened_again_on_sighup() {
     });
     fs::rename(&log, place.path("watch_dir.log.1")).unwrap();
     daemon.signal(Signal::HUP);
-    until("the new file", || place.log().contains("opened again"));
+    until("the new file", || place.log().contains("log file reopened"));
     make(&place.tree().join("20260823"), 0o755);
     until("the second line", || {
         place.log().contains(r#"path="20260823""#)

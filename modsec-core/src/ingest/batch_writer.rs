@@ -16,6 +16,7 @@ use self::batch::{Batch, EndedFile};
 use self::comparison::Comparison;
 use self::destination::Destination;
 use self::findings::Findings;
+use super::budget::OwnersBudget;
 use super::entry::{DecodedEntry, MAX_HELD, NoEntry, Skipped, unless_it_panics};
 use super::index::{Digest, Index};
 use super::known_files::{FileVerdict, Met};
@@ -23,12 +24,11 @@ use super::multi_entry::{FileEntries, MultiEntry};
 use super::open_dir::OpenDir;
 use super::outcome::{DecodedFile, FileOutcome, FilePlace};
 use super::progress::{LeftOff, Progress};
-use super::turn::OwnersTurn;
 use super::unlinker::{Removed, StoredFile, Unlinker};
-use super::{IngestError, Options, Report, Tally, decode_pool, digest};
+use super::{IngestError, Observer, Options, Tally, decode_pool, digest};
 use crate::read_steps::ReadSteps;
 
-/// How often the report is told of progress.
+/// How often the observer is told of progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// The most that entries and rows hold in memory between reading and storing, in bytes: what waits
@@ -121,19 +121,19 @@ impl BatchWriter {
     pub(super) async fn take(
         &mut self,
         outcome: FileOutcome,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<bool, IngestError> {
         self.steps.heartbeat().beat();
         let place = outcome.place;
         let goes = match outcome.result {
-            Ok(file) => self.take_file(file, place, report).await?,
+            Ok(file) => self.take_file(file, place, observer).await?,
             Err(skipped) => {
                 self.skip(&place.path, place.met, skipped);
                 self.done(place.dir.as_deref());
                 false
             }
         };
-        self.flush_if_full(report).await?;
+        self.flush_if_full(observer).await?;
         Ok(goes)
     }
 
@@ -145,11 +145,11 @@ impl BatchWriter {
     pub(super) async fn take_entry(
         &mut self,
         entry: DecodedEntry,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<(), IngestError> {
         self.steps.heartbeat().beat();
-        self.add(entry, &Arc::default(), None, report)?;
-        self.flush_if_full(report).await
+        self.add(entry, &Arc::default(), None, observer)?;
+        self.flush_if_full(observer).await
     }
 
     /// Forgets the batch at hand; its entries will be read again.
@@ -157,11 +157,11 @@ impl BatchWriter {
         self.batch = Batch::default();
     }
 
-    async fn flush_if_full(&mut self, report: &mut dyn Report) -> Result<(), IngestError> {
+    async fn flush_if_full(&mut self, observer: &mut dyn Observer) -> Result<(), IngestError> {
         if self.batch.is_full() {
-            self.flush(report).await?;
+            self.flush(observer).await?;
         }
-        self.progress(report);
+        self.progress(observer);
         Ok(())
     }
 
@@ -170,20 +170,20 @@ impl BatchWriter {
         &mut self,
         found: DecodedFile,
         place: FilePlace,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<bool, IngestError> {
-        let (turn, mut digests) = (found.turn.as_ref(), found.digests);
+        let (budget, mut digests) = (found.budget.as_ref(), found.digests);
         let progress = match &found.entries {
             FileEntries::One(_) => Arc::default(),
             FileEntries::Several(several) => Arc::clone(&several.progress),
         };
         let (mut left_at, mut begun_at) = (None, None);
         match found.entries {
-            FileEntries::One(entry) => self.add(*entry, &progress, turn, report)?,
+            FileEntries::One(entry) => self.add(*entry, &progress, budget, observer)?,
             FileEntries::Several(mut several) => {
                 begun_at = several.is_within();
                 let more = self
-                    .take_several(&mut several, turn, &place, report)
+                    .take_several(&mut several, budget, &place, observer)
                     .await?;
                 digests.extend(more);
                 left_at = several.is_within();
@@ -197,16 +197,16 @@ impl BatchWriter {
             progress: Arc::clone(&progress),
             is_left: left_at.is_some(),
         });
-        if let Some(turn) = turn.filter(|_| left_at.is_some()) {
-            turn.leave();
-            self.findings.tally.interrupted |= turn.is_stopped();
+        if let Some(budget) = budget.filter(|_| left_at.is_some()) {
+            budget.leave();
+            self.findings.tally.interrupted |= budget.is_stopped();
         }
-        match (turn.zip(identity), left_at) {
-            (Some((turn, identity)), None) => self.left_off.forget(turn.owner, &identity),
-            (Some((turn, identity)), Some(done)) if left_at != begun_at => {
+        match (budget.zip(identity), left_at) {
+            (Some((budget, identity)), None) => self.left_off.forget(budget.owner, &identity),
+            (Some((budget, identity)), Some(done)) if left_at != begun_at => {
                 // What was taken is safe before it is noted where to go on.
-                self.flush(report).await?;
-                let owner = turn.owner;
+                self.flush(observer).await?;
+                let owner = budget.owner;
                 self.got_on += self.left_off.remember(owner, identity, &progress, done);
             }
             _ => {}
@@ -224,27 +224,27 @@ impl BatchWriter {
     async fn take_several(
         &mut self,
         several: &mut MultiEntry,
-        turn: Option<&OwnersTurn>,
+        budget: Option<&OwnersBudget>,
         place: &FilePlace,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Digest>, IngestError> {
         let (begun, mut digests) = (Instant::now(), Vec::new());
-        let mut goes_on = turn.is_none_or(OwnersTurn::may_begin);
+        let mut goes_on = budget.is_none_or(OwnersBudget::may_begin);
         let progress = Arc::clone(&several.progress);
         while goes_on {
-            self.flush_if_full(report).await?;
-            match next_of(several, turn) {
+            self.flush_if_full(observer).await?;
+            match next_of(several, budget) {
                 Ok(None) => break,
                 Ok(Some(entry)) => {
                     if self.index.is_some() {
                         digests.extend(digest::of_one_of_many(&entry));
                     }
-                    self.add(entry, &progress, turn, report)?;
+                    self.add(entry, &progress, budget, observer)?;
                 }
                 Err(skipped) => self.skip_one(&progress, place, skipped),
             }
             let is_at_end = several.is_within().is_none();
-            goes_on = is_at_end || turn.is_none_or(|turn| turn.goes_on(begun));
+            goes_on = is_at_end || budget.is_none_or(|budget| budget.goes_on(begun));
         }
         Ok(digests)
     }
@@ -254,25 +254,25 @@ impl BatchWriter {
         &mut self,
         entry: DecodedEntry,
         progress: &Arc<Progress>,
-        turn: Option<&OwnersTurn>,
-        report: &mut dyn Report,
+        budget: Option<&OwnersBudget>,
+        observer: &mut dyn Observer,
     ) -> Result<(), IngestError> {
         self.findings
             .tally
             .entry(&entry.row, entry.flags, entry.bytes.len());
         if let Some(line) = &entry.json {
-            report.json_line(line).map_err(IngestError::Output)?;
+            observer.json_line(line).map_err(IngestError::Output)?;
         }
-        self.batch.add(entry, progress, turn);
+        self.batch.add(entry, progress, budget);
         Ok(())
     }
 
-    fn progress(&mut self, report: &mut dyn Report) {
+    fn progress(&mut self, observer: &mut dyn Observer) {
         let now = Instant::now();
         if now.duration_since(self.reported) >= REPORT_EVERY {
             self.reported = now;
             self.findings.tally.elapsed = now.duration_since(self.started);
-            report.progress(&self.findings.tally);
+            observer.progress(&self.findings.tally);
         }
     }
 
@@ -281,7 +281,7 @@ impl BatchWriter {
     /// # Errors
     ///
     /// What store or merged log said; the files stay then, and are read again.
-    pub(super) async fn flush(&mut self, report: &mut dyn Report) -> Result<(), IngestError> {
+    pub(super) async fn flush(&mut self, observer: &mut dyn Observer) -> Result<(), IngestError> {
         let batch = std::mem::take(&mut self.batch);
         if let Some(destination) = &mut self.destination {
             let begun = Instant::now();
@@ -304,7 +304,7 @@ impl BatchWriter {
             self.findings.tally.stored += compared.new;
             self.findings.tally.known += compared.known;
         }
-        self.progress(report);
+        self.progress(observer);
         Ok(())
     }
 
@@ -391,14 +391,14 @@ impl BatchWriter {
 /// Decodes the next of several entries, for which its owner pays.
 fn next_of(
     several: &mut MultiEntry,
-    turn: Option<&OwnersTurn>,
+    budget: Option<&OwnersBudget>,
 ) -> Result<Option<DecodedEntry>, Skipped> {
     let begun = Instant::now();
     let next = unless_it_panics(|| several.next().transpose().map_err(Skipped::NoEntry));
-    if let Some(turn) = turn {
-        turn.add_time(begun.elapsed());
+    if let Some(budget) = budget {
+        budget.add_time(begun.elapsed());
         if let Ok(Some(entry)) = &next {
-            turn.add_record(entry.row_size);
+            budget.add_record(entry.row_size);
         }
     }
     next

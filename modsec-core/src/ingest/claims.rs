@@ -22,7 +22,7 @@ use crate::format;
 use crate::format::large::{self, Large};
 use crate::heartbeat::Heartbeat;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
-use crate::watch::{Event, Files, Options, RescanReason, Watcher};
+use crate::watch::{Event, Options, ReportedFiles, RescanReason, Watcher};
 
 /// How soon the thread notices that nobody listens any more.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl Claims {
     ) -> Result<Claims, IngestError> {
         let (news, listener) = watch::channel(News::default());
         let options = Options {
-            files: Files::New,
+            files: ReportedFiles::New,
             ..Options::default()
         };
         // The administrator may name a link; what it leads to is watched.

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::opening::{OpenFile, Opener, unlike};
+use super::budget::GiveWay;
 use super::decoder::EntryDecoder;
 use super::entry::{IN_MEMORY, MAX_HELD, NoEntry, Skipped, unless_it_panics};
 use super::index::Fate;
@@ -28,7 +29,6 @@ use super::multi_entry::{self, FileEntries};
 use super::outcome::{DecodedFile, FileOutcome, FilePlace};
 use super::progress::LeftOff;
 use super::source::{Job, Jobs, PassSource, Rest};
-use super::turn::GiveWay;
 use super::unopened::Ages;
 use super::{IngestError, Options, Stop, digest};
 use crate::crash_points;
@@ -82,7 +82,7 @@ impl DecodePool {
         stop: &Stop,
         steps: &ReadSteps,
     ) -> io::Result<DecodePool> {
-        let way = GiveWay::new(source.turns(), stop);
+        let way = GiveWay::new(source.budgets(), stop);
         let ages = Ages::new(options);
         let jobs = Jobs::new(source, options, ages, known, stop, steps.heartbeat())?;
         let (promises, outcomes) = mpsc::channel(OUTCOMES);
@@ -263,7 +263,7 @@ impl DecodeThread {
             is_old: true,
             digests: Vec::new(),
             indexed: None,
-            turn: None,
+            budget: None,
         })
     }
 
@@ -276,7 +276,7 @@ impl DecodeThread {
             wanted,
             ..
         } = open;
-        let (turn, begun) = (self.way.of(uid), Instant::now());
+        let (budget, begun) = (self.way.of(uid), Instant::now());
         let identity = open.entry.as_ref().map(ReadEntry::identity);
         let left_off = identity.and_then(|identity| self.left_off.recall(uid, identity));
         let digest = || match digest::of_file(&file, size, &self.opener.decoder.steps) {
@@ -300,14 +300,14 @@ impl DecodeThread {
             &self.opener.decoder,
             left_off,
         );
-        turn.add_time(begun.elapsed());
+        budget.add_time(begun.elapsed());
         let entries = entries.map_err(|reason| match (&wanted, whole) {
             _ if matches!(&reason, NoEntry::Io(error) if is_left(error)) => reason.into(),
             (Some(wanted), Some(whole)) => unlike(wanted, Fate::Unusable(whole)),
             _ => reason.into(),
         })?;
         if matches!(entries, FileEntries::Several(_)) {
-            turn.count_records(size);
+            budget.count_records(size);
         }
         Ok(DecodedFile {
             entries,
@@ -315,7 +315,7 @@ impl DecodeThread {
             is_old: open.is_old,
             digests: whole.into_iter().collect(),
             indexed: wanted.map(|wanted| wanted.file),
-            turn: Some(turn),
+            budget: Some(budget),
         })
     }
 }

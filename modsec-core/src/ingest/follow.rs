@@ -26,14 +26,14 @@ use super::index::{Ended, Index, IndexSource, Pipe, SETTLE};
 use super::passes::{Passes, TreeWalk, Walked};
 use super::source::{PassSource, Pause};
 use super::{
-    Charge, DefectReason, IngestError, Options, Report, Tally, lock, note_outage, note_success,
+    Charge, DefectReason, IngestError, Observer, Options, Tally, lock, note_outage, note_success,
 };
 use crate::error_chain::error_chain;
 use crate::heartbeat::Heartbeat;
 use crate::merged_log::MergedLogError;
 use crate::program::{Backoff, Lifecycle, Stop, Wake, or_never};
 use crate::read_steps::ReadSteps;
-use crate::storage_dir::turns::{self, Turns};
+use crate::storage_dir::budgets::{self, Budgets};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
 /// How often the whole tree is walked if nothing else is asked for.
@@ -70,12 +70,12 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// [`IngestError`] for what is wrong at the start and does not pass by itself. Once entries could
-/// be stored, only a report that fails ends it.
+/// be stored, only a observer that fails ends it.
 pub async fn follow(
     options: &Options,
     rescan_every: Duration,
     lifecycle: &mut Lifecycle<'_>,
-    report: &mut dyn Report,
+    observer: &mut dyn Observer,
 ) -> Result<Tally, IngestError> {
     let Some(path) = options
         .storage_dir
@@ -101,7 +101,7 @@ pub async fn follow(
     let mut follower = Follower::new(options, path, rescan_every, heartbeats.clone())?;
     follower.pipe = pipe;
     loop {
-        follower.turn(lifecycle, report).await?;
+        follower.turn(lifecycle, observer).await?;
         if ended.is_now() {
             break;
         }
@@ -122,7 +122,7 @@ pub async fn follow(
     if ended.0.is_some() {
         // Who asks for a stop closes the pipe soon. What is in it until then belongs to us.
         let _ = timeout(DRAIN, ended.wait()).await;
-        follower.drain(report).await;
+        follower.drain(observer).await;
     }
     Ok(follower.finish())
 }
@@ -205,7 +205,7 @@ struct Tree {
     /// How long a turn in the next pass over claimed files is.
     turn: u64,
     /// Whether the last one has left files because their owners' turns were over.
-    turns_over: bool,
+    budgets_spent: bool,
 }
 
 impl Tree {
@@ -221,15 +221,15 @@ impl Tree {
             walk_again: true,
             next_lines: None,
             look_again: None,
-            turn: *turns::CLAIMED.start(),
-            turns_over: false,
+            turn: *budgets::CLAIMED.start(),
+            budgets_spent: false,
         })
     }
 
     /// Returns what says that a walk is to pause: files were claimed a moment ago.
     fn pause(&self) -> Pause {
         let (news, handled) = (self.claims.listener(), self.handled.claimed);
-        let (left, until) = (self.turns_over, std::time::Instant::now() + LINGER);
+        let (left, until) = (self.budgets_spent, std::time::Instant::now() + LINGER);
         Pause(Arc::new(move || {
             let due = left || news.borrow().claimed != handled;
             due && std::time::Instant::now() >= until
@@ -241,16 +241,16 @@ impl Tree {
         let news = self.claims.news();
         // What an earlier pass could not store is left to the walks, but not what was unfinished a
         // moment ago.
-        let all = self.look_again.is_some() || self.turns_over;
+        let all = self.look_again.is_some() || self.budgets_spent;
         let after = self.handled.last.filter(|_| !all);
-        let source = PassSource::Claimed(Arc::clone(&self.storage), after, Turns::new(self.turn));
+        let source = PassSource::Claimed(Arc::clone(&self.storage), after, Budgets::new(self.turn));
         let before = passes.writer.progress_made();
         let done = passes.pass(source).await?;
-        self.turns_over = done.turns_over;
-        self.turn = match self.turns_over {
-            true if passes.writer.progress_made() == before => Turns::next(self.turn),
-            true => Turns::next_claimed(self.turn, done.looking),
-            false => *turns::CLAIMED.start(),
+        self.budgets_spent = done.budgets_spent;
+        self.turn = match self.budgets_spent {
+            true if passes.writer.progress_made() == before => Budgets::next(self.turn),
+            true => Budgets::next_claimed(self.turn, done.looking),
+            false => *budgets::CLAIMED.start(),
         };
         (self.handled.claimed, self.handled.last) = (news.claimed, news.last);
         passes.follow_index(&self.storage).await
@@ -287,7 +287,7 @@ impl Tree {
             return Some((Due::Walk, news));
         }
         let again = self.look_again.is_some_and(|at| now >= at);
-        if again || self.turns_over || news.claimed != self.handled.claimed {
+        if again || self.budgets_spent || news.claimed != self.handled.claimed {
             return Some((Due::Claimed, news));
         }
         let lines = self.next_lines.is_some_and(|at| now >= at);
@@ -340,9 +340,9 @@ impl<'o> Follower<'o> {
     async fn turn(
         &mut self,
         lifecycle: &mut Lifecycle<'_>,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<(), IngestError> {
-        match self.work(lifecycle, report).await {
+        match self.work(lifecycle, observer).await {
             Ok(true) => note_success(&mut self.backoff),
             Ok(false) => {}
             Err(error) if self.can_wait_out(&error) => {
@@ -370,7 +370,7 @@ impl<'o> Follower<'o> {
     async fn work(
         &mut self,
         lifecycle: &mut Lifecycle<'_>,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<bool, IngestError> {
         let tree = Tree::in_place(
             &mut self.tree,
@@ -400,7 +400,7 @@ impl<'o> Follower<'o> {
             options: self.options,
             stop,
             writer,
-            report,
+            observer,
         };
         let done = match due {
             Due::Walk => tree.walk(&mut passes).await,
@@ -452,7 +452,7 @@ impl<'o> Follower<'o> {
             next_walk,
             next_lines,
             look_again,
-            turns_over: false,
+            budgets_spent: false,
             ..
         }) = &mut self.tree
         else {
@@ -481,9 +481,9 @@ impl<'o> Follower<'o> {
     }
 
     /// Takes what the last lines of the pipe lead to. What cannot be stored now stays where it is.
-    async fn drain(&mut self, report: &mut dyn Report) {
+    async fn drain(&mut self, observer: &mut dyn Observer) {
         for _ in 0..DRAIN_PASSES {
-            match self.drain_once(report).await {
+            match self.drain_once(observer).await {
                 Ok(true) => break,
                 Ok(false) => sleep(LINGER).await,
                 Err(error) => {
@@ -504,7 +504,7 @@ impl<'o> Follower<'o> {
     }
 
     /// Returns `true` if every line has found its entry.
-    async fn drain_once(&mut self, report: &mut dyn Report) -> Result<bool, IngestError> {
+    async fn drain_once(&mut self, observer: &mut dyn Observer) -> Result<bool, IngestError> {
         let (Some(tree), Some(writer)) = (&self.tree, &mut self.writer) else {
             return Ok(true);
         };
@@ -518,12 +518,12 @@ impl<'o> Follower<'o> {
             options: self.options,
             stop: &go_on,
             writer,
-            report,
+            observer,
         };
         passes.follow_index(&tree.storage).await?;
         // What is more than that stays in the private directory, for the next start.
-        let turns = Turns::new(*turns::CLAIMED.end());
-        let claimed = PassSource::Claimed(Arc::clone(&tree.storage), None, turns);
+        let budgets = Budgets::new(*budgets::CLAIMED.end());
+        let claimed = PassSource::Claimed(Arc::clone(&tree.storage), None, budgets);
         passes.pass(claimed).await?;
         self.totals.add(writer.take_tally(), Due::Lines);
         Ok(writer.index.as_ref().is_none_or(Index::is_settled))

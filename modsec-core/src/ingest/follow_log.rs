@@ -21,14 +21,14 @@ use super::batch_writer::BatchWriter;
 use super::decoder::EntryDecoder;
 use super::entry::{Extent, IN_MEMORY};
 use super::offset_file;
-use super::{IngestError, Options, Report, Tally, note_outage, note_success};
+use super::{IngestError, Observer, Options, Tally, note_outage, note_success};
 use crate::format::{self, Defect};
 use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
-use crate::logfile::{Aside, Growth, Stuck, Tail};
+use crate::logfile::{Aside, EntryTimeout, Growth, Tail};
 use crate::program::{Backoff, Lifecycle, Stop, Wake};
 use crate::read_steps::ReadSteps;
-use crate::serial_log::{Outlook, Piece, Splitter};
+use crate::serial_log::{InputState, Piece, Splitter};
 use crate::store::Origin;
 
 /// How often the log is looked at while it is quiet.
@@ -93,7 +93,7 @@ pub async fn follow_log(
     log: &Path,
     offset_file: &Path,
     lifecycle: &mut Lifecycle<'_>,
-    report: &mut dyn Report,
+    observer: &mut dyn Observer,
 ) -> Result<Tally, IngestError> {
     let heartbeat = Heartbeat::default();
     lifecycle
@@ -115,7 +115,7 @@ pub async fn follow_log(
     };
     let mut logged = Instant::now();
     loop {
-        let pause = follower.turn(lifecycle.stop(), report).await?;
+        let pause = follower.turn(lifecycle.stop(), observer).await?;
         lifecycle.ready();
         if logged.elapsed() >= LOG_EVERY {
             logged = Instant::now();
@@ -153,7 +153,7 @@ struct Reading {
     aside: Aside,
     /// Whether what was read last was the end of a log.
     is_over: bool,
-    stuck: Stuck,
+    timeout: EntryTimeout,
     saved: Option<u64>,
 }
 
@@ -162,9 +162,9 @@ impl Follower<'_> {
     async fn turn(
         &mut self,
         stop: &Stop,
-        report: &mut dyn Report,
+        observer: &mut dyn Observer,
     ) -> Result<Duration, IngestError> {
-        let error = match self.work(stop, report).await {
+        let error = match self.work(stop, observer).await {
             Ok(is_done) => {
                 note_success(&mut self.backoff);
                 return Ok(if is_done { LOOK_EVERY } else { Duration::ZERO });
@@ -189,7 +189,11 @@ impl Follower<'_> {
     }
 
     /// Returns `true` if the end of the log was reached.
-    async fn work(&mut self, stop: &Stop, report: &mut dyn Report) -> Result<bool, IngestError> {
+    async fn work(
+        &mut self,
+        stop: &Stop,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, IngestError> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
@@ -209,16 +213,16 @@ impl Follower<'_> {
         let started = Instant::now();
         let is_done = loop {
             let growth = reading.read(self.log)?;
-            let outlook = reading.outlook(growth);
+            let input = reading.input(growth);
             let origin = reading.origin(&self.decoder, self.log);
-            while let Some(taken) = reading.next(outlook)? {
+            while let Some(taken) = reading.next(input)? {
                 match self.decoder.decode_taken(taken, &origin) {
-                    Ok(entry) => writer.take_entry(entry, report).await?,
+                    Ok(entry) => writer.take_entry(entry, observer).await?,
                     Err(skipped) => writer.skip(self.log, None, skipped),
                 }
             }
             if growth == Growth::Restarted {
-                writer.flush(report).await?;
+                writer.flush(observer).await?;
                 reading.restart();
             } else if growth == Growth::End {
                 break true;
@@ -226,7 +230,7 @@ impl Follower<'_> {
                 break false;
             }
         };
-        writer.flush(report).await?;
+        writer.flush(observer).await?;
         reading.save(self.offset_file)?;
         self.has_read = true;
         let tally = writer.take_tally();
@@ -298,7 +302,7 @@ impl Reading {
                     .to_owned(),
             ),
             is_over: false,
-            stuck: Stuck::after(stale_after),
+            timeout: EntryTimeout::after(stale_after),
         })
     }
 
@@ -313,12 +317,12 @@ impl Reading {
 
     /// Says what is to be expected. The end of an entry that has been missing for long will not
     /// come any more.
-    fn outlook(&mut self, growth: Growth) -> Outlook {
+    fn input(&mut self, growth: Growth) -> InputState {
         match growth {
-            Growth::Grown => Outlook::More,
-            Growth::Over | Growth::Restarted => Outlook::End,
-            Growth::End if self.stuck.is_given_up(&self.splitter, growth) => Outlook::End,
-            Growth::End => Outlook::Quiet,
+            Growth::Grown => InputState::More,
+            Growth::Over | Growth::Restarted => InputState::End,
+            Growth::End if self.timeout.is_given_up(&self.splitter, growth) => InputState::End,
+            Growth::End => InputState::Quiet,
         }
     }
 
@@ -329,14 +333,14 @@ impl Reading {
         decoder.origin(meta.map_or(0, |meta| meta.uid()), log.to_owned())
     }
 
-    fn next(&mut self, outlook: Outlook) -> Result<Option<Taken>, FollowLogError> {
+    fn next(&mut self, input: InputState) -> Result<Option<Taken>, FollowLogError> {
         loop {
-            let outlook = if self.aside.has_more() {
-                Outlook::More
+            let input = if self.aside.has_more() {
+                InputState::More
             } else {
-                outlook
+                input
             };
-            let Some(piece) = self.splitter.next(outlook) else {
+            let Some(piece) = self.splitter.next(input) else {
                 if !self.aside.has_more() {
                     return Ok(None);
                 }

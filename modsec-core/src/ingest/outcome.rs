@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::budget::OwnersBudget;
 use super::entry::Skipped;
 use super::index::Digest;
 use super::known_files::Met;
 use super::multi_entry::FileEntries;
 use super::open_dir::OpenDir;
-use super::turn::OwnersTurn;
 use crate::storage_dir::ReadEntry;
 
 /// What is known of a file, or of an entry of a log, besides its bytes.
@@ -54,5 +54,5 @@ pub(super) struct DecodedFile {
     /// The path by which the index led to it.
     pub(super) indexed: Option<Arc<Path>>,
     /// Whose turn it is; `None` in a log.
-    pub(super) turn: Option<OwnersTurn>,
+    pub(super) budget: Option<OwnersBudget>,
 }

@@ -8,9 +8,9 @@ use chrono::Utc;
 use super::batch_writer::BatchWriter;
 use super::decode_pool::DecodePool;
 use super::source::{Cursor, PassSource, Pause};
-use super::{IngestError, Options, Report, Stop};
+use super::{IngestError, Observer, Options, Stop};
 use crate::storage_dir::StorageDir;
-use crate::storage_dir::turns::{self, Turns};
+use crate::storage_dir::budgets::{self, Budgets};
 
 /// Walks over one storage directory at the most. The second finds what the file system did not list
 /// while files were removed.
@@ -21,7 +21,7 @@ pub(super) struct Passes<'r> {
     pub(super) options: &'r Options,
     pub(super) stop: &'r Stop,
     pub(super) writer: &'r mut BatchWriter,
-    pub(super) report: &'r mut dyn Report,
+    pub(super) observer: &'r mut dyn Observer,
 }
 
 /// What a pass did.
@@ -29,7 +29,7 @@ pub(super) struct Passed {
     /// Entries taken that had been there before.
     old: u64,
     /// Whether files were left because their owners' turns were over.
-    pub(super) turns_over: bool,
+    pub(super) budgets_spent: bool,
     /// Where a walk goes on that has paused.
     cursor: Option<Box<Cursor>>,
     /// How long the names of claimed files were looked at.
@@ -41,7 +41,7 @@ impl Passes<'_> {
     ///
     /// # Errors
     ///
-    /// [`IngestError`] of the store, the merged log, the report, or the threads that read.
+    /// [`IngestError`] of the store, the merged log, the observer, or the threads that read.
     pub(super) async fn pass(&mut self, source: PassSource) -> Result<Passed, IngestError> {
         let known = (&self.writer.findings.known, &self.writer.left_off);
         let mut pool =
@@ -58,7 +58,7 @@ impl Passes<'_> {
         findings.tally.interrupted |= rest.interrupted;
         Ok(Passed {
             old: taken?,
-            turns_over: rest.turns_over,
+            budgets_spent: rest.budgets_spent,
             cursor: rest.cursor,
             looking: rest.looking,
         })
@@ -69,10 +69,10 @@ impl Passes<'_> {
         while let Some(outcome) = pool.next().await? {
             let is_old = outcome.is_old();
             // What stays because of another entry in it is no reason for another walk.
-            let goes = self.writer.take(outcome, self.report).await?;
+            let goes = self.writer.take(outcome, self.observer).await?;
             old += u64::from(is_old && goes);
         }
-        self.writer.flush(self.report).await?;
+        self.writer.flush(self.observer).await?;
         Ok(old)
     }
 
@@ -129,7 +129,7 @@ impl Passes<'_> {
 
 /// Goes through the storage directory until all that was there is done, and prunes it.
 ///
-/// No owner's files delay those of the others by more than a turn, see [`Turns`].
+/// No owner's files delay those of the others by more than a turn, see [`Budgets`].
 pub(super) struct TreeWalk<'s> {
     storage: &'s Arc<StorageDir>,
     /// How long a turn in the next round is.
@@ -166,7 +166,7 @@ impl<'s> TreeWalk<'s> {
         let is_kept = options.store.is_some();
         TreeWalk {
             storage,
-            limit: if is_kept { turns::FIRST } else { u64::MAX },
+            limit: if is_kept { budgets::FIRST } else { u64::MAX },
             cursor: None,
             round: Round::default(),
             walks: 0,
@@ -197,8 +197,8 @@ impl<'s> TreeWalk<'s> {
             }
             let stopped = passes.stop.requested();
             // Files whose owners' turns were over would have had another round.
-            passes.writer.findings.tally.interrupted |= stopped && done.turns_over;
-            if stopped || self.is_last(done.turns_over, passes) {
+            passes.writer.findings.tally.interrupted |= stopped && done.budgets_spent;
+            if stopped || self.is_last(done.budgets_spent, passes) {
                 passes.prune(self.storage);
                 return Ok(Walked::End);
             }
@@ -218,20 +218,20 @@ impl<'s> TreeWalk<'s> {
             before: passes.got_on(),
             old: 0,
         };
-        let turns = Turns::new(self.limit);
-        Ok(Box::new(Cursor::new(self.storage, turns)))
+        let budgets = Budgets::new(self.limit);
+        Ok(Box::new(Cursor::new(self.storage, budgets)))
     }
 
     /// Ends a round; returns `true` if there is no reason for another one.
-    fn is_last(&mut self, turns_over: bool, passes: &mut Passes<'_>) -> bool {
+    fn is_last(&mut self, budgets_spent: bool, passes: &mut Passes<'_>) -> bool {
         // Where nothing can be removed, another walk would meet the same files.
         let round = &self.round;
         let is_stuck = round.old > 0 && passes.got_on() == round.before;
-        if turns_over {
+        if budgets_spent {
             self.limit = if is_stuck {
                 u64::MAX
             } else {
-                Turns::next(self.limit)
+                Budgets::next(self.limit)
             };
             return false;
         }

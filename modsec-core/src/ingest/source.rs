@@ -20,7 +20,7 @@ use super::known_files::KnownFiles;
 use super::unopened::{Ages, Unopened};
 use super::{Options, Stop};
 use crate::heartbeat::Heartbeat;
-use crate::storage_dir::turns::Turns;
+use crate::storage_dir::budgets::Budgets;
 use crate::storage_dir::{LeftAlone, StorageDir};
 
 /// What a pass goes through.
@@ -29,7 +29,7 @@ pub(super) enum PassSource {
     /// The whole tree, from where the walk is.
     Tree(Box<Cursor>, Option<Pause>),
     /// What was claimed in there, after the file of this number, and how long a turn is.
-    Claimed(Arc<StorageDir>, Option<u64>, Turns),
+    Claimed(Arc<StorageDir>, Option<u64>, Budgets),
     /// Files that the index names. The pass may end before the last of them.
     Indexed(Arc<StorageDir>, Vec<Wanted>),
     Inputs(Vec<PathBuf>),
@@ -37,11 +37,11 @@ pub(super) enum PassSource {
 
 impl PassSource {
     /// Returns whose turn it is, and what else ends a file of several entries in the middle.
-    pub(super) fn turns(&self) -> (Turns, Option<Pause>) {
+    pub(super) fn budgets(&self) -> (Budgets, Option<Pause>) {
         match self {
-            PassSource::Tree(cursor, pause) => (cursor.turns.clone(), pause.clone()),
-            PassSource::Claimed(_, _, turns) => (turns.clone(), None),
-            PassSource::Indexed(..) | PassSource::Inputs(_) => (Turns::new(u64::MAX), None),
+            PassSource::Tree(cursor, pause) => (cursor.budgets.clone(), pause.clone()),
+            PassSource::Claimed(_, _, budgets) => (budgets.clone(), None),
+            PassSource::Indexed(..) | PassSource::Inputs(_) => (Budgets::new(u64::MAX), None),
         }
     }
 }
@@ -57,7 +57,7 @@ pub(super) struct Rest {
     /// Where the walk goes on, if it paused.
     pub(super) cursor: Option<Box<Cursor>>,
     /// Whether files were left because their owners' turns were over.
-    pub(super) turns_over: bool,
+    pub(super) budgets_spent: bool,
     /// Whether a request to stop came before the end.
     pub(super) interrupted: bool,
     /// How long the names of claimed files were looked at.
@@ -100,8 +100,8 @@ impl Jobs {
         let prune = options.prune_rules(ages.now);
         let finder = match source {
             PassSource::Tree(cursor, pause) => Finder::Tree(Tree::new(cursor, pause, prune)),
-            PassSource::Claimed(storage, after, turns) => {
-                Finder::Claimed(Claimed::new(&storage, after, turns))
+            PassSource::Claimed(storage, after, budgets) => {
+                Finder::Claimed(Claimed::new(&storage, after, budgets))
             }
             PassSource::Indexed(storage, wanted) => Finder::Indexed(Indexed::new(storage, wanted)),
             PassSource::Inputs(paths) => Finder::Inputs(Logs::start(paths, options.threads)?),
@@ -143,7 +143,7 @@ impl Jobs {
         match self.finder.take() {
             Some(Finder::Tree(Tree { cursor, paused, .. })) => {
                 rest.pruned = cursor.pruned.swap(0, Ordering::Relaxed);
-                rest.turns_over = cursor.turns.left();
+                rest.budgets_spent = cursor.budgets.left();
                 if paused && !self.selector.stop.requested() {
                     rest.cursor = Some(cursor);
                 } else {
@@ -151,7 +151,7 @@ impl Jobs {
                 }
             }
             Some(Finder::Claimed(claimed)) => {
-                rest.turns_over = claimed.turns.left();
+                rest.budgets_spent = claimed.budgets.left();
                 rest.looking = claimed.looking;
             }
             Some(Finder::Indexed(_) | Finder::Inputs(_)) | None => {}
@@ -193,7 +193,7 @@ mod tests {
             want.insert(path);
         }
         let storage = StorageDir::open(dir.path()).unwrap();
-        let mut cursor = Some(Box::new(Cursor::new(&storage, Turns::new(u64::MAX))));
+        let mut cursor = Some(Box::new(Cursor::new(&storage, Budgets::new(u64::MAX))));
         let (_handle, stop) = Stop::new();
         let options = options();
         let (mut found, mut pauses) = (Vec::new(), 0);

@@ -45,7 +45,7 @@ const FULL: usize = PIECE - 3;
 /// [`MergedLog::begin`] refuses until [`MergedLog::recover`] has been told what the store says.
 #[derive(Debug)]
 #[must_use = "a batch that is dropped must be recovered"]
-pub struct Batch<'a> {
+pub struct AppendBatch<'a> {
     /// The log, which has no other batch meanwhile.
     log: &'a mut MergedLog,
     /// The batch's id, as the store gets it.
@@ -75,10 +75,10 @@ struct EntryEnds {
     last: [u8; 2],
 }
 
-impl<'a> Batch<'a> {
+impl<'a> AppendBatch<'a> {
     /// Begins a batch of which nothing is noted or written yet.
     pub(super) fn new(log: &'a mut MergedLog, id: [u8; 16]) -> Self {
-        Batch {
+        AppendBatch {
             log,
             id,
             record: None,
@@ -112,7 +112,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// As for [`Batch::append`].
+    /// As for [`AppendBatch::append`].
     pub fn append_flagged(&mut self, entry: &[u8], flags: Flags) -> Result<(), MergedLogError> {
         self.put(entry, || EntryHash::of(entry), flags)
     }
@@ -157,7 +157,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// As for [`Batch::append`]; [`MergedLogError::Read`] if it was a reader that failed.
+    /// As for [`AppendBatch::append`]; [`MergedLogError::Read`] if it was a reader that failed.
     pub fn append_from<R: Read>(
         &mut self,
         hash: EntryHash,
@@ -224,7 +224,7 @@ impl<'a> Batch<'a> {
     ///
     /// # Errors
     ///
-    /// As for [`Batch::append`].
+    /// As for [`AppendBatch::append`].
     pub fn finish(mut self) -> Result<Appended<'a>, MergedLogError> {
         if self.undone {
             return Err(MergedLogError::TakenBack {
@@ -457,7 +457,7 @@ impl EntryEnds {
 
 /// Entries that are in the log and on disk, and count if the store says so.
 ///
-/// Dropping it leaves the batch pending, like dropping a [`Batch`]. That is the right thing to
+/// Dropping it leaves the batch pending, like dropping an [`AppendBatch`]. That is the right thing to
 /// do if it is not known whether the store committed.
 #[derive(Debug)]
 #[must_use = "a batch that is dropped must be recovered"]

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use super::block_hashes::read_most;
 use super::file::open_existing;
-use crate::serial_log::{Outlook, Piece, Splitter};
+use crate::serial_log::{InputState, Piece, Splitter};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -72,19 +72,19 @@ fn broken_announcement(file: &File, own: &Range<u64>) -> io::Result<Option<u64>>
         let read = read_most(file, &mut chunk, fed)?;
         splitter.buffer().extend_from_slice(&chunk[..read]);
         fed += read as u64;
-        let outlook = if read < CHUNK {
-            Outlook::End
+        let input = if read < CHUNK {
+            InputState::End
         } else {
-            Outlook::More
+            InputState::More
         };
-        while let Some(piece) = splitter.next(outlook) {
+        while let Some(piece) = splitter.next(input) {
             if let Piece::Unrecognized { at, .. } = piece {
                 let mut first = [0];
                 let is_line = read_most(file, &mut first, at)? == 1 && first == *b"#";
                 return Ok((is_line && own.contains(&at)).then_some(at));
             }
         }
-        if outlook == Outlook::End {
+        if input == InputState::End {
             break;
         }
     }

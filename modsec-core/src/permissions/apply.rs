@@ -21,13 +21,13 @@ pub struct Change {
     /// Path below the storage directory.
     pub path: PathBuf,
     /// What was done.
-    pub kind: Kind,
+    pub kind: ChangeKind,
 }
 
 /// What was done to a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum ChangeKind {
     /// Mode, owner or group were changed.
     Corrected {
         /// How the directory was.
@@ -46,9 +46,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = Text::from(self.path.as_os_str().as_bytes());
         match self.kind {
-            Kind::Corrected { from, to } => write!(f, "correct {path:?}: {from} to {to}"),
-            Kind::Created(to) => write!(f, "create {path:?}: {to}"),
-            Kind::Removed => write!(f, "remove {path:?}"),
+            ChangeKind::Corrected { from, to } => write!(f, "correct {path:?}: {from} to {to}"),
+            ChangeKind::Created(to) => write!(f, "create {path:?}: {to}"),
+            ChangeKind::Removed => write!(f, "remove {path:?}"),
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         };
         let change = Change {
             path: PathBuf::from("a\n\x1b[31m"),
-            kind: Kind::Corrected { from, to },
+            kind: ChangeKind::Corrected { from, to },
         };
         assert_eq!(
             change.to_string(),

@@ -25,7 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use super::advice::Advice;
 use super::ahead::{self, Outcome, PlannedDir};
-use super::apply::{Change, Kind, apply};
+use super::apply::{Change, ChangeKind, apply};
 use super::calendar;
 use super::named::Named;
 use super::policy::Attributes;
@@ -381,7 +381,7 @@ impl Keeper {
         }
         each(&Change {
             path: path.clone(),
-            kind: Kind::Corrected { from, to },
+            kind: ChangeKind::Corrected { from, to },
         });
     }
 
@@ -416,7 +416,7 @@ impl Keeper {
             }
             each(&Change {
                 path: path.clone(),
-                kind: Kind::Removed,
+                kind: ChangeKind::Removed,
             });
         }
     }
@@ -441,7 +441,7 @@ impl Keeper {
             }
             each(&Change {
                 path: path.clone(),
-                kind: Kind::Created(wanted),
+                kind: ChangeKind::Created(wanted),
             });
         }
     }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -17,6 +18,7 @@ use tracing_subscriber::{Layer, Registry};
 
 use self::visible::Visible;
 use super::ProgramError;
+use crate::error_chain::error_chain;
 use crate::named_file::open_own_or_null;
 
 /// Crates whose events follow the chosen level; others are heard from `warn` upwards.
@@ -112,13 +114,17 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log file again by its path, for log rotation; without a log file does nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ProgramError::LogFile`]; the program then goes on writing to the file it has.
-    pub fn reopen(&self) -> Result<(), ProgramError> {
-        self.file.as_ref().map_or(Ok(()), LogFile::reopen)
+    /// Answers SIGHUP: opens the log file again by its path, for log rotation, and logs what came of
+    /// it. A file that cannot be opened leaves the old one in use. Without a log file does nothing.
+    pub fn reopen(&self) {
+        match self.file.as_ref().map(LogFile::reopen) {
+            None => {}
+            Some(Ok(())) => info!("log file reopened"),
+            Some(Err(error)) => warn!(
+                error = error_chain(&error),
+                "log file not reopened, going on with the old one"
+            ),
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::tree::{Glance, Look, Tree, Which};
+use super::entry_reader::{EntryReader, Glance, Look, Which};
 use crate::names::{EntryName, MinuteDir};
 use crate::spool::Listing;
-use crate::storage_dir::turns::{self, Turn, Turns};
+use crate::storage_dir::budgets::{self, Budgets, Grant};
 use crate::storage_dir::{StorageDir, StorageDirError};
 
 /// The files that a walk has still to look at.
@@ -24,8 +24,8 @@ pub(super) struct Backlog {
     /// What need not be looked at: files that have not changed since, in nanoseconds.
     after: i64,
     /// How long the turn of an owner is.
-    turn: u64,
-    turns: Turns,
+    budget: u64,
+    budgets: Budgets,
     counts: Counts,
 }
 
@@ -59,14 +59,14 @@ impl Backlog {
     ///
     /// Their number is bounded by users and days: about a hundred bytes for each minute of each
     /// site in which something was logged.
-    pub(super) fn new(tree: &Tree, after: i64) -> Result<Backlog, StorageDirError> {
+    pub(super) fn new(tree: &EntryReader, after: i64) -> Result<Backlog, StorageDirError> {
         Ok(Backlog {
             minutes: minutes(tree)?,
             listing: None,
             names: Vec::new(),
             after,
-            turn: turns::FIRST,
-            turns: Turns::new(turns::FIRST),
+            budget: budgets::FIRST,
+            budgets: Budgets::new(budgets::FIRST),
             counts: Counts::default(),
         })
     }
@@ -80,7 +80,7 @@ impl Backlog {
     ///
     /// Whoever has had his turn is left out, and met again, with a longer turn, when all others
     /// have had theirs.
-    pub(super) fn next(&mut self, tree: &mut Tree) -> Step {
+    pub(super) fn next(&mut self, tree: &mut EntryReader) -> Step {
         for _ in 0..LOOKS {
             if let Some(path) = self.next_name() {
                 if self.is_to_be_read(tree, &path) {
@@ -88,11 +88,11 @@ impl Backlog {
                 }
             } else if let Some((_, path)) = self.minutes.pop_front() {
                 self.open(tree, path);
-            } else if !self.turns.left() {
+            } else if !self.budgets.left() {
                 return Step::End(self.counts);
             } else {
-                self.turn = Turns::next(self.turn);
-                self.turns = Turns::new(self.turn);
+                self.budget = Budgets::next(self.budget);
+                self.budgets = Budgets::new(self.budget);
                 self.counts = Counts::default();
                 match minutes(tree) {
                     Ok(minutes) => self.minutes = minutes,
@@ -116,36 +116,36 @@ impl Backlog {
         Some(path.join(name?))
     }
 
-    fn open(&mut self, tree: &Tree, path: PathBuf) {
+    fn open(&mut self, tree: &EntryReader, path: PathBuf) {
         let Ok((handle, stat)) = tree.root().open_below(&path) else {
             return;
         };
-        if self.turns.directory(Some(stat.st_uid)) == Turn::His {
+        if self.budgets.directory(Some(stat.st_uid)) == Grant::Granted {
             self.listing = Some((path, Listing::new(handle)));
         }
     }
 
     /// Looks at a file; returns `true` if it is to be read and it is its owner's turn.
-    fn is_to_be_read(&mut self, tree: &mut Tree, path: &Path) -> bool {
-        let (turn, is_file) = match tree.glance(path, self.which()) {
-            Glance::File { owner, size } => (self.turns.file(owner, size), true),
+    fn is_to_be_read(&mut self, tree: &mut EntryReader, path: &Path) -> bool {
+        let (budget, is_file) = match tree.glance(path, self.which()) {
+            Glance::File { owner, size } => (self.budgets.file(owner, size), true),
             Glance::Done(look, owner) => {
                 match look {
                     Look::Foreign => self.counts.foreign += 1,
                     Look::Refused => self.counts.refused += 1,
                     _ => {}
                 }
-                (self.turns.look(owner), false)
+                (self.budgets.look(owner), false)
             }
         };
-        if turn == Turn::Hopeless {
+        if budget == Grant::AllSpent {
             (self.listing, self.names) = (None, Vec::new());
         }
-        turn == Turn::His && is_file
+        budget == Grant::Granted && is_file
     }
 }
 
-fn minutes(tree: &Tree) -> Result<VecDeque<(MinuteDir, PathBuf)>, StorageDirError> {
+fn minutes(tree: &EntryReader) -> Result<VecDeque<(MinuteDir, PathBuf)>, StorageDirError> {
     let root = tree.root().path();
     let mut minutes: Vec<(MinuteDir, PathBuf)> = StorageDir::open(root)?
         .walk()
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::read_steps::ReadSteps;
 
-    fn next(backlog: &mut Backlog, tree: &mut Tree) -> Option<PathBuf> {
+    fn next(backlog: &mut Backlog, tree: &mut EntryReader) -> Option<PathBuf> {
         loop {
             match backlog.next(tree) {
                 Step::File(path) => return Some(path),
@@ -207,7 +207,7 @@ mod tests {
             fs::write(hostile.join(format!("20260822-101501-empty{number}")), "").unwrap();
         }
         fs::write(minute("b").join("20260822-101500-good"), "x").unwrap();
-        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let mut tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
         let mut names = Vec::new();
         while let Some(path) = next(&mut backlog, &mut tree) {
@@ -239,7 +239,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         }
-        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let mut tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut backlog = Backlog::new(&tree, i64::MIN).unwrap();
         let names: Vec<String> = std::iter::from_fn(|| next(&mut backlog, &mut tree))
             .map(|path| path.file_name().unwrap().to_str().unwrap()[16..].to_owned())

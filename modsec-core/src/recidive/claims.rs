@@ -23,7 +23,7 @@ use rustix::process::geteuid;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, warn};
 
-use super::tree::Tree;
+use super::entry_reader::EntryReader;
 use crate::spool::{FileId, Found, Listing, Reason};
 use crate::storage_dir::PRIVATE;
 use crate::watch::register;
@@ -60,7 +60,7 @@ impl Claimed {
     }
 
     /// Leads `tree` to the file, and returns its path there.
-    pub(super) fn enter(self, tree: &mut Tree) -> PathBuf {
+    pub(super) fn enter(self, tree: &mut EntryReader) -> PathBuf {
         tree.enter(Path::new(PRIVATE), self.directory);
         Path::new(PRIVATE).join(self.name)
     }
@@ -149,7 +149,7 @@ impl Claims {
     }
 
     /// Looks what has the name of the private directory now. To be called often.
-    pub(super) fn refresh(&mut self, tree: &Tree) {
+    pub(super) fn refresh(&mut self, tree: &EntryReader) {
         self.prepare(tree);
         self.look(tree);
         self.look_at_unwatched();
@@ -211,7 +211,7 @@ impl Claims {
     }
 
     /// Adds to `waiting` what was moved into one of the directories since the last call.
-    pub(super) fn take(&mut self, tree: &Tree, waiting: &mut VecDeque<Claimed>) {
+    pub(super) fn take(&mut self, tree: &EntryReader, waiting: &mut VecDeque<Claimed>) {
         let Some(events) = &mut self.events else {
             return;
         };
@@ -273,7 +273,7 @@ impl Claims {
     }
 
     /// Gets what is needed to watch, again from time to time if the system has no more of it.
-    fn prepare(&mut self, tree: &Tree) {
+    fn prepare(&mut self, tree: &EntryReader) {
         let lacks = |one: &Directory| one.watch.is_none();
         let is_ready = self
             .events
@@ -289,7 +289,7 @@ impl Claims {
         }
     }
 
-    fn watch_all(&mut self, tree: &Tree) -> io::Result<()> {
+    fn watch_all(&mut self, tree: &EntryReader) -> io::Result<()> {
         let events = match &mut self.events {
             Some(events) => events,
             None => self.events.insert(Events::new()?),
@@ -308,7 +308,7 @@ impl Claims {
         Ok(())
     }
 
-    fn look(&mut self, tree: &Tree) {
+    fn look(&mut self, tree: &EntryReader) {
         self.directories.retain(|one| !one.is_removed());
         match tree.root().open_below(Path::new(PRIVATE)) {
             Ok((handle, stat)) => {
@@ -328,7 +328,7 @@ impl Claims {
     }
 
     /// Begins to watch a directory, then lists it.
-    fn add(&mut self, tree: &Tree, handle: OwnedFd, stat: &Stat) {
+    fn add(&mut self, tree: &EntryReader, handle: OwnedFd, stat: &Stat) {
         let one = Directory {
             id: FileId::of(stat),
             handle: Arc::new(handle),
@@ -359,7 +359,7 @@ impl Claims {
         }
     }
 
-    fn say(&mut self, tree: &Tree, trouble: Trouble) {
+    fn say(&mut self, tree: &EntryReader, trouble: Trouble) {
         if self.said.len() >= MAX_SAID || self.said.contains(&trouble) {
             return;
         }
@@ -410,7 +410,7 @@ impl Directory {
 }
 
 /// Returns `true` if nobody but the administrator's own accounts can have made the directory.
-fn is_trusted(tree: &Tree, stat: &Stat) -> bool {
+fn is_trusted(tree: &EntryReader, stat: &Stat) -> bool {
     let of_root = tree.root().open_below(Path::new("")).ok();
     let owner = of_root.map(|(_, root)| root.st_uid);
     let is_ours = [Some(0), Some(geteuid().as_raw()), owner].contains(&Some(stat.st_uid));
@@ -436,7 +436,7 @@ mod tests {
             .collect()
     }
 
-    async fn taken(claims: &mut Claims, tree: &Tree) -> Vec<OsString> {
+    async fn taken(claims: &mut Claims, tree: &EntryReader) -> Vec<OsString> {
         let mut waiting = VecDeque::new();
         while waiting.is_empty() {
             claims.changed().await;
@@ -451,7 +451,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         claims.refresh(&tree);
         assert!(listed(&mut claims).is_empty(), "no such directory yet");
@@ -476,7 +476,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let mut tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         let (private, moved) = (dir.path().join(PRIVATE), dir.path().join("moved"));
         fs::create_dir(&private).unwrap();
@@ -500,8 +500,8 @@ mod tests {
         let path = waiting.pop_front().unwrap().enter(&mut tree);
         assert_eq!(path, Path::new(PRIVATE).join("2-2.y"));
         assert!(!matches!(
-            tree.look(&path, super::super::tree::Which::Closed),
-            super::super::tree::Look::Gone
+            tree.look(&path, super::super::entry_reader::Which::Closed),
+            super::super::entry_reader::Look::Gone
         ));
     }
 
@@ -511,7 +511,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         claims.refresh(&tree);
         let (private, fresh) = (dir.path().join(PRIVATE), dir.path().join("fresh"));
@@ -541,7 +541,7 @@ mod tests {
         let private = dir.path().join(PRIVATE);
         fs::create_dir(&private).unwrap();
         let mode = |mode| fs::set_permissions(&private, Permissions::from_mode(mode)).unwrap();
-        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let mut claims = Claims::new();
         mode(0o770);
         claims.refresh(&tree);
@@ -569,7 +569,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let tree = Tree::open(dir.path(), None, ReadSteps::default()).unwrap();
+        let tree = EntryReader::open(dir.path(), None, ReadSteps::default()).unwrap();
         let private = dir.path().join(PRIVATE);
         fs::create_dir(&private).unwrap();
         let mut claims = Claims::new();

@@ -18,8 +18,8 @@ use tracing::warn;
 use super::LogSource;
 use super::counter::Counter;
 use crate::ledger::Offender;
-use crate::logfile::{Checkpoint, Growth, Line, Lines, Stuck, Tail};
-use crate::serial_log::{Outlook, Piece, Splitter};
+use crate::logfile::{Checkpoint, EntryTimeout, Growth, Line, Lines, Tail};
+use crate::serial_log::{InputState, Piece, Splitter};
 
 /// Bytes of one entry that are kept; a larger one counts by its own file only.
 pub(super) const HELD: usize = 64 << 20;
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Follow {
     tail: Tail,
     shape: Shape,
-    stuck: Stuck,
+    timeout: EntryTimeout,
     /// The last error, so that it is reported once.
     failed: bool,
 }
@@ -72,7 +72,7 @@ impl Follow {
         Ok(Follow {
             tail,
             shape,
-            stuck: Stuck::after(PATIENCE),
+            timeout: EntryTimeout::after(PATIENCE),
             failed: false,
         })
     }
@@ -110,12 +110,12 @@ impl Follow {
             Shape::Entries(splitter) => {
                 // A file that is over has no more than what is here: its last entry has nothing
                 // behind it that would close it, and holds nothing up any longer.
-                let outlook = match growth {
-                    Growth::Grown => Outlook::More,
-                    Growth::End | Growth::Restarted => Outlook::Quiet,
-                    Growth::Over => Outlook::End,
+                let input = match growth {
+                    Growth::Grown => InputState::More,
+                    Growth::End | Growth::Restarted => InputState::Quiet,
+                    Growth::Over => InputState::End,
                 };
-                let overrun = count_entries(splitter, outlook, counter, report);
+                let overrun = count_entries(splitter, input, counter, report);
                 if growth == Growth::Restarted {
                     **splitter = Splitter::new(self.tail.offset(), HELD);
                 } else if let Some(offset) = overrun {
@@ -144,9 +144,9 @@ impl Follow {
         let Shape::Entries(splitter) = &mut self.shape else {
             return;
         };
-        if self.stuck.is_given_up(splitter, growth) {
+        if self.timeout.is_given_up(splitter, growth) {
             warn!(path = ?self.tail.path(), "entry without end in the log, taken as it is");
-            if let Some(offset) = count_entries(splitter, Outlook::End, counter, report) {
+            if let Some(offset) = count_entries(splitter, InputState::End, counter, report) {
                 self.tail.seek(offset);
             }
         }
@@ -157,11 +157,11 @@ impl Follow {
 /// offset of the log to read again.
 fn count_entries(
     splitter: &mut Splitter,
-    outlook: Outlook,
+    input: InputState,
     counter: &mut Counter,
     report: &mut impl FnMut(Offender),
 ) -> Option<u64> {
-    while let Some(piece) = splitter.next(outlook) {
+    while let Some(piece) = splitter.next(input) {
         let offender = match piece {
             Piece::Entry { bytes, flags, .. } if flags.is_empty() => counter.entry(bytes, 0),
             Piece::Part(_) => None,

@@ -20,8 +20,8 @@ use serde::Serialize;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::dedup::{EntryKey, Seen};
+use super::entry_reader::{Contents, EntryReader, Look, OneOf, Which};
 use super::follow::HELD;
-use super::tree::{Contents, Look, OneOf, Tree, Which};
 use crate::format::{self, Defect};
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
@@ -199,12 +199,14 @@ impl Replay<'_> {
         } else if path.is_dir() {
             // The administrator's own path may lead through a link; below it none is followed.
             let real = path.canonicalize()?;
-            let mut tree = Tree::open(&real, self.options.owners.clone(), ReadSteps::default())
-                .map_err(io::Error::other)?;
+            let mut tree =
+                EntryReader::open(&real, self.options.owners.clone(), ReadSteps::default())
+                    .map_err(io::Error::other)?;
             self.directory(&mut tree, Path::new(""), 0)
         } else if let Some((dir, name)) = entry_file(path) {
-            let mut tree = Tree::open(&dir, self.options.owners.clone(), ReadSteps::default())
-                .map_err(io::Error::other)?;
+            let mut tree =
+                EntryReader::open(&dir, self.options.owners.clone(), ReadSteps::default())
+                    .map_err(io::Error::other)?;
             self.file(&mut tree, &name);
             Ok(())
         } else {
@@ -220,7 +222,12 @@ impl Replay<'_> {
 
     /// Reads the files of a directory, then enters its directories; both by name, which is by
     /// time in the directories of one site.
-    fn directory(&mut self, tree: &mut Tree, relative: &Path, depth: usize) -> io::Result<()> {
+    fn directory(
+        &mut self,
+        tree: &mut EntryReader,
+        relative: &Path,
+        depth: usize,
+    ) -> io::Result<()> {
         let mut directories = Vec::new();
         let mut files = Vec::new();
         for (name, kind) in list(tree, relative)? {
@@ -242,7 +249,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn file(&mut self, tree: &mut Tree, path: &Path) {
+    fn file(&mut self, tree: &mut EntryReader, path: &Path) {
         match tree.look(path, Which::EvenUnfinished) {
             Look::Entry {
                 contents: Contents::Whole(entry),
@@ -486,7 +493,7 @@ impl Replay<'_> {
     }
 }
 
-fn list(tree: &Tree, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
+fn list(tree: &EntryReader, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
     let opened = tree.root().open_below(relative);
     let (handle, _) = opened.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
     Listing::new(handle)

@@ -154,7 +154,7 @@ impl Reporter {
         if let Some(jail) = &mut self.jail
             && let Err(error) = jail.reopen()
         {
-            warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "jail file not reopened, the old one stays in use");
+            warn!(%error, cause = std::error::Error::source(&error).map(tracing::field::display), "jail file not reopened, going on with the old one");
         }
     }
 

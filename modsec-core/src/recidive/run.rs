@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::outcome::{RunError, Summary};
 use super::session::{SLICE, Session, TICK};
 use crate::program::{self, Lifecycle, Wake, or_never};
-use crate::watch::{Event, Files, READY_WITHIN, WatchError, Watcher};
+use crate::watch::{Event, READY_WITHIN, ReportedFiles, WatchError, Watcher};
 
 /// How often the tree is walked although no event was lost.
 const WALK_EVERY: Duration = Duration::from_secs(900);
@@ -94,7 +94,7 @@ enum Next {
 
 fn watch(path: &Path) -> Result<Watcher, WatchError> {
     let options = crate::watch::Options {
-        files: Files::New,
+        files: ReportedFiles::New,
         rescan_after: Some(WALK_EVERY),
         ..crate::watch::Options::default()
     };

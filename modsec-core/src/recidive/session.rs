@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use super::backlog::{Backlog, Step};
 use super::claims::Claims;
 use super::counter::Counter;
+use super::entry_reader::{Contents, EntryReader, Look, Which};
 use super::follow::Follow;
 use super::outcome::{RunError, Summary};
 use super::reporter::Reporter;
@@ -30,7 +31,6 @@ use super::saver::Saver;
 use super::several::{Reading, Several};
 use super::state::{Marks, State, to_bytes};
 use super::taken::Taken;
-use super::tree::{Contents, Look, Tree, Which};
 use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::error_chain::error_chain;
@@ -65,7 +65,7 @@ pub(super) struct Session<'o> {
     pub(super) reporter: Reporter,
     saver: Option<Saver>,
     follow: Option<Follow>,
-    tree: Option<Tree>,
+    tree: Option<EntryReader>,
     pub(super) claims: Option<Claims>,
     backlog: Option<Backlog>,
     /// What a walk need not look at: files that have not changed since, in nanoseconds.
@@ -215,7 +215,7 @@ impl<'o> Session<'o> {
             .is_none_or(|tree| !tree.root().is_in_place())
         {
             let steps = ReadSteps::new(&self.heartbeat, self.stop.as_ref());
-            match Tree::open(path, self.options.owners.clone(), steps) {
+            match EntryReader::open(path, self.options.owners.clone(), steps) {
                 Ok(tree) => self.tree = Some(tree),
                 Err(error) => warn!(
                     ?path,
@@ -331,7 +331,7 @@ impl<'o> Session<'o> {
             Look::Refused => self.summary.refused += 1,
             _ => {}
         }
-        self.spent += self.tree.as_mut().map_or(0, Tree::take_read);
+        self.spent += self.tree.as_mut().map_or(0, EntryReader::take_read);
         if let Some(path) = gives_way {
             self.read_unfinished(&path);
         }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use super::counter::Counter;
-use super::tree::{OneOf, Records};
+use super::entry_reader::{OneOf, Records};
 use crate::ledger::Offender;
 use crate::serial_log::appended::MAX_RECORDS;
 

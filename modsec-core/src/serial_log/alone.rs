@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::lines::Lines;
-use super::{Outlook, Piece, Splitter};
+use super::{InputState, Piece, Splitter};
 use crate::format;
 use crate::format::native::Boundary;
 
@@ -70,7 +70,7 @@ struct Tried {
 impl Tried {
     /// Takes what the splitter has; `false` if that is not one clean entry.
     fn take(&mut self, splitter: &mut Splitter) -> bool {
-        while let Some(piece) = splitter.next(Outlook::More) {
+        while let Some(piece) = splitter.next(InputState::More) {
             if matches!(piece, Piece::Part(_)) {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use super::announcement::Announcement;
 use super::view::View;
-use super::{Open, Outlook, Splitter, Step};
+use super::{InputState, Open, Splitter, Step};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::FirstBytes;
 use crate::record::{Flag, Flags};
@@ -73,9 +73,9 @@ impl Splitter {
     pub(super) fn within_announced(
         &mut self,
         mut announced: Box<Announced>,
-        outlook: Outlook,
+        input: InputState,
     ) -> Step {
-        let view = self.view(outlook);
+        let view = self.view(input);
         let end = view.end();
         let known = announced.hashed;
         let check = announced.check(&view);

@@ -12,7 +12,7 @@
 //! it have the hash that it names. Clients can write such a line into the log of a server. They can
 //! name no hash of bytes that they do not know, so it never covers what the server logs of others.
 
-use super::Outlook;
+use super::InputState;
 use crate::entry_hash::EntryHash;
 
 const START: &str = "# modsec-parser: the next ";
@@ -52,7 +52,7 @@ impl Announcement {
     }
 
     /// Returns the announcement at the start of `bytes`, which is the start of a line.
-    pub(super) fn open(bytes: &[u8], outlook: Outlook) -> Line {
+    pub(super) fn open(bytes: &[u8], input: InputState) -> Line {
         let head = bytes.get(..MAX_LINE).unwrap_or(bytes);
         let common = START.len().min(head.len());
         if head.get(..common) != START.as_bytes().get(..common) {
@@ -60,7 +60,7 @@ impl Announcement {
         }
         match memchr::memchr(b'\n', head).and_then(|line_end| head.get(..=line_end)) {
             Some(line) => Announcement::parse(line).map_or(Line::Other, Line::Announcement),
-            None if head.len() == MAX_LINE || outlook == Outlook::End => Line::Other,
+            None if head.len() == MAX_LINE || input == InputState::End => Line::Other,
             None => Line::Undecided,
         }
     }
@@ -98,13 +98,13 @@ mod tests {
             };
             let line = said.line();
             assert!(line.len() <= MAX_LINE);
-            let found = Announcement::open(format!("{line}more").as_bytes(), Outlook::More);
+            let found = Announcement::open(format!("{line}more").as_bytes(), InputState::More);
             assert!(matches!(found, Line::Announcement(found) if found == said));
             for len in 1..line.len() {
                 let part = &line.as_bytes()[..len];
-                let found = Announcement::open(part, Outlook::Quiet);
+                let found = Announcement::open(part, InputState::Quiet);
                 assert!(matches!(found, Line::Undecided), "{len}");
-                let found = Announcement::open(part, Outlook::End);
+                let found = Announcement::open(part, InputState::End);
                 assert!(matches!(found, Line::Other), "{len}");
             }
             for at in 0..line.len() {
@@ -112,7 +112,7 @@ mod tests {
                     let mut changed = line.clone().into_bytes();
                     changed.splice(at..=at, other.iter().copied());
                     let is_same = |found: Announcement| found.line().as_bytes() == &changed[..];
-                    match Announcement::open(&changed, Outlook::End) {
+                    match Announcement::open(&changed, InputState::End) {
                         Line::Announcement(found) => assert!(is_same(found)),
                         _ => assert_ne!(changed, line.as_bytes()),
                     }
@@ -128,7 +128,7 @@ mod tests {
         ] {
             let hash = "0".repeat(hash);
             let line = format!("{START}{len}{ONE}{hash}\n");
-            let found = Announcement::open(line.as_bytes(), Outlook::End);
+            let found = Announcement::open(line.as_bytes(), InputState::End);
             assert!(matches!(found, Line::Other), "{line}");
         }
     }

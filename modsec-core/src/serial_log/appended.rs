@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
 
-use super::{Outlook, Piece, Splitter};
+use super::{InputState, Piece, Splitter};
 use crate::format::native::Boundary;
 use crate::format::{self, Format};
 
@@ -93,12 +93,12 @@ pub(crate) fn records(
         let more = read(fed..len.min(fed + CHUNK))?;
         fed += more.len() as u64;
         splitter.buffer().extend_from_slice(&more);
-        let outlook = if fed < len {
-            Outlook::More
+        let input = if fed < len {
+            InputState::More
         } else {
-            Outlook::End
+            InputState::End
         };
-        if !take(&mut splitter, outlook, &mut found) {
+        if !take(&mut splitter, input, &mut found) {
             return Ok(None);
         }
     }
@@ -109,8 +109,8 @@ pub(crate) fn records(
 }
 
 /// Takes the records at hand; false if there is anything else.
-fn take(splitter: &mut Splitter, outlook: Outlook, found: &mut Places) -> bool {
-    while let Some(piece) = splitter.next(outlook) {
+fn take(splitter: &mut Splitter, input: InputState, found: &mut Places) -> bool {
+    while let Some(piece) = splitter.next(input) {
         if matches!(piece, Piece::Part(_)) {
             continue;
         }

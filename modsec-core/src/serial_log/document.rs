@@ -14,7 +14,7 @@
 use memchr::memmem;
 
 use super::view::View;
-use super::{MAX_ENTRY, Outlook, Verdict};
+use super::{InputState, MAX_ENTRY, Verdict};
 use crate::format::json::{DocumentEnd, Scanner};
 
 /// What the engines begin a document with.
@@ -76,7 +76,7 @@ impl Document {
         // The line feed behind the last brace is the document's too.
         match view.from(self.scanned).first() {
             Some(b'\n') => Verdict::ends(self.scanned + 1),
-            None if view.outlook == Outlook::More => Verdict::Wait(self.scanned),
+            None if view.input == InputState::More => Verdict::Wait(self.scanned),
             _ => Verdict::ends(self.scanned),
         }
     }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::lines::{Line, Lines};
 use super::view::{Follows, View};
-use super::{LOOKAHEAD, MAX_ENTRY, Outlook, Verdict};
+use super::{InputState, LOOKAHEAD, MAX_ENTRY, Verdict};
 use crate::format::native::{Boundary, content_length};
 use crate::record::{Flag, Flags};
 
@@ -234,7 +234,7 @@ impl Entry {
         let end = self.announced.filter(|_| !self.is_confirmed)?;
         let rest = view.from(end);
         let most = 2 + self.boundary.prefix().len();
-        if rest.len() < most && view.outlook == Outlook::More {
+        if rest.len() < most && view.input == InputState::More {
             let ahead = &lines.ahead;
             let is_known = ahead.has_none(self.boundary, self.start, self.own.at, end + 2);
             return Some(if is_known {
@@ -568,5 +568,5 @@ fn interleaved(end: u64, next: u64, shared: u64) -> Verdict {
 
 /// Returns `true` if less than the lookahead is known behind `at`, and more is to come.
 fn needs_more(view: &View<'_>, lines: &Lines, at: u64) -> bool {
-    view.outlook == Outlook::More && lines.scanned().saturating_sub(at) < LOOKAHEAD as u64
+    view.input == InputState::More && lines.scanned().saturating_sub(at) < LOOKAHEAD as u64
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 
 use super::shapes::{A, CORAZA_A, SHAPES, letters, log};
-use super::{Outlook, Piece, Splitter};
+use super::{InputState, Piece, Splitter};
 
 /// Bytes fed at a time.
 const STEP: usize = 16 * 1024;
@@ -20,13 +20,13 @@ fn work(log: &[u8], held: usize) -> u64 {
         let more = &log[fed..log.len().min(fed + STEP)];
         fed += more.len();
         splitter.buffer().extend_from_slice(more);
-        let outlook = if fed == log.len() {
-            Outlook::End
+        let input = if fed == log.len() {
+            InputState::End
         } else {
-            Outlook::More
+            InputState::More
         };
         let mut again = None;
-        while let Some(piece) = splitter.next(outlook) {
+        while let Some(piece) = splitter.next(input) {
             match piece {
                 Piece::Entry { bytes, .. } | Piece::Part(bytes) => handed += bytes.len() as u64,
                 Piece::End {
@@ -41,7 +41,7 @@ fn work(log: &[u8], held: usize) -> u64 {
         if let Some(at) = again {
             splitter.rewind(at);
             fed = usize::try_from(at).unwrap();
-        } else if outlook == Outlook::End {
+        } else if input == InputState::End {
             let looked = splitter.lines.work.load(Ordering::Relaxed);
             return (looked + handed) / log.len() as u64;
         }

@@ -17,7 +17,7 @@ use std::collections::{HashMap, VecDeque};
 
 use memchr::memmem::Finder;
 
-use super::Outlook;
+use super::InputState;
 use super::lookahead::Lookahead;
 use super::view::View;
 use crate::format::native::Boundary;
@@ -314,7 +314,7 @@ fn look(view: &View<'_>, at: u64, index: u64) -> Look {
     let len = rest.len().min(len + 1);
     let content = rest.get(len..).unwrap_or_default();
     let opens = match (boundary.dialect(), letter) {
-        (_, 'A') => match is_part_a(boundary.dialect(), content, view.outlook) {
+        (_, 'A') => match is_part_a(boundary.dialect(), content, view.input) {
             Some(is_part_a) => is_part_a,
             None => return Look::Undecided,
         },
@@ -344,13 +344,13 @@ pub(super) enum Within {
 
 /// Returns where an entry begins in the line of `bytes` that ends with the LF at `line_end`: with its
 /// first line, and with part A behind that.
-pub(super) fn opening_within(bytes: &[u8], line_end: usize, outlook: Outlook) -> Within {
+pub(super) fn opening_within(bytes: &[u8], line_end: usize, input: InputState) -> Within {
     let line = bytes.get(..line_end).unwrap_or_default();
     let Some((at, boundary)) = Boundary::last_opening(line) else {
         return Within::None;
     };
     let behind = bytes.get(line_end + 1..).unwrap_or_default();
-    match is_part_a(boundary.dialect(), behind, outlook) {
+    match is_part_a(boundary.dialect(), behind, input) {
         Some(true) => Within::Opening(at),
         Some(false) => Within::None,
         None => Within::Undecided,
@@ -361,10 +361,10 @@ pub(super) fn opening_within(bytes: &[u8], line_end: usize, outlook: Outlook) ->
 ///
 /// A request line may look like the first line of an entry, but no header can look like part A:
 /// headers are logged as `NAME: VALUE`, and no time has a space behind its first colon.
-fn is_part_a(dialect: Dialect, content: &[u8], outlook: Outlook) -> Option<bool> {
+fn is_part_a(dialect: Dialect, content: &[u8], input: InputState) -> Option<bool> {
     let content = content.get(..MAX_PART_A).unwrap_or(content);
     let Some(line_end) = memchr::memchr(b'\n', content) else {
-        let is_decided = content.len() == MAX_PART_A || outlook == Outlook::End;
+        let is_decided = content.len() == MAX_PART_A || input == InputState::End;
         return is_decided.then_some(false);
     };
     let line = content.get(..line_end).unwrap_or_default();

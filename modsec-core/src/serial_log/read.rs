@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{LineEnds, Outlook, Piece, Splitter};
+use super::{InputState, LineEnds, Piece, Splitter};
 use crate::format::{self, Defect, FirstBytes};
 use crate::record::{Flag, Flags, Record};
 
@@ -102,7 +102,7 @@ pub fn read<R: Read>(reader: R) -> Items<R> {
 pub struct Items<R> {
     reader: LineEnds<R>,
     splitter: Splitter,
-    outlook: Outlook,
+    input: InputState,
     /// Bytes of the large entry at hand.
     passed: u64,
 }
@@ -112,7 +112,7 @@ impl<R: Read> Items<R> {
         Items {
             reader: LineEnds::new(reader),
             splitter: Splitter::new(0, largest),
-            outlook: Outlook::More,
+            input: InputState::More,
             passed: 0,
         }
     }
@@ -129,7 +129,7 @@ impl<R: Read> Items<R> {
         };
         buffer.truncate(kept + got.as_ref().copied().unwrap_or(0));
         if !matches!(got, Ok(got) if got > 0) {
-            self.outlook = Outlook::End;
+            self.input = InputState::End;
         }
         got.map(drop)
     }
@@ -140,8 +140,8 @@ impl<R: Read> Iterator for Items<R> {
 
     fn next(&mut self) -> Option<io::Result<Item>> {
         loop {
-            let Some(piece) = self.splitter.next(self.outlook) else {
-                if self.outlook == Outlook::End {
+            let Some(piece) = self.splitter.next(self.input) else {
+                if self.input == InputState::End {
                     return None;
                 }
                 if let Err(error) = self.fill() {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Outlook;
+use super::InputState;
 use super::announcement::{Announcement, Line};
 use crate::format::native::Boundary;
 
@@ -16,7 +16,7 @@ pub(super) struct View<'b> {
     pub(super) bytes: &'b [u8],
     /// Offset of the first of them.
     pub(super) before: u64,
-    pub(super) outlook: Outlook,
+    pub(super) input: InputState,
 }
 
 /// What stands at some place of the log.
@@ -48,11 +48,11 @@ pub(super) enum Follows {
 /// [`Opening::Undecided`] only while more bytes may come and those at hand may be the beginning of a
 /// delimiter line or of an announcement. A delimiter line has at most [`Boundary::MAX_LINE`] bytes,
 /// so not more than these are ever waited for.
-pub(super) fn opening(bytes: &[u8], outlook: Outlook) -> Opening {
+pub(super) fn opening(bytes: &[u8], input: InputState) -> Opening {
     match bytes.first() {
         Some(b'{') => return Opening::Document,
         Some(b'#') => {
-            return match Announcement::open(bytes, outlook) {
+            return match Announcement::open(bytes, input) {
                 Line::Announcement(said) => Opening::Announcement(said),
                 Line::Other => Opening::None,
                 Line::Undecided => Opening::Undecided,
@@ -66,7 +66,7 @@ pub(super) fn opening(bytes: &[u8], outlook: Outlook) -> Opening {
         .iter()
         .take(Boundary::MAX_LINE + 1)
         .any(|b| *b == b'\n');
-    if !is_whole && bytes.len() <= Boundary::MAX_LINE && outlook != Outlook::End {
+    if !is_whole && bytes.len() <= Boundary::MAX_LINE && input != InputState::End {
         return Opening::Undecided;
     }
     match Boundary::open(bytes) {
@@ -97,7 +97,7 @@ impl<'b> View<'b> {
 
     /// Returns `true` if the log ends with these bytes.
     pub(super) fn is_all(&self) -> bool {
-        self.outlook == Outlook::End
+        self.input == InputState::End
     }
 
     /// Returns how many empty lines stand at `at`, up to a bound.
@@ -115,12 +115,12 @@ impl<'b> View<'b> {
         }
         let rest = self.from(at + blank as u64);
         if rest.is_empty() {
-            return match self.outlook {
-                Outlook::More => Follows::Undecided,
-                Outlook::Quiet | Outlook::End => Follows::EntryOrEnd,
+            return match self.input {
+                InputState::More => Follows::Undecided,
+                InputState::Quiet | InputState::End => Follows::EntryOrEnd,
             };
         }
-        match opening(rest, self.outlook) {
+        match opening(rest, self.input) {
             Opening::Entry(..) | Opening::Document | Opening::Announcement(_) => {
                 Follows::EntryOrEnd
             }

@@ -5,7 +5,7 @@
 //!      ──► EntryDir  20260822/20260822-1014           (flat tree, by day and minute)
 //!      ──► EntryDir  20260822/20260822-1015
 //!      ──► EntryDir  site1/20260822/20260822-1015     (each user's tree, in the directory's order)
-//!           └─ Files ──► EntryFile 20260822-101500-ZxA   (in the directory's order, streamed)
+//!           └─ EntryFiles ──► EntryFile 20260822-101500-ZxA   (in the directory's order, streamed)
 //! ```
 //!
 //! Memory: of a tree only the names of its days and of one day's minutes are held and sorted. A
@@ -425,10 +425,10 @@ impl EntryDir {
     /// systems then skip a few. So once the files of one listing have been removed, call this
     /// again until nothing more comes that can be taken. What is left alone is counted the first
     /// time only.
-    pub fn files(&self) -> Files {
+    pub fn files(&self) -> EntryFiles {
         let listing = self.dir.list();
         let count = !self.listed.swap(true, Ordering::Relaxed);
-        Files {
+        EntryFiles {
             listing: match listing {
                 Ok(listing) => Some(listing),
                 Err(error) => {
@@ -509,7 +509,7 @@ pub(crate) enum Name {
 ///
 /// Made by [`EntryDir::files`]. Other names are counted in [`Walk::left_alone`] and skipped.
 #[derive(Debug)]
-pub struct Files {
+pub struct EntryFiles {
     /// The directory that is listed.
     of: EntryDir,
     /// Names still to come; `None` after an error.
@@ -518,7 +518,7 @@ pub struct Files {
     count: bool,
 }
 
-impl Files {
+impl EntryFiles {
     /// Goes on to the next name; `None` at the end, or after the directory could not be read
     /// further.
     pub(crate) fn step(&mut self) -> Option<Name> {
@@ -540,7 +540,7 @@ impl Files {
     }
 }
 
-impl Iterator for Files {
+impl Iterator for EntryFiles {
     type Item = EntryFile;
 
     fn next(&mut self) -> Option<EntryFile> {

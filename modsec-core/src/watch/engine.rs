@@ -43,7 +43,7 @@ use super::listing_queue::{ListingQueue, NextStep, site_of};
 use super::rate::{Owner, RateLimit};
 use super::root::{Root, RootError};
 use super::table::{Now, WatchTable};
-use super::{Directory, Event, Files, Options, Place, RescanReason, WatchError};
+use super::{Directory, Event, Options, Place, ReportedFiles, RescanReason, WatchError};
 use crate::spool::Reason;
 
 /// Bytes read from inotify at a time: some thousand events.
@@ -486,9 +486,9 @@ impl WatchEngine {
     }
 
     /// Returns `true` if files met in a walk are reported: always in a directory that has just
-    /// appeared, in a sweep only if the caller asked for all ([`Files::All`]).
+    /// appeared, in a sweep only if the caller asked for all ([`ReportedFiles::All`]).
     fn reports_found(&self, source: Discovery) -> bool {
-        source != Discovery::Sweep || self.options.files == Files::All
+        source != Discovery::Sweep || self.options.files == ReportedFiles::All
     }
 
     /// Handles a directory that an event or a walk has met: reports it, then lets it wait to be
@@ -508,7 +508,7 @@ impl WatchEngine {
         if !self.report(&path, place, source) {
             return;
         }
-        if !place.is_minute() || self.options.files != Files::None {
+        if !place.is_minute() || self.options.files != ReportedFiles::None {
             match source {
                 Discovery::Event | Discovery::Fresh => self.fresh.add(path),
                 Discovery::Sweep => self.sweep.add(path),

@@ -62,7 +62,7 @@ fn directories() -> Options {
     }
 }
 
-fn files(files: Files) -> Options {
+fn files(files: ReportedFiles) -> Options {
     Options {
         files,
         ..Options::default()
@@ -147,7 +147,7 @@ fn a_file_is_reported_when_it_is_closed_or_moved_in() {
     if !can_follow() {
         return;
     }
-    let (mut tree, _) = Tree::watch(files(Files::New), |_| {});
+    let (mut tree, _) = Tree::watch(files(ReportedFiles::New), |_| {});
     let (day, minute) = today();
     let path = tree.root().join("site1").join(&day).join(&minute);
     fs::create_dir_all(&path).unwrap();
@@ -171,7 +171,11 @@ fn files_that_were_there_are_reported_only_on_demand() {
         return;
     }
     let (day, minute) = today();
-    for (option, want) in [(Files::None, 0), (Files::New, 0), (Files::All, 2)] {
+    for (option, want) in [
+        (ReportedFiles::None, 0),
+        (ReportedFiles::New, 0),
+        (ReportedFiles::All, 2),
+    ] {
         let (_tree, events) = Tree::watch(files(option), |root| {
             for minute in [&minute[..], "20200101-0000"] {
                 let path = root.join(&minute[..8]).join(minute);
@@ -298,7 +302,7 @@ fn the_number_of_watches_is_bounded_and_todays_are_kept() {
         return;
     }
     let (day, minute) = today();
-    let (tree, _) = Tree::watch(files(Files::New), |root| {
+    let (tree, _) = Tree::watch(files(ReportedFiles::New), |root| {
         fs::create_dir_all(root.join(&day).join(&minute)).unwrap();
         let start = Local::now().date_naive();
         for back in 5..200 {
@@ -319,7 +323,7 @@ fn every_file_in_a_burst_is_reported() {
     if !can_follow() {
         return;
     }
-    let (mut tree, _) = Tree::watch(files(Files::New), |_| {});
+    let (mut tree, _) = Tree::watch(files(ReportedFiles::New), |_| {});
     let (day, minute) = today();
     let path = tree.root().join(day).join(minute);
     let mut want = 500;
@@ -362,7 +366,7 @@ fn a_site_that_closes_thousands_of_files_does_not_make_another_wait() {
         return;
     }
     let minutes = ["hostile", "other"].map(|site| format!("{site}/20260822/20260822-1015"));
-    let (mut tree, _) = Tree::watch(files(Files::New), |root| {
+    let (mut tree, _) = Tree::watch(files(ReportedFiles::New), |root| {
         for minute in &minutes {
             fs::create_dir_all(root.join(minute)).unwrap();
         }

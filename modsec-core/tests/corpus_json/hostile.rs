@@ -5,7 +5,7 @@ use std::fs;
 use modsec_core::format::large::{Excerpts, Large};
 use modsec_core::format::{self, Defect};
 use modsec_core::record::{Flag, Header};
-use modsec_core::serial_log::{Outlook, Piece, Splitter};
+use modsec_core::serial_log::{InputState, Piece, Splitter};
 use modsec_core::{Record, Text};
 use proptest::prelude::*;
 use serde_json::json;
@@ -304,7 +304,7 @@ fn entries_run_together_are_ambiguous_and_can_be_told_apart() {
     let mut splitter = Splitter::new(0, both.len());
     splitter.buffer().extend_from_slice(both.as_bytes());
     for document in [one, two] {
-        match splitter.next(Outlook::End) {
+        match splitter.next(InputState::End) {
             Some(Piece::Entry { bytes, .. }) => {
                 assert_eq!(bytes.trim_ascii_end(), document.as_bytes());
             }

@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "each user needs another part")]
 
 use modsec_core::record::Flags;
-use modsec_core::serial_log::{LOOKAHEAD, Outlook, Piece, Splitter};
+use modsec_core::serial_log::{InputState, LOOKAHEAD, Piece, Splitter};
 
 /// Headers that are held until the body begins.
 const MAX_HEADERS: usize = 1 << 20;
@@ -36,11 +36,11 @@ impl Cut {
 
 /// Feeds `log` in steps of `step` bytes.
 pub fn cut(log: &[u8], step: usize, held: usize) -> Cut {
-    cut_while(log, step, held, Outlook::More)
+    cut_while(log, step, held, InputState::More)
 }
 
-/// The same with this outlook until the end.
-pub fn cut_while(log: &[u8], step: usize, held: usize, outlook: Outlook) -> Cut {
+/// The same with this input until the end.
+pub fn cut_while(log: &[u8], step: usize, held: usize, input: InputState) -> Cut {
     let mut splitter = Splitter::new(0, held);
     let mut taken = Taken::default();
     let mut fed = 0;
@@ -53,16 +53,16 @@ pub fn cut_while(log: &[u8], step: usize, held: usize, outlook: Outlook) -> Cut 
             .saturating_add(step);
         assert!(buffer.len() <= most, "{} bytes are held", buffer.len());
         buffer.extend_from_slice(more);
-        let outlook = if fed == log.len() {
-            Outlook::End
+        let input = if fed == log.len() {
+            InputState::End
         } else {
-            outlook
+            input
         };
-        if let Some(from) = taken.take(&mut splitter, outlook) {
+        if let Some(from) = taken.take(&mut splitter, input) {
             splitter.rewind(from);
             fed = usize::try_from(from).expect("an offset of the log");
-        } else if outlook == Outlook::End {
-            assert!(splitter.next(Outlook::End).is_none());
+        } else if input == InputState::End {
+            assert!(splitter.next(InputState::End).is_none());
             assert!(taken.large.is_empty(), "what was begun has ended");
             return taken.cut;
         }
@@ -82,8 +82,8 @@ struct Taken {
 impl Taken {
     /// Takes what the splitter has. Returns where to read the log again, if an entry was no longer
     /// than that.
-    fn take(&mut self, splitter: &mut Splitter, outlook: Outlook) -> Option<u64> {
-        while let Some(piece) = splitter.next(outlook) {
+    fn take(&mut self, splitter: &mut Splitter, input: InputState) -> Option<u64> {
+        while let Some(piece) = splitter.next(input) {
             match piece {
                 Piece::Entry { at, bytes, flags } => {
                     assert!(self.large.is_empty(), "an entry in parts ends first");

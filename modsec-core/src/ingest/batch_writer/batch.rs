@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ingest::budget::OwnersBudget;
 use crate::ingest::entry::{Bytes, DecodedEntry, MAX_HELD};
 use crate::ingest::known_files::Met;
 use crate::ingest::open_dir::OpenDir;
 use crate::ingest::progress::Progress;
-use crate::ingest::turn::OwnersTurn;
 use crate::record::Flags;
 use crate::storage_dir::ReadEntry;
 use crate::store::Row;
@@ -65,12 +65,12 @@ impl Batch {
         &mut self,
         entry: DecodedEntry,
         progress: &Arc<Progress>,
-        turn: Option<&OwnersTurn>,
+        budget: Option<&OwnersBudget>,
     ) {
         debug_assert!(!self.is_full());
         self.held += entry.row_size + entry.bytes.held();
         self.open += usize::from(entry.bytes.held() == 0);
-        self.charges.add(turn, entry.row_size);
+        self.charges.add(budget, entry.row_size);
         self.rows.push(entry.row);
         self.entries.push(BatchEntry {
             bytes: entry.bytes,
@@ -105,23 +105,23 @@ impl Batch {
 
 /// What each owner has in a batch, in bytes of rows.
 #[derive(Debug, Default)]
-pub(in crate::ingest) struct Charges(HashMap<u32, (OwnersTurn, usize)>);
+pub(in crate::ingest) struct Charges(HashMap<u32, (OwnersBudget, usize)>);
 
 impl Charges {
-    fn add(&mut self, turn: Option<&OwnersTurn>, size: usize) {
-        if let Some(turn) = turn {
-            let of = self.0.entry(turn.owner);
-            of.or_insert_with(|| (turn.clone(), 0)).1 += size;
+    fn add(&mut self, budget: Option<&OwnersBudget>, size: usize) {
+        if let Some(budget) = budget {
+            let of = self.0.entry(budget.owner);
+            of.or_insert_with(|| (budget.clone(), 0)).1 += size;
         }
     }
 
     /// Lets each owner pay for his share of the time that the batch took.
     pub(in crate::ingest) fn pay(&self, took: Duration) {
         let all: usize = self.0.values().map(|(_, size)| size).sum();
-        for (turn, size) in self.0.values() {
+        for (budget, size) in self.0.values() {
             let part = took.as_micros() * *size as u128 / all.max(1) as u128;
             let part = u64::try_from(part).unwrap_or(u64::MAX);
-            turn.add_time(Duration::from_micros(part));
+            budget.add_time(Duration::from_micros(part));
         }
     }
 }

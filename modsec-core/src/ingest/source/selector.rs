@@ -13,7 +13,7 @@ use crate::ingest::open_dir::OpenDir;
 use crate::ingest::unopened::{Ages, Sight, Unopened};
 use crate::log_reader::Taken;
 use crate::program::Stop;
-use crate::storage_dir::turns::{Turn, Turns};
+use crate::storage_dir::budgets::{Budgets, Grant};
 use crate::storage_dir::{EntryFile, Refusal};
 
 /// What a thread takes at a time.
@@ -52,9 +52,9 @@ pub(super) enum Choice {
     NextDirectory,
 }
 
-impl From<Turn> for Choice {
-    fn from(turn: Turn) -> Choice {
-        if turn == Turn::Hopeless {
+impl From<Grant> for Choice {
+    fn from(budget: Grant) -> Choice {
+        if budget == Grant::AllSpent {
             Choice::NextDirectory
         } else {
             Choice::NextFile
@@ -64,17 +64,22 @@ impl From<Turn> for Choice {
 
 impl Selector {
     /// Takes `file` if there is anything to read in it and it is its owner's turn.
-    pub(super) fn choose(&mut self, file: EntryFile, dir: &Arc<OpenDir>, turns: &Turns) -> Choice {
+    pub(super) fn choose(
+        &mut self,
+        file: EntryFile,
+        dir: &Arc<OpenDir>,
+        budgets: &Budgets,
+    ) -> Choice {
         let met = match self.unopened.look(&file, &self.ages, &self.known) {
             Sight::Gone => return Choice::NextFile,
-            Sight::Left(uid) => return turns.look(Some(uid)).into(),
+            Sight::Left(uid) => return budgets.look(Some(uid)).into(),
             Sight::Open(met) => met,
         };
-        let turn = met.map_or(Turn::His, |Met { look, .. }| {
-            turns.file(look.uid, look.size())
+        let budget = met.map_or(Grant::Granted, |Met { look, .. }| {
+            budgets.file(look.uid, look.size())
         });
-        if turn != Turn::His {
-            return turn.into();
+        if budget != Grant::Granted {
+            return budget.into();
         }
         dir.begin();
         Choice::Take(Job::Entry(file, Arc::clone(dir), met))

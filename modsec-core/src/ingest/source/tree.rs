@@ -9,33 +9,33 @@ use std::time::{Duration, Instant};
 use super::selector::{Choice, Job, Selector};
 use crate::ingest::index::Wanted;
 use crate::ingest::open_dir::OpenDir;
-use crate::storage_dir::turns::{Turn, Turns};
-use crate::storage_dir::{Files, Name, PruneRules, StorageDir, Walk};
+use crate::storage_dir::budgets::{Budgets, Grant};
+use crate::storage_dir::{EntryFiles, Name, PruneRules, StorageDir, Walk};
 
 /// Directories that may be open when one more file is looked for by its path. Each such file
 /// holds up to three, and the usual limit is 1024 descriptors.
 const OPEN_DIRECTORIES: usize = 300;
 
 /// A directory of which files are taken.
-type Listed = (Arc<OpenDir>, Files);
+type Listed = (Arc<OpenDir>, EntryFiles);
 
 /// A walk through the tree. It may pause between two files and go on in another pass.
 #[derive(Debug)]
 pub(in crate::ingest) struct Cursor {
     pub(super) walk: Walk,
     open: Option<Listed>,
-    pub(super) turns: Turns,
+    pub(super) budgets: Budgets,
     /// Directories that were removed.
     pub(super) pruned: Arc<AtomicU64>,
 }
 
 impl Cursor {
     /// Begins at the first directory.
-    pub(in crate::ingest) fn new(storage: &StorageDir, turns: Turns) -> Cursor {
+    pub(in crate::ingest) fn new(storage: &StorageDir, budgets: Budgets) -> Cursor {
         Cursor {
             walk: storage.walk(),
             open: None,
-            turns,
+            budgets,
             pruned: Arc::default(),
         }
     }
@@ -85,8 +85,8 @@ impl Tree {
             let cursor = &mut *self.cursor;
             if let Some((dir, files)) = &mut cursor.open {
                 let choice = match files.step() {
-                    Some(Name::Entry(file)) => selector.choose(file, dir, &cursor.turns),
-                    Some(Name::Other) => cursor.turns.look(dir.dir().owner()).into(),
+                    Some(Name::Entry(file)) => selector.choose(file, dir, &cursor.budgets),
+                    Some(Name::Other) => cursor.budgets.look(dir.dir().owner()).into(),
                     None => Choice::NextDirectory,
                 };
                 match choice {
@@ -101,7 +101,7 @@ impl Tree {
                 }
             }
             let dir = cursor.walk.next()?;
-            if cursor.turns.directory(dir.owner()) == Turn::His {
+            if cursor.budgets.directory(dir.owner()) == Grant::Granted {
                 let files = dir.files();
                 let dir = OpenDir::listed(dir, self.prune.clone(), &cursor.pruned);
                 cursor.open = Some((dir, files));
@@ -117,20 +117,20 @@ pub(super) struct Claimed {
     /// The number of the last file that is done with.
     after: Option<u64>,
     open: Option<Listed>,
-    pub(super) turns: Turns,
+    pub(super) budgets: Budgets,
     /// How long their names were looked at.
     pub(super) looking: Duration,
 }
 
 impl Claimed {
-    pub(super) fn new(storage: &StorageDir, after: Option<u64>, turns: Turns) -> Claimed {
+    pub(super) fn new(storage: &StorageDir, after: Option<u64>, budgets: Budgets) -> Claimed {
         Claimed {
             after,
             open: storage.claimed().map(|dir| {
                 let files = dir.files();
                 (OpenDir::unlisted(dir), files)
             }),
-            turns,
+            budgets,
             looking: Duration::ZERO,
         }
     }
@@ -152,7 +152,7 @@ impl Claimed {
                 Some(Name::Entry(file))
                     if self.after.is_none() || file.claim_number() > self.after =>
                 {
-                    if let Choice::Take(job) = selector.choose(file, dir, &self.turns) {
+                    if let Choice::Take(job) = selector.choose(file, dir, &self.budgets) {
                         return Some(job);
                     }
                 }

@@ -141,7 +141,7 @@ fn more_records_than_are_told_apart_at_once() {
         let mut places = Places::default();
         let mut splitter = Splitter::new(0, 1 << 20);
         splitter.buffer().extend_from_slice(file.as_bytes());
-        assert!(take(&mut splitter, Outlook::End, &mut places));
+        assert!(take(&mut splitter, InputState::End, &mut places));
         are_apart(&places, 4000, reader(file.as_bytes())).unwrap()
     };
     assert!(is_apart(&file));

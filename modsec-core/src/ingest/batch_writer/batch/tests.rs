@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ingest::budget::GiveWay;
 use crate::ingest::entry::IN_MEMORY;
 use crate::ingest::tests::decoded;
-use crate::ingest::turn::GiveWay;
 use crate::program::Stop;
-use crate::storage_dir::turns::Turns;
+use crate::storage_dir::budgets::Budgets;
 
 /// An entry that says of itself that it holds so much.
 fn entry(row_size: usize, bytes: usize) -> DecodedEntry {
@@ -62,9 +62,9 @@ fn a_batch_is_full_with_a_thousand_entries_or_files_and_with_many_descriptors() 
 
 #[test]
 fn owners_share_the_time_of_a_batch_by_the_size_of_their_rows() {
-    let turns = Turns::new(64 * 1000);
+    let budgets = Budgets::new(64 * 1000);
     let (_handle, stop) = Stop::new();
-    let way = GiveWay::new((turns.clone(), None), &stop);
+    let way = GiveWay::new((budgets.clone(), None), &stop);
     let mut batch = Batch::default();
     for (owner, size) in [(1, 100), (2, 300), (1, 200), (3, 0)] {
         batch.add(entry(size, 1), &Arc::default(), Some(&way.of(owner)));
@@ -72,7 +72,7 @@ fn owners_share_the_time_of_a_batch_by_the_size_of_their_rows() {
     batch
         .charges
         .pay(Duration::from_millis(2) - Duration::from_micros(1));
-    assert!(!turns.is_over(1) && !turns.is_over(2) && !turns.is_over(3));
+    assert!(!budgets.is_over(1) && !budgets.is_over(2) && !budgets.is_over(3));
     batch.charges.pay(Duration::from_micros(4));
-    assert!(turns.is_over(1) && turns.is_over(2) && !turns.is_over(3));
+    assert!(budgets.is_over(1) && budgets.is_over(2) && !budgets.is_over(3));
 }

@@ -11,17 +11,17 @@ use crate::serial_log::Splitter;
 
 /// The clock of the entry that stands open at the end of a log.
 #[derive(Debug)]
-pub(crate) struct Stuck {
+pub(crate) struct EntryTimeout {
     /// How long an entry may stand open.
     patience: Duration,
     /// The offset of the open entry in the log, and since when it has been seen to be open.
     open: Option<(u64, Instant)>,
 }
 
-impl Stuck {
+impl EntryTimeout {
     /// Gives an entry up after it has stood open for `patience`.
-    pub(crate) fn after(patience: Duration) -> Stuck {
-        Stuck {
+    pub(crate) fn after(patience: Duration) -> EntryTimeout {
+        EntryTimeout {
             patience,
             open: None,
         }

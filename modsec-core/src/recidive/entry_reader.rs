@@ -140,7 +140,7 @@ pub(super) enum Glance {
 
 /// The storage directory, held open for reading.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct EntryReader {
     root: Root,
     /// User ids whose entries count; all if `None`.
     owners: Option<Vec<u32>>,
@@ -155,14 +155,14 @@ pub(super) struct Tree {
     steps: ReadSteps,
 }
 
-impl Tree {
+impl EntryReader {
     pub(super) fn open(
         path: &Path,
         owners: Option<Vec<u32>>,
         steps: ReadSteps,
-    ) -> Result<Tree, RootError> {
+    ) -> Result<EntryReader, RootError> {
         let root = Root::open(path)?;
-        Ok(Tree {
+        Ok(EntryReader {
             looker: root.looker(),
             read: 0,
             steps,
@@ -487,13 +487,13 @@ mod tests {
 
     struct Fixture {
         dir: tempfile::TempDir,
-        tree: Tree,
+        tree: EntryReader,
     }
 
     fn fixture(owners: Option<Vec<u32>>) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join(DIR)).unwrap();
-        let tree = Tree::open(dir.path(), owners, ReadSteps::default()).unwrap();
+        let tree = EntryReader::open(dir.path(), owners, ReadSteps::default()).unwrap();
         Fixture { dir, tree }
     }
 

@@ -1,10 +1,10 @@
-//! The turn of whoever owns a file: how long it lasts, and what has been spent.
+//! The budget of whoever owns a file, and what ends a file of several entries in the middle.
 
 use std::time::{Duration, Instant};
 
 use super::Stop;
 use super::source::Pause;
-use crate::storage_dir::turns::Turns;
+use crate::storage_dir::budgets::Budgets;
 
 /// How long a file of several entries is gone on with although something else is to go first: few
 /// are not worth another walk.
@@ -13,61 +13,61 @@ const AT_LEAST: Duration = Duration::from_millis(100);
 /// What ends a file of several entries in the middle.
 #[derive(Debug, Clone)]
 pub(super) struct GiveWay {
-    turns: Turns,
+    budgets: Budgets,
     stop: Stop,
     pause: Option<Pause>,
 }
 
 impl GiveWay {
-    pub(super) fn new((turns, pause): (Turns, Option<Pause>), stop: &Stop) -> GiveWay {
+    pub(super) fn new((budgets, pause): (Budgets, Option<Pause>), stop: &Stop) -> GiveWay {
         GiveWay {
-            turns,
+            budgets,
             stop: stop.clone(),
             pause,
         }
     }
 
-    pub(super) fn of(&self, owner: u32) -> OwnersTurn {
-        OwnersTurn {
+    pub(super) fn of(&self, owner: u32) -> OwnersBudget {
+        OwnersBudget {
             owner,
             way: self.clone(),
         }
     }
 }
 
-/// The turn of the owner of one file.
+/// The budget of the owner of one file.
 #[derive(Debug, Clone)]
-pub(super) struct OwnersTurn {
+pub(super) struct OwnersBudget {
     pub(super) owner: u32,
     way: GiveWay,
 }
 
-impl OwnersTurn {
+impl OwnersBudget {
     /// Adds the time that work for the owner took.
     pub(super) fn add_time(&self, time: Duration) {
-        self.way.turns.add_time(self.owner, time);
+        self.way.budgets.add_time(self.owner, time);
     }
 
     /// Adds an entry whose row takes `size` bytes.
     pub(super) fn add_record(&self, size: usize) {
-        self.way.turns.add_record(self.owner, size as u64);
+        self.way.budgets.add_record(self.owner, size as u64);
     }
 
     /// Lets the entries of a file of `size` bytes count instead of the file.
     pub(super) fn count_records(&self, size: u64) {
-        self.way.turns.take_back(self.owner, size);
+        self.way.budgets.take_back(self.owner, size);
     }
 
     /// Returns `true` if a file of several entries may be begun.
     pub(super) fn may_begin(&self) -> bool {
-        !self.way.stop.requested() && !self.way.turns.has_left(self.owner)
+        !self.way.stop.requested() && !self.way.budgets.has_left(self.owner)
     }
 
     /// Returns `true` if a file that was begun at `begun` may be gone on with.
     pub(super) fn goes_on(&self, begun: Instant) -> bool {
         let pause = || self.way.pause.as_ref().is_some_and(|pause| (pause.0)());
         !self.way.stop.requested()
-            && !self.way.turns.is_over(self.owner)
+            && !self.way.budgets.is_over(self.owner)
             && (begun.elapsed() < AT_LEAST || !pause())
     }
 
@@ -78,7 +78,7 @@ impl OwnersTurn {
 
     /// Leaves a file in the middle.
     pub(super) fn leave(&self) {
-        self.way.turns.leave(self.owner);
+        self.way.budgets.leave(self.owner);
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     use crate::ingest::batch_writer::BatchWriter;
     use crate::ingest::passes::{Passed, Passes};
     use crate::ingest::source::PassSource;
-    use crate::ingest::{Options, Report, Silent, Tally, run};
+    use crate::ingest::{Observer, Options, Silent, Tally, run};
     use crate::program::StopHandle;
     use crate::read_steps::ReadSteps;
     use crate::storage_dir::StorageDir;
@@ -151,14 +151,14 @@ mod tests {
         options: &Options,
         writer: &mut BatchWriter,
     ) -> Passed {
-        let cursor = super::super::source::Cursor::new(storage, Turns::new(1 << 20));
+        let cursor = super::super::source::Cursor::new(storage, Budgets::new(1 << 20));
         let (_handle, stop) = Stop::new();
         let source = PassSource::Tree(Box::new(cursor), None);
         let mut passes = Passes {
             options,
             stop: &stop,
             writer,
-            report: &mut Silent,
+            observer: &mut Silent,
         };
         passes.pass(source).await.unwrap()
     }
@@ -176,7 +176,7 @@ mod tests {
             .await
             .unwrap();
         let mut passes = 1;
-        assert!(walk(&storage, &options, &mut writer).await.turns_over);
+        assert!(walk(&storage, &options, &mut writer).await.budgets_spent);
         assert!(!is_left(dir.path(), "good"));
         assert!(is_left(dir.path(), "flood"));
         assert!(
@@ -184,7 +184,7 @@ mod tests {
             "{}",
             writer.findings.tally.stored
         );
-        while walk(&storage, &options, &mut writer).await.turns_over {
+        while walk(&storage, &options, &mut writer).await.budgets_spent {
             passes += 1;
         }
         assert!(passes > 2, "{passes}");
@@ -199,7 +199,7 @@ mod tests {
     /// Requests a stop once something of the flood is under way.
     struct StopSoon(StopHandle, u64);
 
-    impl Report for StopSoon {
+    impl Observer for StopSoon {
         fn json_line(&mut self, _: &str) -> std::io::Result<()> {
             self.1 += 1;
             if self.1 == 5 {
@@ -234,8 +234,8 @@ mod tests {
             ..options(dir.path())
         };
         let (handle, stop) = Stop::new();
-        let mut report = StopSoon(handle, 0);
-        let first = run(&options, &stop, &mut report).await.unwrap();
+        let mut observer = StopSoon(handle, 0);
+        let first = run(&options, &stop, &mut observer).await.unwrap();
         // Whichever of them comes first.
         assert!(first.stored >= 4 && first.interrupted, "{first:?}");
         assert!(is_left(dir.path(), "large"));
@@ -255,8 +255,8 @@ mod tests {
             ..options(dir.path())
         };
         let (handle, stop) = Stop::new();
-        let mut report = StopSoon(handle, 0);
-        let first = run(&options, &stop, &mut report).await.unwrap();
+        let mut observer = StopSoon(handle, 0);
+        let first = run(&options, &stop, &mut observer).await.unwrap();
         assert!(first.stored < 20, "{}", first.stored);
         assert!(first.interrupted);
         assert!(is_left(dir.path(), "flood"));

@@ -1,10 +1,9 @@
-//! Fair shares of a walk: each owner's files get a budget of work, then it is the next owner's
-//! turn.
+//! Fair shares of a walk: in each round, each owner's files get a budget of work.
 //!
 //! A walk meets files in the order of the tree. Without shares, one site user who makes a million
 //! files, or a few that are costly to read, would delay the entries of 1,600 others by hours. So a
 //! walk runs in rounds. In each round an owner may cause so much work; files beyond that are passed
-//! over. When the tree has been gone through and files were passed over ([`Turns::left`]), the
+//! over. When the tree has been gone through and files were passed over ([`Budgets::left`]), the
 //! next round follows with a budget four times as large, until none are:
 //!
 //! ```text
@@ -59,7 +58,7 @@ const PATIENCE: u32 = 64;
 /// What each owner has spent in one round. Clones share one account: the walk charges it, and so do
 /// the threads that decode.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(Arc<Mutex<Spent>>);
+pub(crate) struct Budgets(Arc<Mutex<Spent>>);
 
 /// The account of one round.
 #[derive(Debug)]
@@ -80,20 +79,20 @@ struct Spent {
 
 /// Whether a piece of work may be done in this round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Grant {
     /// The owner has budget left; the cost has been charged.
-    His,
+    Granted,
     /// The owner's budget is spent. Pass this name over, and go on to the next.
-    Over,
+    Spent,
     /// The same, and so it was for more than [`PATIENCE`] names in a row. Go on to the next
     /// directory.
-    Hopeless,
+    AllSpent,
 }
 
-impl Turns {
+impl Budgets {
     /// Begins a round in which each owner may spend `limit` units; `u64::MAX` means no bound.
-    pub(crate) fn new(limit: u64) -> Turns {
-        Turns(Arc::new(Mutex::new(Spent {
+    pub(crate) fn new(limit: u64) -> Budgets {
+        Budgets(Arc::new(Mutex::new(Spent {
             limit,
             by_owner: HashMap::new(),
             of_others: 0,
@@ -110,7 +109,7 @@ impl Turns {
 
     /// Asks whether a directory of `owner` may be opened and listed. Ends a series of refusals: in
     /// another directory there may be files of other owners.
-    pub(crate) fn directory(&self, owner: Option<u32>) -> Turn {
+    pub(crate) fn directory(&self, owner: Option<u32>) -> Grant {
         let mut spent = self.spent();
         spent.in_vain = 0;
         spent.ask(owner, OPEN)
@@ -118,7 +117,7 @@ impl Turns {
 
     /// Asks whether a name of `owner` that turned out to be nothing to read may be passed, which
     /// costs one look; `None` if the owner is not known.
-    pub(crate) fn look(&self, owner: Option<u32>) -> Turn {
+    pub(crate) fn look(&self, owner: Option<u32>) -> Grant {
         self.spent().ask(owner, LOOK)
     }
 
@@ -126,7 +125,7 @@ impl Turns {
     ///
     /// The answer is yes as long as anything of the budget is left, even if the file is larger than
     /// that: otherwise a file larger than every budget would never be read.
-    pub(crate) fn file(&self, owner: u32, size: u64) -> Turn {
+    pub(crate) fn file(&self, owner: u32, size: u64) -> Grant {
         self.spent().ask(Some(owner), size.saturating_add(OPEN))
     }
 
@@ -210,21 +209,21 @@ impl Spent {
     }
 
     /// Charges `cost` to `owner` if it has anything left of its budget, and says what to do next.
-    fn ask(&mut self, owner: Option<u32>, cost: u64) -> Turn {
+    fn ask(&mut self, owner: Option<u32>, cost: u64) -> Grant {
         let limit = self.limit;
         let spent = self.of(owner);
         // Asked before it is added: a file may be larger than a turn.
         if *spent < limit {
             *spent = spent.saturating_add(cost);
             self.in_vain = 0;
-            return Turn::His;
+            return Grant::Granted;
         }
         self.left = true;
         self.in_vain += 1;
         if self.in_vain > PATIENCE {
-            Turn::Hopeless
+            Grant::AllSpent
         } else {
-            Turn::Over
+            Grant::Spent
         }
     }
 }
@@ -235,59 +234,59 @@ mod tests {
 
     #[test]
     fn a_turn_ends_for_one_owner_and_not_for_another() {
-        let turns = Turns::new(100_000);
+        let budgets = Budgets::new(100_000);
         let mut taken = 0;
-        while turns.file(1, 6000) == Turn::His {
+        while budgets.file(1, 6000) == Grant::Granted {
             taken += 1;
         }
         assert_eq!(taken, 10);
-        assert_eq!(turns.file(2, 1 << 40), Turn::His);
-        assert_eq!(turns.file(2, 1), Turn::Over);
-        assert!(turns.left());
-        let asked = (0..100).take_while(|_| turns.look(Some(1)) == Turn::Over);
+        assert_eq!(budgets.file(2, 1 << 40), Grant::Granted);
+        assert_eq!(budgets.file(2, 1), Grant::Spent);
+        assert!(budgets.left());
+        let asked = (0..100).take_while(|_| budgets.look(Some(1)) == Grant::Spent);
         assert_eq!(u32::try_from(asked.count()), Ok(PATIENCE - 1));
-        assert_eq!(turns.look(Some(3)), Turn::His);
-        assert_eq!(turns.look(Some(1)), Turn::Over);
+        assert_eq!(budgets.look(Some(3)), Grant::Granted);
+        assert_eq!(budgets.look(Some(1)), Grant::Spent);
     }
 
     #[test]
     fn owners_without_end_share_a_turn() {
-        let turns = Turns::new(10 * LOOK);
+        let budgets = Budgets::new(10 * LOOK);
         for uid in 0..1_000_000 {
-            turns.look(Some(uid));
+            budgets.look(Some(uid));
         }
-        assert_eq!(turns.spent().by_owner.len(), MAX_OWNERS);
-        assert_eq!(turns.spent().of_others, 10 * LOOK);
-        assert!(turns.left());
+        assert_eq!(budgets.spent().by_owner.len(), MAX_OWNERS);
+        assert_eq!(budgets.spent().of_others, 10 * LOOK);
+        assert!(budgets.left());
     }
 
     #[test]
     fn a_turn_is_no_shorter_than_looking_at_all_names() {
         let end = *CLAIMED.end();
-        assert_eq!(Turns::next_claimed(end / 4, Duration::ZERO), end / 2);
-        assert_eq!(Turns::next_claimed(end, Duration::from_millis(100)), end);
-        assert_eq!(Turns::next_claimed(end, Duration::from_secs(9)), 2 * end);
-        let long = Turns::next_claimed(1 << 40, Duration::from_secs(9));
+        assert_eq!(Budgets::next_claimed(end / 4, Duration::ZERO), end / 2);
+        assert_eq!(Budgets::next_claimed(end, Duration::from_millis(100)), end);
+        assert_eq!(Budgets::next_claimed(end, Duration::from_secs(9)), 2 * end);
+        let long = Budgets::next_claimed(1 << 40, Duration::from_secs(9));
         assert_eq!(long, 9_000_000 * MICROSECOND);
     }
 
     #[test]
     fn time_and_records_count_beside_bytes() {
-        let turns = Turns::new(16 << 20);
+        let budgets = Budgets::new(16 << 20);
         for _ in 0..250 {
-            assert!(!turns.is_over(1));
-            turns.add_time(1, Duration::from_micros(1050));
+            assert!(!budgets.is_over(1));
+            budgets.add_time(1, Duration::from_micros(1050));
         }
-        assert!(turns.is_over(1));
-        assert_eq!(turns.file(1, 1), Turn::Over);
+        assert!(budgets.is_over(1));
+        assert_eq!(budgets.file(1, 1), Grant::Spent);
         for _ in 0..64 {
-            assert!(!turns.is_over(2));
-            turns.add_record(2, 256 << 10);
+            assert!(!budgets.is_over(2));
+            budgets.add_record(2, 256 << 10);
         }
-        assert!(turns.is_over(2));
-        assert_eq!(turns.file(3, 1 << 30), Turn::His);
-        assert!(turns.is_over(3));
-        turns.take_back(3, 1 << 30);
-        assert!(!turns.is_over(3));
+        assert!(budgets.is_over(2));
+        assert_eq!(budgets.file(3, 1 << 30), Grant::Granted);
+        assert!(budgets.is_over(3));
+        budgets.take_back(3, 1 << 30);
+        assert!(!budgets.is_over(3));
     }
 }
