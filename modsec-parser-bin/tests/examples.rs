@@ -279,7 +279,7 @@ fn systemd_accepts_the_drop_ins() {
 
 #[test]
 fn tmpfiles_makes_the_directories_with_their_modes() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     if !rustix::process::geteuid().is_root() {
         let _ = writeln!(
             std::io::stderr(),
@@ -288,8 +288,17 @@ fn tmpfiles_makes_the_directories_with_their_modes() {
         return;
     }
     let place = Place::new();
-    place.write("etc/passwd", "root:x:0:0::/:/bin/sh\n");
-    place.write("etc/group", "root:x:0:\n");
+    place.write(
+        "etc/passwd",
+        "root:x:0:0::/:/bin/sh\nrecidive:x:990:990::/:/bin/sh\n",
+    );
+    place.write("etc/group", "root:x:0:\nrecidive:x:990:\n");
+    fs::create_dir_all(place.path("var/log/apache2")).unwrap();
+    fs::set_permissions(
+        place.path("var/log/apache2"),
+        PermissionsExt::from_mode(0o750),
+    )
+    .unwrap();
     place.write("etc/tmpfiles.d/modsecurity.conf", &example("tmpfiles.conf"));
     let mut command = Command::new("systemd-tmpfiles");
     command.arg("--create").arg("modsecurity.conf");
@@ -299,7 +308,9 @@ fn tmpfiles_makes_the_directories_with_their_modes() {
     };
     assert!(output.status.success(), "{}", said(&output));
     for (path, mode) in [
+        ("var/log/apache2", 0o751),
         ("var/log/apache2/modsec_audit", 0o755),
+        ("var/log/modsec_recedive", 0o750),
         ("var/lib/modsecurity/tmp", 0o1733),
         ("var/lib/modsecurity/data", 0o1733),
         ("run/apache2-mutex", 0o755),
@@ -329,11 +340,53 @@ fn logrotate_accepts_the_rule() {
 }
 
 #[test]
-fn the_shell_accepts_the_commands_for_accounts() {
-    let mut command = Command::new("sh");
-    let output = command.arg("-n").arg(server().join("accounts.sh")).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+fn the_shell_accepts_the_scripts() {
+    for script in ["accounts.sh", "database.sh"] {
+        let mut command = Command::new("sh");
+        let output = command.arg("-n").arg(server().join(script)).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{script}: {}", said(&output));
+    }
+}
+
+/// What the set-up in a whole Debian shows (`make deb-test`), as far as it can be read.
+#[test]
+fn the_guides_commands_name_files_that_are_here_and_prove_the_harmless_too() {
+    let guide = example("README.md");
+    let (_, section) = guide.split_once("## In this order\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+    let [set_up, proofs] = blocks[..] else {
+        panic!("{blocks:?}");
+    };
+    for line in set_up.lines().skip(1) {
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| *word != "cp" && *word != "sh");
+        words.next();
+        let files = words.take_while(|word| !word.starts_with(['/', '&']));
+        for file in files.filter(|word| !word.starts_with('-')) {
+            assert!(server().join(file).exists(), "{line}: there is no {file}");
+        }
+    }
+    let mut sh = Command::new("sh");
+    let output = sh
+        .args(["-n", "-c", &blocks.join("\n").replace("sh\n", "\n")])
+        .output();
+    assert!(output.unwrap().status.success());
+    let asked = proofs.lines().filter(|line| line.starts_with("curl "));
+    let wanted: Vec<&str> = asked
+        .map(|line| line.rsplit("# ").next().unwrap())
+        .collect();
+    assert_eq!(wanted, ["200", "403"], "a 403 alone may be anything's");
+    // The proof comes from an address that is counted.
+    assert!(!proofs.contains("127.0.0.1") && !proofs.contains("localhost"));
+    for (file, needed) in [
+        ("apache/vhosts.conf", "Require all granted"),
+        ("apache/mod_security.conf", "\nSecRuleEngine On\n"),
+    ] {
+        assert!(example(file).contains(needed), "{file}: {needed}");
+    }
 }
 
 #[test]
