@@ -272,6 +272,9 @@ impl CommandLine {
         }
         if let Some(file) = &file {
             warn_of_passwords(file, &layered.command);
+            file.owner_warning
+                .iter()
+                .for_each(|text| program::tell(text));
         }
         Ok(Self {
             layered,

@@ -248,9 +248,22 @@ pub struct Contents {
     pub bytes: Vec<u8>,
     /// `true` if every user of the machine may read it (mode `o+r`). A pipe is never public.
     pub is_public: bool,
+    /// The owner, if that is neither root nor the account of this process: it can change the file,
+    /// and with it what the program does.
+    pub foreign_owner: Option<u32>,
 }
 
 impl Contents {
+    /// Returns a warning if another account can change the file at `path`.
+    pub fn owner_warning(&self, path: &Path) -> Option<String> {
+        let owner = self.foreign_owner?;
+        Some(format!(
+            "{} belongs to user {owner}, who can change it and so what this program does; chown it \
+             to root, or to the account of this program",
+            crate::text::visible(&path.to_string_lossy())
+        ))
+    }
+
     /// Returns the text.
     ///
     /// # Errors
@@ -326,6 +339,10 @@ fn contents(path: &Path, file: File, meta: &Metadata, limit: u64) -> io::Result<
     Ok(Contents {
         bytes,
         is_public: meta.is_file() && meta.mode() & 0o004 != 0,
+        foreign_owner: Some(meta.uid()).filter(|uid| {
+            let us = rustix::process::geteuid().as_raw();
+            meta.is_file() && ![0, us].contains(uid)
+        }),
     })
 }
 

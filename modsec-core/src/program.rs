@@ -82,10 +82,7 @@ impl Termination for Exit {
 #[non_exhaustive]
 pub enum ProgramError {
     /// The log file cannot be opened or created.
-    #[error(
-        "cannot open log file {}: create its directory or choose another --log-file",
-        .path.display()
-    )]
+    #[error("cannot open log file {}, {}", .path.display(), advice(.source, "--log-file"))]
     LogFile {
         /// The log file.
         path: PathBuf,
@@ -98,6 +95,20 @@ pub enum ProgramError {
     /// Standard output does not take what is written.
     #[error("cannot write to standard output, some of the output is lost")]
     Output(#[source] io::Error),
+}
+
+/// Says what to do about a file that cannot be opened to write, and that `option` names: what helps
+/// against this error, and nothing that does not.
+pub(crate) fn advice(error: &io::Error, option: &str) -> String {
+    let first = match error.kind() {
+        io::ErrorKind::NotFound => "make its directory, or ",
+        // The system's own, and not one with a reason and advice of ours.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
+            "let this account write there, or "
+        }
+        _ => "",
+    };
+    format!("{first}name another with {option}")
 }
 
 /// Writes `error` with its causes to standard error as one line and returns [`Exit::Failed`].

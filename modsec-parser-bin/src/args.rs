@@ -419,7 +419,15 @@ fn first_line(file: &Path) -> Result<String, clap::Error> {
         let text = format!("--store-file {}: {what}\n", file.display());
         Args::command().error(clap::error::ErrorKind::Io, text)
     };
-    let text = named_file::read(file, MAX_STORE_FILE).and_then(Contents::into_text);
+    let contents = named_file::read(file, MAX_STORE_FILE);
+    let warning = contents
+        .as_ref()
+        .ok()
+        .and_then(|contents| contents.owner_warning(file));
+    if let Some(text) = warning {
+        program::tell(&text);
+    }
+    let text = contents.and_then(Contents::into_text);
     let text = text.map_err(|cause| error(format!("cannot read it, name another: {cause}")))?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() {

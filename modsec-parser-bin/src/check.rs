@@ -4,6 +4,7 @@ use std::path::Path;
 
 use modsec_core::command_line::{CommandLine, Findings};
 use modsec_core::ingest::IndexSource;
+use modsec_core::program;
 use modsec_core::storage_dir::StorageDir;
 use modsec_core::store;
 
@@ -11,6 +12,10 @@ use crate::args::{Follow, Request};
 
 /// Shows settings and findings, and ends the process.
 pub(crate) async fn end(line: &CommandLine, request: &Request) -> ! {
+    // What the store warns of; the log file is only looked at.
+    let mut log = request.log.clone();
+    log.file = None;
+    let _log = program::log_to(&log);
     let mut findings = Findings::default();
     look(request, &mut findings).await;
     line.end_check(&request.chosen(), &findings)
@@ -37,7 +42,8 @@ async fn look(request: &Request, findings: &mut Findings) {
             findings.file_to_read(name, path);
         }
     }
-    if let Some(dir) = &request.state_dir {
+    // Of the lock, too.
+    if let Some(dir) = request.state_dir.as_ref().or(options.state_dir.as_ref()) {
         findings.made_directory("store", dir, true);
     }
     if let Follow::Log { offset_file, .. } = &request.follow {

@@ -466,3 +466,57 @@ fn the_progress_bar_leaves_nothing_on_a_narrow_terminal_of_the_c_locale() {
     }
     assert!(drawn > 0 && warned > 0, "{shown:?}");
 }
+
+#[test]
+fn a_file_of_settings_that_another_account_can_change_is_warned_of() {
+    use std::os::unix::fs::chown;
+    let dir = place(1);
+    fs::write(dir.path().join("url"), "sqlite:x.db\n").unwrap();
+    fs::write(dir.path().join("my.cnf"), "[client]\n").unwrap();
+    fs::write(dir.path().join("x.toml"), "").unwrap();
+    let lines: [&[&str]; 3] = [
+        &["--store-file", "url"],
+        &[
+            "--store",
+            "mysql://u@127.0.0.1:1/d",
+            "--defaults-file",
+            "my.cnf",
+        ],
+        &["--config", "x.toml"],
+    ];
+    for line in lines {
+        let name = line.last().unwrap();
+        let check = [&TREE[..], line, &["--check-config"]].concat();
+        let (_, _, err) = said(&run(dir.path(), &check));
+        assert!(!err.contains("belongs to user"), "{name}: {err}");
+        if chown(dir.path().join(name), Some(54_321), None).is_err() {
+            return; // Only root can give a file away.
+        }
+        let (_, out, err) = said(&run(dir.path(), &check));
+        let want = format!("{name} belongs to user 54321");
+        assert!(format!("{out}{err}").contains(&want), "{name}: {err}");
+    }
+}
+
+#[test]
+fn what_is_no_log_file_gets_advice_that_helps() {
+    let dir = place(0);
+    let fifo = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for (file, want) in [
+        (
+            "fifo",
+            "fifo, name another with --log-file: it is a named pipe",
+        ),
+        (
+            "no/x",
+            "no/x, make its directory, or name another with --log-file",
+        ),
+    ] {
+        let line = [&TREE[..], &STORE, &["--log-file", file]].concat();
+        let (code, _, err) = said(&run(dir.path(), &line));
+        assert_eq!(code, Some(1));
+        assert!(err.contains(want), "{err}");
+    }
+}

@@ -16,7 +16,7 @@ use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, Findings, LogArgs, ProxyArgs, refuse};
 use modsec_core::ledger::{AttackFilter, Criterion};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::program::{self, DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
 use modsec_core::record::{Networks, TrustedProxyArg};
 use modsec_core::watch::{RootError, check_root};
@@ -427,7 +427,15 @@ impl Rules {
                     path.display()
                 )
             };
-            let text = named_file::read(path, MAX_IGNORE_FILE).and_then(Contents::into_text);
+            let contents = named_file::read(path, MAX_IGNORE_FILE);
+            let warning = contents
+                .as_ref()
+                .ok()
+                .and_then(|contents| contents.owner_warning(path));
+            if let Some(text) = warning {
+                program::tell(&text);
+            }
+            let text = contents.and_then(Contents::into_text);
             let text = text.map_err(|error| named(&error))?;
             ignore.extend(Networks::parse_list(&text).map_err(|error| named(&error))?);
         }

@@ -4,11 +4,10 @@
 mod args;
 
 use std::error::Error;
-use std::fmt;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::Utc;
 use clap::CommandFactory as _;
@@ -99,7 +98,15 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
 
 fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
     if !status.state_file.exists() {
-        return Err(NoState(status.state_file.clone()).into());
+        let path = program::visible(&status.state_file.to_string_lossy());
+        program::tell(&format!(
+            "there is no state file {path}; the program has not counted anything yet, or keeps its \
+             table elsewhere: name that with --state-file"
+        ));
+        // Who reads JSON wants some.
+        if !status.json {
+            return Ok(Exit::Done);
+        }
     }
     let loaded = State::read(&status.state_file)?;
     let table = recidive::Status::new(&loaded.state, status.find_time(), Utc::now());
@@ -114,23 +121,6 @@ fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
         Exit::Done
     })
 }
-
-/// There is nothing of which a table could be shown.
-#[derive(Debug)]
-struct NoState(PathBuf);
-
-impl fmt::Display for NoState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "there is no state file {}; the program has not counted anything yet, or keeps its \
-             table elsewhere: name that with --state-file",
-            self.0.display()
-        )
-    }
-}
-
-impl Error for NoState {}
 
 /// Writes `text` with one line end.
 fn print(mut text: String) -> Result<(), ProgramError> {

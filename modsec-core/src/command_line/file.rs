@@ -57,6 +57,8 @@ pub(super) struct ConfigFile {
     pub(super) settings: Vec<Setting>,
     /// Whether every user of the machine may read it.
     pub(super) public: bool,
+    /// What is said if another account can change the file.
+    pub(super) owner_warning: Option<String>,
 }
 
 /// One key that is meant for this program.
@@ -93,8 +95,11 @@ impl ConfigFile {
             path: path.to_owned(),
             source,
         };
-        let named_file::Contents { bytes, is_public } =
-            named_file::read(path, MAX_BYTES).map_err(unreadable)?;
+        let contents = named_file::read(path, MAX_BYTES).map_err(unreadable)?;
+        let owner_warning = contents.owner_warning(path);
+        let named_file::Contents {
+            bytes, is_public, ..
+        } = contents;
         let reader = Reader {
             path,
             section,
@@ -104,6 +109,7 @@ impl ConfigFile {
             path: path.to_owned(),
             settings: reader.settings(&bytes)?,
             public: is_public,
+            owner_warning,
         })
     }
 }

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::{Duration, sleep};
 use tracing::warn;
 
+use super::advice;
 use crate::error_chain::error_chain;
 use crate::named_file;
 
@@ -46,10 +47,7 @@ pub enum PidFileError {
         holder: String,
     },
     /// The file cannot be opened, locked or written.
-    #[error(
-        "cannot write PID file {}: make its directory writable or choose another --pid-file",
-        .path.display()
-    )]
+    #[error("cannot write PID file {}, {}", .path.display(), advice(.source, "--pid-file"))]
     Io {
         /// The PID file.
         path: PathBuf,

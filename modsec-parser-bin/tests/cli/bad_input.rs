@@ -87,22 +87,26 @@ fn a_store_that_cannot_be_used_is_named_and_nothing_is_removed() {
         "This is no database, whatever its name says. ".repeat(100),
     )
     .unwrap();
-    for (store, words) in [
+    for (store, status, words) in [
         (
             "sqlite:missing/logs.db",
+            1,
             &["missing/logs.db", "directory does not exist; make it"][..],
         ),
         (
             "sqlite:directory",
+            1,
             &["directory", "cannot open the database"],
         ),
-        ("sqlite:text", &["text", "not a database"]),
-        ("sqlite:", &["write sqlite:/path/to/file"]),
+        ("sqlite:text", 1, &["text", "not a database"]),
+        // Values that make no sense.
+        ("sqlite:", 2, &["write sqlite:/path/to/file"]),
         (
             "redis:x",
+            2,
             &["\"redis\"", "this program knows", "sqlite", "mysql"],
         ),
-        ("logs.db", &["this program knows", "sqlite:/"]),
+        ("logs.db", 2, &["did you mean sqlite:PATH?"]),
     ] {
         let mut command = site.program();
         command.args([
@@ -115,7 +119,7 @@ fn a_store_that_cannot_be_used_is_named_and_nothing_is_removed() {
             "--storage-dir",
         ]);
         command.arg(site.spool());
-        run(command).expect(1, words);
+        run(command).expect(status, words);
         assert!(path.exists(), "{store}");
         assert!(site.merged().is_empty(), "{store}");
     }

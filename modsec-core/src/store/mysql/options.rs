@@ -263,6 +263,9 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
         }
     };
     let is_public = contents.is_public;
+    if let Some(warning) = contents.owner_warning(&path) {
+        warn!("{warning}");
+    }
     let settings = option_file::parse(&contents.into_text().map_err(unreadable)?);
     if is_public && settings.password.is_some() {
         warn!(path = ?path, "password is in a file that everybody may read");
