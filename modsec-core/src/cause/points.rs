@@ -11,9 +11,7 @@
 //! Without part K the weight follows from the severity, as the Core Rule Set 3 and 4 have it unless
 //! they are configured otherwise.
 
-use std::collections::HashMap;
-
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 use super::kind::rule_number;
 use crate::record::{Alert, MatchedRule, Severity};
@@ -83,16 +81,75 @@ impl PointsSource {
 /// What part K says of scores.
 #[derive(Debug, Default)]
 pub(super) struct Weights<'r> {
-    /// By rule id, what one match adds.
-    rules: HashMap<&'r [u8], (Direction, i64)>,
-    inbound_threshold: Option<i64>,
-    outbound_threshold: Option<i64>,
+    /// What one match of a rule adds. Few rules of an entry set a score.
+    rules: Vec<Weight<'r>>,
+    variables: Variables,
     is_known: bool,
 }
 
-/// One `setvar` of a collection `TX`: name in lower case, sign, and value as written.
+#[derive(Debug)]
+struct Weight<'r> {
+    /// Id of the rule.
+    id: &'r [u8],
+    /// Which directive of part K has the id.
+    at: usize,
+    direction: Direction,
+    value: i64,
+}
+
+/// Variables of the collection `TX` that weights and thresholds depend on.
+#[derive(Debug, Default)]
+struct Variables([Option<i64>; NAMES.len()]);
+
+/// Their names, with the value that the Core Rule Set gives them unless it is configured otherwise.
+/// The last six are thresholds.
+const NAMES: [(&str, Option<i64>); 10] = [
+    ("critical_anomaly_score", Some(5)),
+    ("error_anomaly_score", Some(4)),
+    ("warning_anomaly_score", Some(3)),
+    ("notice_anomaly_score", Some(2)),
+    ("inbound_anomaly_score_threshold", None),
+    ("inbound_anomaly_score_level", None),
+    ("incoming_points_limit", None),
+    ("outbound_anomaly_score_threshold", None),
+    ("outbound_anomaly_score_level", None),
+    ("outgoing_points_limit", None),
+];
+
+impl Variables {
+    fn place(name: &[u8]) -> Option<usize> {
+        let mut names = NAMES.iter();
+        names.position(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    fn get(&self, at: usize) -> Option<i64> {
+        self.0.get(at).copied().flatten().or(NAMES.get(at)?.1)
+    }
+
+    fn set(&mut self, name: &[u8], value: i64) {
+        if let Some(place) = Variables::place(name).and_then(|at| self.0.get_mut(at)) {
+            *place = Some(value);
+        }
+    }
+
+    /// Returns the number that a value stands for: itself, or one of the variables.
+    fn number(&self, value: &[u8]) -> Option<i64> {
+        let variable = value
+            .strip_prefix(b"%{")
+            .and_then(|name| name.strip_suffix(b"}"));
+        let Some(name) = variable else {
+            return std::str::from_utf8(value).ok()?.parse().ok();
+        };
+        let (collection, name) = name.split_at_checked(3)?;
+        collection.eq_ignore_ascii_case(b"tx.").then_some(())?;
+        self.get(Variables::place(name)?)
+    }
+}
+
+/// One `setvar` of the collection `TX`.
 struct SetVar<'r> {
-    name: Vec<u8>,
+    name: &'r [u8],
+    /// Whether the value is added to what is there.
     is_added: bool,
     value: &'r [u8],
 }
@@ -104,58 +161,61 @@ impl<'r> Weights<'r> {
             is_known: !rules.is_empty(),
             ..Weights::default()
         };
-        let mut variables: HashMap<Vec<u8>, i64> = HashMap::new();
-        let mut rule = None;
-        for line in rules {
-            // Lines without an id go on with the chain of the rule above. A rule that matched
-            // several times is listed as often; each of its alerts is one match.
+        let finder = Finder::new(SETVAR);
+        let mut rule: Option<(usize, &[u8])> = None;
+        for (at, line) in rules.iter().enumerate() {
+            // Lines without an id go on with the chain of the rule above.
             if let Some(id) = &line.id {
-                let is_first = !weights.rules.contains_key(id.as_bytes());
-                rule = is_first.then_some(id.as_bytes());
+                rule = Some((at, id.as_bytes()));
             }
-            for set in set_vars(line.directive.as_bytes()) {
-                let value = number(set.value, &variables);
-                if set.is_added {
-                    let direction = direction_of(&set.name);
-                    if let (Some(id), Some(direction), Some(value)) = (rule, direction, value) {
-                        weights.rules.entry(id).or_insert((direction, 0)).1 += value;
-                    }
-                } else if let Some(value) = value {
-                    weights.note_threshold(&set.name, value);
-                    variables.insert(set.name, value);
+            for set in set_vars(line.directive.as_bytes(), &finder) {
+                let Some(value) = weights.variables.number(set.value) else {
+                    continue;
+                };
+                match (set.is_added, rule) {
+                    (false, _) => weights.variables.set(set.name, value),
+                    (true, Some((at, id))) => weights.add(id, at, set.name, value),
+                    (true, None) => {}
                 }
             }
         }
         weights
     }
 
-    fn note_threshold(&mut self, name: &[u8], value: i64) {
-        match name {
-            b"inbound_anomaly_score_threshold"
-            | b"inbound_anomaly_score_level"
-            | b"incoming_points_limit" => self.inbound_threshold = Some(value),
-            b"outbound_anomaly_score_threshold"
-            | b"outbound_anomaly_score_level"
-            | b"outgoing_points_limit" => self.outbound_threshold = Some(value),
-            _ => {}
+    /// Notes what a rule adds to a score, if the variable is one.
+    fn add(&mut self, id: &'r [u8], at: usize, variable: &[u8], value: i64) {
+        let Some(direction) = direction_of(variable) else {
+            return;
+        };
+        match self.rules.iter_mut().find(|weight| weight.id == id) {
+            Some(weight) if weight.at == at => weight.value += value,
+            // A rule that matched several times is listed as often; each of its alerts is one match.
+            Some(_) => {}
+            None => self.rules.push(Weight {
+                id,
+                at,
+                direction,
+                value,
+            }),
         }
     }
 
     /// Returns the threshold that is configured.
     pub(super) fn threshold(&self, direction: Direction) -> Option<i64> {
-        match direction {
-            Direction::Inbound => self.inbound_threshold,
-            Direction::Outbound => self.outbound_threshold,
-        }
+        let places = match direction {
+            Direction::Inbound => 4..7,
+            Direction::Outbound => 7..10,
+        };
+        places.into_iter().find_map(|at| self.variables.get(at))
     }
 
     /// Returns what the alert of a detection added.
     pub(super) fn points(&self, alert: &Alert<'_>) -> Option<Points> {
-        let id = alert.rule_id.as_ref()?;
-        if let Some(&(direction, value)) = self.rules.get(id.as_bytes()) {
+        let id = alert.rule_id.as_ref()?.as_bytes();
+        if let Some(weight) = self.rules.iter().find(|weight| weight.id == id) {
             return Some(Points {
-                value,
-                direction,
+                value: weight.value,
+                direction: weight.direction,
                 source: PointsSource::Rule,
             });
         }
@@ -200,28 +260,38 @@ fn by_severity(alert: &Alert<'_>) -> Option<Points> {
 /// `sql_injection_score`, are none.
 fn direction_of(name: &[u8]) -> Option<Direction> {
     // anomaly_score_pl1: by paranoia level since release 3.
-    let by_level = [&b"_pl1"[..], b"_pl2", b"_pl3", b"_pl4"];
-    let total = by_level.iter().find_map(|level| name.strip_suffix(*level));
-    let name = total.unwrap_or(name);
-    match name {
-        b"anomaly_score" | b"inbound_anomaly_score" | b"incoming_points" | b"points" => {
-            Some(Direction::Inbound)
-        }
-        b"outbound_anomaly_score" | b"outgoing_points" => Some(Direction::Outbound),
-        _ => None,
+    let total = match name.split_last_chunk::<4>() {
+        Some((total, [b'_', b'p' | b'P', b'l' | b'L', b'1'..=b'4'])) => total,
+        _ => name,
+    };
+    let is = |names: &[&str]| {
+        let mut names = names.iter();
+        names.any(|known| known.as_bytes().eq_ignore_ascii_case(total))
+    };
+    if is(&[
+        "anomaly_score",
+        "inbound_anomaly_score",
+        "incoming_points",
+        "points",
+    ]) {
+        Some(Direction::Inbound)
+    } else if is(&["outbound_anomaly_score", "outgoing_points"]) {
+        Some(Direction::Outbound)
+    } else {
+        None
     }
 }
 
+const SETVAR: &[u8] = b"setvar:";
+
 /// Returns the variables that a directive sets.
-fn set_vars(directive: &[u8]) -> impl Iterator<Item = SetVar<'_>> {
-    const SET: &[u8] = b"setvar:";
-    memmem::find_iter(directive, SET).filter_map(|at| {
-        let text = directive.get(at + SET.len()..)?;
-        let (text, end): (&[u8], &[u8]) = match text.split_first() {
-            Some((b'\'', quoted)) => (quoted, b"'"),
-            _ => (text, b",\""),
+fn set_vars<'r>(directive: &'r [u8], setvar: &Finder<'_>) -> impl Iterator<Item = SetVar<'r>> {
+    setvar.find_iter(directive).filter_map(|at| {
+        let text = directive.get(at + SETVAR.len()..)?;
+        let (text, end) = match text.split_first() {
+            Some((b'\'', quoted)) => (quoted, memchr::memchr(b'\'', quoted)),
+            _ => (text, memchr::memchr2(b',', b'"', text)),
         };
-        let end = text.iter().position(|byte| end.contains(byte));
         let text = text.get(..end.unwrap_or(text.len()))?;
         let (collection, text) = text.split_at_checked(3)?;
         collection.eq_ignore_ascii_case(b"tx.").then_some(())?;
@@ -229,30 +299,10 @@ fn set_vars(directive: &[u8]) -> impl Iterator<Item = SetVar<'_>> {
         let value = value.get(1..)?;
         let added = value.strip_prefix(b"+");
         Some(SetVar {
-            name: name.to_ascii_lowercase(),
+            name,
             is_added: added.is_some(),
             value: added.unwrap_or(value),
         })
-    })
-}
-
-/// Returns the number that a value stands for: itself, or a variable of the collection `TX`.
-fn number(value: &[u8], variables: &HashMap<Vec<u8>, i64>) -> Option<i64> {
-    let Some(name) = value
-        .strip_prefix(b"%{")
-        .and_then(|name| name.strip_suffix(b"}"))
-    else {
-        return std::str::from_utf8(value).ok()?.parse().ok();
-    };
-    let (collection, name) = name.split_at_checked(3)?;
-    collection.eq_ignore_ascii_case(b"tx.").then_some(())?;
-    let name = name.to_ascii_lowercase();
-    variables.get(&name).copied().or(match &name[..] {
-        b"critical_anomaly_score" => Some(5),
-        b"error_anomaly_score" => Some(4),
-        b"warning_anomaly_score" => Some(3),
-        b"notice_anomaly_score" => Some(2),
-        _ => None,
     })
 }
 
