@@ -202,11 +202,12 @@ impl<'r> Analysis<'r> {
 
 impl<'r> Meaning<'r> {
     fn of(alert: &'r Alert<'_>, weights: &Weights<'_>) -> Meaning<'r> {
-        let kind = Kind::of(alert);
+        let target = Target::of(alert);
+        let kind = Kind::with_target(alert, target.as_ref());
         let is_detection = kind == Kind::Detection;
         Meaning {
             kind,
-            target: Target::of(alert),
+            target,
             points: is_detection.then(|| weights.points(alert)).flatten(),
             paranoia_level: alert.tags.iter().find_map(|tag| paranoia_level(tag)),
             category: is_detection.then(|| Category::of(alert)).flatten(),

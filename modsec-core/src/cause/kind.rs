@@ -1,6 +1,6 @@
 //! Whether an alert is about the request, or bookkeeping of the rule set.
 
-use super::target;
+use super::Target;
 use crate::record::Alert;
 
 /// What an alert is about.
@@ -25,14 +25,23 @@ pub enum Kind {
     Notice,
 }
 
-/// Files of the Core Rule Set with nothing but bookkeeping, by what their names contain.
+/// Files of the Core Rule Set with nothing but bookkeeping, by how their names begin.
 const FILES: [(&[u8], Kind); 6] = [
-    (b"-949-BLOCKING-EVALUATION", Kind::BlockingEvaluation),
-    (b"-959-BLOCKING-EVALUATION", Kind::BlockingEvaluation),
-    (b"-980-CORRELATION", Kind::Correlation),
-    (b"crs_49_inbound_blocking", Kind::BlockingEvaluation),
-    (b"crs_59_outbound_blocking", Kind::BlockingEvaluation),
-    (b"crs_60_correlation", Kind::Correlation),
+    (b"REQUEST-949-BLOCKING-EVALUATION", Kind::BlockingEvaluation),
+    (
+        b"RESPONSE-959-BLOCKING-EVALUATION",
+        Kind::BlockingEvaluation,
+    ),
+    (b"RESPONSE-980-CORRELATION", Kind::Correlation),
+    (
+        b"modsecurity_crs_49_inbound_blocking",
+        Kind::BlockingEvaluation,
+    ),
+    (
+        b"modsecurity_crs_59_outbound_blocking",
+        Kind::BlockingEvaluation,
+    ),
+    (b"modsecurity_crs_60_correlation", Kind::Correlation),
 ];
 
 /// Ids of the same rules, for alerts that name no file. Release 2.2 has detections from 959005 to
@@ -52,13 +61,16 @@ impl Kind {
     /// Returns the kind of an alert: by the rule's file, else by its id, else by what its operator
     /// looked at.
     pub fn of(alert: &Alert<'_>) -> Kind {
+        Kind::with_target(alert, Target::of(alert).as_ref())
+    }
+
+    /// Does what [`Kind::of`] does, for an alert of which it is known what it looked at.
+    pub(super) fn with_target(alert: &Alert<'_>, target: Option<&Target<'_>>) -> Kind {
         if alert.rule_id.is_none() && !alert.has_metadata() {
             return Kind::Notice;
         }
-        let by_file = alert.file.as_ref().and_then(|file| {
-            let holds = |part: &[u8]| memchr::memmem::find(file.as_bytes(), part).is_some();
-            FILES.iter().find(|(part, _)| holds(part))
-        });
+        let by_file = file_name(alert)
+            .and_then(|name| FILES.iter().find(|(start, _)| name.starts_with(start)));
         if let Some((_, kind)) = by_file {
             return *kind;
         }
@@ -68,7 +80,7 @@ impl Kind {
         };
         match IDS.iter().find(within) {
             Some((.., kind)) => *kind,
-            None if target::is_score(alert) => Kind::BlockingEvaluation,
+            None if target.is_some_and(Target::is_score) => Kind::BlockingEvaluation,
             None => Kind::Detection,
         }
     }
@@ -87,6 +99,13 @@ impl Kind {
             Kind::Notice => "notice",
         }
     }
+}
+
+/// Returns the name of the file that the alert's rule stands in, without directories.
+pub(super) fn file_name<'a>(alert: &'a Alert<'_>) -> Option<&'a [u8]> {
+    let file = alert.file.as_ref()?.as_bytes();
+    let start = memchr::memrchr(b'/', file).map_or(0, |slash| slash + 1);
+    file.get(start..)
 }
 
 /// Returns the id of the alert's rule, if it is a number.

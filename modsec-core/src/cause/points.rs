@@ -11,9 +11,9 @@
 //! Without part K the weight follows from the severity, as the Core Rule Set 3 and 4 have it unless
 //! they are configured otherwise.
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 
-use super::kind::rule_number;
+use super::kind::{file_name, rule_number};
 use crate::record::{Alert, MatchedRule, Severity};
 
 /// What an alert added to the anomaly score.
@@ -240,9 +240,8 @@ fn by_severity(alert: &Alert<'_>) -> Option<Points> {
         Severity::Notice => 2,
         _ => return None,
     };
-    let is_response = alert.file.as_ref().is_some_and(|file| {
-        let holds = |part: &[u8]| memmem::find(file.as_bytes(), part).is_some();
-        holds(b"RESPONSE-95") || holds(b"crs_50_outbound")
+    let is_response = file_name(alert).is_some_and(|name| {
+        name.starts_with(b"RESPONSE-95") || name.starts_with(b"modsecurity_crs_50_outbound")
     });
     let direction = if is_response || (alert.file.is_none() && (950_100..957_000).contains(&id)) {
         Direction::Outbound

@@ -72,23 +72,25 @@ impl<'a> Target<'a> {
         let text = Text::from(name.get(..MAX_NAME).unwrap_or(name));
         Some(Target { text, source })
     }
-}
 
-/// Returns `true` if the rule looked at an anomaly score.
-pub(super) fn is_score(alert: &Alert<'_>) -> bool {
-    let Some(name) = in_sentence(alert.detail.as_bytes()) else {
-        return false;
-    };
-    let Some((collection, name)) = name.split_at_checked(3) else {
-        return false;
-    };
-    let name = name.to_ascii_lowercase();
-    let scores: [&[u8]; 3] = [b"anomaly_score", b"incoming_points", b"outgoing_points"];
-    collection.eq_ignore_ascii_case(b"TX:") && scores.iter().any(|score| name.ends_with(score))
+    /// Returns `true` for an anomaly score, as far as the engine's sentence says so.
+    pub(super) fn is_score(&self) -> bool {
+        const SCORES: [&[u8]; 3] = [b"anomaly_score", b"incoming_points", b"outgoing_points"];
+        let name = self.text.as_bytes();
+        let ends_with = |score: &&[u8]| {
+            let start = name.len().checked_sub(score.len());
+            let end = start.and_then(|start| name.get(start..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(score))
+        };
+        let is_tx = name
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"TX:"));
+        self.source == TargetSource::Sentence && is_tx && SCORES.iter().any(ends_with)
+    }
 }
 
 /// Finds the name in the engine's sentence.
-pub(super) fn in_sentence(detail: &[u8]) -> Option<&[u8]> {
+fn in_sentence(detail: &[u8]) -> Option<&[u8]> {
     if detail.starts_with(b"Matched \"Operator ") {
         let behind = behind(detail, b"' against variable `")?;
         return before(behind, b"' (Value: `").filter(|name| is_variable(name));
