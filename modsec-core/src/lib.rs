@@ -103,6 +103,8 @@ pub mod permissions;
 #[cfg(feature = "fs")]
 mod spool;
 #[cfg(feature = "fs")]
+pub mod state_dir;
+#[cfg(feature = "fs")]
 #[cfg_attr(
     not(feature = "jobs"),
     expect(dead_code, unused_imports, reason = "parts are for the jobs")

@@ -31,7 +31,6 @@ mod paths;
 mod pid_file;
 mod service;
 mod signals;
-mod state_dir;
 
 use std::error::Error;
 use std::io;
@@ -50,7 +49,6 @@ pub use self::paths::DefaultPaths;
 pub use self::pid_file::{PidFile, PidFileError};
 pub use self::service::Service;
 pub use self::signals::{Hangups, Signals, Stop, StopHandle};
-pub use self::state_dir::{STATE_DIR_MODE, state_file_name};
 pub use crate::error_chain::error_chain;
 pub use crate::text::visible;
 

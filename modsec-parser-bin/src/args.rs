@@ -14,8 +14,9 @@ use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
 use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{self, DefaultPaths, LogOptions, state_file_name};
+use modsec_core::program::{self, DefaultPaths, LogOptions};
 use modsec_core::record::TrustedProxyArg;
+use modsec_core::state_dir::state_file_name;
 use modsec_core::store::{self, StoreOpener, StoreOptions};
 
 use crate::report;

@@ -41,7 +41,9 @@ async fn run(request: &Request) -> Result<Exit, Box<dyn Error>> {
         .filter(|_| !request.is_rehearsal())
     {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(program::STATE_DIR_MODE);
+        builder
+            .recursive(true)
+            .mode(modsec_core::state_dir::STATE_DIR_MODE);
         // If this fails, opening the database says so, with the path.
         let _ = builder.create(dir);
     }

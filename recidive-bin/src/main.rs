@@ -55,7 +55,7 @@ async fn serve(run: &RunArgs) -> Result<Exit, Box<dyn Error>> {
 fn make_directory(state_file: &Path) -> io::Result<()> {
     match state_file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => DirBuilder::new()
-            .mode(program::STATE_DIR_MODE)
+            .mode(modsec_core::state_dir::STATE_DIR_MODE)
             .create(parent)
             .map_err(|error| {
                 let dir = parent.display();

@@ -22,8 +22,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::{holder, state_file};
-use crate::program::{STATE_DIR_MODE, state_file_name};
 use crate::spool::{self, FileId};
+use crate::state_dir::{STATE_DIR_MODE, state_file_name};
 use crate::storage_dir::StorageDirError;
 use crate::storage_dir::dir::Dir;
 

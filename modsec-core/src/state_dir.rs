@@ -18,7 +18,7 @@ pub const STATE_DIR_MODE: u32 = 0o750;
 /// At most 255 bytes long: a longer name is cut, and ends with the hash of the whole.
 ///
 /// ```
-/// use modsec_core::program::state_file_name;
+/// use modsec_core::state_dir::state_file_name;
 ///
 /// let name = state_file_name("/var/log/waf-1/serial.log".as_ref(), ".offset");
 /// assert_eq!(name, r"var-log-waf\x2d1-serial.log.offset");
