@@ -20,8 +20,8 @@
 //! before it, both readings are possible: the body ends early, and all are flagged
 //! [`Flag::Interleaved`].
 //!
-//! What a chunked body can still do in the log of a server is to pretend, with the boundary known in
-//! advance, that the entry ends and that others follow; and two bodies that what stands between them
+//! What a chunked body, or one that the server inflates, can still do in the log of a server is to
+//! pretend, with the boundary known in advance, that the entry ends and that others follow; and two bodies that what stands between them
 //! belongs to one entry. In a file of its own
 //! (`SecAuditLogType Concurrent`) that makes the entry ambiguous, and no other row. JSON does not have
 //! that weakness at all. Part H has it where the engine quotes the client with line feeds: errors of XML
