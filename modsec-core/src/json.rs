@@ -40,7 +40,8 @@ use crate::text::visible_json;
 /// let row = Row::new(&record, EntryHash::of(b"entry"), &Origin::default(), None);
 /// let line = json::line(&record, &row);
 /// assert!(line.starts_with(r#"{"REQUEST_METHOD":null,"#));
-/// assert!(line.contains(r#""intercepted":false,"flags":[],"rule_matches":[]}"#));
+/// assert!(line.contains(r#""intercepted":false,"flags":[],"blocked_by":null,"#));
+/// assert!(line.ends_with(r#""rule_matches":[]}"#));
 /// ```
 pub fn line(record: &Record<'_>, row: &Row) -> String {
     // Strings and numbers always serialise; all keys are strings.

@@ -429,6 +429,26 @@ pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     Ok((there.dev(), there.ino()) == (open.dev(), open.ino()))
 }
 
+/// Returns the names of the first two of these files that are one file, by path or by what stands
+/// there: what is written for one purpose would destroy the other. `/dev/null` and other files that
+/// are not regular may be named twice.
+pub fn same_files<'a>(files: &[(&'a str, &Path)]) -> Option<(&'a str, &'a str)> {
+    let identity = |path: &Path| {
+        let meta = path.metadata().ok()?;
+        Some((meta.is_file(), meta.dev(), meta.ino()))
+    };
+    let is_same = |one: &Path, other: &Path| match (identity(one), identity(other)) {
+        (Some(one), Some(other)) => one == other && one.0,
+        (None, None) => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+        _ => false,
+    };
+    files.iter().enumerate().find_map(|(n, (name, path))| {
+        let mut behind = files.iter().skip(n + 1);
+        let (other, _) = behind.find(|(_, other)| is_same(path, other))?;
+        Some((*name, *other))
+    })
+}
+
 /// Returns the directory in which `path` lies: `.` for a bare name.
 pub fn parent(path: &Path) -> PathBuf {
     let parent = path.parent().unwrap_or(Path::new(""));

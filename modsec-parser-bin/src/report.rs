@@ -247,8 +247,12 @@ fn line(tally: &Tally, kept: Kept, store: &str) -> String {
         String::new()
     } else {
         format!(
-            "index: {} lines, {} verified, {} overwritten, {} missing, {} mismatched, ",
-            index.lines, index.verified, index.overwritten, index.missing, index.mismatched
+            "index: {}, {} verified, {} overwritten, {} missing, {} mismatched, ",
+            counted(index.lines, "line", "lines"),
+            index.verified,
+            index.overwritten,
+            index.missing,
+            index.mismatched
         )
     };
     let interrupted = if tally.interrupted {
@@ -257,14 +261,19 @@ fn line(tally: &Tally, kept: Kept, store: &str) -> String {
         ""
     };
     format!(
-        "{interrupted}{} entries, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}{place}\n",
-        tally.entries,
+        "{interrupted}{}, {kept}, {} defective, {} left alone, {} waiting, {index}{:.1} s, {}{place}\n",
+        counted(tally.entries, "entry", "entries"),
         tally.defective(),
         tally.left_alone.total() + tally.skipped_inputs,
         tally.waiting,
         tally.elapsed.as_secs_f64(),
         speed(tally)
     )
+}
+
+/// Returns a number with what it counts, in the right form.
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn screen(tally: &Tally, kept: Kept, store: &str) -> String {

@@ -165,9 +165,9 @@ fn a_record_that_may_be_followed_by_the_line_of_a_later_one_is_judged_later() {
     let (path, last) = site.announce(200);
     site.append_line(&site.line(&path, b"overwritten"));
     fs::write(&path, &last).unwrap();
-    assert_eq!(run(&site, &OLD), (Some(0), "1 lines".to_owned()));
+    assert_eq!(run(&site, &OLD), (Some(0), "1 line".to_owned()));
     site.append_line(&site.line(&path, &last));
-    let want = "1 lines, 1 verified, 1 overwritten".to_owned();
+    let want = "1 line, 1 verified, 1 overwritten".to_owned();
     assert_eq!(run(&site, &["--min-age", "0"]), (Some(3), want));
 }
 

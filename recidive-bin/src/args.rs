@@ -336,7 +336,31 @@ impl RunArgs {
                 return Err(error.into());
             }
         }
+        self.check_files(&options)?;
         Ok(options)
+    }
+
+    /// Refuses one file for two purposes.
+    fn check_files(&self, options: &Options) -> Result<(), clap::Error> {
+        let mut files: Vec<(&str, &Path)> = vec![
+            ("state-file", &self.state_file),
+            ("recidive-file", &self.recidive_file),
+            ("pid-file", &self.pid_file),
+        ];
+        files.extend(self.log.log_file.as_deref().map(|log| ("log-file", log)));
+        match &options.log {
+            Some(LogSource::Merged(path)) => files.push(("merged-log", path)),
+            Some(LogSource::Index(path)) => files.push(("source", path)),
+            _ => {}
+        }
+        match named_file::same_files(&files) {
+            Some((one, other)) => {
+                let problem =
+                    format!("--{one} and --{other} name the same file, give each its own");
+                Err(Args::command().error(ErrorKind::ArgumentConflict, problem))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Looks at all that a run would open, and changes nothing. Ends the process with status 2 if a

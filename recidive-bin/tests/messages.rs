@@ -46,6 +46,43 @@ fn an_interrupted_replay_says_so() {
     }
 }
 
+#[test]
+fn one_file_is_not_used_for_two_purposes() {
+    let place = Place::new();
+    fs::write(place.path("same"), "a line for Fail2ban\n").unwrap();
+    for (arguments, names) in [
+        (
+            ["--state-file", "same", "--recidive-file", "same"],
+            "--state-file and --recidive-file",
+        ),
+        (
+            ["--pid-file", "same", "--recidive-file", "same"],
+            "--recidive-file and --pid-file",
+        ),
+        (
+            ["--log-file", "new", "--state-file", "./new"],
+            "--state-file and --log-file",
+        ),
+    ] {
+        for check in [&["--check-config"][..], &[]] {
+            let out = place
+                .recidive(&[&arguments[..], check].concat())
+                .output()
+                .unwrap();
+            assert_eq!(out.status.code(), Some(2), "{arguments:?}");
+            let said = text(&out.stderr);
+            assert!(
+                said.contains(&format!("{names} name the same file")),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(
+        fs::read_to_string(place.path("same")).unwrap(),
+        "a line for Fail2ban\n"
+    );
+}
+
 /// Runs the program with a standard output that is always full.
 fn on_full(place: &Place, arguments: &[&str]) -> Output {
     let full = File::options().write(true).open("/dev/full").unwrap();

@@ -18,7 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Yields;
 use super::error::{ConfigError, Problem};
 use super::file::{ConfigFile, Setting, Value};
-use super::mistake::whole_number;
+use super::mistake::{number, whole_number};
 use super::secret;
 
 /// A command whose defaults come from the file where the file has any.
@@ -271,10 +271,7 @@ pub(super) fn quoted(text: &str) -> String {
 /// Returns why clap refuses a value, without the frame of a message that names a flag.
 fn reason(error: &clap::Error) -> String {
     if let Some(cause) = error.source() {
-        return match cause.downcast_ref() {
-            Some(number) => whole_number(number).to_owned(),
-            None => cause.to_string(),
-        };
+        return number(cause).unwrap_or_else(|| cause.to_string());
     }
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) => format!("expected {}", values.join(", ")),

@@ -1,10 +1,10 @@
 //! What clap refuses, in words that help.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::num::{IntErrorKind, ParseIntError};
 
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, Error};
 
 use super::error::nearest;
 
@@ -42,7 +42,7 @@ const SYNONYMS: [(&[&str], &str); 12] = [
 ///
 /// An unknown option gets the one that is meant, if that is clear. clap's advice to pass it as a
 /// value, or its choice of a name that has only letters in common, is left out.
-pub(super) fn explain(command: &Command, known: &[String], mut error: Error) -> Error {
+pub(super) fn explain(command: &Command, known: &[String], mut error: clap::Error) -> clap::Error {
     match error.kind() {
         ErrorKind::UnknownArgument => {
             error.remove(ContextKind::Suggested);
@@ -58,8 +58,7 @@ pub(super) fn explain(command: &Command, known: &[String], mut error: Error) -> 
             error
         }
         ErrorKind::ValueValidation => {
-            let number = error.source().and_then(|cause| cause.downcast_ref());
-            let Some(reason) = number.map(whole_number) else {
+            let Some(reason) = error.source().and_then(number) else {
                 return error;
             };
             let text = |kind| match error.get(kind) {
@@ -75,6 +74,24 @@ pub(super) fn explain(command: &Command, known: &[String], mut error: Error) -> 
         }
         _ => error,
     }
+}
+
+/// Says which number is expected, if `cause` says that one is not; in words, where clap writes a
+/// range of Rust.
+pub(super) fn number(cause: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<ParseIntError>() {
+        return Some(whole_number(error).to_owned());
+    }
+    let text = cause.to_string();
+    let (_, range) = text.split_once(" is not in ")?;
+    let (least, most) = range.split_once("..")?;
+    let most = most.trim_start_matches('=');
+    let is_open = most.is_empty() || most.parse().is_ok_and(|most: u64| most >= u32::MAX.into());
+    Some(match (least, is_open) {
+        ("", _) => format!("expected at most {most}"),
+        (least, true) => format!("expected a whole number, {least} or more"),
+        (least, false) => format!("expected a whole number from {least} to {most}"),
+    })
 }
 
 /// Says what is expected where a number is none.
@@ -101,6 +118,29 @@ fn meant(word: &str, known: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_is_out_of_range_says_which_one_is_expected() {
+        for (said, want) in [
+            (
+                "0 is not in 1..=4294967295",
+                "expected a whole number, 1 or more",
+            ),
+            (
+                "0 is not in 1..18446744073709551615",
+                "expected a whole number, 1 or more",
+            ),
+            (
+                "99999 is not in 0..=1440",
+                "expected a whole number from 0 to 1440",
+            ),
+        ] {
+            let cause: Box<dyn Error> = said.into();
+            assert_eq!(number(&*cause).as_deref(), Some(want), "{said}");
+        }
+        let cause: Box<dyn Error> = "something else".into();
+        assert_eq!(number(&*cause), None);
+    }
 
     #[test]
     fn what_is_meant_is_found_and_nothing_is_made_up() {

@@ -110,7 +110,7 @@ pub enum Reason {
     /// [`crate::permissions::Policy::allows_owner`].
     #[error(
         "belongs to user {uid}, whose directories are not touched; if they should be, name the user \
-         with --site-user, or set --allow-uid-min to {uid} or less"
+         with --site-user, or set --allow-uid-min to {uid}"
     )]
     Owner {
         /// The owner.

@@ -231,7 +231,7 @@ fn an_input_that_cannot_be_opened_is_named_and_the_others_are_read() {
             "missing",
             "No such file",
             "check the path",
-            "1 entries, 1 stored",
+            "1 entry, 1 stored",
         ],
     );
 }
@@ -323,7 +323,7 @@ fn a_half_written_file_waits_until_it_is_stale() {
     let half = site.put(0, "half", cut);
     let mut command = site.collecting();
     command.args(["--stale-after", "0"]);
-    run(command).expect(3, &["1 entries, 1 stored", "2 defective"]);
+    run(command).expect(3, &["1 entry, 1 stored", "2 defective"]);
     assert!(!half.exists());
     assert_eq!(site.stored(), [hash(&whole), hash(cut)]);
     assert_eq!(
@@ -434,7 +434,7 @@ fn a_body_of_a_hundred_megabytes_does_not_fill_the_memory() {
     drop(file);
 
     let (ran, memory) = run_measured(site.collecting());
-    ran.expect(0, &["1 entries, 1 stored, 0 already known, 1 removed"]);
+    ran.expect(0, &["1 entry, 1 stored, 0 already known, 1 removed"]);
     for (column, want) in [
         ("REQUEST_METHOD", "POST"),
         ("REQUEST_URI", "/upload"),

@@ -127,7 +127,8 @@ fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
                 .status()
                 .unwrap();
             assert!(status.success(), "{shell}");
-            let said = format!("{entries} entries, {entries} stored");
+            let noun = if entries == 1 { "entry" } else { "entries" };
+            let said = format!("{entries} {noun}, {entries} stored");
             run(reading(&site, "plain")).expect(0, &[&said]);
             // Nor is it followed.
             let mut command = site.keeping();

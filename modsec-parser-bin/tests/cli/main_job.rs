@@ -158,7 +158,7 @@ fn a_storage_directory_in_use_can_be_read_as_an_input() {
     site.put(0, "b", &entry(2));
     let mut command = site.keeping();
     command.arg(site.spool());
-    run(command).expect(0, &["1 entries, 1 stored", "0 defective"]);
+    run(command).expect(0, &["1 entry, 1 stored", "0 defective"]);
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn one_entry_with_more_text_than_a_row_may_have_is_stored_with_a_flag() {
     let site = Site::new();
     site.put(0, "long", v3(1, 500, 8000).as_bytes());
     let (ran, peak) = collect(&site);
-    ran.expect(0, &["1 entries, 1 stored", "1 removed"]);
+    ran.expect(0, &["1 entry, 1 stored", "1 removed"]);
     assert!(peak < BOUND_KB, "{} MiB", peak >> 10);
     assert_eq!(site.query::<String>("select flags from logs"), "capped");
     let text: i64 = site.query("select sum(length(detail) + length(ruleId)) from rule_matches");
