@@ -52,3 +52,61 @@ pub use self::kind::Kind;
 pub use self::path::{path, path_template};
 pub use self::points::{Direction, Points, PointsSource};
 pub use self::target::{Target, TargetSource};
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use serde::Serialize;
+
+    use super::*;
+
+    /// JSON of a value and the column of a row use one word.
+    #[test]
+    fn serde_writes_the_names() {
+        fn check<T: Copy + Serialize>(values: &[T], name: fn(T) -> &'static str) {
+            for value in values {
+                assert_eq!(serde_json::to_value(value).unwrap(), name(*value));
+            }
+        }
+        use Category::{
+            Bot, DataLeak, Dos, Injection, Java, Lfi, Malware, Php, Protocol, Rce, Reputation, Rfi,
+            Scanner, SessionFixation, Sqli, Upload, Xss,
+        };
+        let categories = [
+            Bot,
+            DataLeak,
+            Dos,
+            Injection,
+            Java,
+            Lfi,
+            Malware,
+            Php,
+            Protocol,
+            Rce,
+            Reputation,
+            Rfi,
+            Scanner,
+            SessionFixation,
+            Sqli,
+            Upload,
+            Xss,
+        ];
+        check(&categories, Category::name);
+        let kinds = [
+            Kind::Detection,
+            Kind::BlockingEvaluation,
+            Kind::Correlation,
+            Kind::Notice,
+        ];
+        check(&kinds, Kind::name);
+        check(&[Direction::Inbound, Direction::Outbound], Direction::name);
+        check(
+            &[PointsSource::Rule, PointsSource::Severity],
+            PointsSource::name,
+        );
+        check(
+            &[TargetSource::Sentence, TargetSource::LogData],
+            TargetSource::name,
+        );
+        check(&[Outcome::Blocked, Outcome::Detected], Outcome::name);
+    }
+}

@@ -42,7 +42,7 @@ pub use self::lifecycle::Lifecycle;
 pub(crate) use self::lifecycle::{Wake, or_never};
 #[cfg(feature = "programs")]
 pub use self::logging::{Around, Log, LogFormat, LogOptions, log_to};
-pub use self::output::{print, unless_closed};
+pub use self::output::{counted, print, unless_closed};
 #[cfg(feature = "programs")]
 pub use self::paths::DefaultPaths;
 #[cfg(feature = "programs")]

@@ -345,17 +345,8 @@ impl Args {
             .inputs
             .is_empty()
             .then(|| self.storage_dir.unwrap_or(paths.storage_dir));
-        let merged_log = match (self.merged_log, &storage_dir) {
-            (Some(path), _) if path == Path::new("none") => None,
-            (Some(path), _) => Some(path),
-            (None, Some(dir)) => Some(DefaultPaths::merged_log(dir)),
-            (None, None) => None,
-        };
+        let merged_log = merged_log(self.merged_log, storage_dir.as_deref());
         let index = self.index.filter(|_| self.inputs.is_empty());
-        let index = index.map(|path| match path.as_os_str() {
-            name if name == "-" => IndexSource::Stdin,
-            _ => IndexSource::File(path),
-        });
         let default_store = store_dir
             .as_ref()
             .and_then(|_| Some(store.as_ref()?.url.clone()));
@@ -364,7 +355,7 @@ impl Args {
         let keeps = storage_dir.is_some() && store.is_some();
         options.state_dir = keeps.then(state_dir);
         options.storage_dir = storage_dir;
-        options.index = index;
+        options.index = index.map(index_source);
         options.inputs = self.inputs;
         if self.dry_run {
             let is_made = store_dir.as_ref().is_some_and(|dir| !dir.exists());
@@ -409,6 +400,22 @@ impl Args {
             output,
             follow,
         })
+    }
+}
+
+/// Returns the merged log: the one that was named, unless that is `none`, else the usual one of a
+/// storage directory.
+fn merged_log(named: Option<PathBuf>, storage_dir: Option<&Path>) -> Option<PathBuf> {
+    match named {
+        Some(path) => Some(path).filter(|path| path != Path::new("none")),
+        None => storage_dir.map(DefaultPaths::merged_log),
+    }
+}
+
+fn index_source(path: PathBuf) -> IndexSource {
+    match path.as_os_str() {
+        name if name == "-" => IndexSource::Stdin,
+        _ => IndexSource::File(path),
     }
 }
 

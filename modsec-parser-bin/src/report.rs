@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use modsec_core::StoreError;
 use modsec_core::command_line;
 use modsec_core::ingest::{IndexCounts, Observer, Options, Tally, TopCounts};
-use modsec_core::program::{self, LogFormat, visible};
+use modsec_core::program::{self, LogFormat, counted, visible};
 use tracing::error;
 
 use crate::args::Request;
@@ -271,11 +271,6 @@ fn line(tally: &Tally, kept: Kept, store: &str) -> String {
     )
 }
 
-/// Returns a number with what it counts, in the right form.
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
-}
-
 fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
     let mut out = String::new();
     let mut row = |name: &str, value: String| {
@@ -289,20 +284,8 @@ fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
         "entries",
         format!("{}  ({})", grouped(tally.entries), speed(tally)),
     );
-    match kept {
-        Kept::Stored => {
-            row("stored", format!("{}  (in {store})", grouped(tally.stored)));
-            row("already known", grouped(tally.known));
-            row("files removed", grouped(tally.removed));
-            row("dirs removed", grouped(tally.pruned));
-        }
-        Kept::Compared => {
-            let new = format!("{}  (in {store})", grouped(tally.stored));
-            row("would be stored", new);
-            row("already known", grouped(tally.known));
-            row("stored", "nothing, as asked".to_owned());
-        }
-        Kept::Nothing => row("stored", "nothing, as asked".to_owned()),
+    for (name, value) in kept_rows(tally, kept, store) {
+        row(name, value);
     }
     row("blocked", grouped(tally.blocked));
     if tally.waiting > 0 {
@@ -343,6 +326,23 @@ fn screen(tally: &Tally, kept: Kept, store: &str) -> String {
     top(&mut out, "top causes", &tally.causes);
     top(&mut out, "top addresses", &tally.addresses);
     out
+}
+
+/// What became of the entries in the store, and of their files.
+fn kept_rows(tally: &Tally, kept: Kept, store: &str) -> Vec<(&'static str, String)> {
+    let new = format!("{}  (in {store})", grouped(tally.stored));
+    let known = ("already known", grouped(tally.known));
+    let nothing = ("stored", "nothing, as asked".to_owned());
+    match kept {
+        Kept::Stored => vec![
+            ("stored", new),
+            known,
+            ("files removed", grouped(tally.removed)),
+            ("dirs removed", grouped(tally.pruned)),
+        ],
+        Kept::Compared => vec![("would be stored", new), known, nothing],
+        Kept::Nothing => vec![nothing],
+    }
 }
 
 /// What the index says: the lines and the verified, and of the rest what there is any of.

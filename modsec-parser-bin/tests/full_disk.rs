@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "index/apache_server.rs"]
-#[allow(dead_code, reason = "other tests send other requests")]
+#[expect(dead_code, reason = "other tests send other requests")]
 mod server;
-#[allow(
+#[expect(
     dead_code,
     reason = "each test binary uses another part of this module"
 )]

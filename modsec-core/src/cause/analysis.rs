@@ -61,7 +61,8 @@ pub struct Analysis<'r> {
     /// One for each alert, in the same order.
     pub alerts: Vec<Meaning<'r>>,
     /// The alert that says what was wrong: the detection that itself intercepted, else the one with
-    /// the most points, of equals the first in the entry. An alert that may be a client's own text
+    /// the most points for the score that was exceeded (of the response if that was blocked), of
+    /// equals the first in the entry. An alert that may be a client's own text
     /// comes after those that are certain, and bookkeeping after every detection.
     pub cause: Option<usize>,
     /// The alert that intercepted, be it bookkeeping or not.

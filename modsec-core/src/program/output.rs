@@ -26,3 +26,7 @@ pub fn unless_closed(written: io::Result<()>) -> Result<(), ProgramError> {
         _ => Ok(()),
     }
 }
+/// Returns a number with what it counts, in the right form: `1 entry`, `2 entries`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::replay::{ReplayReport, ReplayedOffender, Tallied};
 use super::state::State;
 use crate::ledger::Sighting;
+use crate::program::counted;
 use crate::record::network_text;
 
 /// The ledger as it was saved, those with most attacks first.
@@ -126,11 +127,6 @@ impl fmt::Display for ReplayedOffender {
         list(f, "rules", &self.rules)?;
         list(f, "URIs", &self.uris)
     }
-}
-
-/// Returns a number with what it counts, in the right form.
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 fn list(f: &mut fmt::Formatter<'_>, title: &str, items: &[Tallied]) -> fmt::Result {
