@@ -86,11 +86,14 @@ pub struct Location<'a> {
 }
 
 impl<'a> IndexLine<'a> {
-    /// Reads the right end of a line, with or without its line end: path, size and MD5.
+    /// Reads the right end of a line, with or without its line end (LF, or CR and LF): path, size
+    /// and MD5.
     ///
     /// `None` if it is no such line, also if it was cut off.
     pub fn parse(line: &'a [u8]) -> Option<IndexLine<'a>> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
+        // A copy by way of Windows or git. No other byte may stand behind the MD5.
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         // Version 2 ends its lines with a space, which tools take off, and a shortened one with `L`
         // behind that.
         let line = line.strip_suffix(b"L").unwrap_or(line);
@@ -345,10 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn the_blank_at_the_end_of_a_version_2_line_may_be_missing() {
+    fn the_blank_at_the_end_of_a_version_2_line_may_be_missing_and_the_line_end_be_that_of_windows()
+    {
         let whole = line("www.example.test 192.0.2.7 - -", "GET /?q=1 HTTP/1.1");
         let want = IndexLine::parse(whole.as_bytes()).unwrap();
-        for end in ["", "\n", "L", " L", " L\n"] {
+        for end in [
+            "", "\n", "L", " L", " L\n", "\r\n", " \r\n", " \r", " L\r\n",
+        ] {
             let text = format!("{}{end}", whole.trim_end());
             assert_eq!(IndexLine::parse(text.as_bytes()), Some(want), "{text:?}");
         }
@@ -364,7 +370,9 @@ mod tests {
             format!("h /p 0 99999999999999999999 {md5} "),
             format!("h /p 1 1 {md5} "),
             format!("h p 0 1 {md5} "),
-            format!("h /p 0 1 {md5} \r"),
+            format!("h /p 0 1 {md5} \r\r\n"),
+            format!("h /p 0 1 {md5}\r "),
+            format!("h /p 0 1\r {md5} "),
             format!("h /p 0 1 {md5}0 "),
             "h /p 0 1 md5:+4379ec14e40221beb05af5daf25ef7a ".to_owned(),
             "[2026/11/22 14:36:39] \"abc\" 192.0.2.7 - - ".to_owned(),

@@ -185,7 +185,14 @@ fn hostile_lines_lead_nowhere() {
     symlink(&outside, site.tree().join("link")).unwrap();
     let inside = site.tree().join("site1").join(minute);
     fs::create_dir_all(&inside).unwrap();
-    symlink(outside.join(minute).join(name), inside.join(name)).unwrap();
+    let another = "20260304-050607-another";
+    for name in [name, another] {
+        symlink(
+            outside.join(minute).join("20260304-050607-victim"),
+            inside.join(name),
+        )
+        .unwrap();
+    }
     let paths = [
         "../../etc/passwd".to_owned(),
         format!("../outside/{minute}/{name}"),
@@ -195,6 +202,8 @@ fn hostile_lines_lead_nowhere() {
         format!("/{minute}/{name}"),
         format!(".modsec-parser/{minute}/{name}"),
         format!("site1/{minute}/.."),
+        format!("site1/{minute}/{name}\r"),
+        format!("site1\r/{minute}/{name}"),
         "etc/passwd".to_owned(),
     ];
     for path in &paths {
@@ -203,16 +212,33 @@ fn hostile_lines_lead_nowhere() {
     site.append_line(&v3_line(&outside.join(minute).join(name), &victim));
     site.append_line(&v3_line(Path::new("/etc/passwd"), &victim));
     site.append_line(b"\n\x00\xff garbage\r\n");
-    let crlf = line(format!("site1/{minute}/{name}").as_bytes(), &victim);
+    let crlf = line(format!("site1/{minute}/{another}").as_bytes(), &victim);
     site.append_line(&[&crlf[..crlf.len() - 1], b"\r\n"].concat());
     site.append_line(&[&vec![b'x'; 3_000_000][..], &crlf].concat());
     site.put_listed(100);
     let output = with_index(&site, &OLD).output().unwrap();
-    // Two lines lead to links: one is a directory's, one the file's.
-    let want = "16 lines, 1 verified, 2 mismatched";
+    // Three lines lead to links, one of a directory and two of the file, and one to a name that
+    // nothing has.
+    let want = "18 lines, 1 verified, 1 missing, 3 mismatched";
     assert_eq!(summary(&output), want, "{output:?}");
     assert!(outside.join(minute).join(name).exists());
     assert_eq!(site.database.rows().len(), 1);
+}
+
+#[test]
+fn an_index_that_was_copied_by_way_of_windows_is_read() {
+    let mut site = Site::with_sqlite();
+    site.append_line(b"");
+    run(&site, &[]);
+    for number in 0..20 {
+        let (path, bytes) = site.announce(100 + number);
+        fs::write(&path, &bytes).unwrap();
+        let line = String::from_utf8(site.line(&path, &bytes)).unwrap();
+        site.append_line(line.replace('\n', "\r\n").as_bytes());
+    }
+    let want = "20 lines, 20 verified".to_owned();
+    assert_eq!(run(&site, &OLD), (Some(0), want));
+    assert_eq!(site.left(), Vec::<&Path>::new());
 }
 
 #[test]

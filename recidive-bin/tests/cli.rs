@@ -195,19 +195,21 @@ fn a_burst_is_counted_whole_by_the_index() {
     if !can_follow() {
         return;
     }
-    let place = Place::new();
-    let running = place.start(&["--source", "index=index.log"]);
-    let line = r#"www.example.test 192.0.2.7 - - [22/Aug/2026:10:15:00.026716 +0200] "GET /?q=\" HTTP/1.1" 403 57 "-" "-" awLTx2NZOYE2v-Kd-3Z8jAAAAAE "-" /site2/20260822/20260822-1015/20260822-101500-awLTx2NZOYE2v-Kd-3Z8jAAAAAE 0 22099 md5:f4379ec14e40221beb05af5daf25ef7a "#;
-    for _ in 0..42 {
-        place.append("index.log", &format!("{line}\n"));
+    for line_end in ["\n", "\r\n"] {
+        let place = Place::new();
+        let running = place.start(&["--source", "index=index.log"]);
+        let line = r#"www.example.test 192.0.2.7 - - [22/Aug/2026:10:15:00.026716 +0200] "GET /?q=\" HTTP/1.1" 403 57 "-" "-" awLTx2NZOYE2v-Kd-3Z8jAAAAAE "-" /site2/20260822/20260822-1015/20260822-101500-awLTx2NZOYE2v-Kd-3Z8jAAAAAE 0 22099 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+        for _ in 0..42 {
+            place.append("index.log", &format!("{line}{line_end}"));
+        }
+        assert_eq!(place.reported(4).len(), 4);
+        assert!(running.stop().success());
+        let state = fs::read_to_string(place.path("state/recidive.dat")).unwrap();
+        assert!(
+            state.contains("\n192.0.2.7 42 1787386500 reported=4 "),
+            "{state}"
+        );
     }
-    assert_eq!(place.reported(4).len(), 4);
-    assert!(running.stop().success());
-    let state = fs::read_to_string(place.path("state/recidive.dat")).unwrap();
-    assert!(
-        state.contains("\n192.0.2.7 42 1787386500 reported=4 "),
-        "{state}"
-    );
 }
 
 #[test]

@@ -351,7 +351,7 @@ impl Replay<'_> {
 
     fn index_line(&mut self, line: &Line<'_>) {
         let line = match line {
-            Line::Whole([]) => return,
+            Line::Whole([] | b"\r") => return,
             Line::Whole(line) => IndexLine::parse(line),
             Line::TooLong => None,
         };
