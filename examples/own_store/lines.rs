@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use modsec_core::EntryHash;
 use modsec_core::store::{
-    Batch, BatchId, Inserted, Refused, Store, StoreError, StoreFuture, Value, sql_time,
+    Batch, BatchId, Inserted, Refused, Store, StoreError, StoreFuture, Value, client_key, sql_time,
 };
 use serde_json::{Value as Json, json};
 
@@ -124,6 +124,7 @@ fn texts(values: &[Value<'_>]) -> Vec<Option<String>> {
         Value::Int(number) => Some(number.to_string()),
         Value::Text(text) => Some(text.to_string()),
         Value::Hash(hash) => Some(hash.to_string()),
+        Value::Address(ip) => Some(EntryHash::from_bytes(client_key(*ip)).to_string()),
         Value::Time(time) => sql_time(time),
     };
     values.iter().map(text).collect()

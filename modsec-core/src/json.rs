@@ -17,8 +17,9 @@ use chrono::{Local, SecondsFormat};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use crate::entry_hash::EntryHash;
 use crate::record::{Alert, Flag, Record};
-use crate::store::{LOG_COLUMNS, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
+use crate::store::{LOG_COLUMNS, RULE_COLUMNS, Row, RuleRow, Value, client_key, sql_time};
 use crate::text::visible_json;
 
 /// Writes a transaction as one JSON object, without a line feed.
@@ -122,7 +123,7 @@ impl Serialize for RuleMatch<'_> {
     }
 }
 
-/// A value as it is in its column: null, a number or a text; a hash as 32 hexadecimal digits.
+/// A value as it is in its column: null, a number or a text; hash and key as 32 hexadecimal digits.
 struct Column<'a>(Value<'a>);
 
 impl Serialize for Column<'_> {
@@ -132,6 +133,7 @@ impl Serialize for Column<'_> {
             Value::Int(number) => serializer.serialize_i64(*number),
             Value::Text(text) => serializer.serialize_str(text),
             Value::Hash(hash) => serializer.collect_str(hash),
+            Value::Address(ip) => serializer.collect_str(&EntryHash::from_bytes(client_key(*ip))),
             Value::Time(time) => sql_time(time).serialize(serializer),
         }
     }

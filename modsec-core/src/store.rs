@@ -101,7 +101,9 @@ use std::sync::Arc;
 
 pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
-pub use self::row::{LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, sql_time};
+pub use self::row::{
+    LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, client_key, sql_time,
+};
 use crate::entry_hash::EntryHash;
 use crate::heartbeat::Heartbeat;
 

@@ -208,7 +208,7 @@ mod sqlite {
         let columns: Vec<String> = columns
             .iter()
             .map(|column| match *column {
-                "entry_hash" => "lower(hex(entry_hash))".to_owned(),
+                "entry_hash" | "client_key" => format!("lower(nullif(hex({column}), ''))"),
                 column => format!("cast({column} as text)"),
             })
             .collect();

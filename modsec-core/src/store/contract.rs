@@ -44,7 +44,8 @@ use std::pin::Pin;
 pub use self::cases::*;
 pub use self::sample::row;
 use super::{Row, Store, Value};
-use crate::store::row::sql_time;
+use crate::entry_hash::EntryHash;
+use crate::store::row::{client_key, sql_time};
 
 /// What the functions of a [`Fixture`] return. Unlike a store's futures they need not be `Send`.
 pub type FixtureFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -94,6 +95,7 @@ fn dumped(value: &Value<'_>) -> Option<String> {
         Value::Int(number) => Some(number.to_string()),
         Value::Text(text) => Some(text.to_string()),
         Value::Hash(hash) => Some(hash.to_string()),
+        Value::Address(ip) => Some(EntryHash::from_bytes(client_key(*ip)).to_string()),
         Value::Time(time) => sql_time(time),
     }
 }

@@ -4,7 +4,7 @@
 //! Record (borrowed bytes of one entry)       Origin (sensor, account, path)
 //!         │ Row::new: decode, cut, pick one alert    │
 //!         └───────────────────┬──────────────────────┘
-//!                            Row ── values() ──► 32 values in the order of LOG_COLUMNS
+//!                            Row ── values() ──► 33 values in the order of LOG_COLUMNS
 //!                             │
 //!                             └─ rule_matches: one RuleRow per alert
 //!                                                values() ► 22 values in the order of RULE_COLUMNS
@@ -129,7 +129,8 @@ pub struct Row {
     pub sensor: Option<String>,
     /// `account`: owner of the entry's file, from [`Origin`].
     pub account: Option<String>,
-    /// `client_ip`: who sent the request, also behind a trusted proxy.
+    /// `client_ip`: who sent the request, also behind a trusted proxy. And `client_key`, the same as
+    /// [`client_key`] writes it.
     pub client_ip: Option<IpAddr>,
     /// `status_line`: the response's first line as logged (part F), such as `HTTP/1.1 403
     /// Forbidden`.
@@ -215,8 +216,8 @@ pub struct RuleRow {
 
 /// Names of the columns of `logs` in the order of [`Row::values`], without `id`.
 ///
-/// The first 19 are those of `mod_sec_log_parser.py`, misspelling included; the last 13 are ours.
-pub const LOG_COLUMNS: [&str; 32] = [
+/// The first 19 are those of `mod_sec_log_parser.py`, misspelling included; the last 14 are ours.
+pub const LOG_COLUMNS: [&str; 33] = [
     "REQUEST_METHOD",
     "REQUEST_URI",
     "REMOTE_ADDR",
@@ -249,6 +250,7 @@ pub const LOG_COLUMNS: [&str; 32] = [
     "threshold",
     "sole",
     "path_template",
+    "client_key",
 ];
 
 /// The columns of `rule_matches` in the order of [`RuleRow::values`], without `log_id` and
@@ -293,6 +295,8 @@ pub enum Value<'a> {
     Time(DateTime<Utc>),
     /// An entry's hash, as 16 bytes and not as text.
     Hash(EntryHash),
+    /// An address as the 16 bytes of [`client_key`].
+    Address(IpAddr),
 }
 
 impl Row {
@@ -457,6 +461,7 @@ impl Row {
             Value::int(self.threshold),
             Value::int(self.is_sole),
             Value::text(self.path_template.as_ref()),
+            self.client_ip.map_or(Value::Null, Value::Address),
         ]
     }
 }
@@ -595,6 +600,25 @@ pub fn sql_time(time: &DateTime<Utc>) -> Option<String> {
     // Years of another length get a sign.
     text.starts_with(|first: char| first.is_ascii_digit())
         .then_some(text)
+}
+
+/// Returns an address as 16 bytes that sort as addresses do: IPv6, and IPv4 mapped into it.
+///
+/// A network is a range of such keys, so that one index serves both families.
+///
+/// ```
+/// use modsec_core::store::client_key;
+///
+/// let key = |ip: &str| ip.parse().map(client_key);
+/// assert!(key("192.0.2.9")? < key("192.0.2.10")?);
+/// assert_eq!(key("192.0.2.9"), key("::ffff:192.0.2.9"));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+pub fn client_key(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
 }
 
 /// Decodes a text lossily and cuts it to [`MAX_TEXT`] bytes.

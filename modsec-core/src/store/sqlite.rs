@@ -48,7 +48,7 @@ use self::files::Files;
 pub(super) use self::look::look;
 pub(super) use self::open::{check_url, open};
 use self::worker::Worker;
-use super::row::sql_time;
+use super::row::{client_key, sql_time};
 use super::{
     Batch, BatchId, Inserted, LOG_COLUMNS, RULE_COLUMNS, Refused, Row, Store, StoreError,
     StoreFuture, Value,
@@ -318,6 +318,7 @@ impl ToSql for Value<'_> {
             Value::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
             Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Value::Hash(hash) => ToSqlOutput::Borrowed(ValueRef::Blob(hash.as_bytes())),
+            Value::Address(ip) => ToSqlOutput::Owned(client_key(*ip).to_vec().into()),
             Value::Time(time) => {
                 ToSqlOutput::Owned(sql_time(time).map_or(rusqlite::types::Value::Null, Into::into))
             }

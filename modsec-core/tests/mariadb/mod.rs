@@ -161,7 +161,7 @@ async fn select(conn: &mut Conn, columns: &[&str], from: &str) -> Vec<Vec<Option
     let columns: Vec<String> = columns
         .iter()
         .map(|column| match *column {
-            "entry_hash" => "lower(hex(entry_hash))".to_owned(),
+            "entry_hash" | "client_key" => format!("lower(nullif(hex({column}), ''))"),
             column => format!("cast({column} as char character set utf8mb4)"),
         })
         .collect();

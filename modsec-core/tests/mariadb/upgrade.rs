@@ -268,16 +268,18 @@ fn interrupted_upgrade_is_finished() {
             .connect()
             .await
             .query(
-                "select index_name from information_schema.statistics
+                "select distinct index_name from information_schema.statistics
                  where table_schema = database() and table_name = 'logs' order by 1",
             )
             .await
             .unwrap();
         let want = [
+            "logs_client_key",
             "logs_entry_hash",
             "logs_host",
             "logs_remote_addr",
             "logs_rule_id",
+            "logs_unique_id",
             "mine",
             "PRIMARY",
         ];
@@ -379,7 +381,7 @@ fn tables_of_an_older_program_get_the_columns_that_they_lack() {
         assert_eq!(store.insert(&batch).await.unwrap().stored, 1);
         let found = db.dump().await;
         assert_eq!(found[1], Dumped::from_row(&batch.rows[0]));
-        assert_eq!(found[0].columns[26..], vec![None; 6]);
+        assert_eq!(found[0].columns[26..], vec![None; 7]);
     });
 }
 

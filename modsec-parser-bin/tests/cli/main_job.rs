@@ -177,7 +177,7 @@ fn a_dry_run_changes_nothing() {
     assert!(files(&site.path(".")) == before, "not even a file was made");
 }
 
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 35] = [
     "Engine_Mode",
     "Host",
     "REMOTE_ADDR",
@@ -192,6 +192,7 @@ const KEYS: [&str; 34] = [
     "blocked_by",
     "category",
     "client_ip",
+    "client_key",
     "created_at",
     "data",
     "entry_hash",

@@ -24,7 +24,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Value as MyValue};
 
 use crate::store::Value;
-use crate::store::row::{MAX_TEXT, cut, sql_time};
+use crate::store::row::{MAX_TEXT, client_key, cut, sql_time};
 
 /// Seconds since 1970 that a `timestamp` column holds: up to 2038-01-19 03:14:07 UTC. Newer MariaDB
 /// knows more, but not every server does.
@@ -248,6 +248,7 @@ impl Kind {
         match (value, self) {
             (Value::Null, _) => MyValue::NULL,
             (Value::Hash(hash), _) => MyValue::Bytes(hash.as_bytes().to_vec()),
+            (Value::Address(ip), _) => MyValue::Bytes(client_key(*ip).to_vec()),
             (Value::Int(number), Kind::Integers(least, greatest)) => {
                 MyValue::Int((*number).clamp(least, greatest))
             }

@@ -12,6 +12,10 @@ alter table logs add column threshold int null;
 alter table logs add column sole tinyint null;
 -- Path of the URI, with {n}, {hex} and {uuid} for what differs.
 alter table logs add column path_template text character set utf8mb4 null;
+-- client_ip as 16 bytes, IPv4 mapped into IPv6: a network is a range.
+alter table logs add column client_key binary(16) null;
+alter table logs add key logs_client_key (client_key, created_at);
+alter table logs add key logs_unique_id (unique_id);
 
 -- detection, blocking_evaluation, correlation or notice.
 alter table rule_matches add column kind varchar(20) character set utf8mb4 null;

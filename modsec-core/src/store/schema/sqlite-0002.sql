@@ -1,5 +1,5 @@
--- What the alerts mean: additions that older programs leave alone. One column a statement; what is
--- there already is left out.
+-- What the alerts mean: additions that older programs leave alone. What is there already is left
+-- out, so a statement adds one column, or creates one thing.
 
 -- Id of the rule that intercepted, be it bookkeeping or not.
 alter table logs add column blocked_by text;
@@ -13,6 +13,10 @@ alter table logs add column threshold integer;
 alter table logs add column sole integer;
 -- Path of the URI, with {n}, {hex} and {uuid} for what differs.
 alter table logs add column path_template text;
+-- client_ip as 16 bytes, IPv4 mapped into IPv6: a network is a range.
+alter table logs add column client_key blob;
+create index logs_client_key on logs (client_key, created_at);
+create index logs_unique_id on logs (unique_id);
 
 -- detection, blocking_evaluation, correlation or notice.
 alter table rule_matches add column kind text;

@@ -42,8 +42,8 @@ const BEAT_EVERY: i32 = 10_000;
 /// refuses tables of a version that it does not know.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql")];
 
-/// Columns that older programs need not know: they insert rows without them. So they have no version,
-/// and what is missing is seen from the tables.
+/// What older programs need not know: they insert rows without it. So it has no version, and what is
+/// missing is seen from the tables.
 const ADDITIONS: &str = include_str!("../schema/sqlite-0002.sql");
 
 /// The tables that rows go to, sorted by name. If one is missing, all migrations are gone through
@@ -312,18 +312,34 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
 /// Returns the statements of [`ADDITIONS`] that are still to be done.
 pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
     let mut columns = connection.prepare("select 1 from pragma_table_info(?) where name = ?")?;
+    let mut things = connection.prepare("select 1 from sqlite_schema where name = ?")?;
     let mut missing = Vec::new();
-    for statement in ADDITIONS
-        .lines()
-        .filter(|line| line.starts_with("alter table "))
-    {
-        let mut words = statement.split(' ');
-        let names = (words.nth(2), words.nth(2));
-        if !columns.exists(names)? {
+    for statement in ADDITIONS.split_inclusive(";\n").map(without_comments) {
+        let words: Vec<&str> = statement.split([' ', '\n']).collect();
+        let is_there = match words[..] {
+            ["alter", "table", table, "add", "column", column, ..] => {
+                columns.exists([table, column])?
+            }
+            ["create", _, name, ..] => things.exists([name])?,
+            _ => true,
+        };
+        if !is_there {
             missing.push(statement);
         }
     }
     Ok(missing)
+}
+
+/// Returns a statement without the lines of comments before it.
+fn without_comments(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    while rest.starts_with("--") {
+        rest = rest
+            .split_once('\n')
+            .map_or("", |(_, rest)| rest)
+            .trim_start();
+    }
+    rest
 }
 
 /// Returns which of [`TABLES`] exist, sorted by name.
