@@ -4,7 +4,7 @@
 //! the log. Each thing is logged once in a while, and only so many things; one more line says that
 //! there are further ones. What is counted in a summary is counted in any case.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tracing::warn;
 
 /// Decides what is logged: each thing once, and only so many of them.
 ///
-/// Memory is a hash, eight bytes, for each message that was written.
+/// Memory is two hashes, sixteen bytes, for each thing that was written about.
 #[derive(Debug)]
 pub(crate) struct LogOnce {
     /// How many things may be logged.
@@ -25,8 +25,8 @@ pub(crate) struct LogOnce {
     since: Instant,
     /// Things that were to be logged, as far as they were new.
     count: usize,
-    /// Hashes of what was logged. As many as there were messages.
-    logged: HashSet<u64>,
+    /// Hashes of what was logged, and of what was said of it last.
+    logged: HashMap<u64, u64>,
     hasher: RandomState,
 }
 
@@ -40,7 +40,7 @@ impl LogOnce {
             forget_after,
             since: Instant::now(),
             count: 0,
-            logged: HashSet::new(),
+            logged: HashMap::new(),
             hasher: RandomState::new(),
         }
     }
@@ -52,11 +52,17 @@ impl LogOnce {
 
     /// Returns `true` if a message about `what` is to be written, which then counts as logged.
     pub(crate) fn is_new(&mut self, what: impl Hash) -> bool {
+        self.has_changed(what, ())
+    }
+
+    /// Returns `true` if it is to be written that `what` is so: nothing was logged about it yet, or
+    /// something else. It then counts as logged.
+    pub(crate) fn has_changed(&mut self, what: impl Hash, so: impl Hash) -> bool {
         if self.since.elapsed() >= self.forget_after {
             *self = LogOnce::new(self.limit, self.further, self.forget_after);
         }
-        let what = self.hasher.hash_one(what);
-        if self.logged.contains(&what) {
+        let [what, so] = [self.hasher.hash_one(what), self.hasher.hash_one(so)];
+        if self.logged.get(&what) == Some(&so) {
             return false;
         }
         self.count = self.count.saturating_add(1);
@@ -65,9 +71,14 @@ impl LogOnce {
         }
         let is_next = self.count <= self.limit;
         if is_next {
-            self.logged.insert(what);
+            self.logged.insert(what, so);
         }
         is_next
+    }
+
+    /// Returns `true` if something was logged about `what`.
+    pub(crate) fn is_known(&self, what: impl Hash) -> bool {
+        self.logged.contains_key(&self.hasher.hash_one(what))
     }
 }
 
@@ -91,6 +102,20 @@ mod tests {
         assert_eq!(logged(&mut once, 0..25), 5);
         tokio::time::advance(HOUR).await;
         assert_eq!(logged(&mut once, 0..3), 3);
+    }
+
+    #[test]
+    fn a_thing_is_logged_again_when_it_has_changed() {
+        let mut once = LogOnce::new(4, "more", HOUR);
+        let mut logged = |so| once.has_changed("site1", so);
+        assert_eq!([logged("link"), logged("link")], [true, false]);
+        assert_eq!([logged("file"), logged("link")], [true, true]);
+        // Who changes it again and again does not fill the log.
+        assert_eq!([logged("file"), logged("link")], [true, false]);
+        assert_eq!(
+            (once.is_known("site1"), once.is_known("site2")),
+            (true, false)
+        );
     }
 
     #[test]

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+pub use self::advice::set_up_warnings;
 pub use self::apply::{Change, ChangeKind};
 pub use self::keeper::Keeper;
 pub use self::policy::{Attributes, ModeError, Names, Policy, SiteUser, parse_mode};

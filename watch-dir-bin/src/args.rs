@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, ValueEnum};
 use modsec_core::accounts::{AccountError, Accounts};
 use modsec_core::command_line::{CommandLine, Findings, LogArgs};
-use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode};
+use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode, set_up_warnings};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::watch::{RootError, check_root};
 
@@ -35,7 +35,7 @@ LAYOUTS
 WHAT IS LEFT ALONE
   Symbolic links, names that fit no layout, directories on another file system, directories of a
   user that is neither the owner option nor a site user nor has a number of --allow-uid-min or
-  more. Each is logged once (up to 4096) and counted.
+  more. Each is counted, and logged once, and again when it has changed (up to 4096 lines).
 
   Users may move directories into the tree, also those of others that they may write to. So USER
   and what is in it is left alone unless it belongs to the user of that name (to one user, if no
@@ -214,6 +214,12 @@ impl Args {
                 let names = self.names();
                 for error in names.unknown(&accounts) {
                     findings.problem(&error);
+                }
+                // Of a name that is not known that has been said.
+                if let Ok(policy) = names.resolve(&accounts) {
+                    for warning in set_up_warnings(&self.storage_dir, &policy) {
+                        findings.remark(warning);
+                    }
                 }
             }
             Err(error) => findings.problem(&error),

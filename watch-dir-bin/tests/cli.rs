@@ -90,20 +90,17 @@ fn a_site_that_cannot_enter_a_directory_above_is_named() {
     let place = Place::new();
     for (mode, want) in [(0o750, true), (0o751, false), (0o705, false), (0o700, true)] {
         fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(mode)).unwrap();
-        let output = run(&place, &["--once", "--site-user", "nobody"]);
-        let log = text(&output.stderr);
         let path = place.dir.path().canonicalize().unwrap();
         let said = format!("nobody cannot enter {},", path.display());
-        assert_eq!(
-            log.matches(&said).count(),
-            usize::from(want),
-            "{mode:04o}: {log}"
-        );
-        assert_eq!(
-            log.matches("cannot enter").count(),
-            usize::from(want),
-            "{log}"
-        );
+        for step in ["--once", "--dry-run", "--check-config"] {
+            let output = run(&place, &[step, "--site-user", "nobody"]);
+            let log = text(&output.stderr) + &text(&output.stdout);
+            assert!(output.status.success(), "{step} {mode:04o}: {log}");
+            for said in [&said, "cannot enter"] {
+                let count = log.matches(said).count();
+                assert_eq!(count, usize::from(want), "{step} {mode:04o}: {log}");
+            }
+        }
     }
 }
 
@@ -186,12 +183,16 @@ fn a_world_writable_mode_is_set_with_a_warning_only_on_demand() {
     make(&minute, 0o777);
     let output = run(&place, &["--once"]);
     assert_eq!(mode(&minute), 0o770, "{}", text(&output.stderr));
-    let output = run(&place, &["--once", "--mode", "777"]);
-    assert_eq!(mode(&minute), 0o777);
-    assert!(
-        text(&output.stderr).contains("everybody on this machine"),
-        "{output:?}"
-    );
+    fs::set_permissions(place.tree(), fs::Permissions::from_mode(0o777)).unwrap();
+    for (step, want) in [("--check-config", 0o770), ("--once", 0o777)] {
+        let output = run(&place, &[step, "--mode", "777"]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(mode(&minute), want);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        for warning in ["everybody on this machine", "chmod +t"] {
+            assert_eq!(said.matches(warning).count(), 1, "{step}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the program says of what it did not do, and how it ends then.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[expect(dead_code, reason = "others start the service")]
+#[expect(dead_code, reason = "others look at modes")]
 mod daemon;
 #[path = "../../modsec-core/tests/machine/inotify.rs"]
 mod inotify;
@@ -10,9 +10,11 @@ mod signals;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
 use std::process::Stdio;
 
-use daemon::{Place, make};
+use daemon::{Daemon, Place, make};
 use inotify::can_follow;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -123,7 +125,6 @@ fn a_rehearsal_names_each_directory_once_and_logs_nothing_as_done() {
 
 #[test]
 fn whose_directory_was_left_alone_is_said_with_the_option() {
-    use std::os::unix::fs::chown;
     if !can_follow() || !daemon::is_root("whose_directory") {
         return;
     }
@@ -139,4 +140,105 @@ fn whose_directory_was_left_alone_is_said_with_the_option() {
         said.contains("--allow-uid-min") && said.contains("--site-user"),
         "{said}"
     );
+}
+
+/// What keeps the tree of a site's user from being used, made at the path of the tree; and how many
+/// things are left alone because of it.
+type Obstacle = (&'static str, fn(&Place), usize);
+
+const OBSTACLES: [Obstacle; 5] = [
+    (
+        "another user's tree",
+        |place| own(&place.tree().join("daemon"), 54_321),
+        1,
+    ),
+    (
+        "a link",
+        |place| symlink("/tmp", place.tree().join("daemon")).unwrap(),
+        1,
+    ),
+    (
+        "a file",
+        |place| std::fs::write(place.tree().join("daemon"), "").unwrap(),
+        1,
+    ),
+    (
+        "another user's days",
+        |place| {
+            for day in days() {
+                own(&place.tree().join("daemon").join(day), 54_321);
+            }
+            own(&place.tree().join("daemon"), 1);
+        },
+        2,
+    ),
+    (
+        "links for days",
+        |place| {
+            own(&place.tree().join("daemon"), 1);
+            for day in days() {
+                symlink("/tmp", place.tree().join("daemon").join(day)).unwrap();
+            }
+        },
+        2,
+    ),
+];
+
+/// Makes a directory of the user with this number.
+fn own(path: &Path, uid: u32) {
+    make(path, 0o755);
+    chown(path, Some(uid), Some(uid)).unwrap();
+}
+
+/// The names of the directories of today and tomorrow: a test may be at work at midnight.
+fn days() -> [String; 2] {
+    let today = chrono::Local::now().date_naive();
+    [today, today.succ_opt().unwrap()].map(modsec_core::names::day_name)
+}
+
+/// The paths that a log says were left alone.
+fn left_alone(log: &str) -> Vec<String> {
+    let lines = log.lines().filter(|line| line.contains("left alone"));
+    let path = |line: &str| line.split('"').nth(1).map(str::to_owned);
+    lines.filter_map(path).collect()
+}
+
+#[test]
+fn what_is_left_alone_is_there_and_is_counted_and_named_once() {
+    if !can_follow() || !daemon::is_root("what_is_left_alone") {
+        return;
+    }
+    for (what, put, want) in OBSTACLES {
+        let place = Place::new();
+        put(&place);
+        let line = ["--site-user", "daemon", "--layout", "per-user"];
+        let out = place.command().args(line).arg("--dry-run").output();
+        let out = out.unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(3), "{what}: {said}");
+        let count = format!(" refused={want} ");
+        assert!(said.contains(&count), "{what}: {count}: {said}");
+
+        // The service has planned three minutes once there are directories for another user's.
+        let arguments = ["--site-user", "daemon,bin", "--layout", "per-user"];
+        let running = Daemon::start(&place, place.command().args(arguments));
+        let minutes = || {
+            let days = std::fs::read_dir(place.tree().join("bin"))?;
+            let minutes = days.flat_map(|day| std::fs::read_dir(day?.path()));
+            Ok::<_, std::io::Error>(minutes.flatten().count())
+        };
+        daemon::until("the minutes", || minutes().is_ok_and(|made| made >= 3));
+        let (status, said) = running.stop();
+        assert!(status.success(), "{what}: {said}");
+        for (log, named) in [
+            ("--dry-run", left_alone(&text(&out.stderr))),
+            ("the service", left_alone(&place.log())),
+        ] {
+            assert_eq!(named.len(), want, "{what}: {log}: {named:?}");
+            for path in named {
+                let there = place.tree().join(&path).symlink_metadata();
+                assert!(there.is_ok(), "{what}: {log}: {path} is not there");
+            }
+        }
+    }
 }

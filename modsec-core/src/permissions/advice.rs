@@ -11,6 +11,7 @@
 //! bit is set.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,13 @@ use super::policy::{Attributes, Policy, SiteUser};
 /// Rights with which users other than the owner can create names in a directory, and so remove
 /// them.
 const OTHERS_WRITE: u32 = Mode::WGRP.union(Mode::WOTH).bits();
+
+/// Said of a storage directory in which sites can rename what is others'.
+const OPEN_STORAGE: &str = "each site that can write to the storage directory can move and replace \
+                            the directories of the others in it: chmod +t";
+/// Said of [`Policy::is_world_writable`].
+pub(crate) const WORLD_WRITABLE: &str =
+    "everybody on this machine will be able to write to the directories";
 
 /// What has been said already.
 #[derive(Debug, Default)]
@@ -44,31 +52,15 @@ impl Advice {
         self.closed.clear();
     }
 
-    /// Looks at the storage directory and all directories above it: under MPM-ITK the process that
-    /// logs is the site's user by then, and must be able to enter them.
-    ///
-    /// A directory with an access control list is passed over: its mode does not tell who may enter.
+    /// Looks at the storage directory and all directories above it; see [`closed_directories`].
     pub(crate) fn way(&mut self, storage: &Path, policy: &Policy) {
-        let Ok(storage) = fs::canonicalize(storage) else {
-            return;
-        };
-        for dir in storage.ancestors() {
-            let Ok(meta) = fs::metadata(dir) else {
-                continue;
-            };
-            let of = (meta.mode(), meta.uid(), meta.gid());
-            let mut shut_out = policy.site_users.iter().filter(|user| !may_enter(user, of));
-            let Some(first) = shut_out.next().filter(|_| !has_acl(dir)) else {
-                self.closed.remove(dir);
-                continue;
-            };
-            if self.closed.insert(dir.to_owned()) {
-                let (user, path) = (&first.name, dir.display());
-                warn!(
-                    mode = %format_args!("{:04o}", meta.mode() & 0o7777),
-                    others = shut_out.count(),
-                    "{user} cannot enter {path}, and so cannot log: chmod o+x {path}"
-                );
+        let closed = closed_directories(storage, policy);
+        self.closed
+            .retain(|dir| closed.iter().any(|now| now.path == *dir));
+        for dir in closed {
+            if self.closed.insert(dir.path.clone()) {
+                let mode = format_args!("{:04o}", dir.mode);
+                warn!(%mode, others = dir.others, "{dir}");
             }
         }
     }
@@ -98,13 +90,75 @@ impl Advice {
     /// nothing here changes them.
     pub(crate) fn storage(&mut self, stat: &Stat) {
         if is_open(stat.st_mode) && !std::mem::replace(&mut self.storage, true) {
-            warn!(
-                mode = %format_args!("{:04o}", stat.st_mode & 0o7777),
-                "each site that can write to the storage directory can move and replace the \
-                 directories of the others in it: chmod +t"
-            );
+            let mode = format_args!("{:04o}", stat.st_mode & 0o7777);
+            warn!(%mode, "{OPEN_STORAGE}");
         }
     }
+}
+
+/// Returns what a [`Keeper`](super::Keeper) warns of at its start, as far as it can be known without
+/// the directories below `storage_dir`: rights of the storage directory and those above it, and of
+/// the policy itself. Changes nothing; what cannot be read is not warned of.
+///
+/// Of a storage directory that is not there yet, those above it that are there are looked at.
+pub fn set_up_warnings(storage_dir: &Path, policy: &Policy) -> Vec<String> {
+    let closed = closed_directories(storage_dir, policy);
+    let mut warnings: Vec<String> = closed.iter().map(ToString::to_string).collect();
+    if fs::metadata(storage_dir).is_ok_and(|meta| is_open(meta.mode())) {
+        warnings.push(format!("{}: {OPEN_STORAGE}", storage_dir.display()));
+    }
+    if policy.is_world_writable() {
+        warnings.push(format!("mode {:04o}: {WORLD_WRITABLE}", policy.mode));
+    }
+    warnings
+}
+
+/// A directory on the way to the entries that a site's user cannot enter, so that nothing of that
+/// site is logged.
+#[derive(Debug)]
+struct ClosedDirectory {
+    /// The storage directory, or one above it, without links.
+    path: PathBuf,
+    /// Its permission bits.
+    mode: u32,
+    /// The first of the site users that cannot enter it.
+    user: String,
+    /// How many of the other site users cannot either.
+    others: usize,
+}
+
+impl fmt::Display for ClosedDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, path) = (&self.user, self.path.display());
+        write!(
+            f,
+            "{user} cannot enter {path}, and so cannot log: chmod o+x {path}"
+        )
+    }
+}
+
+/// Returns those of the storage directory and the directories above it that a site's user cannot
+/// enter, from the deepest upwards: under MPM-ITK the process that logs is the site's user by then.
+///
+/// A directory with an access control list is passed over: its mode does not tell who may enter.
+fn closed_directories(storage_dir: &Path, policy: &Policy) -> Vec<ClosedDirectory> {
+    let mut above = storage_dir.ancestors();
+    let Some(deepest) = above.find_map(|dir| fs::canonicalize(dir).ok()) else {
+        return Vec::new();
+    };
+    let look = |dir: &Path| {
+        let meta = fs::metadata(dir).ok()?;
+        let of = (meta.mode(), meta.uid(), meta.gid());
+        let mut shut_out = policy.site_users.iter().filter(|user| !may_enter(user, of));
+        let first = shut_out.next().filter(|_| !has_acl(dir))?;
+        Some(ClosedDirectory {
+            path: dir.to_owned(),
+            mode: meta.mode() & 0o7777,
+            user: first.name.clone(),
+            others: shut_out.count(),
+        })
+    };
+    deepest.ancestors().filter_map(look).collect()
 }
 
 /// Returns `true` if the user may enter a directory of this mode, owner and group. If its groups are

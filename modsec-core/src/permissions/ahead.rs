@@ -113,21 +113,28 @@ pub(crate) enum Outcome {
     Nothing,
     /// The directory is not empty, or something is mounted on it: it stays.
     InUse,
-    /// Something else is in the way and is left alone.
-    Refused(Reason),
+    /// Something else is in the way and is left alone: at the path itself, or in its parent's place.
+    Refused { path: PathBuf, reason: Reason },
     /// The system did not permit it.
     Failed(ChangeError),
 }
 
-impl From<Reason> for Outcome {
-    /// Nothing is wrong with a name that vanished; if the system ran out of something, the next
-    /// minute tries again; anything else is left alone.
-    fn from(reason: Reason) -> Self {
+impl Outcome {
+    /// Says what is at `path`, or in the place of a directory that should be there. Nothing is
+    /// wrong with a name that vanished; if the system ran out of something, the next minute tries
+    /// again; anything else is left alone.
+    fn of(path: &Path, reason: Reason) -> Self {
         match reason {
             Reason::Vanished => Self::Nothing,
             reason if reason.is_exhausted() => Self::Nothing,
-            reason => Self::Refused(reason),
+            reason => Self::refused(path, reason),
         }
+    }
+
+    /// Says that what is at `path` is left alone.
+    fn refused(path: &Path, reason: Reason) -> Self {
+        let path = path.to_owned();
+        Self::Refused { path, reason }
     }
 }
 
@@ -152,13 +159,13 @@ pub(crate) fn is_missing(
     let handle = match open_parent(watcher, parent, may_hold) {
         // Without its parent it cannot be there.
         Err(Reason::Vanished) => return Ok(true),
-        opened => opened?,
+        opened => opened.map_err(|reason| Outcome::of(parent, reason))?,
     };
     match spool::look(&handle, name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         Ok(FileType::Directory) => Ok(false),
-        Ok(kind) => Err(Outcome::Refused(Reason::of(kind))),
+        Ok(kind) => Err(Outcome::refused(path, Reason::of(kind))),
         Err(Errno::NOENT) => Ok(true),
-        Err(errno) => Err(Reason::from(errno).into()),
+        Err(errno) => Err(Outcome::of(path, Reason::from(errno))),
     }
 }
 
@@ -198,8 +205,9 @@ fn try_create(
     may_hold: impl Fn(u32) -> bool,
 ) -> Result<(), Outcome> {
     let (parent, name) = split(path)?;
-    let parent = open_parent(watcher, parent, may_hold)?;
-    let (root, _) = watcher.open_below(Path::new(""))?;
+    let opened = open_parent(watcher, parent, may_hold);
+    let parent = opened.map_err(|reason| Outcome::of(parent, reason))?;
+    let (root, _) = open(watcher, Path::new(""))?;
     let failed = |errno| Outcome::Failed(ChangeError::create(path, errno));
     let temporary = make(root.as_fd()).map_err(failed)?;
     let finished = finish(root.as_fd(), &temporary, path, wanted).map_err(Outcome::Failed);
@@ -207,7 +215,7 @@ fn try_create(
         spool::rename_dir(&root, &temporary, &parent, name).map_err(|errno| match errno {
             // The writer was faster; what it made is looked at like any other.
             Errno::EXIST | Errno::NOTEMPTY => Outcome::Nothing,
-            Errno::NOTDIR => Outcome::Refused(Reason::File),
+            Errno::NOTDIR => Outcome::refused(path, Reason::File),
             errno => failed(errno),
         })
     });
@@ -222,7 +230,13 @@ fn try_create(
 fn split(path: &Path) -> Result<(&Path, &OsStr), Outcome> {
     path.parent()
         .zip(path.file_name())
-        .ok_or(Outcome::Refused(Reason::Name))
+        .ok_or_else(|| Outcome::refused(path, Reason::Name))
+}
+
+/// Opens the directory at `path` below the storage directory.
+fn open(watcher: &Watcher, path: &Path) -> Result<(OwnedFd, Stat), Outcome> {
+    let opened = watcher.open_below(path);
+    opened.map_err(|reason| Outcome::of(path, reason))
 }
 
 /// Makes a directory in `root`, under a name no other user can foresee, which only this account can
@@ -259,7 +273,7 @@ fn finish(
 
 /// Removes the directory at `path` if it is empty, by one rmdir(2).
 pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
-    let opened = split(path).and_then(|(parent, name)| Ok((watcher.open_below(parent)?, name)));
+    let opened = split(path).and_then(|(parent, name)| Ok((open(watcher, parent)?, name)));
     let ((parent, _), name) = match opened {
         Ok(opened) => opened,
         Err(outcome) => return outcome,
@@ -268,7 +282,7 @@ pub(crate) fn remove(watcher: &Watcher, path: &Path) -> Outcome {
         Ok(()) => Outcome::Done,
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Outcome::InUse,
         Err(Errno::NOENT) => Outcome::Nothing,
-        Err(Errno::NOTDIR) => Outcome::Refused(Reason::File),
+        Err(Errno::NOTDIR) => Outcome::refused(path, Reason::File),
         Err(errno) => Outcome::Failed(ChangeError::other(path, errno)),
     }
 }

@@ -23,7 +23,7 @@ use chrono::{DateTime, Local, NaiveDateTime, Timelike};
 use rustix::fs::{Stat, fstat};
 use tracing::{debug, error, info, warn};
 
-use super::advice::Advice;
+use super::advice::{Advice, WORLD_WRITABLE};
 use super::ahead::{self, Outcome, PlannedDir};
 use super::apply::{Change, ChangeKind, apply};
 use super::calendar;
@@ -141,10 +141,8 @@ impl Keeper {
             ..watching::Options::default()
         };
         if options.policy.is_world_writable() {
-            warn!(
-                mode = %format_args!("{:04o}", options.policy.mode),
-                "everybody on this machine will be able to write to the directories"
-            );
+            let mode = format_args!("{:04o}", options.policy.mode);
+            warn!(%mode, "{WORLD_WRITABLE}");
         }
         Ok(Self {
             watcher: Watcher::new(&options.storage_dir, watched)?,
@@ -409,7 +407,7 @@ impl Keeper {
         if matches!(outcome, Outcome::InUse) {
             self.note_use(*place);
         }
-        if self.count(path, outcome) {
+        if self.count(outcome) {
             self.tally.removed += 1;
             if self.effect == Effect::Real {
                 debug!(?path, "empty directory removed");
@@ -434,7 +432,7 @@ impl Keeper {
             (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted, may_hold),
             (Err(outcome), _) => outcome,
         };
-        if self.count(path, outcome) {
+        if self.count(outcome) {
             self.tally.created += 1;
             if self.effect == Effect::Real {
                 log_created(path, *place, wanted);
@@ -447,14 +445,23 @@ impl Keeper {
     }
 
     /// Counts what went wrong; returns `true` if the change was made.
-    fn count(&mut self, path: &Path, outcome: Outcome) -> bool {
+    fn count(&mut self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Done => return true,
             Outcome::Nothing | Outcome::InUse => {}
-            Outcome::Refused(reason) => self.leave_alone(path, &reason),
+            Outcome::Refused { path, reason } => self.refuse_planned(&path, &reason),
             Outcome::Failed(error) => self.failed(&error),
         }
         false
+    }
+
+    /// Gives up what was planned at or below `path`, where something else is. The walk has counted and
+    /// named that already, unless it has just come.
+    fn refuse_planned(&mut self, path: &Path, reason: &Reason) {
+        self.ahead.retain(|next| !next.path.starts_with(path));
+        if !self.refusals.is_known(path) {
+            self.leave_alone(path, reason);
+        }
     }
 
     /// Counts and logs once what was left alone. Directories of this project's programs and
@@ -474,15 +481,22 @@ impl Keeper {
             Reason::Name => self.tally.unknown += 1,
             _ => self.tally.refused += 1,
         }
-        if self.refusals.is_new(path) {
+        if self.refusals.has_changed(path, reason.to_string()) {
             warn!(?path, reason = %error_chain(reason), "left alone");
         }
     }
 
-    /// Counts a failure, and logs each message once.
+    /// Counts a failure, and logs each message once. What keeps a minute from being created keeps the
+    /// next one from it as well: that is said once for the directory they would be in.
     fn failed(&mut self, error: &ChangeError) {
         self.tally.failed += 1;
-        if self.failures.is_new(error.to_string()) {
+        let is_new = match error {
+            ChangeError::Create { path, source } => {
+                self.failures.has_changed(path.parent(), source.to_string())
+            }
+            _ => self.failures.is_new(error.to_string()),
+        };
+        if is_new {
             error!(error = %error_chain(error), "directory not handled");
         }
     }

@@ -1,10 +1,13 @@
 //! The shipped unit gives three capabilities and the group, and that is enough.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
 
-use super::super::daemon::{Daemon, attributes, make};
+use modsec_core::names::day_name;
+
+use super::super::daemon::{Daemon, attributes, make, until};
 use super::{GROUP, OWNER, Stage, USERS};
 
 /// Runs the program once with the capabilities named, as the systemd unit does.
@@ -103,6 +106,38 @@ fn reading_alone_is_not_enough_where_the_storage_directory_is_the_servers() {
         assert_eq!(made > 0, is_enough, "{capability}: {stderr}");
         assert_eq!(stderr.contains("CAP_DAC_OVERRIDE"), !is_enough, "{stderr}");
     }
+}
+
+#[test]
+fn what_cannot_be_created_is_said_once_for_each_day_not_for_each_minute() {
+    let Some(stage) = Stage::new("what_cannot_be_created") else {
+        return;
+    };
+    chown(stage.place.tree(), Some(OWNER), Some(OWNER)).unwrap();
+    let today = chrono::Local::now().date_naive();
+    for day in [today, today.succ_opt().unwrap()] {
+        let day = stage.place.tree().join(day_name(day));
+        make(&day, 0o755);
+        chown(&day, Some(OWNER), Some(OWNER)).unwrap();
+    }
+    let groups = format!("--groups=0,{GROUP}");
+    let mut command = command_with(&stage, "-all,+chown,+fowner,+dac_read_search", &groups);
+    // Users' directories are planned behind the shared ones.
+    command.args(["--ahead", "60", "--site-user", USERS[0].0]);
+    let daemon = Daemon::start(&stage.place, &mut command);
+    let last = format!("cannot create {}:", USERS[0].0);
+    until("the last one", || stage.place.log().contains(&last));
+    drop(daemon);
+    let log = stage.place.log();
+    let lines = || {
+        let paths = log
+            .lines()
+            .filter_map(|line| line.split_once("cannot create 2"));
+        paths.map(|(_, path)| path)
+    };
+    let days: BTreeSet<&str> = lines().map(|path| &path[..7]).collect();
+    assert!(!days.is_empty(), "{log}");
+    assert_eq!(lines().count(), days.len(), "{log}");
 }
 
 #[test]
