@@ -132,10 +132,13 @@ fn make_trees(tree: &Path, argument: &str) -> Vec<u64> {
     vec![count]
 }
 
-/// Swaps directories of its own tree for links to `argument`, as fast as it can, for the time that
-/// is in front of it in milliseconds. Reports the number of swaps.
+/// Swaps directories of its own tree for links, as fast as it can. Reports the number of swaps.
+///
+/// `argument`: for how many milliseconds at least, how many swaps at least, and where the links lead.
 fn swap_links(tree: &Path, argument: &str) -> Vec<u64> {
-    let (time, target) = argument.split_once(' ').unwrap();
+    let (time, rest) = argument.split_once(' ').unwrap();
+    let (least, target) = rest.split_once(' ').unwrap();
+    let least: u64 = least.parse().unwrap();
     let end = Instant::now() + Duration::from_millis(time.parse().unwrap());
     let own = tree.join("mswsite3");
     fs::create_dir_all(own.join("20260822/20260822-1015")).unwrap();
@@ -152,7 +155,8 @@ fn swap_links(tree: &Path, argument: &str) -> Vec<u64> {
     };
     let mut swaps = 0;
     let mut number = 0u32;
-    while Instant::now() < end {
+    // Swaps that never succeed are the end of it, too.
+    while Instant::now() < end || (swaps < least && u64::from(number) < 1000 * least) {
         number += 1;
         swaps += u64::from(swap(&own.join("deep"), &own.join("20260822")));
         swaps += u64::from(swap(&own, &tree.join(".own")));
