@@ -158,7 +158,8 @@ fn the_target_directory_of_cargo_is_where_programs_are_looked_for_and_packages_m
         let contents = String::from_utf8(contents.stdout).unwrap();
         for file in [
             "./usr/bin/recidive",
-            "./etc/fail2ban/jail.d/00-modsec-recidive.conf",
+            "./etc/fail2ban/filter.d/modsec-recidive.conf",
+            "./usr/share/doc/modsec-tools/fail2ban/jail.d/modsec-recidive.conf",
             "./usr/share/doc/modsec-tools/examples/server/README.md",
             "./usr/share/doc/modsec-tools/examples/server/apache/vhosts.conf",
             "./usr/share/doc/modsec-tools/examples/data/audit/site1/20260304/20260304-0506/\
@@ -169,6 +170,8 @@ fn the_target_directory_of_cargo_is_where_programs_are_looked_for_and_packages_m
                 .any(|line| line.ends_with(&format!(" {file}")));
             assert!(has, "{variable}: {file} is missing in {contents}");
         }
+        // What is there would beat jails of the administrator.
+        assert!(!contents.contains("./etc/fail2ban/jail.d"), "{contents}");
     }
 }
 

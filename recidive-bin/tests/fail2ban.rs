@@ -23,11 +23,8 @@ const JAIL: &str = concat!(
     "/deploy/jail.d/modsec-recidive.conf"
 );
 
-/// Makes the jail of the Debian package of it.
-const PACKAGED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../modsec-parser-bin/deploy/debian/jail"
-);
+/// What the Debian package puts below `/etc`.
+const CONFFILES: &str = include_str!("../../modsec-parser-bin/deploy/debian/conffiles");
 
 /// Tells, also to whoever reads the output, whether Fail2ban is installed.
 fn is_installed() -> bool {
@@ -125,6 +122,15 @@ fn matched(log: &Path) -> (usize, usize) {
     (words[5].parse().unwrap(), words[7].parse().unwrap())
 }
 
+/// Puts the files of the Debian package into a configuration of Fail2ban.
+fn install_package(dir: &Path) {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let names = CONFFILES.lines();
+    for name in names.filter_map(|path| path.strip_prefix("/etc/fail2ban/")) {
+        fs::copy(deploy.join(name), dir.join(name)).unwrap();
+    }
+}
+
 /// Returns what a Fail2ban with these files below `jail.d`, and perhaps the package's, would do:
 /// one line for each command.
 fn commands(place: &Place, files: &[(&str, &str)], has_package: bool) -> Vec<String> {
@@ -139,17 +145,10 @@ fn commands(place: &Place, files: &[(&str, &str)], has_package: bool) -> Vec<Str
     for filter in ["modsec-recidive", "modsec_recedive", "modsec_recidive"] {
         fs::copy(FILTER, dir.join(format!("filter.d/{filter}.conf"))).unwrap();
     }
-    for action in ["harmless", "modsec-recidive-nftables"] {
-        let text = "[Definition]\nactionban = true\n";
-        fs::write(dir.join(format!("action.d/{action}.conf")), text).unwrap();
-    }
+    let text = "[Definition]\nactionban = true\n";
+    fs::write(dir.join("action.d/harmless.conf"), text).unwrap();
     if has_package {
-        let jail = Command::new(PACKAGED)
-            .stdin(fs::File::open(JAIL).unwrap())
-            .output()
-            .unwrap();
-        assert!(jail.status.success(), "{jail:?}");
-        fs::write(dir.join("jail.d/00-modsec-recidive.conf"), jail.stdout).unwrap();
+        install_package(&dir);
     }
     place.append("jail.log", "");
     for (name, text) in files {
@@ -177,7 +176,8 @@ fn the_package_switches_no_jail_off_and_changes_none() {
         return;
     }
     let place = Place::new();
-    let on = "[modsec-recidive]\nenabled = true\nlogpath = LOG\nbantime = 86400\n";
+    let on = "[modsec-recidive]\nenabled = true\nfilter = modsec-recidive\nlogpath = LOG\n\
+              bantime = 86400\n";
     let starts =
         |commands: &[String], jail: &str| commands.contains(&format!("['start', '{jail}']"));
     assert_eq!(
@@ -191,24 +191,32 @@ fn the_package_switches_no_jail_off_and_changes_none() {
         !starts(&commands_of(&[("jail.local", all)]), "modsec-recidive"),
         "asked for by nobody"
     );
-    // What is the administrator's wins, wherever it stands.
+    // What is the administrator's wins, wherever it stands and whatever it is called.
     for file in [
+        "jail.d/-.conf",
+        "jail.d/00-a.conf",
         "jail.d/custom.conf",
         "jail.d/modsec-recidive.local",
         "jail.d/modsec-recidive.conf",
         "jail.local",
     ] {
-        let commands = commands_of(&[(file, on)]);
-        assert!(
-            starts(&commands, "modsec-recidive"),
-            "{file}: {commands:#?}"
-        );
+        let with = commands_of(&[(file, on)]);
+        assert!(starts(&with, "modsec-recidive"), "{file}: {with:#?}");
         let bantime = "['set', 'modsec-recidive', 'bantime', '86400']";
         assert!(
-            commands.iter().any(|command| command == bantime),
-            "{file}: {commands:#?}"
+            with.iter().any(|command| command == bantime),
+            "{file}: {with:#?}"
         );
+        assert_eq!(with, commands(&place, &[(file, on)], false), "{file}");
+        let off = on.replace("true", "false");
+        let without = commands_of(&[("jail.local", all), (file, &off)]);
+        assert!(!starts(&without, "modsec-recidive"), "{file}: {without:#?}");
     }
+    // The jail that comes with it is off until somebody copies it.
+    let jail = fs::read_to_string(JAIL).unwrap();
+    let jail = jail.replace("/var/log/httpd/modsec_recedive.log", "LOG");
+    let copied = commands_of(&[("jail.d/modsec-recidive.conf", &jail)]);
+    assert!(starts(&copied, "modsec-recidive"), "{copied:#?}");
     // The old script's jails, as they were before.
     for (jail, filter) in [
         ("modsec-recedive", "modsec_recedive"),
@@ -219,10 +227,12 @@ fn the_package_switches_no_jail_off_and_changes_none() {
             "[{jail}]\nenabled = true\nport = http,https\nfilter = {filter}\nlogpath = LOG\n\
              maxretry = 3\nbantime = 3600\nfindtime = 600\n"
         );
-        let files = [("jail.d/custom.conf", text.as_str())];
-        let with = commands(&place, &files, true);
-        assert!(starts(&with, jail), "{with:#?}");
-        assert_eq!(with, commands(&place, &files, false), "{jail}");
+        for file in ["jail.d/00-a.conf", "jail.d/custom.conf", "jail.local"] {
+            let files = [(file, text.as_str())];
+            let with = commands(&place, &files, true);
+            assert!(starts(&with, jail), "{with:#?}");
+            assert_eq!(with, commands(&place, &files, false), "{jail}");
+        }
     }
 }
 
@@ -235,6 +245,17 @@ struct Fail2ban {
 impl Fail2ban {
     /// Starts with the shipped filter and jail, of which only paths and the action are replaced.
     fn start(place: &Place) -> Fail2ban {
+        let jail = fs::read_to_string(JAIL).unwrap();
+        let log = place.path("jail.log");
+        let jail = jail
+            .replace("/var/log/httpd/modsec_recedive.log", log.to_str().unwrap())
+            .replace("backend  = auto", "backend  = polling");
+        let jail = format!("{jail}\naction = harmless\n");
+        Fail2ban::start_with(place, "jail.d/modsec-recidive.conf", &jail)
+    }
+
+    /// Starts with the files of the Debian package, and one more with the jail `modsec-recidive`.
+    fn start_with(place: &Place, file: &str, jail: &str) -> Fail2ban {
         let dir = place.path("fail2ban");
         for part in ["filter.d", "action.d", "jail.d"] {
             fs::create_dir_all(dir.join(part)).unwrap();
@@ -252,16 +273,8 @@ impl Fail2ban {
             "jail.conf",
             "[DEFAULT]\nbackend = polling\nignoreself = false\n",
         );
-        let jail = fs::read_to_string(JAIL).unwrap();
-        let log = place.path("jail.log");
-        let jail = jail
-            .replace("/var/log/httpd/modsec_recedive.log", log.to_str().unwrap())
-            .replace("backend  = auto", "backend  = polling");
-        write(
-            "jail.d/modsec-recidive.conf",
-            &format!("{jail}\naction = harmless\n"),
-        );
-        fs::copy(FILTER, dir.join("filter.d/modsec-recidive.conf")).unwrap();
+        install_package(&dir);
+        write(file, jail);
         write(
             "action.d/harmless.conf",
             &format!("[Definition]\nactionban = echo <ip> >> {shown}/banned\nactionunban = true\n"),
@@ -347,4 +360,26 @@ fn a_private_server_bans_offenders_and_nobody_before() {
     let status = String::from_utf8(status).unwrap();
     assert!(status.contains("2001:db8:1:2::/64"), "{status}");
     assert!(running.stop().success());
+}
+
+#[test]
+fn the_administrators_jail_runs_beside_the_package_wherever_it_stands() {
+    if !is_installed() {
+        return;
+    }
+    let place = Place::new();
+    place.append("jail.log", "");
+    let jail = format!(
+        "[modsec-recidive]\nenabled = true\nfilter = modsec-recidive\naction = harmless\n\
+         logpath = {}\nmaxretry = 1\nbantime = 4321\n",
+        place.path("jail.log").display()
+    );
+    for file in ["jail.d/00-a.conf", "jail.d/custom.conf", "jail.local"] {
+        // It waits for the jail.
+        let fail2ban = Fail2ban::start_with(&place, file, &jail);
+        let bantime = fail2ban.client(&["get", "modsec-recidive", "bantime"]);
+        assert_eq!(bantime.stdout, b"4321\n", "{file}");
+        drop(fail2ban);
+        fs::remove_file(place.path("fail2ban").join(file)).unwrap();
+    }
 }
