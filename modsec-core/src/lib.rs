@@ -71,6 +71,7 @@ pub mod ledger;
 pub mod names;
 pub mod record;
 pub mod serial_log;
+pub mod span;
 pub mod store;
 mod text;
 

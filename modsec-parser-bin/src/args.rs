@@ -16,6 +16,7 @@ use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexS
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{self, DefaultPaths, LogOptions};
 use modsec_core::record::TrustedProxyArg;
+use modsec_core::span::{self, SpanError, Unit};
 use modsec_core::state_dir::state_file_name;
 use modsec_core::store::{self, StoreOpener, StoreOptions};
 
@@ -74,11 +75,13 @@ pub(crate) struct Args {
     keep_dirs: bool,
 
     /// Age at which a complete file is taken
-    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 2,
+          value_parser = |text: &str| seconds(text, 0))]
     min_age: u64,
 
     /// Time without change after which an incomplete entry is taken as it is, and flagged
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = |text: &str| seconds(text, 0))]
     stale_after: u64,
 
     /// Name of this host in the database [default: the host name]
@@ -103,7 +106,7 @@ pub(crate) struct Args {
         long,
         value_name = "SECONDS",
         default_value_t = ingest::DEFAULT_RESCAN.as_secs(),
-        value_parser = clap::value_parser!(u64).range(1..)
+        value_parser = |text: &str| seconds(text, 1)
     )]
     rescan_every: u64,
 
@@ -125,6 +128,10 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
+TIME SPANS
+  Where SECONDS are asked for, the number may have a unit: 90s, 15m, 2h, 7d, 2w (seconds, minutes,
+  hours, days, weeks)
+
 SIGNALS
   SIGTERM, SIGINT  finish the batch at hand and end; what is left stays for the next run
   SIGHUP           open the merged log and the log file again
@@ -412,6 +419,11 @@ fn merged_log(named: Option<PathBuf>, storage_dir: Option<&Path>) -> Option<Path
     }
 }
 
+/// Reads an option that counts seconds.
+fn seconds(text: &str, least: u64) -> Result<u64, SpanError> {
+    span::parse_number(text, Unit::Seconds, least, u64::MAX)
+}
+
 fn index_source(path: PathBuf) -> IndexSource {
     match path.as_os_str() {
         name if name == "-" => IndexSource::Stdin,
@@ -504,6 +516,41 @@ fn accounts() -> AccountNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_spans_have_units_and_bare_numbers_are_seconds() {
+        for (text, want) in [
+            ("900", 900),
+            ("90s", 90),
+            ("15m", 900),
+            ("2h", 7200),
+            ("2w", 1_209_600),
+        ] {
+            for option in ["min-age", "stale-after", "rescan-every"] {
+                let args = Args::try_parse_from(["x", &format!("--{option}={text}")]).unwrap();
+                let got = match option {
+                    "min-age" => args.min_age,
+                    "stale-after" => args.stale_after,
+                    _ => args.rescan_every,
+                };
+                assert_eq!(got, want, "{option} {text}");
+            }
+        }
+        for (text, want) in [
+            (
+                "--min-age=1.5h",
+                "or one with a unit, such as 90s, 15m, 2h, 7d or 2w",
+            ),
+            ("--min-age=99999999999999999w", "the number is too large"),
+            (
+                "--rescan-every=0m",
+                "expected a number of seconds, 1 or more",
+            ),
+        ] {
+            let error = Args::try_parse_from(["x", text]).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn the_definition_is_sound_and_every_option_has_a_variable() {

@@ -19,6 +19,7 @@ use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{self, DefaultPaths, LogOptions};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions};
 use modsec_core::record::{Networks, TrustedProxyArg};
+use modsec_core::span::{self, SpanError, Unit};
 use modsec_core::watch::{RootError, check_root};
 
 const ABOUT: &str = "\
@@ -37,6 +38,10 @@ SOURCES
                 client can write whole entries with addresses of others
   index=FILE    the index (SecAuditLog), which has a line for every record, also for those whose
                 files were overwritten; knows address and status only, and stands alone
+
+TIME SPANS
+  Where SECONDS are asked for, the number may have a unit: 90s, 15m, 2h, 7d, 2w (seconds, minutes,
+  hours, days, weeks)
 
 SIGNALS
   SIGTERM, SIGINT  save the state, remove the PID file and end
@@ -180,12 +185,13 @@ pub(crate) struct RunArgs {
     rules: Rules,
 
     /// Time after which a file that its writer never finished is read as it is
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = |text: &str| seconds(text, 0))]
     stale_after: u32,
 
     /// Shortest time between two saves of the state; a large table is saved less often
     #[arg(long, value_name = "SECONDS", default_value_t = 5,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| seconds(text, 1))]
     save_interval: u32,
 
     /// Write no file, and the lines for Fail2ban to standard output
@@ -224,12 +230,17 @@ pub(crate) struct StatusArgs {
 
     /// Length of the window
     #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| seconds(text, 1))]
     find_time: u32,
 
     /// Write one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Reads an option that counts seconds.
+fn seconds(text: &str, least: u64) -> Result<u32, SpanError> {
+    span::parse_number(text, Unit::Seconds, least, u32::MAX.into())
 }
 
 /// What is an attack, and whose.
@@ -245,7 +256,8 @@ struct Rules {
     threshold: u32,
 
     /// Time within which they must lie
-    #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600,
+          value_parser = |text: &str| seconds(text, 0))]
     find_time: u32,
 
     /// What counts as an attack, repeatable: any, blocked (intercepted, or status 403), score>=N,
@@ -492,6 +504,36 @@ mod tests {
     use modsec_core::command_line::with_variables;
 
     use super::*;
+
+    #[test]
+    fn time_spans_have_units_and_bare_numbers_are_seconds() {
+        for (text, want) in [("900", 900), ("15m", 900), ("7d", 604_800)] {
+            let options = ["stale-after", "save-interval", "find-time"];
+            let words = options.map(|option| format!("--{option}={text}"));
+            let run = Args::try_parse_from(["x".to_owned()].into_iter().chain(words))
+                .unwrap()
+                .run;
+            let got = [run.stale_after, run.save_interval, run.rules.find_time];
+            assert_eq!(got, [want; 3], "{text}");
+        }
+        for (text, want) in [
+            (
+                "--find-time=7 days",
+                "or one with a unit, such as 90s, 15m, 2h, 7d or 2w",
+            ),
+            (
+                "--find-time=9999w",
+                "expected a number of seconds, at most 4294967295",
+            ),
+            (
+                "--save-interval=0s",
+                "expected a number of seconds, 1 or more",
+            ),
+        ] {
+            let error = Args::try_parse_from(["x", text]).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn the_definition_is_sound_and_every_option_has_a_variable() {

@@ -8,6 +8,7 @@ use modsec_core::accounts::{AccountError, Accounts};
 use modsec_core::command_line::{CommandLine, Findings, LogArgs};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode, set_up_warnings};
 use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::span::{self, Unit};
 use modsec_core::watch::{RootError, check_root};
 
 const ABOUT: &str = "\
@@ -47,6 +48,10 @@ CREATED IN ADVANCE
   (it must be that of the web server: same TZ), in the layout found; in both as long as no entry
   tells which it is. Directories that stayed empty are removed by the periodic check: those of a
   user 10 minutes after their end, the shared ones 24 hours after.
+
+TIME SPANS
+  Where SECONDS or MINUTES are asked for, the number may have a unit: 90s, 15m, 2h, 7d, 2w (seconds,
+  minutes, hours, days, weeks)
 
 SIGNALS
   SIGTERM, SIGINT  remove the PID file and end
@@ -122,7 +127,7 @@ pub(crate) struct Args {
 
     /// Create the directories of so many coming minutes; 0: none
     #[arg(long, value_name = "MINUTES", default_value_t = 2,
-          value_parser = clap::value_parser!(u16).range(..=1440))]
+          value_parser = |text: &str| span::parse_number::<u16>(text, Unit::Minutes, 0, 1440))]
     ahead: u16,
 
     /// Layout of the directories created in advance
@@ -132,7 +137,7 @@ pub(crate) struct Args {
 
     /// Check all directories at least so often, events or not
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = |text: &str| span::parse_number::<u32>(text, Unit::Seconds, 1, u32::MAX.into()))]
     check_interval: u32,
 
     /// Correct what is there and exit; nothing is created or removed
@@ -273,6 +278,30 @@ mod tests {
             assert!(option.get_long().is_some(), "{option}");
             let own = ["help", "version"].contains(&option.get_id().as_str());
             assert!(own || option.get_env().is_some(), "{option}");
+        }
+    }
+
+    #[test]
+    fn time_spans_have_units_and_bare_numbers_that_of_the_option() {
+        for (ahead, check, want) in [
+            ("2", "120", (2, 120)),
+            ("2h", "2m", (120, 120)),
+            ("1d", "2w", (1440, 1_209_600)),
+        ] {
+            let words = ["x", "--ahead", ahead, "--check-interval", check];
+            let args = Args::try_parse_from(words).unwrap();
+            assert_eq!((args.ahead, args.check_interval), want, "{words:?}");
+        }
+        for (text, want) in [
+            ("--ahead=90s", "expected a whole number of minutes"),
+            ("--ahead=2d", "expected a number of minutes, at most 1440"),
+            (
+                "--check-interval=x",
+                "expected a whole number, 0 or more, of seconds, or one with",
+            ),
+        ] {
+            let error = Args::try_parse_from(["x", text]).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
         }
     }
 
