@@ -395,6 +395,10 @@ pub fn with_variables(command: Command, prefix: &str) -> Command {
     let command = command.mut_args(|arg| {
         let arg = match arg.get_action() {
             ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            // As a value, which is refused with the reason, and not as an unknown option.
+            ArgAction::Set | ArgAction::Append if arg.get_long().is_some() => {
+                arg.allow_negative_numbers(true)
+            }
             _ => arg,
         };
         match arg.get_long() {

@@ -545,7 +545,7 @@ fn is_file_or_null(meta: &Metadata) -> bool {
 }
 
 /// Returns `true` for the device that `/dev/null` is on Linux, whatever its name: major 1, minor 3.
-fn is_null(meta: &Metadata) -> bool {
+pub(crate) fn is_null(meta: &Metadata) -> bool {
     meta.file_type().is_char_device() && meta.rdev() == makedev(1, 3)
 }
 

@@ -305,18 +305,36 @@ impl StoreOptions {
     /// Returns the form of the URL that was probably meant by one with another scheme, or by a bare
     /// path.
     fn meant(&self) -> Option<&'static str> {
+        let (mysql, sqlite) = (Some("mysql://USER@HOST/DATABASE"), Some("sqlite:PATH"));
         match self.scheme().to_ascii_lowercase().as_str() {
-            "mariadb" | "mysql2" | "mysqls" | "mysql+pymysql" | "percona" | "jdbc" => {
-                Some("mysql://USER@HOST/DATABASE")
-            }
-            "sqlite3" | "sqlite2" | "file" => Some("sqlite:PATH"),
+            "mariadb" | "percona" | "jdbc" => mysql,
+            "file" => sqlite,
             "" => {
                 let is_path = !self.url.contains(['@', ':']) && self.url.contains(['/', '.']);
-                is_path.then_some("sqlite:PATH")
+                sqlite.filter(|_| is_path)
             }
+            // `mysql+pymysql`, `mysqls`, `sqlite3`, and slips of the finger.
+            scheme if is_nearly(scheme, "mysql") => mysql,
+            scheme if is_nearly(scheme, "mariadb") => mysql,
+            scheme if is_nearly(scheme, "sqlite") => sqlite,
             _ => None,
         }
     }
+}
+
+/// Returns `true` if `name` begins with the word, or differs from it by one letter: one too many, one
+/// missing, a wrong one, or two that changed places.
+fn is_nearly(name: &str, word: &str) -> bool {
+    let (name, word) = (name.as_bytes(), word.as_bytes());
+    let same = name.iter().zip(word).take_while(|(a, b)| a == b).count();
+    let (name_rest, word_rest) = (&name[same..], &word[same..]);
+    let ends_alike =
+        |skip: usize, skipped: usize| name_rest.get(skip..) == word_rest.get(skipped..);
+    let is_swapped = || {
+        let swapped = name_rest.iter().take(2).eq(word_rest.iter().take(2).rev());
+        swapped && ends_alike(2, 2)
+    };
+    word_rest.is_empty() || ends_alike(1, 0) || ends_alike(0, 1) || ends_alike(1, 1) || is_swapped()
 }
 
 /// Opens a store as often as that is needed: at the start, and again after a failure.
@@ -384,8 +402,8 @@ struct Backend {
     scheme: &'static str,
     /// Connects, makes or upgrades the tables, and reports each step to the heartbeat.
     open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
-    /// Returns why the URL makes no sense, see [`check_url`].
-    check: fn(&str) -> Result<(), StoreError>,
+    /// Returns why the values make no sense, see [`check_url`].
+    check: fn(&StoreOptions) -> Result<(), StoreError>,
     /// Looks at what is there, see [`look`].
     look: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Found>,
 }
@@ -433,14 +451,14 @@ const BACKENDS: &[Backend] = &[
     Backend {
         scheme: "sqlite",
         open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
-        check: sqlite::check_url,
+        check: sqlite::check,
         look: |options| Box::pin(sqlite::look(options)),
     },
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
         open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
-        check: mysql::check_url,
+        check: mysql::check,
         look: |options| Box::pin(mysql::look(options)),
     },
 ];
@@ -480,13 +498,14 @@ pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
     (backend(options)?.look)(options).await
 }
 
-/// Finds out whether the URL that the options have makes sense; opens nothing.
+/// Finds out whether URL and option file make sense; connects to nothing. An option file that cannot
+/// be read is no mistake yet: opening the store says so.
 ///
 /// # Errors
 ///
 /// [`StoreError::UnknownScheme`], or [`StoreError::Configuration`] with what is wrong in it.
 pub fn check_url(options: &StoreOptions) -> Result<(), StoreError> {
-    (backend(options)?.check)(&options.url)
+    (backend(options)?.check)(options)
 }
 
 /// Returns the backend that the URL names.
@@ -538,6 +557,15 @@ mod tests {
                 "mariadb://u:secret@h/d",
                 "did you mean mysql://USER@HOST/DATABASE?",
             ),
+            (
+                "mysqll://u:secret@h/d",
+                "did you mean mysql://USER@HOST/DATABASE?",
+            ),
+            ("mysq://h/d", "did you mean mysql://USER@HOST/DATABASE?"),
+            ("myslq://h/d", "did you mean mysql://USER@HOST/DATABASE?"),
+            ("mariadbd://h/d", "did you mean mysql://USER@HOST/DATABASE?"),
+            ("sqllite:secret", "did you mean sqlite:PATH?"),
+            ("slqite:secret", "did you mean sqlite:PATH?"),
             (
                 "pg://u:secret@h",
                 "no store is called \"pg\"; this program knows",

@@ -120,8 +120,8 @@ pub(crate) struct Args {
     jsonl: bool,
 
     /// Threads that read and decode [default: one per processor, at most 4]
-    #[arg(long, value_name = "NUMBER")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
 
     #[command(flatten)]
     log: LogArgs,
@@ -283,9 +283,16 @@ impl Args {
     fn index_conflict(&self) -> Option<&'static str> {
         if !self.inputs.is_empty() {
             Some("--index is about entries in --storage-dir, INPUTs are read without it")
-        } else if self.dry_run || (self.jsonl && self.store.is_none() && self.store_file.is_none())
-        {
-            Some("--index needs a store: nothing can be said of records that are not kept")
+        } else if self.dry_run {
+            Some(
+                "--index does not go with --dry-run, which keeps no account of the records that an \
+                 index lists: leave out one of them",
+            )
+        } else if self.jsonl && self.store.is_none() && self.store_file.is_none() {
+            Some(
+                "--index needs a store, and --jsonl alone keeps nothing: add --store, or leave out \
+                 --index",
+            )
         } else if self.follow && self.reads_pipe() {
             Some(
                 "--index - follows by itself until the server closes the pipe: leave out --follow, \
@@ -388,7 +395,7 @@ impl Args {
         options.proxies = self.proxies.proxies();
         options.accounts = accounts();
         options.json_lines = self.jsonl;
-        options.threads = self.threads.map_or_else(default_threads, NonZeroUsize::get);
+        options.threads = self.threads.map_or_else(default_threads, usize::from);
         let output = if self.jsonl {
             Output::JsonLines
         } else {

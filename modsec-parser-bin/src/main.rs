@@ -82,7 +82,11 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
             &report::left(&request.options),
         ));
     }
-    Ok(exit(&tally))
+    let exit = exit(&tally);
+    if exit == Exit::Defective && request.output == Output::JsonLines && request.log.quiet == 0 {
+        report::not_sound(&tally);
+    }
+    Ok(exit)
 }
 
 async fn follow(

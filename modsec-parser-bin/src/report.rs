@@ -159,6 +159,28 @@ pub(crate) fn nothing_found(request: &Request) {
     }
 }
 
+/// Says on standard error why a pass without a summary does not end with 0.
+pub(crate) fn not_sound(tally: &Tally) {
+    let mut parts = vec![counted(tally.entries, "entry", "entries")];
+    for (reason, count) in &tally.defects {
+        let reason = reason.label().split(',').next().unwrap_or_default();
+        parts.push(format!("{count} defective ({reason})"));
+    }
+    for (label, count, _) in tally.left_alone.kinds() {
+        parts.push(format!("{count} left alone ({label})"));
+    }
+    if tally.skipped_inputs > 0 {
+        parts.push(format!("{} skipped below an input", tally.skipped_inputs));
+    }
+    if tally.index.wrong() > 0 {
+        parts.push(format!(
+            "{} lost or damaged by the index",
+            tally.index.wrong()
+        ));
+    }
+    program::tell(&parts.join(", "));
+}
+
 /// Returns what an interrupted pass leaves, and how to go on.
 pub(crate) fn left(options: &Options) -> String {
     match &options.storage_dir {

@@ -65,7 +65,7 @@ const PRECEDENCE: [Precedence; 10] = [
     ("jsonl", "", [["true", "true"], ["", ""], ["", "true"]]),
 ];
 
-const MISTAKES: [Mistake; 15] = [
+const MISTAKES: [Mistake; 22] = [
     (
         "\n[modsec-parser]\nmin-aeg = 1",
         "FILE:3: unknown key min-aeg in [modsec-parser]: did you mean min-age?",
@@ -84,11 +84,39 @@ const MISTAKES: [Mistake; 15] = [
     ),
     (
         "[modsec-parser]\nmin-age = true",
-        "FILE:2: min-age must be a text or a number, and is boolean",
+        "FILE:2: min-age must be a whole number, and is true or false",
     ),
     (
         "[modsec-parser]\nmin-age = [1]",
-        "FILE:2: min-age must be a single text or number, and is a list",
+        "FILE:2: min-age must be a whole number, and is a list",
+    ),
+    (
+        "[modsec-parser]\nmin-age = 0x10",
+        "FILE:2: min-age must be a whole number, and is a number in another base",
+    ),
+    (
+        "[modsec-parser]\nmin-age = 1.5",
+        "FILE:2: min-age must be a whole number, and is a number with a fraction",
+    ),
+    (
+        "[modsec-parser]\nsensor = 2026-01-01",
+        "FILE:2: sensor must be a text in quotes, and is a date or time",
+    ),
+    (
+        "[modsec-parser]\nverbose = { a = 1 }",
+        "FILE:2: verbose must be a whole number, and is a table",
+    ),
+    (
+        "[modsec-parser]\ntrusted-proxy = [1.5]",
+        "FILE:2: trusted-proxy must be a text in quotes, or a list of such texts, and is a list of",
+    ),
+    (
+        "[modsec-parser]\ndatabase = 'x'",
+        "FILE:2: unknown key database in [modsec-parser]: did you mean store?",
+    ),
+    (
+        "[modsec-parser]\nmin-age 3",
+        "FILE:2: no valid TOML: there is no = in this line, write min-age = VALUE",
     ),
     (
         "[modsec-parser]\nfollow = 'yes'",

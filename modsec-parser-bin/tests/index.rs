@@ -325,7 +325,7 @@ fn a_log_that_is_no_index_is_named() {
     }
     for (arguments, word) in [
         (&["--index", "-", "--follow"][..], "leave out --follow"),
-        (&["--index", "x", "--dry-run"], "needs a store"),
+        (&["--index", "x", "--dry-run"], "does not go with --dry-run"),
     ] {
         let output = site.command().args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);

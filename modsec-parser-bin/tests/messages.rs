@@ -369,9 +369,94 @@ fn nothing_found_is_said() {
 }
 
 #[test]
+fn defects_without_a_summary_are_said_on_standard_error() {
+    let dir = place(0);
+    let whole = entry(1);
+    let cut = whole.split("--3fa0c41b-H").next().unwrap();
+    fs::write(dir.path().join("log"), format!("{whole}{cut}")).unwrap();
+    let (code, out, err) = said(&run(dir.path(), &["--jsonl", "log"]));
+    assert_eq!((code, out.lines().count()), (Some(3), 2), "{err}");
+    assert_eq!(err, "modsec-parser: 2 entries, 1 defective (cut short)\n");
+    let (code, _, err) = said(&run(dir.path(), &["--jsonl", "-q", "log"]));
+    assert_eq!((code, err.as_str()), (Some(3), ""));
+}
+
+#[test]
+fn an_empty_standard_input_is_an_empty_log_whatever_it_is() {
+    let dir = place(0);
+    fs::write(dir.path().join("empty"), "").unwrap();
+    let mut ends = Vec::new();
+    for input in [
+        Stdio::null(),
+        Stdio::piped(),
+        File::open(dir.path().join("empty")).unwrap().into(),
+    ] {
+        let mut command = program(dir.path(), &["--jsonl", "-"]);
+        let command = command.stdin(input).stderr(Stdio::piped());
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let (code, out, err) = said(&child.wait_with_output().unwrap());
+        assert!(err.contains("the file is empty"), "{err}");
+        ends.push((code, out));
+    }
+    ends.push((Some(3), String::new()));
+    ends.dedup();
+    assert_eq!(ends.len(), 1, "{ends:?}");
+}
+
+#[test]
+fn what_a_database_says_is_said_once() {
+    let dir = place(0);
+    fs::write(dir.path().join("text"), "no database at all ".repeat(20)).unwrap();
+    for more in [&[][..], &["--check-config"]] {
+        let line = [&TREE[..], &["--store", "sqlite:text"], more].concat();
+        let (code, _, err) = said(&run(dir.path(), &line));
+        assert_eq!(code, Some(1), "{err}");
+        assert_eq!(err.matches("file is not a database").count(), 1, "{err}");
+        assert!(err.contains("(SQLite's code 26)"), "{err}");
+    }
+}
+
+#[test]
 fn what_was_meant_is_said_of_bad_arguments() {
     let dir = place(0);
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 22] = [
+        (
+            &["--min-age", "-1"],
+            "invalid value '-1' for '--min-age <SECONDS>': expected a whole number, 0 or more",
+        ),
+        (
+            &["--threads", "-1"],
+            "'--threads <NUMBER>': expected a whole number from 1 to 65535",
+        ),
+        (
+            &["--store", "mysql://h:99999/db"],
+            "the port is not a number from 1 to 65535",
+        ),
+        (
+            &["--store", "mysql://h:0/db"],
+            "the port is not a number from 1 to 65535",
+        ),
+        (
+            &["--store", "mysql://h/db?ssl-mode=bogus"],
+            "ssl-mode is one of disabled, preferred,",
+        ),
+        (
+            &["--store", "mysql://h/db?ssl=2"],
+            "ssl and ssl-verify-server-cert are 1 or 0",
+        ),
+        (
+            &["--store", "mysql://h/db?bogus=1"],
+            "the options behind `?` are socket, ssl-ca",
+        ),
+        (&["--store", "mysql://h"], "no database is named"),
+        (
+            &["--store", "mysqll://h/d"],
+            "did you mean mysql://USER@HOST/DATABASE?",
+        ),
+        (
+            &["--dry-run", "--index", "x", "--store", "sqlite:x.db"],
+            "--index does not go with --dry-run",
+        ),
         (&["--db", "x"], "'--store'"),
         (&["--password", "x"], "'--defaults-file'"),
         (&["--min_age", "3"], "'--min-age'"),
@@ -388,7 +473,10 @@ fn what_was_meant_is_said_of_bad_arguments() {
             &["--min-age=99999999999999999999"],
             "the number is too large",
         ),
-        (&["--threads", "0"], "expected a whole number above 0"),
+        (
+            &["--threads", "0"],
+            "expected a whole number from 1 to 65535",
+        ),
         (
             &["--store", "mariadb://u@h/d"],
             "did you mean mysql://USER@HOST/DATABASE?",
@@ -398,8 +486,15 @@ fn what_was_meant_is_said_of_bad_arguments() {
         (&["--store", "mysql:x"], "the URL must start with mysql://"),
     ];
     for (arguments, want) in cases {
-        let (code, out, err) = said(&run(dir.path(), arguments));
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        for mode in [&[][..], &["--check-config"], &["--dry-run"]] {
+            if mode.iter().any(|mode| arguments.contains(mode)) {
+                continue;
+            }
+            let (code, out, err) = said(&run(dir.path(), &[arguments, mode].concat()));
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+            assert!(err.contains(want), "{arguments:?} {mode:?}: {err}");
+        }
+        let (_, _, err) = said(&run(dir.path(), arguments));
         assert!(err.contains(want), "{arguments:?}: {err}");
         for wrong in ["'-- --", "--sensor", "invalid digit", "os error"] {
             assert!(!err.contains(wrong), "{arguments:?}: {err}");

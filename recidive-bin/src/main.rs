@@ -90,6 +90,13 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
         print(report.to_string())?;
     }
     Ok(if report.defects > 0 {
+        if replay.json && replay.is_loud() {
+            let read = program::counted(report.entries, "entry", "entries");
+            program::tell(&format!(
+                "{read}, {} defective (no entry, or cut off)",
+                report.defects
+            ));
+        }
         Exit::Defective
     } else {
         Exit::Done
@@ -116,6 +123,11 @@ fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
         print(table.to_string())?;
     }
     Ok(if loaded.bad_lines > 0 {
+        let path = program::visible(&status.state_file.to_string_lossy());
+        let lines = program::counted(loaded.bad_lines as u64, "line", "lines");
+        program::tell(&format!(
+            "{path}: {lines} left out, as no client can be read there"
+        ));
         Exit::Defective
     } else {
         Exit::Done

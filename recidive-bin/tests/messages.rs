@@ -83,6 +83,84 @@ fn one_file_is_not_used_for_two_purposes() {
     );
 }
 
+#[test]
+fn a_negative_number_is_a_bad_value_and_no_unknown_option() {
+    let place = Place::new();
+    for (arguments, want) in [
+        (
+            &["--threshold", "-1"][..],
+            "invalid value '-1' for '--threshold <NUMBER>': expected a whole number, 0 or more",
+        ),
+        (
+            &["replay", "--find-time", "-600", "x"],
+            "'--find-time <SECONDS>': expected a whole number, 0 or more",
+        ),
+        (
+            &["status", "--find-time", "-1"],
+            "'--find-time <SECONDS>': expected a whole number, 1 or more",
+        ),
+        (
+            &["--max-clients", "-1"],
+            "'--max-clients <NUMBER>': expected a whole number, 0 or more",
+        ),
+        (
+            &["--ipv4-prefix", "-8"],
+            "'--ipv4-prefix <BITS>': expected a whole number from 0 to 255",
+        ),
+    ] {
+        let out = place.recidive(arguments).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(want), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn what_is_left_out_of_json_is_said_on_standard_error() {
+    let place = Place::new();
+    let whole = entry("192.0.2.7", 1, "", "403");
+    let cut = whole.rsplit_once("--").unwrap().0;
+    let cut = cut.rsplit_once("\n--").unwrap().0;
+    fs::write(place.path("log"), cut).unwrap();
+    let out = place
+        .recidive(&["replay", "--json", "log"])
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(3), "{}", text(&out.stdout));
+    let said = text(&out.stderr);
+    assert!(
+        said.contains(", 1 defective (no entry, or cut off)"),
+        "{said}"
+    );
+
+    fs::create_dir(place.path("state")).unwrap();
+    fs::write(place.path("state/recidive.dat"), "no client\n").unwrap();
+    for json in [&[][..], &["--json"]] {
+        let out = place.recidive(&[&["status"], json].concat()).output();
+        let out = out.unwrap();
+        assert_eq!(out.status.code(), Some(3), "{}", text(&out.stdout));
+        let said = text(&out.stderr);
+        assert!(
+            said.contains("state/recidive.dat: 1 line left out"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_standard_input_has_no_entries_whatever_it_is() {
+    let place = Place::new();
+    let mut ends = Vec::new();
+    for input in [Stdio::null(), Stdio::piped()] {
+        let mut command = place.recidive(&["replay", "-"]);
+        let command = command.stdin(input).stderr(Stdio::piped());
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let out = child.wait_with_output().unwrap();
+        ends.push((out.status.code(), text(&out.stderr)));
+    }
+    assert_eq!(ends[0], ends[1]);
+}
+
 /// Runs the program with a standard output that is always full.
 fn on_full(place: &Place, arguments: &[&str]) -> Output {
     let full = File::options().write(true).open("/dev/full").unwrap();

@@ -66,7 +66,7 @@ const MISTAKES: [Mistake; 6] = [
     // 0o770 is 504, which would be a mode as well.
     (
         "[watch-dir]\nmode = 0o770",
-        "FILE:2: mode must be a text, a decimal number, ",
+        "FILE:2: mode must be a whole number, and is a number in another base",
     ),
     (
         "[watch-dir]\nlayout = 'flta'",

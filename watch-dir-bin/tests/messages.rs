@@ -89,6 +89,26 @@ fn lost_output_is_a_failure_and_a_closed_pipe_is_none() {
 }
 
 #[test]
+fn a_negative_number_is_a_bad_value_and_no_unknown_option() {
+    let place = Place::new();
+    for (option, want) in [
+        ("--ahead", "expected a whole number from 0 to 1440"),
+        ("--check-interval", "expected a whole number, 1 or more"),
+        ("--allow-uid-min", "expected a whole number, 0 or more"),
+        ("--mode", "expected an octal mode"),
+    ] {
+        let out = place.command().args([option, "-1"]).output().unwrap();
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{option}: {said}");
+        assert!(
+            said.contains("invalid value '-1' for '--"),
+            "{option}: {said}"
+        );
+        assert!(said.contains(want), "{option}: {said}");
+    }
+}
+
+#[test]
 fn a_rehearsal_names_each_directory_once_and_logs_nothing_as_done() {
     if !can_follow() {
         return;

@@ -44,7 +44,7 @@ pub enum ConfigError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The file is not TOML, or not UTF-8. Has the parser's words on one line.
+    /// The file is not TOML, or not UTF-8. Says what is wrong on one line.
     #[error("no valid TOML: {0}")]
     Syntax(String),
     /// No program has this name.

@@ -24,6 +24,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem, nearest};
+use super::mistake::meant;
 use crate::named_file;
 
 /// One section for each program that reads the file.
@@ -81,6 +82,8 @@ pub(super) enum Value {
     Switch(bool),
     /// An array of strings and decimal numbers.
     List(Vec<String>),
+    /// What no option takes, in words.
+    Other(&'static str),
 }
 
 impl ConfigFile {
@@ -136,7 +139,8 @@ impl Reader<'_> {
         let line_of = |at: usize| 1 + newlines(&bytes[..at.min(bytes.len())]);
         let document = DeTable::parse(text).map_err(|error| {
             let line = line_of(error.span().map_or(0, |span| span.start));
-            self.error(line, Problem::Syntax(error.message().replace('\n', ", ")))
+            let shown = text.lines().nth(line - 1).unwrap_or_default();
+            self.error(line, Problem::Syntax(syntax(error.message(), shown)))
         })?;
         let mut shared = Vec::new();
         let mut own = Vec::new();
@@ -151,12 +155,15 @@ impl Reader<'_> {
                     }
                 }
                 _ if SECTIONS.contains(&name) => {
-                    return Err(self.wrong_type(line, name, "a section, in brackets", value));
+                    let key = name.to_owned();
+                    let wanted = "a section, in brackets: [NAME]";
+                    let found = "a setting";
+                    return Err(self.error(line, Problem::WrongType { key, wanted, found }));
                 }
                 _ => {
                     self.check_shared(name, line)?;
                     if self.known.iter().any(|known| known == name) {
-                        shared.push(self.setting(name, line, value)?);
+                        shared.push(setting(name, line, value));
                     }
                 }
             }
@@ -173,22 +180,24 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         line_of: &dyn Fn(usize) -> usize,
     ) -> Result<Vec<Setting>, ConfigError> {
-        let setting = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+        let known_setting = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
             let line = line_of(key.span().start);
             let name: &str = std::borrow::Cow::as_ref(key.get_ref());
             if self.known.iter().any(|known| known == name) {
-                return self.setting(name, line, value);
+                return Ok(setting(name, line, value));
             }
             Err(self.error(
                 line,
                 Problem::UnknownKey {
                     key: name.to_owned(),
                     section: self.section.to_owned(),
-                    meant: nearest(name, self.known.iter().map(String::as_str)),
+                    meant: meant(name, self.known),
                 },
             ))
         };
-        table.iter().map(setting).collect()
+        let mut settings: Vec<_> = table.iter().collect();
+        settings.sort_by_key(|(key, _)| key.span().start);
+        settings.into_iter().map(known_setting).collect()
     }
 
     /// Refuses a section that no program has.
@@ -221,48 +230,6 @@ impl Reader<'_> {
         Err(self.error(line, problem))
     }
 
-    /// Reads one value. Dates, fractions, tables and numbers in another base are refused.
-    fn setting(
-        &self,
-        key: &str,
-        line: usize,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Result<Setting, ConfigError> {
-        let found = match value.get_ref() {
-            DeValue::Boolean(switch) => Some(Value::Switch(*switch)),
-            DeValue::Array(items) => {
-                let items = items.iter().map(|item| text(item.get_ref()));
-                items.collect::<Option<_>>().map(Value::List)
-            }
-            other => text(other).map(Value::Text),
-        };
-        let Some(value) = found else {
-            let wanted = "a text, a decimal number, true, false, or a list of texts";
-            return Err(self.wrong_type(line, key, wanted, value));
-        };
-        Ok(Setting {
-            key: key.to_owned(),
-            line,
-            value,
-        })
-    }
-
-    /// Returns the error for a value of a type that is not taken there.
-    fn wrong_type(
-        &self,
-        line: usize,
-        key: &str,
-        wanted: &'static str,
-        found: &Spanned<DeValue<'_>>,
-    ) -> ConfigError {
-        let problem = Problem::WrongType {
-            key: key.to_owned(),
-            wanted,
-            found: found.get_ref().type_str(),
-        };
-        self.error(line, problem)
-    }
-
     /// Returns the error for a problem in `line`, counted from 1.
     fn error(&self, line: usize, problem: Problem) -> ConfigError {
         ConfigError::Content {
@@ -271,6 +238,70 @@ impl Reader<'_> {
             problem,
         }
     }
+}
+
+/// Reads one value.
+fn setting(key: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Setting {
+    let value = match value.get_ref() {
+        DeValue::Boolean(switch) => Value::Switch(*switch),
+        DeValue::Array(items) => {
+            let items = items.iter().map(|item| text(item.get_ref()));
+            let items = items.collect::<Option<_>>();
+            items.map_or(Value::Other("a list of something else"), Value::List)
+        }
+        DeValue::Float(_) => Value::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Value::Other("a date or time"),
+        DeValue::Table(_) => Value::Other("a table"),
+        other => text(other).map_or(Value::Other("a number in another base"), Value::Text),
+    };
+    Setting {
+        key: key.to_owned(),
+        line,
+        value,
+    }
+}
+
+/// Says what is no TOML in a line, and what to write instead; `said` are the parser's words. Of the
+/// line only what stands before `=` is quoted: the value may be a password.
+fn syntax(said: &str, line: &str) -> String {
+    let line = line.trim();
+    let (key, value) = line.split_once('=').unwrap_or((line, ""));
+    let (key, has_value) = (key.trim().escape_debug(), !value.trim().is_empty());
+    if said.starts_with("key with no value") {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        return format!(
+            "there is no = in this line, write {} = VALUE",
+            name.escape_debug()
+        );
+    }
+    if said.starts_with("duplicate key") {
+        return if line.starts_with('[') {
+            format!("duplicate section {key}, put its lines together")
+        } else {
+            format!("duplicate key {key}, remove one of the lines")
+        };
+    }
+    let what = match said {
+        _ if said.starts_with("unclosed table") => "the name of a section ends with ]",
+        _ if said.starts_with("string values must be quoted") && !has_value => {
+            "there is no value behind the ="
+        }
+        _ if said.starts_with("string values must be quoted") => {
+            "a value is a text in quotes, a number, true, false, or a list in brackets"
+        }
+        _ if said.starts_with("invalid basic string") || said.starts_with("invalid literal") => {
+            "a text must end with the quote that it begins with, in the same line"
+        }
+        _ if said.starts_with("missing escaped value") => {
+            "a backslash has a meaning of its own in double quotes, use single ones"
+        }
+        _ if said.starts_with("unexpected leading zero") => "a number does not begin with 0",
+        _ if said.starts_with("invalid unquoted key") => {
+            return "a key has only letters, digits, - and _".to_owned();
+        }
+        _ => return said.replace('\n', ", "),
+    };
+    format!("{key}: {what}")
 }
 
 /// Returns what would stand on the command line.
@@ -347,21 +378,56 @@ mod tests {
             ),
             (
                 "recidive = 1",
-                "x.toml:1: recidive must be a section, in brackets, and is integer",
+                "x.toml:1: recidive must be a section, in brackets: [NAME], and is a setting",
             ),
             (
-                "[modsec-parser]\nmin-age = 0x10",
-                "x.toml:2: min-age must be a text, a decimal number, true, false, or a list of \
-                 texts, and is integer",
+                "[modsec-parser]\nstorag = 'x'\ndatabase = 'y'\n",
+                "x.toml:2: unknown key storag in [modsec-parser]: did you mean storage-dir?",
             ),
             (
-                "[modsec-parser]\nmin-age = 1.5",
-                "x.toml:2: min-age must be a text, a decimal number, true, false, or a list of \
-                 texts, and is float",
+                "[modsec-parser]\ndirectory = 'x'\n",
+                "x.toml:2: unknown key directory in [modsec-parser]: did you mean storage-dir?",
             ),
         ] {
             let error = settings(text).unwrap_err();
             assert_eq!(error.to_string(), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_toml_is_said_in_words_without_the_value() {
+        for (text, want) in [
+            (
+                "store 'secret'",
+                "there is no = in this line, write store = VALUE",
+            ),
+            (
+                "store = mysql://u:secret@h",
+                "store: a value is a text in quotes, a number",
+            ),
+            ("store = 'secret", "store: a text must end with the quote"),
+            ("store = \"secret", "store: a text must end with the quote"),
+            ("store = ", "store: there is no value behind the ="),
+            (
+                "store = \"\\secret\"",
+                "store: a backslash has a meaning of its own",
+            ),
+            ("mode = 0770", "mode: a number does not begin with 0"),
+            (
+                "store = 1\nstore = 2",
+                "duplicate key store, remove one of the lines",
+            ),
+            ("[recidive]\n[recidive]", "duplicate section [recidive]"),
+            ("[recidive", "[recidive: the name of a section ends with ]"),
+            (
+                "\u{201c}store\u{201d} = 'secret'",
+                "a key has only letters, digits, - and _",
+            ),
+        ] {
+            let error = settings(text).unwrap_err().to_string();
+            let (_, said) = error.split_once(": no valid TOML: ").unwrap();
+            assert!(said.starts_with(want), "{text:?}: {error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

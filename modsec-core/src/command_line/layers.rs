@@ -9,6 +9,7 @@
 //! - *Checking.* A default is not checked before it is used. So each value is first tried as an
 //!   argument of its own, and clap's reason is reported with the file's line.
 
+use std::any::TypeId;
 use std::error::Error as _;
 
 use clap::error::{ContextKind, ContextValue};
@@ -114,19 +115,19 @@ impl Layer<'_> {
     fn values(&self, setting: &Setting, arg: &Arg) -> Result<Vec<String>, ConfigError> {
         let switch = matches!(arg.get_action(), ArgAction::SetTrue);
         let list = matches!(arg.get_action(), ArgAction::Append);
-        let (values, wanted, found) = match &setting.value {
-            Value::Switch(value) if switch => return Ok(vec![value.to_string()]),
-            Value::Switch(_) if list => (None, "a text or a list of texts", "boolean"),
-            Value::Switch(_) => (None, "a text or a number", "boolean"),
-            Value::Text(_) if switch => (None, "true or false", "a text or a number"),
-            Value::List(_) if switch => (None, "true or false", "a list"),
-            Value::List(texts) if list => (Some(texts.clone()), "", ""),
-            Value::List(_) => (None, "a single text or number", "a list"),
-            Value::Text(text) => (Some(vec![text.clone()]), "", ""),
+        let wrong = |found| {
+            let (key, wanted) = (setting.key.clone(), wanted(arg));
+            Err(self.error(setting, Problem::WrongType { key, wanted, found }))
         };
-        let key = setting.key.clone();
-        let mut values =
-            values.ok_or_else(|| self.error(setting, Problem::WrongType { key, wanted, found }))?;
+        let mut values = match &setting.value {
+            Value::Switch(value) if switch => return Ok(vec![value.to_string()]),
+            Value::List(texts) if list => texts.clone(),
+            Value::Text(text) if !switch => vec![text.clone()],
+            Value::Switch(_) => return wrong("true or false"),
+            Value::List(_) => return wrong("a list"),
+            Value::Text(_) => return wrong("a text or a number"),
+            Value::Other(found) => return wrong(found),
+        };
         values.retain(|value| !value.is_empty());
         for value in &values {
             self.check_value(setting, arg, value)?;
@@ -179,6 +180,7 @@ impl Layer<'_> {
             Value::Switch(value) => *value,
             Value::Text(text) => !text.is_empty(),
             Value::List(texts) => !texts.is_empty(),
+            Value::Other(_) => true,
         };
         let off = matches!(setting.value, Value::Switch(false));
         let excluded = |other: &&Setting| {
@@ -225,6 +227,25 @@ impl Layer<'_> {
             line: setting.line,
             problem,
         }
+    }
+}
+
+/// Returns what an option takes in the file, in words.
+fn wanted(arg: &Arg) -> &'static str {
+    let takes = |id| arg.get_value_parser().type_id() == id;
+    let numbers = [
+        TypeId::of::<u8>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<usize>(),
+    ];
+    match arg.get_action() {
+        ArgAction::SetTrue => "true or false",
+        ArgAction::Append => "a text in quotes, or a list of such texts",
+        ArgAction::Count => "a whole number",
+        _ if numbers.into_iter().any(takes) => "a whole number",
+        _ => "a text in quotes",
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) fn whole_number(error: &ParseIntError) -> &'static str {
 }
 
 /// Returns the long name of the option that is meant by an unknown one.
-fn meant(word: &str, known: &[String]) -> Option<String> {
+pub(super) fn meant(word: &str, known: &[String]) -> Option<String> {
     let word = word.trim_start_matches('-').replace('_', "-");
     let word = word.split('=').next().unwrap_or_default();
     let has = |name: &&str| known.iter().any(|known| known == name);

@@ -24,7 +24,8 @@ const MAX_DEPTH: usize = 64;
 /// The path itself may be a link, or a pipe: the administrator wrote it. `-` is standard input.
 /// Below it links are not followed, and only plain files are opened.
 pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>) -> bool) -> bool {
-    let opened = if path == Path::new("-") {
+    let is_stdin = path == Path::new("-");
+    let opened = if is_stdin {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
         named_file::open_input(path)
@@ -35,6 +36,10 @@ pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>)
         }
         Ok((meta, file)) if meta.is_dir() => descend(&file, path, MAX_DEPTH, take),
         Ok((meta, file)) if meta.is_file() => take(path.to_owned(), Ok(file)),
+        // Nothing to read, as a service manager gives it.
+        Ok((meta, file)) if is_stdin && named_file::is_null(&meta) => {
+            take(path.to_owned(), Ok(file))
+        }
         Ok(_) => take(path.to_owned(), Err(not_a_file(FileType::CharacterDevice))),
         Err(error) => take(path.to_owned(), Err(error)),
     }

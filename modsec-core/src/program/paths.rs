@@ -73,8 +73,7 @@ impl DefaultPaths {
         let usual = dir.join(usual);
         (!usual.exists() && path.exists()).then(|| {
             format!(
-                "{} is used, which the scripts since modsec_recidive.sh write, because there is no \
-                 {}",
+                "{} is used: the renamed script, modsec_recidive.sh, has left it, and there is no {}",
                 path.display(),
                 usual.display()
             )

@@ -129,13 +129,13 @@ pub(super) async fn open(
     Ok(Box::new(store))
 }
 
-/// Returns why the URL makes no sense.
+/// Returns what is wrong with the values in URL and option file.
 ///
 /// # Errors
 ///
 /// [`StoreError::Configuration`].
-pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
-    options::check_url(url)
+pub(super) fn check(options: &StoreOptions) -> Result<(), StoreError> {
+    options::check(options)
 }
 
 /// Looks at what a `mysql:` URL names; changes nothing.

@@ -34,6 +34,7 @@ mod tests;
 mod worker;
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -46,7 +47,7 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 pub(super) use self::look::look;
-pub(super) use self::open::{check_url, open};
+pub(super) use self::open::{check, open};
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
 use super::{
@@ -335,6 +336,16 @@ fn is_refusal(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Returns what SQLite says, once, and its own number of the error, which says more.
+fn cause(error: rusqlite::Error) -> Box<dyn Error + Send + Sync> {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, Some(said)) => {
+            format!("{said} (SQLite's code {})", failure.extended_code).into()
+        }
+        error => error.into(),
+    }
+}
+
 /// Returns the error for the caller: `what` was attempted, what is wrong, what to do, and SQLite's
 /// words as the source.
 ///
@@ -374,7 +385,7 @@ fn store_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
         ),
     };
     let problem = format!("{what}: {reason}");
-    let source = Some(error.into());
+    let source = Some(cause(error));
     if later {
         StoreError::Unavailable {
             store,

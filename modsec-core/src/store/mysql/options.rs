@@ -37,6 +37,8 @@ const SOCKETS: [&str; 5] = [
     "/run/mariadb/mariadb.sock",
     "/tmp/mysql.sock",
 ];
+/// The port of MySQL and MariaDB.
+const DEFAULT_PORT: u16 = 3306;
 /// Largest option file that is read, in bytes: more than any sensible one.
 const MAX_OPTION_FILE: u64 = 1024 * 1024;
 
@@ -65,14 +67,21 @@ impl Target {
     }
 }
 
-/// Returns why a URL has the wrong shape.
+/// Returns what is wrong with the values in the URL and the option file. That the file cannot be
+/// used shows when it is: [`Target::new`] says so.
 ///
 /// # Errors
 ///
 /// [`StoreError::Configuration`].
-pub(super) fn check_url(url: &str) -> Result<(), StoreError> {
-    let parsed = parse_url(url).map(drop);
-    parsed.map_err(|problem| configuration_error(problem, None))
+pub(super) fn check(options: &StoreOptions) -> Result<(), StoreError> {
+    let url = parse_url(&options.url).map_err(|problem| configuration_error(problem, None))?;
+    let settings = match read_option_file(options.defaults_file.as_deref()) {
+        Ok(file) => url.or(file),
+        Err(_) if url.database.is_none() => return Ok(()),
+        Err(_) => url,
+    };
+    let checked = settings.check().map(drop);
+    checked.map_err(|problem| configuration_error(problem, None))
 }
 
 /// Returns the error for settings that cannot be used. The store has no better name than `mysql`
@@ -86,23 +95,35 @@ fn configuration_error(problem: impl Into<String>, source: Option<io::Error>) ->
 }
 
 impl Settings {
+    /// Checks the values that can be judged without a look at the machine; returns the port.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with what to write instead.
+    fn check(&self) -> Result<u16, &'static str> {
+        let port = match self.port.as_deref().map(str::parse) {
+            None => Ok(DEFAULT_PORT),
+            Some(Ok(0) | Err(_)) => Err("the port is not a number from 1 to 65535"),
+            Some(Ok(port)) => Ok(port),
+        };
+        if self.database.is_none() {
+            return Err(
+                "no database is named; write mysql://host/DATABASE or `database` in the option file",
+            );
+        }
+        self.tls.check()?;
+        port
+    }
+
     /// Checks the settings and builds what the driver needs.
     ///
     /// No database named is an error, not a default. The user is, as with MySQL's programs, the
     /// value of `USER` if none is named. Through a socket nothing is encrypted: no other account
     /// reads it.
     fn into_target(self) -> Result<Target, SettingError> {
-        let wrong = |what: &str| (what.to_owned(), None);
+        let port = self.check().map_err(|what| (what.to_owned(), None))?;
         let host = self.host.unwrap_or_else(|| "localhost".to_owned());
-        let port = match self.port.as_deref() {
-            None => 3306,
-            Some(port) => port
-                .parse::<u16>()
-                .map_err(|_| wrong("the port is not a number from 0 to 65535"))?,
-        };
-        let database = self.database.ok_or_else(|| {
-            wrong("no database is named; write mysql://host/DATABASE or `database` in the option file")
-        })?;
+        let database = self.database.unwrap_or_default();
         // As with MySQL's programs: the account is called like the user who runs the program.
         let user = self.user.or_else(|| std::env::var("USER").ok());
         let is_local = host.eq_ignore_ascii_case("localhost") && self.port.is_none();

@@ -132,6 +132,11 @@ impl Tls {
         })
     }
 
+    /// Returns which word is none that is known.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        self.mode(true).map(drop)
+    }
+
     /// Returns how a connection is protected; `is_local` says that it does not leave the machine.
     /// The table above has the cases.
     fn mode(&self, is_local: bool) -> Result<Mode, &'static str> {

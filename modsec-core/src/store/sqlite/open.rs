@@ -117,8 +117,8 @@ pub(in crate::store) async fn open(
 /// # Errors
 ///
 /// As for [`path`].
-pub(in crate::store) fn check_url(url: &str) -> Result<(), StoreError> {
-    path(url).map(drop)
+pub(in crate::store) fn check(options: &StoreOptions) -> Result<(), StoreError> {
+    path(&options.url).map(drop)
 }
 
 /// Accepts `sqlite:PATH` and, as other programs write it, `sqlite:///PATH`.
