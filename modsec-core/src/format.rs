@@ -178,6 +178,7 @@ pub(crate) fn may_begin(head: &[u8]) -> bool {
 pub(crate) fn unrecognized(head: &[u8], line: FirstBytes) -> Defect {
     match Wrapping::of(head) {
         Some(by) => Defect::Wrapped { by },
+        None if !head.is_empty() && head.iter().all(|byte| *byte == 0) => Defect::Zeros,
         None => Defect::NotAnAuditLog { found: line },
     }
 }
@@ -229,6 +230,12 @@ pub enum Defect {
         /// What the object starts with.
         found: FirstBytes,
     },
+    /// Zeros stand where an entry would begin.
+    #[error(
+        "zeros, which a crash leaves where the bytes of a file have not reached the disk; \
+         nothing can be read from them"
+    )]
+    Zeros,
     /// Something stands around an audit log.
     #[error("an audit log {by}, which is not read; take that off with {}", by.command())]
     Wrapped {

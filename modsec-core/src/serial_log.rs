@@ -91,6 +91,8 @@ const MAX_ENTRY: u64 = 3 << 29;
 
 /// A byte order mark in UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
+/// Bytes that tell a text in UTF-16 from zeros.
+const UTF16: usize = 4;
 
 /// Entries that were written into each other and may be handed out with the same bytes: as many as
 /// a server's processes may have been writing at once, and not so many that a log becomes a
@@ -421,8 +423,12 @@ impl Splitter {
         let line = FirstBytes::of(rest);
         let zeros = rest.iter().take_while(|byte| **byte == 0).count();
         let (len, whole) = match memchr::memchr(b'\n', rest) {
+            // Of a text in UTF-16 no half is a line of an engine.
+            _ if zeros == 1 && !self.in_line && rest.len() < UTF16 && input != InputState::End => {
+                return Step::Wait;
+            }
             // What a file system leaves after a crash. Whatever is behind them begins anew.
-            _ if zeros > 0 && !self.in_line => (zeros, true),
+            _ if zeros > 0 && !self.in_line && !is_utf16(rest) => (zeros, true),
             Some(line_end) => match opening_within(rest, line_end, input) {
                 Within::Undecided => return Step::Wait,
                 Within::Opening(at) => (at, true),
@@ -568,6 +574,11 @@ impl Splitter {
             overrun: end < handed,
         }
     }
+}
+
+/// Returns `true` if text in UTF-16 stands at the start of `bytes`, big end first.
+fn is_utf16(bytes: &[u8]) -> bool {
+    matches!(bytes.get(..UTF16), Some([0, a, 0, b]) if *a != 0 && *b != 0)
 }
 
 /// Returns how many bytes stand at the start of `bytes`, between two entries, that say nothing: empty

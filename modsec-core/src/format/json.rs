@@ -100,6 +100,9 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
         Some(Recognized::Written(dialect)) => Ok(dialect),
         Some(Recognized::Error) => Err(Defect::BuiltWithoutJson),
         Some(Recognized::Ocsf) => Err(Defect::Ocsf),
+        Some(Recognized::DockerJson) => Err(Defect::Wrapped {
+            by: Wrapping::DockerJson,
+        }),
         None => Err(match Wrapping::of(document(bytes)) {
             Some(by) => Defect::Wrapped { by },
             None => Defect::UnknownJson {
@@ -117,6 +120,8 @@ enum Recognized {
     Error,
     /// An event of the Open Cybersecurity Schema Framework.
     Ocsf,
+    /// A line of something else, in an object of Docker's logging driver `json-file`.
+    DockerJson,
 }
 
 fn look(bytes: &[u8]) -> Option<Recognized> {
@@ -135,6 +140,9 @@ fn look(bytes: &[u8]) -> Option<Recognized> {
             }
             (b"class_uid" | b"category_uid" | b"type_uid" | b"activity_id", None) => {
                 found = Some((Recognized::Ocsf, Sure::No));
+            }
+            (b"log", None) => {
+                found = Some((Recognized::DockerJson, Sure::No));
             }
             (key, _) => decide(&mut found, top_key(key))?,
         }

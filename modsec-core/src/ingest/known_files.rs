@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::format::{Defect, Wrapping};
 use crate::storage_dir::Look;
 
 /// Files remembered: five megabytes at most. Whoever has the most gives way to the others.
@@ -19,8 +20,45 @@ pub(super) enum FileVerdict {
     Incomplete,
     /// It is no entry, or one of several in it is none.
     NotAnAuditLog,
+    /// It is, in a form that is not read.
+    NotRead(NotRead),
     /// It has holes.
     Sparse,
+}
+
+/// In which form an audit log is not read. Nobody is told to remove such a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum NotRead {
+    Wrapped(Wrapping),
+    Ocsf,
+    Index,
+    BuiltWithoutJson,
+}
+
+impl NotRead {
+    /// Returns the form; `None` if the file is no audit log.
+    pub(super) fn of(defect: &Defect) -> Option<NotRead> {
+        match *defect {
+            Defect::Wrapped { by } => Some(NotRead::Wrapped(by)),
+            Defect::Ocsf => Some(NotRead::Ocsf),
+            Defect::Index => Some(NotRead::Index),
+            Defect::BuiltWithoutJson => Some(NotRead::BuiltWithoutJson),
+            Defect::Empty
+            | Defect::NotAnAuditLog { .. }
+            | Defect::UnknownJson { .. }
+            | Defect::Zeros => None,
+        }
+    }
+
+    /// Returns what says so in words.
+    pub(super) fn defect(self) -> Defect {
+        match self {
+            NotRead::Wrapped(by) => Defect::Wrapped { by },
+            NotRead::Ocsf => Defect::Ocsf,
+            NotRead::Index => Defect::Index,
+            NotRead::BuiltWithoutJson => Defect::BuiltWithoutJson,
+        }
+    }
 }
 
 /// A file as it was before it was opened.

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use rustix::io::Errno;
 
 use super::Options;
-use super::known_files::{FileVerdict, KnownFiles, Met};
+use super::known_files::{FileVerdict, KnownFiles, Met, NotRead};
 use super::tally::DefectReason;
 use crate::storage_dir::holes::MAX_HOLES;
 use crate::storage_dir::renew;
@@ -105,6 +105,7 @@ impl ByOwner {
 pub(super) struct Unopened {
     pub(super) waiting: u64,
     pub(super) defects: BTreeMap<DefectReason, ByOwner>,
+    pub(super) not_read: BTreeMap<NotRead, ByOwner>,
     pub(super) refused: LeftAlone,
     pub(super) refused_of: ByOwner,
     /// Files from before the clock was set back, which are as old as the pass now.
@@ -141,6 +142,10 @@ impl Unopened {
             _ if look.size() == 0 => self.defect(DefectReason::Empty, file, look.uid),
             Some(FileVerdict::NotAnAuditLog) => {
                 self.defect(DefectReason::NotAnAuditLog, file, look.uid);
+            }
+            Some(FileVerdict::NotRead(form)) => {
+                let of = self.not_read.entry(form).or_default();
+                of.add(look.uid, 1, || file.path());
             }
             Some(FileVerdict::Sparse) => {
                 self.refuse(file, look.uid, Reason::Sparse { holes: MAX_HOLES });

@@ -66,6 +66,11 @@ fn utf16(log: &str) -> Vec<u8> {
     log.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
+/// A log in UTF-16, big end first.
+fn utf16_be(log: &str) -> Vec<u8> {
+    log.encode_utf16().flat_map(u16::to_be_bytes).collect()
+}
+
 /// What is put around the lines of a log, by name.
 fn wrapped(log: &str) -> Vec<(&'static str, Vec<u8>)> {
     let lines = |before: &str| -> Vec<u8> {
@@ -82,9 +87,32 @@ fn wrapped(log: &str) -> Vec<(&'static str, Vec<u8>)> {
         .unwrap();
     }
     let marked = [b"\xff\xfe", &*utf16(log)].concat();
+    // As other programs write JSON, with the names in their order.
+    let mut blanks = String::new();
+    for line in log.split_inclusive('\n') {
+        let line = serde_json::to_string(line).unwrap();
+        writeln!(blanks, r#"{{ "stream": "stdout", "log" : {line} }}"#).unwrap();
+    }
     vec![
         ("UTF-16", marked),
         ("UTF-16LE", utf16(&log.replace('\n', "\r\n"))),
+        ("UTF-16BE", utf16_be(log)),
+        (
+            "RFC 5424",
+            lines("<14>1 2026-11-27T10:00:00.1Z web nginx 7 - - "),
+        ),
+        (
+            "RFC 5424",
+            lines("1 - web nginx - x [a@1 b=\"]\\\"\\] [\"][c@1] \u{feff}"),
+        ),
+        ("kubectl logs --prefix", lines("[pod/web-0/nginx] ")),
+        (
+            "kubectl logs",
+            lines("[pod/web-0/nginx] 2026-11-27T10:00:00.123Z "),
+        ),
+        ("Compose", lines("\u{1b}[36mweb-1  | \u{1b}[0m")),
+        ("Compose", lines("web-1  | 2026-11-27T10:00:00.123456789Z ")),
+        ("Docker", blanks.into_bytes()),
         ("syslog", lines("Nov  7 10:00:00 web apache2[7]: ")),
         ("syslog", lines("2026-11-27T10:00:00.123+01:00 web nginx: ")),
         ("Docker", docker.into_bytes()),
@@ -115,18 +143,7 @@ fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
                 ],
             );
             assert!(!ran.stderr.contains("nobody needs"), "{}", ran.stderr);
-            let (_, command) = ran.stderr.split_once("take that off with ").unwrap();
-            let (command, _) = command.split_once('\n').unwrap();
-            // As it stands in the message, in front of its last quote.
-            let command = command.trim_end_matches(|c| c != '\'' && !char::is_alphanumeric(c));
-            let shell = format!("{command} log >plain");
-            let mut sh = Command::new("sh");
-            let status = sh
-                .args(["-c", &shell])
-                .current_dir(site.path(""))
-                .status()
-                .unwrap();
-            assert!(status.success(), "{shell}");
+            take_off(&site, &ran.stderr);
             let noun = if entries == 1 { "entry" } else { "entries" };
             let said = format!("{entries} {noun}, {entries} stored");
             run(reading(&site, "plain")).expect(0, &[&said]);
@@ -136,6 +153,83 @@ fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
             run(command).expect(1, &["log to --follow", name, "take that off with"]);
         }
     }
+}
+
+/// Runs the command that a message names on `log` of the site, into `plain`.
+fn take_off(site: &Site, said: &str) {
+    let (_, command) = said.split_once("take that off with ").unwrap();
+    let (command, _) = command.split_once('\n').unwrap();
+    // As it stands in the message, in front of its last quote.
+    let command = command.trim_end_matches(|c| c != '\'' && !char::is_alphanumeric(c));
+    let shell = format!("{command} log >plain");
+    let mut sh = Command::new("sh");
+    let status = sh
+        .args(["-c", &shell])
+        .current_dir(site.path(""))
+        .status()
+        .unwrap();
+    assert!(status.success(), "{shell}");
+}
+
+#[test]
+fn what_is_not_read_in_the_tree_is_named_and_nobody_is_told_to_remove_it() {
+    let native = String::from_utf8(entry(1)).unwrap();
+    let mut all = wrapped(&native);
+    all.push(("byte order mark", format!("\u{feff}{native}").into_bytes()));
+    for (name, text) in all {
+        let site = Site::new();
+        let path = site.put(1, "x", &text);
+        fs::copy(path, site.path("log")).unwrap();
+        let mut command = site.collecting();
+        command.args(["--stale-after", "0"]);
+        let ran = run(command);
+        ran.expect(3, &[name, "entry not read, file kept"]);
+        assert!(!ran.stderr.contains("nobody needs"), "{}", ran.stderr);
+        take_off(&site, &ran.stderr);
+        run(reading(&site, "plain")).expect(0, &["1 stored"]);
+    }
+}
+
+#[test]
+fn several_forms_that_are_not_read_are_each_named_once() {
+    let site = Site::new();
+    let ocsf = r#"{"class_uid":6001,"type_uid":600101}"#;
+    for number in 0..30 {
+        site.put(1, format!("junk{number}"), b"<html>\n");
+        site.put(1, format!("ocsf{number}"), format!("{ocsf}\n").as_bytes());
+        site.put(1, format!("zeros{number}"), &[0; 300]);
+        site.put(
+            1,
+            format!("utf16{number}"),
+            &utf16(&String::from_utf8(entry(1)).unwrap()),
+        );
+    }
+    let mut command = site.collecting();
+    command.args(["--stale-after", "0"]);
+    let ran = run(command);
+    for said in [
+        "line 1 is \"<html>",
+        "Open Cybersecurity Schema Framework",
+        "in UTF-16",
+        "zeros, which a crash leaves",
+    ] {
+        let lines = ran.stderr.lines().filter(|line| line.contains(said));
+        let named = lines.filter(|line| line.contains("20200101-000100-"));
+        assert_eq!(named.count(), 1, "{said}: {}", ran.stderr);
+    }
+    for line in ran.stderr.lines() {
+        let is_junk = !["Cybersecurity", "UTF-16"]
+            .iter()
+            .any(|form| line.contains(form));
+        assert!(is_junk || !line.contains("nobody needs"), "{line}");
+    }
+}
+
+#[test]
+fn a_log_of_zeros_is_called_that() {
+    let site = Site::new();
+    fs::write(site.path("log"), vec![0; 100_000]).unwrap();
+    run(reading(&site, "log")).expect(3, &["log", "zeros, which a crash leaves"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What is no entry, or stays where it is: counted, and named once.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use tracing::{debug, error, warn};
 use super::destination::LeftOut;
 use crate::format::Defect;
 use crate::ingest::entry::{NoEntry, Skipped};
-use crate::ingest::known_files::{FileVerdict, KnownFiles, Met};
+use crate::ingest::known_files::{FileVerdict, KnownFiles, Met, NotRead};
 use crate::ingest::tally::{DefectReason, Tally};
 use crate::ingest::unopened::{ByOwner, FileCount, Unopened};
 use crate::ingest::{AccountNames, Options};
@@ -33,6 +34,8 @@ pub(in crate::ingest) struct Findings {
     is_again: bool,
     /// Files that are no entries, as the running walk has met them.
     no_entries: ByOwner,
+    /// Files that are audit logs in a form that is not read.
+    not_read: BTreeMap<NotRead, ByOwner>,
     accounts: AccountNames,
     /// As the administrator wrote them.
     inputs: Vec<PathBuf>,
@@ -47,6 +50,7 @@ impl Findings {
             log_once: LogOnce::new(MESSAGES, FURTHER, FORGET_AFTER),
             is_again: false,
             no_entries: ByOwner::default(),
+            not_read: BTreeMap::new(),
             accounts: options.accounts.clone(),
             inputs: options.inputs.clone(),
             known: KnownFiles::default(),
@@ -67,6 +71,7 @@ impl Findings {
     /// Begins a walk over the whole tree.
     pub(in crate::ingest) fn begin_walk(&mut self) {
         self.no_entries = ByOwner::default();
+        self.not_read.clear();
     }
 
     /// Begins another walk over the same directory, which finds again what this one left in place:
@@ -107,7 +112,9 @@ impl Findings {
             }
             Skipped::NoEntry(NoEntry::Defect(defect)) => {
                 if defect != Defect::Empty {
-                    self.known.remember(met, FileVerdict::NotAnAuditLog);
+                    let form = NotRead::of(&defect);
+                    let verdict = form.map_or(FileVerdict::NotAnAuditLog, FileVerdict::NotRead);
+                    self.known.remember(met, verdict);
                 }
                 return self.name_defect(path, met, &defect);
             }
@@ -130,26 +137,32 @@ impl Findings {
         self.tally.defect(reason);
     }
 
-    /// Counts a file that is no entry, and names it if it is the first of its owner.
+    /// Counts a file that is no entry, and names it if it is the first of its kind and owner.
     pub(super) fn name_defect(&mut self, path: &Path, met: Option<Met>, defect: &Defect) {
         let reason = match defect {
             Defect::Empty => DefectReason::Empty,
             Defect::NotAnAuditLog { .. }
             | Defect::UnknownJson { .. }
+            | Defect::Zeros
             | Defect::Wrapped { .. }
             | Defect::Ocsf
             | Defect::Index
             | Defect::BuiltWithoutJson => DefectReason::NotAnAuditLog,
         };
+        let form = NotRead::of(defect);
         let is_new = match met {
             Some(met) => {
-                self.no_entries.add(met.look.uid, 1, || path.to_owned());
-                self.is_new((met.look.uid, reason))
+                let of = match form {
+                    Some(form) => self.not_read.entry(form).or_default(),
+                    None => &mut self.no_entries,
+                };
+                of.add(met.look.uid, 1, || path.to_owned());
+                self.is_new((Some(met.look.uid), reason, form, *defect == Defect::Zeros))
             }
             None => self.is_new((path, defect.to_string())),
         };
         if is_new {
-            self.say_no_entry(path, &defect.to_string());
+            self.say_no_entry(path, form, &defect.to_string());
         }
         self.tally.defect(reason);
     }
@@ -160,15 +173,25 @@ impl Findings {
         for (reason, owners) in unopened.defects {
             for (uid, files) in owners.iter() {
                 *self.tally.defects.entry(reason).or_default() += files.count;
-                if self.is_new((uid, reason)) {
+                if self.is_new((uid, reason, None::<NotRead>, false)) {
                     let error = match reason {
                         DefectReason::Empty => Defect::Empty.to_string(),
                         _ => reason.label().to_owned(),
                     };
-                    self.say_no_entry(&files.example, &error);
+                    self.say_no_entry(&files.example, None, &error);
                 }
             }
             self.no_entries.merge(owners);
+        }
+        for (form, owners) in unopened.not_read {
+            let reason = DefectReason::NotAnAuditLog;
+            for (uid, files) in owners.iter() {
+                *self.tally.defects.entry(reason).or_default() += files.count;
+                if self.is_new((uid, reason, Some(form), false)) {
+                    self.say_no_entry(&files.example, Some(form), &form.defect().to_string());
+                }
+            }
+            self.not_read.entry(form).or_default().merge(owners);
         }
         self.no_entries.merge(unopened.refused_of);
         self.left_alone(unopened.refused);
@@ -195,30 +218,34 @@ impl Findings {
     /// entries: a line for each owner who has several, again only if they have doubled.
     pub(in crate::ingest) fn end_of_walk(&mut self) {
         self.known.end_of_walk();
-        let owners = std::mem::take(&mut self.no_entries);
+        let no_entries = std::mem::take(&mut self.no_entries);
+        let message = if self.inputs.is_empty() {
+            "files that are no entries are kept; remove them if nobody needs them"
+        } else {
+            "files that are no entries were passed over"
+        };
+        self.say_owners(&no_entries, None, message);
+        for (form, owners) in std::mem::take(&mut self.not_read) {
+            let message = if self.inputs.is_empty() {
+                "entries that are not read are kept"
+            } else {
+                "entries that are not read were passed over"
+            };
+            self.say_owners(&owners, Some(form), message);
+        }
+    }
+
+    /// Says who has several of such files. They, or the first of them, were named before.
+    fn say_owners(&mut self, owners: &ByOwner, form: Option<NotRead>, message: &str) {
         for (uid, files) in owners.iter().filter(|(_, files)| files.count > 1) {
-            if !self.log_once.is_new((uid, files.count.ilog2())) {
+            if !self.log_once.is_new((uid, form, files.count.ilog2())) {
                 continue;
             }
             let owner = uid.map_or("several".to_owned(), |uid| (self.accounts.0)(uid));
-            // The files themselves, or the first of them, were named before.
             let directory = files.example.parent().unwrap_or(&files.example);
+            let error = form.map(|form| form.defect().to_string());
             let count = files.count;
-            if self.inputs.is_empty() {
-                warn!(
-                    owner,
-                    count,
-                    ?directory,
-                    "files that are no entries are kept; remove them if nobody needs them"
-                );
-            } else {
-                warn!(
-                    owner,
-                    count,
-                    ?directory,
-                    "files that are no entries were passed over"
-                );
-            }
+            warn!(owner, count, ?directory, error, "{message}");
         }
     }
 
@@ -256,8 +283,10 @@ impl Findings {
 
     /// Says that there is no entry in a file. Only in the storage directory may one be in the way: an
     /// input belongs to whoever named it, and what is below it to the system.
-    fn say_no_entry(&self, path: &Path, error: &str) {
-        if self.inputs.is_empty() {
+    fn say_no_entry(&self, path: &Path, form: Option<NotRead>, error: &str) {
+        if self.inputs.is_empty() && form.is_some() {
+            warn!(?path, %error, "entry not read, file kept");
+        } else if self.inputs.is_empty() {
             warn!(?path, %error, "no entry, file kept; remove it if nobody needs it");
         } else if self.inputs.iter().any(|input| input == path) {
             warn!(?path, %error, "no entry in this input; name an audit log, or a directory with entries");
