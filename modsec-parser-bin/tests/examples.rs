@@ -321,9 +321,22 @@ fn tmpfiles_makes_the_directories_with_their_modes() {
 }
 
 #[test]
-fn logrotate_accepts_the_rule() {
+fn logrotate_accepts_the_rule_beside_those_of_the_distributions() {
     let place = Place::new();
-    let rule = place.write("rule", &place.moved("logrotate.conf"));
+    // Two rules for one file: logrotate leaves out the second.
+    let mut rules = String::new();
+    for logs in ["var/log/apache2", "var/log/httpd", "srv/audit"] {
+        for log in ["modsec_audit.log", "modsec_index.log", "watch_dir.log"] {
+            place.write(&format!("{logs}/{log}"), "");
+        }
+    }
+    for logs in ["var/log/apache2/*.log", "var/log/httpd/*log"] {
+        writeln!(rules, "{} {{\n\tdaily\n}}", place.path(logs).display()).unwrap();
+    }
+    let example = place.moved("logrotate.conf");
+    let dir = place.0.path().display();
+    rules += &example.replace("\n/", &format!("\n{dir}/"));
+    let rule = place.write("rule", &rules);
     let mut command = Command::new("logrotate");
     command
         .arg("--debug")
@@ -337,6 +350,10 @@ fn logrotate_accepts_the_rule() {
         output.status.success() && !said.contains("error:"),
         "{said}"
     );
+    for log in ["modsec_audit.log", "modsec_index.log", "watch_dir.log"] {
+        let log = place.path("srv/audit").join(log);
+        assert!(said.contains(log.to_str().unwrap()), "{said}");
+    }
 }
 
 #[test]
