@@ -20,8 +20,10 @@
 //! ─────────────────────────────    ────────────────────────────    ─────────────────────────
 //! id          key, made there      log_id    ─► logs.id            journal   which merged log
 //! entry_hash  unique, 16 bytes     position  from 0, log order     batch     BatchId, 16 bytes
-//! …           LOG_COLUMNS          …         RULE_COLUMNS          committed_at
+//! …           LOG_COLUMNS          rule_key  ─► modsec_rules       committed_at
 //!                                  key: (log_id, position)         key: journal
+//! modsec_rules: what repeats from alert to alert, once
+//! modsec_alerts: view of rule_matches with modsec_rules, RULE_COLUMNS
 //! modsec_migrations: version, applied_at
 //! ```
 //!
@@ -73,7 +75,7 @@
 //!
 //! What the URL leaves out comes from a MySQL option file, groups `[client]` and `[modsec-parser]`:
 //! the place for the password. The account needs `select`, `insert`, `update` and `delete` on the
-//! database; the first run also `create`, `alter`, `index` and `references`, or an administrator
+//! database; the first run also `create`, `create view`, `alter`, `index` and `references`, or an administrator
 //! runs the statements that [`StoreError::MigrationDenied`] has. An account with the authentication
 //! plugin `unix_socket` or `ed25519` cannot be used.
 //!
@@ -90,6 +92,8 @@ mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
 mod row;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -178,7 +178,7 @@ mod sqlite {
             let logs = select(&connection, &LOG_COLUMNS, "logs order by id");
             let ids = select(&connection, &["id"], "logs order by id");
             let matches = |id: &str| {
-                let from = format!("rule_matches where log_id = {id} order by position");
+                let from = format!("modsec_alerts where log_id = {id} order by position");
                 select(&connection, &RULE_COLUMNS, &from)
             };
             let dumped = logs

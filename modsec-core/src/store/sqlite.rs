@@ -35,6 +35,7 @@ mod worker;
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::iter;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -50,9 +51,9 @@ pub(super) use self::look::look;
 pub(super) use self::open::{check, open};
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
+use super::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};
 use super::{
-    Batch, BatchId, Inserted, LOG_COLUMNS, RULE_COLUMNS, Refused, Row, Store, StoreError,
-    StoreFuture, Value,
+    Batch, BatchId, Inserted, LOG_COLUMNS, Refused, Row, Store, StoreError, StoreFuture, Value,
 };
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
@@ -82,6 +83,8 @@ struct Database {
     /// The SQL that adds a row of `logs` unless its hash is there already.
     insert_log: String,
     /// The SQL that adds a row of `rule_matches`.
+    insert_alert: String,
+    /// The SQL that adds a row of `modsec_rules` unless it is there already.
     insert_rule: String,
 }
 
@@ -172,10 +175,15 @@ impl Database {
                 LOG_COLUMNS.join(", "),
                 placeholders(LOG_COLUMNS.len())
             ),
+            insert_alert: format!(
+                "insert into rule_matches (log_id, position, rule_key, {}) values ({})",
+                ALERT_COLUMNS.join(", "),
+                placeholders(3 + ALERT_COLUMNS.len())
+            ),
             insert_rule: format!(
-                "insert into rule_matches (log_id, position, {}) values ({})",
-                RULE_COLUMNS.join(", "),
-                placeholders(2 + RULE_COLUMNS.len())
+                "insert or ignore into modsec_rules (rule_key, {}) values ({})",
+                SHARED_COLUMNS.join(", "),
+                placeholders(1 + SHARED_COLUMNS.len())
             ),
         }
     }
@@ -233,7 +241,9 @@ impl Database {
         let mut inserts = Inserts {
             connection: &transaction,
             log: transaction.prepare_cached(&self.insert_log)?,
+            alert: transaction.prepare_cached(&self.insert_alert)?,
             rule: transaction.prepare_cached(&self.insert_rule)?,
+            rules: HashSet::new(),
         };
         let mut inserted = Inserted::default();
         for row in batch.rows.iter() {
@@ -287,7 +297,10 @@ impl Database {
 struct Inserts<'t> {
     connection: &'t Connection,
     log: CachedStatement<'t>,
+    alert: CachedStatement<'t>,
     rule: CachedStatement<'t>,
+    /// Keys of the rules that this transaction has seen to.
+    rules: HashSet<i64>,
 }
 
 impl Inserts<'_> {
@@ -298,9 +311,18 @@ impl Inserts<'_> {
         }
         let id = self.connection.last_insert_rowid();
         for (position, rule) in (0i64..).zip(&row.rule_matches) {
-            let key = [Value::Int(id), Value::Int(position)];
-            self.rule
-                .execute(params_from_iter(key.into_iter().chain(rule.values())))?;
+            let Split {
+                rule_key,
+                own,
+                shared,
+            } = Split::new(rule);
+            if self.rules.insert(rule_key) {
+                let key = iter::once(Value::Int(rule_key));
+                self.rule.execute(params_from_iter(key.chain(shared)))?;
+            }
+            let key = [id, position, rule_key].map(Value::Int);
+            self.alert
+                .execute(params_from_iter(key.into_iter().chain(own)))?;
         }
         Ok(true)
     }

@@ -121,7 +121,7 @@ impl Fixture for Database {
             let mut matches = select(
                 &mut conn,
                 &[&["log_id"][..], &RULE_COLUMNS].concat(),
-                "rule_matches order by log_id desc, position desc",
+                "modsec_alerts order by log_id desc, position desc",
             )
             .await;
             let mut rule_matches = |id: &Option<String>| {

@@ -321,12 +321,97 @@ fn account_that_may_not_alter_gets_the_statements_for_the_administrator() {
         {
             admin.query_drop(statement).await.unwrap();
         }
+        admin
+            .query_drop("select log_id from modsec_alerts")
+            .await
+            .unwrap();
         let mut store = open_url(&url).await.unwrap();
         let batch = Batch::new(Some("j".to_owned()), vec![row(0)]);
         for stored in [1, 0] {
             assert_eq!(store.insert(&batch).await.unwrap().stored, stored);
             assert_eq!(store.last_batch("j").await.unwrap(), Some(batch.id));
         }
+    });
+}
+
+#[test]
+fn account_that_may_not_create_views_stores_nevertheless() {
+    run(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let db = Database::on(&server.url()).await;
+        let mut admin = server.admin().await;
+        let rights = "select, insert, update, delete, create, alter, index, references";
+        for statement in [
+            "create user small identified by 'secret'".to_owned(),
+            format!("grant {rights} on {}.* to small", db.name),
+        ] {
+            admin.query_drop(statement).await.unwrap();
+        }
+        let url = db.url().replace("modsec:", "small:");
+        let mut store = open_url(&url).await.unwrap();
+        let batch = Batch::new(None, vec![row(0)]);
+        assert_eq!(store.insert(&batch).await.unwrap().stored, 1);
+        // Who may makes it.
+        drop(db.try_open().await.unwrap());
+        let views = "select count(*) from information_schema.views where table_schema = database()";
+        let count: Option<i64> = db.connect().await.query_first(views).await.unwrap();
+        assert_eq!(count, Some(0), "the tables were complete");
+        db.run("alter table logs drop key logs_unique_id").await;
+        drop(db.try_open().await.unwrap());
+        assert_eq!(db.dump().await, [Dumped::from_row(&batch.rows[0])]);
+    });
+}
+
+#[test]
+fn program_without_shared_texts_goes_on_inserting() {
+    run(async {
+        let Some(db) = Database::shared().await else {
+            return;
+        };
+        let mut store = db.try_open().await.unwrap();
+        db.run("insert into logs (id, unique_id) values (1, 'older')")
+            .await;
+        db.run(
+            "insert into rule_matches (log_id, position, ruleId, msg, data, severity, file, line, rev,
+                 ver, maturity, accuracy, tags, phase, verified, detail, kind, target, target_source,
+                 points, points_for, points_source, paranoia_level, category)
+             values (1, 0, '1', 'm', 'd', 'ERROR', 'f', 2, 'r', 'v', 3, 4, '[]', 2, 1,
+                 'x', 'detection', 'ARGS', 'sentence', 5, 'inbound', 'rule', 1, 'sqli')",
+        )
+        .await;
+        store.insert(&Batch::new(None, vec![row(0)])).await.unwrap();
+        let found = db.dump().await;
+        let want = [
+            "1",
+            "m",
+            "d",
+            "ERROR",
+            "f",
+            "2",
+            "r",
+            "v",
+            "3",
+            "4",
+            "[]",
+            "2",
+            "1",
+            "x",
+            "detection",
+            "ARGS",
+            "sentence",
+            "5",
+            "inbound",
+            "rule",
+            "1",
+            "sqli",
+        ];
+        assert_eq!(
+            found[0].rule_matches,
+            [want.map(|text| Some(text.to_owned()))]
+        );
+        assert_eq!(found[1], Dumped::from_row(&row(0)));
     });
 }
 

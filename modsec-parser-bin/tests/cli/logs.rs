@@ -32,7 +32,7 @@ fn rows(site: &Site) -> BTreeMap<String, String> {
                 Host, msg, data, unique_id, severity, maturity, accuracy, User_Agent, responce_header,
                 Engine_Mode, Score, SQLi, XSS, phase, created_at, client_ip, status_line, intercepted,
                 flags, (select group_concat(json_array(position, m.ruleId, m.msg, m.data, m.tags, m.verified))
-                        from rule_matches m where m.log_id = logs.id))
+                        from modsec_alerts m where m.log_id = logs.id))
              from logs",
         )
         .unwrap();

@@ -95,7 +95,7 @@ fn one_entry_with_more_text_than_a_row_may_have_is_stored_with_a_flag() {
     ran.expect(0, &["1 entry, 1 stored", "1 removed"]);
     assert!(peak < BOUND_KB, "{} MiB", peak >> 10);
     assert_eq!(site.query::<String>("select flags from logs"), "capped");
-    let text: i64 = site.query("select sum(length(detail) + length(ruleId)) from rule_matches");
+    let text: i64 = site.query("select sum(length(detail) + length(ruleId)) from modsec_alerts");
     assert!(
         (1_000_000..=1 << 20).contains(&text),
         "{text} bytes of text"

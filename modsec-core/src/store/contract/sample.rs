@@ -35,7 +35,7 @@ pub fn row(n: usize) -> Row {
         created_at: start.map(|start| start + TimeDelta::milliseconds(number)),
         sensor: Some("web1.example.org".to_owned()),
         account: Some(format!("site{}", n % 1600)),
-        client_ip: None,
+        client_ip: format!("203.0.113.{}", n % 256).parse().ok(),
         status_line: Some("HTTP/1.1 403 Forbidden".to_owned()),
         intercepted: true,
         flags: None,

@@ -30,10 +30,10 @@ use std::collections::{HashMap, HashSet};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::failure::{self, Remedy};
-use crate::store::StoreError;
+use crate::store::{StoreError, shared};
 
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
@@ -93,11 +93,43 @@ pub(super) async fn migrate(store: &str, conn: &mut Conn) -> Result<(), Failed> 
         .await?;
     // After an error the connection is dropped, and the lock with it.
     apply(store, conn, found).await?;
+    make_view(store, conn).await?;
     let _: Option<i64> = conn
         .query_first("select release_lock('modsec-tools')")
         .await?;
     info!(store, "tables brought up to date");
     Ok(())
+}
+
+/// Creates the view for people, unless it is there.
+///
+/// The programs do without it, so an account that may not create one goes on.
+async fn make_view(store: &str, conn: &mut Conn) -> Result<(), Failed> {
+    let Some(view) = missing_view(conn).await? else {
+        return Ok(());
+    };
+    match conn.query_drop(&view).await {
+        Err(error) if failure::remedy(&error) == Remedy::Permission => {
+            let statement = for_administrator(conn, &[view]).await?;
+            warn!(
+                store,
+                "this account may not create the view {}, which only people need; let an \
+                 administrator run:\n{statement}",
+                shared::VIEW
+            );
+        }
+        Err(error) if !is_done_by_another(&error) => return Err(error.into()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Returns the statement for the view; `None` if it is there.
+async fn missing_view(conn: &mut Conn) -> Result<Option<String>, Error> {
+    let existing = Existing::read(conn).await?;
+    // An explicit collation holds for both sides.
+    let view = || shared::create_view(" collate utf8mb4_bin");
+    Ok((!existing.tables.contains_key(shared::VIEW)).then(view))
 }
 
 /// Returns what is still to be done, in order, for tables of version `found`.
@@ -182,8 +214,9 @@ async fn apply(store: &str, conn: &mut Conn, found: i64) -> Result<(), Failed> {
             Ok(()) => return Ok(()),
             Err((_, error)) if attempts < ATTEMPTS && is_done_by_another(&error) => {}
             Err((left, error)) if failure::remedy(&error) == Remedy::Permission => {
-                let database: Option<String> = conn.query_first("select database()").await?;
-                let statements = for_administrator(&database.unwrap_or_default(), left);
+                let mut left = left.to_vec();
+                left.extend(missing_view(conn).await?);
+                let statements = for_administrator(conn, &left).await?;
                 return Err(Failed::Store(StoreError::MigrationDenied {
                     store: store.to_owned(),
                     statements,
@@ -211,9 +244,14 @@ async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [
     Ok(())
 }
 
-/// Returns the statements for a client that has not chosen a database yet: `use` first, and a
-/// semicolon and a line feed behind each.
-fn for_administrator(database: &str, statements: &[String]) -> String {
+/// Returns the statements for a client that has not chosen a database yet, as [`script`].
+async fn for_administrator(conn: &mut Conn, statements: &[String]) -> Result<String, Error> {
+    let database: Option<String> = conn.query_first("select database()").await?;
+    Ok(script(&database.unwrap_or_default(), statements))
+}
+
+/// Returns the statements with `use` first, and a semicolon and a line feed behind each.
+fn script(database: &str, statements: &[String]) -> String {
     let quoted = database.replace('`', "``");
     let mut text = format!("use `{quoted}`;\n");
     for statement in statements {
@@ -359,7 +397,8 @@ impl Existing {
         table.is_some_and(|table| self.tables.contains_key(table))
     }
 
-    /// Returns `true` if `add column NAME …` or `add [unique] key NAME (COLUMN…)` has been done.
+    /// Returns `true` if `add column NAME …`, `add [unique] key NAME (COLUMN…)` or `add constraint
+    /// NAME …` has been done.
     ///
     /// Any index that begins with the column serves as well as ours, unless it must be unique.
     fn has(&self, table: &str, addition: &str) -> bool {
@@ -369,7 +408,9 @@ impl Existing {
         if let Some(column) = name_after("add column ") {
             return self.columns.contains(&column);
         }
-        if let Some(index) = name_after("add unique key ") {
+        // A foreign key has an index of its name.
+        let index = name_after("add unique key ").or_else(|| name_after("add constraint "));
+        if let Some(index) = index {
             return self.indexes.contains(&index);
         }
         let index = name_after("add key ");
@@ -441,7 +482,7 @@ mod tests {
     #[test]
     fn statements_for_the_administrator_choose_the_database() {
         for (database, want) in [("logs", "use `logs`;"), ("a`b c", "use `a``b c`;")] {
-            let text = for_administrator(database, &["select 1".to_owned()]);
+            let text = script(database, &["select 1".to_owned()]);
             assert_eq!(text, format!("{want}\nselect 1;\n"));
         }
     }

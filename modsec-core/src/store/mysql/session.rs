@@ -6,7 +6,9 @@
 //! begin;
 //! insert into logs (REQUEST_METHOD, …) values (?, …), (?, …), …;     -- some statements
 //! select id, entry_hash from logs where entry_hash in (?, ?, …);     -- rows with matches only
-//! insert into rule_matches (log_id, position, ruleId, …) values (?, …), …;
+//! select rule_key from modsec_rules where rule_key in (?, …);        -- most are there
+//! insert into modsec_rules (rule_key, msg, …) values (?, …), …;      -- new ones
+//! insert into rule_matches (log_id, position, rule_key, …) values (?, …), …;
 //! replace into modsec_batches (journal_key, journal, batch) values (?, ?, ?);
 //! commit;
 //! ```
@@ -17,7 +19,7 @@
 //!
 //! Nothing here has a time limit or repeats anything; that is the business of the store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use mysql_async::prelude::Queryable as _;
@@ -29,7 +31,8 @@ use super::failure::{self, Remedy};
 use super::statements::Statement;
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::store::{Batch, BatchId, LOG_COLUMNS, RULE_COLUMNS, Refused, Row};
+use crate::store::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};
+use crate::store::{Batch, BatchId, LOG_COLUMNS, Refused, Row, Value};
 
 /// Settings for every connection.
 ///
@@ -63,12 +66,18 @@ pub(super) struct Session {
     conn: Conn,
     /// What the columns of `logs` can hold, in the order of [`LOG_COLUMNS`].
     log_columns: Columns,
-    /// What the columns of `rule_matches` can hold, in the order of [`RULE_COLUMNS`].
+    /// What the columns of `rule_matches` can hold, in the order of [`ALERT_COLUMNS`].
+    alert_columns: Columns,
+    /// What the columns of `modsec_rules` can hold, in the order of [`SHARED_COLUMNS`].
     rule_columns: Columns,
     /// `insert into logs …`.
     insert_logs: Statement,
     /// `insert into rule_matches …`.
+    insert_alerts: Statement,
+    /// `insert into modsec_rules …`.
     insert_rules: Statement,
+    /// `select rule_key from modsec_rules …`.
+    select_rules: Statement,
     /// `select id, entry_hash from logs …`.
     select_ids: Statement,
     /// Bytes of one text, so that one row always fits into a packet.
@@ -102,24 +111,36 @@ impl Session {
     /// every column still fits into one packet. Of a server that does not say, 1 MiB is assumed.
     pub(super) async fn new(mut conn: Conn) -> Result<Session, Error> {
         let log_columns = columns::describe(&mut conn, "logs", &LOG_COLUMNS).await?;
-        let rule_columns = columns::describe(&mut conn, "rule_matches", &RULE_COLUMNS).await?;
+        let alert_columns = columns::describe(&mut conn, "rule_matches", &ALERT_COLUMNS).await?;
+        let rule_columns = columns::describe(&mut conn, "modsec_rules", &SHARED_COLUMNS).await?;
         let packet: Option<u64> = conn.query_first("select @@max_allowed_packet").await?;
         let packet = usize::try_from(packet.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
         let log_row = format!("({})", log_columns.placeholders());
-        let rule_row = format!("(?, ?, {})", rule_columns.placeholders());
+        let alert_row = format!("(?, ?, ?, {})", alert_columns.placeholders());
+        let rule_row = format!("(?, {})", rule_columns.placeholders());
         let insert_logs = format!("insert into logs ({}) values", LOG_COLUMNS.join(", "));
-        let insert_rules = format!(
-            "insert into rule_matches (log_id, position, {}) values",
-            RULE_COLUMNS.join(", ")
+        let insert_alerts = format!(
+            "insert into rule_matches (log_id, position, rule_key, {}) values",
+            ALERT_COLUMNS.join(", ")
         );
+        let insert_rules = format!(
+            "insert into modsec_rules (rule_key, {}) values",
+            SHARED_COLUMNS.join(", ")
+        );
+        // Another writer may be faster.
+        let keep = " on duplicate key update rule_key = values(rule_key)";
+        let select_rules = "select rule_key from modsec_rules where rule_key in (";
         let select_ids = "select id, entry_hash from logs where entry_hash in (";
         Ok(Session {
             conn,
             insert_logs: Statement::new(&insert_logs, &log_row, "", packet),
-            insert_rules: Statement::new(&insert_rules, &rule_row, "", packet),
+            insert_alerts: Statement::new(&insert_alerts, &alert_row, "", packet),
+            insert_rules: Statement::new(&insert_rules, &rule_row, keep, packet),
+            select_rules: Statement::new(select_rules, "?", ")", packet),
             select_ids: Statement::new(select_ids, "?", ")", packet),
             max_text: packet.saturating_sub(PACKET_MARGIN) / LONG_TEXTS,
             log_columns,
+            alert_columns,
             rule_columns,
         })
     }
@@ -250,13 +271,50 @@ impl Session {
         run(&mut self.conn, &self.insert_logs, logs).await?;
         let with_matches = rows.iter().filter(|row| !row.rule_matches.is_empty());
         let ids = self.ids(with_matches.map(|row| row.entry_hash)).await?;
-        let mut rules = Vec::new();
+        let mut alerts = Vec::new();
+        let mut rules = BTreeMap::new();
         for row in rows {
             if let Some(id) = ids.get(&row.entry_hash) {
-                self.rule_values(*id, row, now, &mut rules);
+                for (position, rule) in (0i64..).zip(&row.rule_matches) {
+                    let Split {
+                        rule_key,
+                        own,
+                        shared,
+                    } = Split::new(rule);
+                    let mut values = [*id, position, rule_key].map(MyValue::Int).to_vec();
+                    values.extend(self.alert_columns.fit(own, self.max_text, now));
+                    alerts.push(values);
+                    rules.entry(rule_key).or_insert(shared);
+                }
             }
         }
-        run(&mut self.conn, &self.insert_rules, rules).await
+        self.insert_rules(rules, now).await?;
+        run(&mut self.conn, &self.insert_alerts, alerts).await
+    }
+
+    /// Adds those of the rules that are not in `modsec_rules`, in the order of their keys, so that
+    /// two writers do not wait for each other.
+    ///
+    /// They are asked for first, since an insert would lock the rows that are there until the commit.
+    async fn insert_rules(
+        &mut self,
+        mut rules: BTreeMap<i64, Vec<Value<'_>>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let keys = rules.keys().map(|key| vec![MyValue::Int(*key)]).collect();
+        for step in self.select_rules.steps(keys) {
+            let known: Vec<i64> = self.conn.exec(step.text, step.params).await?;
+            for key in known {
+                rules.remove(&key);
+            }
+        }
+        let missing = rules.into_iter().map(|(key, shared)| {
+            let mut values = vec![MyValue::Int(key)];
+            values.extend(self.rule_columns.fit(shared, self.max_text, now));
+            values
+        });
+        let missing = missing.collect();
+        run(&mut self.conn, &self.insert_rules, missing).await
     }
 
     /// Returns the values of one row of `logs`, made to fit. `now` stands for an unknown time where
@@ -264,17 +322,6 @@ impl Session {
     fn log_values(&self, row: &Row, now: DateTime<Utc>) -> Vec<MyValue> {
         let values = self.log_columns.fit(row.values(), self.max_text, now);
         values.collect()
-    }
-
-    /// Appends the rows of `rule_matches` for one entry to `rules`: `id`, its position from 0, the
-    /// alert's values made to fit.
-    fn rule_values(&self, id: i64, row: &Row, now: DateTime<Utc>, rules: &mut Vec<Vec<MyValue>>) {
-        for (position, rule) in (0i64..).zip(&row.rule_matches) {
-            let mut values = Vec::with_capacity(2 + RULE_COLUMNS.len());
-            values.extend([MyValue::Int(id), MyValue::Int(position)]);
-            values.extend(self.rule_columns.fit(rule.values(), self.max_text, now));
-            rules.push(values);
-        }
     }
 
     /// Finds out why the server refused the rows, after the transaction was rolled back.

@@ -14,7 +14,7 @@ alter table logs add column sole tinyint null;
 alter table logs add column path_template text character set utf8mb4 null;
 -- client_ip as 16 bytes, IPv4 mapped into IPv6: a network is a range.
 alter table logs add column client_key binary(16) null;
-alter table logs add key logs_client_key (client_key, created_at);
+alter table logs add key logs_client_key (client_key);
 alter table logs add key logs_unique_id (unique_id);
 
 -- detection, blocking_evaluation, correlation or notice.
@@ -28,3 +28,30 @@ alter table rule_matches add column points_for varchar(20) character set utf8mb4
 alter table rule_matches add column points_source varchar(20) character set utf8mb4 null;
 alter table rule_matches add column paranoia_level tinyint null;
 alter table rule_matches add column category varchar(32) character set utf8mb4 null;
+
+-- What repeats from alert to alert, stored once. The key is a hash of the values. Older programs write
+-- the columns of the same names in rule_matches, and no key.
+create table modsec_rules (
+    rule_key bigint not null primary key,
+    ruleId varchar(64) null,
+    msg text null,
+    severity varchar(20) null,
+    file varchar(512) null,
+    line int unsigned null,
+    rev varchar(64) null,
+    ver varchar(64) null,
+    maturity int null,
+    accuracy int null,
+    tags text null,
+    detail text null,
+    kind varchar(20) null,
+    target text null,
+    target_source varchar(20) null,
+    points int null,
+    points_for varchar(20) null,
+    points_source varchar(20) null,
+    paranoia_level tinyint null,
+    category varchar(32) null
+) engine=InnoDB default charset=utf8mb4;
+alter table rule_matches add column rule_key bigint null;
+alter table rule_matches add constraint rule_matches_rule foreign key (rule_key) references modsec_rules (rule_key);

@@ -15,7 +15,7 @@ alter table logs add column sole integer;
 alter table logs add column path_template text;
 -- client_ip as 16 bytes, IPv4 mapped into IPv6: a network is a range.
 alter table logs add column client_key blob;
-create index logs_client_key on logs (client_key, created_at);
+create index logs_client_key on logs (client_key);
 create index logs_unique_id on logs (unique_id);
 
 -- detection, blocking_evaluation, correlation or notice.
@@ -29,3 +29,29 @@ alter table rule_matches add column points_for text;
 alter table rule_matches add column points_source text;
 alter table rule_matches add column paranoia_level integer;
 alter table rule_matches add column category text;
+
+-- What repeats from alert to alert, stored once. The key is a hash of the values. Older programs write
+-- the columns of the same names in rule_matches, and no key.
+create table modsec_rules (
+    rule_key integer primary key,
+    ruleId text,
+    msg text,
+    severity text,
+    file text,
+    line integer,
+    rev text,
+    ver text,
+    maturity integer,
+    accuracy integer,
+    tags text,
+    detail text,
+    kind text,
+    target text,
+    target_source text,
+    points integer,
+    points_for text,
+    points_source text,
+    paranoia_level integer,
+    category text
+);
+alter table rule_matches add column rule_key integer;

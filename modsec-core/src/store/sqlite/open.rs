@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use super::{Database, Files, Job, SqliteStore, Worker, store_error};
 use crate::heartbeat::Heartbeat;
 use crate::named_file;
+use crate::store::shared;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// How long one call waits for another process that writes. A batch takes some 30 ms; a maintenance
@@ -304,17 +305,19 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     let found = if tables == TABLES { found } else { 0 };
     apply(&transaction, found).map_err(failed)?;
     for statement in additions(&transaction).map_err(failed)? {
-        transaction.execute_batch(statement).map_err(failed)?;
+        transaction.execute_batch(&statement).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
 }
 
 /// Returns the statements of [`ADDITIONS`] that are still to be done.
-pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<&'static str>> {
+pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut columns = connection.prepare("select 1 from pragma_table_info(?) where name = ?")?;
     let mut things = connection.prepare("select 1 from sqlite_schema where name = ?")?;
     let mut missing = Vec::new();
-    for statement in ADDITIONS.split_inclusive(";\n").map(without_comments) {
+    let statements = ADDITIONS.split_inclusive(";\n").map(without_comments);
+    let view = shared::create_view("");
+    for statement in statements.map(str::to_owned).chain([view]) {
         let words: Vec<&str> = statement.split([' ', '\n']).collect();
         let is_there = match words[..] {
             ["alter", "table", table, "add", "column", column, ..] => {

@@ -217,6 +217,44 @@ fn deleted_entry_takes_its_matches_along_whoever_deletes_it() {
 }
 
 #[test]
+fn program_without_shared_texts_goes_on_inserting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "insert into logs (id) values (1);
+             insert into rule_matches (log_id, position, ruleId, msg, data, severity, file, line, rev,
+                 ver, maturity, accuracy, tags, phase, verified, detail, kind, target, target_source,
+                 points, points_for, points_source, paranoia_level, category)
+             values (1, 0, '1', 'm', 'd', 'ERROR', 'f', 2, 'r', 'v', 3, 4, '[]', 2, 1, 'x',
+                 'detection', 'ARGS', 'sentence', 5, 'inbound', 'rule', 1, 'sqli')",
+        )
+        .unwrap();
+    let mut database = database(&path, connection);
+    let batch = Batch::new(None, vec![crate::store::contract::row(0)]);
+    assert_eq!(database.insert(&batch).unwrap(), Inserted::new(1, 0));
+    let shown: Vec<String> = database
+        .connection
+        .prepare("select concat_ws(' ', ruleId, msg, detail, target, points) from modsec_alerts")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(shown[0], "1 m x ARGS 5");
+    assert_eq!(shown.len(), 5);
+    // Four alerts of as many rules.
+    let rules = "select count(*) from modsec_rules";
+    let rules: i64 = database
+        .connection
+        .query_row(rules, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(rules, 4);
+}
+
+#[test]
 fn others_may_not_read_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
