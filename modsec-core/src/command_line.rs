@@ -76,7 +76,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 
 pub use self::error::{ConfigError, Problem};
 use self::file::ConfigFile;
-pub use self::findings::Findings;
+pub use self::findings::{Findings, check_files};
 use self::layers::Layered;
 pub use self::options::{LogArgs, ProxyArgs};
 use crate::program::{self, Exit};
@@ -116,6 +116,8 @@ pub struct CommandLine {
     matches: ArgMatches,
     /// What `--check-config` says of the file: which one was read, or why none.
     origin: String,
+    /// The file that was read.
+    file: Option<PathBuf>,
 }
 
 /// Writes what is wrong with the arguments, or the help that was asked for, and ends the process
@@ -175,6 +177,11 @@ impl CommandLine {
     /// Returns what clap has read, with the file's values as defaults.
     pub fn matches(&self) -> &ArgMatches {
         &self.matches
+    }
+
+    /// Returns the configuration file that was read.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Returns `true` if the user asked for the settings (`--check-config`) and for no work.
@@ -280,6 +287,7 @@ impl CommandLine {
             layered,
             matches,
             origin,
+            file: file.map(|file| file.path),
         })
     }
 }

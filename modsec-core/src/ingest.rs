@@ -220,6 +220,10 @@ pub enum IngestError {
     /// A log cannot be followed.
     #[error(transparent)]
     Log(#[from] FollowLogError),
+    /// A stop was requested while the store was waited for, as another process holds it. What was
+    /// not stored stays, and is taken by the next run.
+    #[error("ended while the database was waited for; what is not stored stays for the next run")]
+    Interrupted,
     /// Nobody takes the JSON lines any more.
     #[error("could not write JSON lines")]
     Output(#[source] io::Error),
@@ -227,7 +231,8 @@ pub enum IngestError {
 
 /// Does one pass and returns its counts.
 ///
-/// Ends early, after the batch at hand, once `stop` is requested.
+/// Ends early, after the batch at hand, once `stop` is requested; without that batch if another
+/// process holds the store.
 ///
 /// # Errors
 ///
@@ -246,13 +251,42 @@ pub async fn run(
     let kept = storage.as_ref().filter(|_| options.store.is_some());
     let _charge = kept.map(|storage| lock(storage, options)).transpose()?;
     let steps = ReadSteps::new(&Heartbeat::default(), Some(stop));
-    let mut writer = BatchWriter::open(options, started, steps).await?;
-    let mut passes = Passes {
+    let mut writer = match BatchWriter::open(options, started, steps).await {
+        Err(IngestError::Interrupted) => {
+            return Ok(Tally {
+                interrupted: true,
+                ..Tally::default()
+            });
+        }
+        opened => opened?,
+    };
+    let passes = Passes {
         options,
         stop,
         writer: &mut writer,
         observer,
     };
+    match go_through(passes, storage).await {
+        Err(IngestError::Interrupted) => writer.findings.tally.interrupted = true,
+        done => done?,
+    }
+    let tally = writer.finish();
+    debug!(
+        records = tally.entries,
+        stored = tally.stored,
+        defects = tally.defective(),
+        elapsed_ms = u64::try_from(tally.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "pass finished"
+    );
+    Ok(tally)
+}
+
+/// Goes through inputs and storage directory once.
+async fn go_through(
+    mut passes: Passes<'_>,
+    storage: Option<Arc<StorageDir>>,
+) -> Result<(), IngestError> {
+    let options = passes.options;
     if !options.inputs.is_empty() {
         let inputs = PassSource::Inputs(options.inputs.clone());
         passes.pass(inputs).await?;
@@ -265,15 +299,7 @@ pub async fn run(
             .go_on(&mut passes, None)
             .await?;
     }
-    let tally = writer.finish();
-    debug!(
-        records = tally.entries,
-        stored = tally.stored,
-        defects = tally.defective(),
-        elapsed_ms = u64::try_from(tally.elapsed.as_millis()).unwrap_or(u64::MAX),
-        "pass finished"
-    );
-    Ok(tally)
+    Ok(())
 }
 
 /// Things that were moved aside and are named in the log; the others are counted.

@@ -430,23 +430,59 @@ pub fn is_at(path: &Path, file: &File) -> io::Result<bool> {
 }
 
 /// Returns the names of the first two of these files that are one file, by path or by what stands
-/// there: what is written for one purpose would destroy the other. `/dev/null` and other files that
-/// are not regular may be named twice.
-pub fn same_files<'a>(files: &[(&'a str, &Path)]) -> Option<(&'a str, &'a str)> {
-    let identity = |path: &Path| {
-        let meta = path.metadata().ok()?;
-        Some((meta.is_file(), meta.dev(), meta.ino()))
-    };
-    let is_same = |one: &Path, other: &Path| match (identity(one), identity(other)) {
-        (Some(one), Some(other)) => one == other && one.0,
-        (None, None) => std::path::absolute(one).ok() == std::path::absolute(other).ok(),
+/// there, and of which one at least is written: that would destroy the other. `/dev/null` and other
+/// files that are not regular may be named twice, and so may files that are only read.
+pub fn same_files<'a>(
+    written: &[(&'a str, &Path)],
+    read: &[(&'a str, &Path)],
+) -> Option<(&'a str, &'a str)> {
+    let all: Vec<(&str, FileKey)> = written
+        .iter()
+        .chain(read)
+        .map(|(name, path)| (*name, FileKey::of(path)))
+        .collect();
+    all.iter()
+        .take(written.len())
+        .enumerate()
+        .find_map(|(n, (name, key))| {
+            let mut behind = all.iter().skip(n + 1);
+            let (other, _) = behind.find(|(_, other)| key == other && *key != FileKey::Special)?;
+            Some((*name, *other))
+        })
+}
+
+/// What makes two paths lead to one file.
+#[derive(Debug, PartialEq, Eq)]
+enum FileKey {
+    /// Device and inode.
+    There(u64, u64),
+    /// There is no file yet.
+    NotYet(PathBuf),
+    /// A device, a pipe or a directory.
+    Special,
+}
+
+impl FileKey {
+    fn of(path: &Path) -> FileKey {
+        match path.metadata() {
+            Ok(meta) if meta.is_file() => FileKey::There(meta.dev(), meta.ino()),
+            Ok(_) => FileKey::Special,
+            Err(_) => {
+                let dir = parent(path).canonicalize();
+                let name = path.file_name().unwrap_or_default();
+                let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                FileKey::NotYet(dir.map_or_else(|_| absolute(), |dir| dir.join(name)))
+            }
+        }
+    }
+}
+
+/// Returns `true` if a file at `path` is, or would be, in the directory `dir` or below it.
+pub fn is_within(path: &Path, dir: &Path) -> bool {
+    match (parent(path).canonicalize(), dir.canonicalize()) {
+        (Ok(place), Ok(dir)) => place.starts_with(dir),
         _ => false,
-    };
-    files.iter().enumerate().find_map(|(n, (name, path))| {
-        let mut behind = files.iter().skip(n + 1);
-        let (other, _) = behind.find(|(_, other)| is_same(path, other))?;
-        Some((*name, *other))
-    })
+    }
 }
 
 /// Returns the directory in which `path` lies: `.` for a bare name.

@@ -1,9 +1,14 @@
-//! What is done between two steps of reading a file.
+//! What is done between two steps of reading a file, and while the store is waited for.
 //!
 //! A file of a site's tree may have some hundred megabytes, whatever is in it. The watchdog hears of
 //! each step, and a request to stop does not wait for the end: the file is read at the next start.
+//! Neither does it wait for a database that another process holds.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::heartbeat::Heartbeat;
 use crate::program::Stop;
@@ -11,11 +16,17 @@ use crate::program::Stop;
 /// So many bytes of a file are read in any case once a stop is requested: milliseconds.
 pub(crate) const READ_IN_ANY_CASE: u64 = 8 << 20;
 
+/// How long the store is waited for once a stop is requested: enough for a batch at hand where
+/// nobody holds the database, and less than a person waits.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Hears of each step of reading a file, and may end it. Clones share what they tell and ask.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReadSteps {
     heartbeat: Heartbeat,
     stop: Option<Stop>,
+    /// Whether files are read to their ends nevertheless.
+    to_the_end: bool,
 }
 
 /// The file was left in the middle.
@@ -29,6 +40,29 @@ impl ReadSteps {
         ReadSteps {
             heartbeat: heartbeat.clone(),
             stop: stop.cloned(),
+            to_the_end: false,
+        }
+    }
+
+    /// As [`ReadSteps::new`] with `stop`, but files are read to their ends.
+    pub(crate) fn to_the_end(heartbeat: &Heartbeat, stop: &Stop) -> ReadSteps {
+        ReadSteps {
+            to_the_end: true,
+            ..ReadSteps::new(heartbeat, Some(stop))
+        }
+    }
+
+    /// Waits for the store; `None` if a stop is requested and it does not answer within [`GRACE`].
+    /// The call is dropped then, and may be done nevertheless.
+    pub(crate) async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let Some(mut stop) = self.stop.clone() else {
+            return Some(call.await);
+        };
+        let mut call = pin!(call);
+        tokio::select! {
+            biased;
+            done = &mut call => Some(done),
+            () = stop.wait() => timeout(GRACE, call).await.ok(),
         }
     }
 
@@ -52,7 +86,9 @@ impl ReadSteps {
 
     /// Returns `true` if a file of `len` bytes is not to be begun any more, as it would be left.
     pub(crate) fn leave(&self, len: u64) -> bool {
-        len > READ_IN_ANY_CASE && self.stop.as_ref().is_some_and(Stop::requested)
+        len > READ_IN_ANY_CASE
+            && !self.to_the_end
+            && self.stop.as_ref().is_some_and(Stop::requested)
     }
 }
 
@@ -76,6 +112,22 @@ mod tests {
         let error = steps.go_on(READ_IN_ANY_CASE + 1).unwrap_err();
         assert!(is_left(&error) && !is_left(&io::ErrorKind::Other.into()));
         ReadSteps::default().go_on(u64::MAX).unwrap();
+        let whole = ReadSteps::to_the_end(&Heartbeat::default(), &stop);
+        whole.go_on(u64::MAX).unwrap();
         assert_eq!(heartbeat.count(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_request_the_store_is_waited_for_only_a_moment() {
+        let (handle, stop) = Stop::new();
+        let steps = ReadSteps::new(&Heartbeat::default(), Some(&stop));
+        let hour = || tokio::time::sleep(Duration::from_hours(1));
+        assert_eq!(steps.unless_stopped(hour()).await, Some(()));
+        handle.stop();
+        assert_eq!(steps.unless_stopped(async { 7 }).await, Some(7));
+        let soon = tokio::time::sleep(GRACE / 2);
+        assert_eq!(steps.unless_stopped(soon).await, Some(()));
+        assert_eq!(steps.unless_stopped(hour()).await, None);
+        assert_eq!(ReadSteps::default().unless_stopped(hour()).await, Some(()));
     }
 }

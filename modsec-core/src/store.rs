@@ -408,6 +408,8 @@ struct Backend {
     open: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Store>>,
     /// Returns why the values make no sense, see [`check_url`].
     check: fn(&StoreOptions) -> Result<(), StoreError>,
+    /// Returns the file that has the rows, if it is one of this machine.
+    file: fn(&StoreOptions) -> Option<PathBuf>,
     /// Looks at what is there, see [`look`].
     look: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Found>,
 }
@@ -456,6 +458,7 @@ const BACKENDS: &[Backend] = &[
         scheme: "sqlite",
         open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
         check: sqlite::check,
+        file: sqlite::file,
         look: |options| Box::pin(sqlite::look(options)),
     },
     #[cfg(feature = "mysql")]
@@ -463,6 +466,7 @@ const BACKENDS: &[Backend] = &[
         scheme: "mysql",
         open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
         check: mysql::check,
+        file: |_| None,
         look: |options| Box::pin(mysql::look(options)),
     },
 ];
@@ -510,6 +514,11 @@ pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
 /// [`StoreError::UnknownScheme`], or [`StoreError::Configuration`] with what is wrong in it.
 pub fn check_url(options: &StoreOptions) -> Result<(), StoreError> {
     (backend(options)?.check)(options)
+}
+
+/// Returns the file in which the store that the options name keeps its rows; `None` for a server.
+pub fn file(options: &StoreOptions) -> Option<PathBuf> {
+    (backend(options).ok()?.file)(options)
 }
 
 /// Returns the backend that the URL names.

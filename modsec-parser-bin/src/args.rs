@@ -20,7 +20,7 @@ use modsec_core::span::{self, SpanError, Unit};
 use modsec_core::state_dir::state_file_name;
 use modsec_core::store::{self, StoreOpener, StoreOptions};
 
-use crate::report;
+use crate::{files, report};
 
 /// Stores ModSecurity audit logs in a database and one merged log, then removes the files.
 ///
@@ -173,6 +173,8 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     /// The database in which entries are stored, or that a rehearsal looks into.
     pub(crate) store: Option<StoreOptions>,
+    /// Files that were or will be read for settings, by the names of their options.
+    pub(crate) settings: Vec<(&'static str, PathBuf)>,
     /// URL of the database, if the user left the choice to the program.
     default_store: Option<String>,
     /// Directory for what the program keeps by default, to be made if need be.
@@ -215,7 +217,8 @@ const YIELDS: [(&str, &str); 4] = [
 pub(crate) fn parse() -> (CommandLine, Request) {
     let line = CommandLine::read(Args::command(), "MODSEC", &YIELDS);
     let args: Args = line.args();
-    match args.check(&line).and_then(Args::into_request) {
+    let request = args.check(&line).and_then(Args::into_request);
+    match request.and_then(|request| files::check(request, line.file())) {
         Ok(request) => {
             if let Some(merged_log) = &request.options.merged_log {
                 line.say_defaults(&[("merged-log", merged_log)]);
@@ -351,10 +354,23 @@ impl Args {
         Ok((Some(store), dir))
     }
 
+    /// Returns the files that are read for settings, with the names of their options.
+    fn settings(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = [
+            ("store-file", &self.store_file),
+            ("defaults-file", &self.defaults_file),
+        ];
+        let named = files
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, path.clone()?)));
+        named.collect()
+    }
+
     fn into_request(self) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
         let (store, store_dir) = self.store()?;
         let (follow, offset_dir) = self.follow();
+        let settings = self.settings();
         let storage_dir = self
             .inputs
             .is_empty()
@@ -404,6 +420,7 @@ impl Args {
         Ok(Request {
             options,
             store,
+            settings,
             default_store,
             state_dir: store_dir.or(offset_dir),
             log: {

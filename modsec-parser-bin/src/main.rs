@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod files;
 mod report;
 
 use std::error::Error;

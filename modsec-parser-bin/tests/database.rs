@@ -11,7 +11,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
+use rustix::process::{Pid, Signal, kill_process};
 
 use self::server::Server;
 
@@ -203,4 +205,108 @@ fn checking_and_rehearsing_ask_the_server_and_change_nothing() {
     let (code, out, _) = run("a-b", &check);
     assert_eq!(code, Some(0));
     assert!(!out.contains("note:"), "{out}");
+}
+
+/// Waits until the server says that a statement of another account waits in this state.
+async fn waiting(admin: &mut Conn, state: &str) {
+    let query = format!(
+        "select count(*) from information_schema.processlist
+         where user = 'modsec' and state like '{state}'"
+    );
+    let since = std::time::Instant::now();
+    while admin.query_first(&query).await.unwrap() != Some(1_u32) {
+        assert!(since.elapsed().as_secs() < 60, "waited in vain for {state}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_lock_of_another_client_is_no_reason_not_to_end() {
+    runtime().block_on(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let mut admin = server.admin().await;
+        admin.query_drop("create database waf").await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let run = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_modsec-parser"));
+            command
+                .env_clear()
+                .env("HOME", dir.path())
+                .env("MODSEC_CONFIG", "none")
+                .env("MODSEC_STORE", server.url() + "/waf")
+                .args(["--merged-log", "merged.log"])
+                .arg(log())
+                .current_dir(dir.path());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+        };
+        fs::write(dir.path().join("nothing"), "").unwrap();
+        let made = run().arg("--check-config").output().unwrap();
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        let mut other = server.admin().await;
+        other.query_drop("use waf").await.unwrap();
+        // One entry, so that there are tables and a row.
+        let text = String::from_utf8_lossy(&fs::read(log()).unwrap()).into_owned();
+        let end = text.find("-Z--").unwrap() + 5;
+        fs::write(dir.path().join("first"), &text[..end]).unwrap();
+        let first = run().arg("first").output().unwrap();
+        assert_eq!(first.status.code(), Some(0), "{first:?}");
+        for statement in ["delete from logs", "delete from modsec_batches"] {
+            other.query_drop(statement).await.unwrap();
+        }
+        fs::remove_file(dir.path().join("merged.log")).unwrap();
+        for (lock, unlock, state) in [
+            (
+                "lock tables logs write",
+                "unlock tables",
+                "Waiting for table%",
+            ),
+            (
+                "flush tables with read lock",
+                "unlock tables",
+                "Waiting for%",
+            ),
+            (
+                // The next key of an index that every new row goes into.
+                "begin; select * from logs for update",
+                "rollback",
+                "Update",
+            ),
+        ] {
+            for statement in lock.split("; ") {
+                other.query_drop(statement).await.unwrap();
+            }
+            for (signal, status) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+                let child = run().spawn().unwrap();
+                waiting(&mut admin, state).await;
+                kill_process(Pid::from_child(&child), signal).unwrap();
+                let out = child.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&out.stderr).into_owned();
+                assert_eq!(out.status.code(), Some(status), "{lock}: {said}");
+                assert!(said.contains("interrupted: "), "{lock}: {said}");
+                // Its statement ends with the lock, or with this.
+                let kill = "select id from information_schema.processlist where user = 'modsec'";
+                let ids: Vec<u64> = admin.query(kill).await.unwrap();
+                for id in ids {
+                    let _ = admin.query_drop(format!("kill {id}")).await;
+                }
+            }
+            other.query_drop(unlock).await.unwrap();
+        }
+        let done = run().output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        assert!(said.starts_with("82 entries, 82 stored"), "{said}");
+        let rows: Option<u32> = other
+            .query_first("select count(*) from logs")
+            .await
+            .unwrap();
+        assert_eq!(rows, Some(82));
+        let merged = fs::read(dir.path().join("merged.log")).unwrap();
+        let first_lines = merged.windows(5).filter(|text| text == b"-A--\n");
+        assert_eq!(first_lines.count(), 82);
+        drop(other);
+    });
 }

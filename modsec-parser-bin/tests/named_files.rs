@@ -147,3 +147,137 @@ fn dev_null_is_an_empty_file() {
     ]));
     assert_eq!(end.status, Some(0), "{end:?}");
 }
+
+#[test]
+fn one_file_is_not_used_for_two_purposes() {
+    const SAME: &str = "--3fa0c41b-A--\n";
+    let place = Place::new();
+    let same = place.path("same");
+    fs::write(&same, SAME).unwrap();
+    std::os::unix::fs::symlink("same", place.path("link")).unwrap();
+    let store = ["--store", "sqlite:db", "--storage-dir", "audit"];
+    let cases: [(&[&str], &str); 10] = [
+        (
+            &["--merged-log", "same", "--log-file", "same"],
+            "--merged-log and --log-file",
+        ),
+        (
+            &["--merged-log", "link", "--index", "./same"],
+            "--merged-log and --index",
+        ),
+        (
+            &["--log-file", "new", "--merged-log", "audit/../new"],
+            "--merged-log and --log-file",
+        ),
+        (
+            &["--log-file", "same", "--index", "same"],
+            "--log-file and --index",
+        ),
+        (&["--merged-log", "db"], "--merged-log and --store"),
+        (&["--log-file", "db"], "--store and --log-file"),
+        (&["--merged-log", "same", "same"], "--merged-log and INPUT"),
+        (
+            &["--log-file", "same", "log", "same"],
+            "--log-file and INPUT",
+        ),
+        (
+            &["--follow", "same", "--offset-file", "link"],
+            "--offset-file and INPUT",
+        ),
+        (
+            &["--config", "same.toml", "--log-file", "same.toml"],
+            "--log-file and --config",
+        ),
+    ];
+    fs::write(place.path("same.toml"), "").unwrap();
+    for (arguments, names) in cases {
+        for check in [&["--check-config"][..], &[]] {
+            let is_input = names.contains("INPUT");
+            let store = if is_input { &store[..2] } else { &store[..] };
+            let mut command = place.command(PROGRAM);
+            if is_input {
+                command.env_remove("WATCH_DIR");
+            }
+            let end = place.run(command.args(store).args(arguments).args(check));
+            assert_eq!(end.status, Some(2), "{arguments:?} {check:?}: {end:?}");
+            let want = format!("{names} name the same file");
+            assert!(end.said.contains(&want), "{arguments:?}: {end:?}");
+            assert_eq!(fs::read_to_string(&same).unwrap(), SAME);
+        }
+    }
+    // Read twice, or written to the device that takes everything.
+    let end = place.run(place.command(PROGRAM).args(&store[..2]).args([
+        "--merged-log",
+        "none",
+        "--log-file",
+        "/dev/null",
+        "log",
+        "log",
+    ]));
+    assert_eq!(end.status, Some(3), "an empty log: {end:?}");
+}
+
+#[test]
+fn standard_output_is_not_a_file_that_is_read_or_kept() {
+    let place = Place::new();
+    for (output, arguments, want) in [
+        ("log", &["--jsonl", "log"][..], "standard output and INPUT"),
+        (
+            "db",
+            &["--store", "sqlite:db", "log"],
+            "--store and standard output",
+        ),
+        (
+            "x.log",
+            &["--store", "sqlite:db", "--merged-log", "x.log", "log"],
+            "--merged-log and standard output",
+        ),
+    ] {
+        let append = File::options()
+            .append(true)
+            .create(true)
+            .open(place.path(output));
+        let mut command = place.command(PROGRAM);
+        command
+            .args(arguments)
+            .stdout(append.unwrap())
+            .stderr(Stdio::piped());
+        let out = command.spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(want), "{arguments:?}: {said}");
+    }
+    // What cron does.
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(place.path("p.log"));
+    let mut command = place.command(PROGRAM);
+    command.args(["--store", "sqlite:db", "--log-file", "p.log", "log"]);
+    assert_eq!(
+        command.stdout(log.unwrap()).status().unwrap().code(),
+        Some(3)
+    );
+}
+
+#[test]
+fn a_merged_log_among_the_entries_is_refused() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("audit/20260304")).unwrap();
+    std::os::unix::fs::symlink("audit", place.path("tree")).unwrap();
+    for (arguments, merged) in [
+        (&["--storage-dir", "audit"][..], "audit/merged.log"),
+        (&["--storage-dir", "audit"], "tree/20260304/merged.log"),
+        (&["--storage-dir", "tree"], "audit/merged.log"),
+        (&["audit"], "audit/merged.log"),
+    ] {
+        for check in [&["--check-config"][..], &[]] {
+            let mut command = place.command(PROGRAM);
+            command.env_remove("WATCH_DIR").args(arguments).args(check);
+            let end = place.run(command.args(["--store", "sqlite:db", "--merged-log", merged]));
+            assert_eq!(end.status, Some(2), "{arguments:?} {merged}: {end:?}");
+            assert!(end.said.contains("where entries are read from"), "{end:?}");
+            assert!(!place.path(merged).exists());
+        }
+    }
+}

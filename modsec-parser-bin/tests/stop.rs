@@ -349,3 +349,119 @@ fn a_large_entry_is_left_and_taken_at_the_next_start() {
         assert_eq!(count.unwrap(), 1);
     }
 }
+
+/// Entries of one minute in `audit`.
+fn tree(dir: &Path, entries: usize) {
+    let minute = dir.join("audit/20260304/20260304-0506");
+    fs::create_dir_all(&minute).unwrap();
+    for number in 0..entries {
+        let entry = ENTRY.replace("id 192", &format!("id{number} 192"));
+        fs::write(minute.join(format!("20260304-050607-{number}")), entry).unwrap();
+    }
+}
+
+/// Asks a program that waits for a database to end; returns what it said.
+fn stop_waiting(child: Child, (signal, status): (Signal, i32), what: &str) -> String {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(status), "{what}: {said}");
+    said
+}
+
+/// Waits until a process has the database open, and has had time to find it locked.
+fn waits_for(child: &Child, database: &Path) {
+    let database = database.canonicalize().unwrap();
+    until("the database to be opened", || {
+        let Ok(open) = fs::read_dir(format!("/proc/{}/fd", child.id())) else {
+            return false;
+        };
+        let mut open = open.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+        open.any(|path| path == database) && sleeps(child).is_some()
+    });
+}
+
+#[test]
+fn a_database_that_another_process_holds_is_no_reason_not_to_end() {
+    const ENTRIES: usize = 20;
+    for (signal, status) in [INTERRUPTED, TERMINATED] {
+        for mode in ["delete", "wal"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.db");
+            let arguments = ["--storage-dir", "audit", "--store", "sqlite:x.db"];
+            let more = ["--min-age", "0", "--merged-log", "merged.log"];
+            let collect = || {
+                let mut command = program(&dir, &[&arguments[..], &more].concat());
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                command
+            };
+            tree(dir.path(), 0);
+            assert!(collect().status().unwrap().success());
+            tree(dir.path(), ENTRIES);
+            let other = rusqlite::Connection::open(&path).unwrap();
+            let lock = format!("pragma journal_mode = {mode}; begin exclusive");
+            other.execute_batch(&lock).unwrap();
+
+            let child = collect().spawn().unwrap();
+            waits_for(&child, &path);
+            let said = stop_waiting(child, (signal, status), mode);
+            let want = "interrupted: what is not stored yet is still in audit";
+            assert!(said.contains(want), "{mode}: {said}");
+
+            other.execute_batch("rollback").unwrap();
+            drop(other);
+            let out = collect().output().unwrap();
+            let said = String::from_utf8(out.stdout).unwrap();
+            assert_eq!(out.status.code(), Some(0), "{said}");
+            assert!(
+                said.starts_with("20 entries, 20 stored, 0 already known, 20 removed"),
+                "{said}"
+            );
+            let merged = fs::read_to_string(dir.path().join("merged.log")).unwrap();
+            assert_eq!(merged.matches("-A--\n").count(), ENTRIES);
+        }
+    }
+}
+
+#[test]
+fn a_service_whose_database_another_process_holds_ends_too() {
+    if !can_follow() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    tree(dir.path(), 1);
+    fs::write(dir.path().join("serial.log"), ENTRY).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("pragma journal_mode = wal; create table x (y); begin exclusive")
+        .unwrap();
+    for input in [
+        &["--storage-dir", "audit", "--min-age", "0"][..],
+        &["serial.log", "--offset-file", "offset"],
+    ] {
+        let arguments = ["--follow", "--store", "sqlite:x.db", "--merged-log", "none"];
+        let mut command = program(&dir, &[&arguments[..], input].concat());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        waits_for(&child, &path);
+        let said = stop_waiting(child, ENDED, input[0]);
+        assert!(!said.contains("too long"), "{said}");
+    }
+}
+
+#[test]
+fn a_rehearsal_whose_database_another_process_holds_ends_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.db");
+    tree(dir.path(), 1);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("create table x (y); begin exclusive; insert into x values (1)")
+        .unwrap();
+    let arguments = ["--storage-dir", "audit", "--store", "sqlite:x.db"];
+    let mut command = program(&dir, &[&arguments[..], &["--dry-run"]].concat());
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    waits_for(&child, &path);
+    let said = stop_waiting(child, TERMINATED, "--dry-run");
+    assert!(said.contains("interrupted: "), "{said}");
+}

@@ -354,25 +354,21 @@ impl RunArgs {
 
     /// Refuses one file for two purposes.
     fn check_files(&self, options: &Options) -> Result<(), clap::Error> {
-        let mut files: Vec<(&str, &Path)> = vec![
+        let mut written: Vec<(&str, &Path)> = vec![
             ("state-file", &self.state_file),
             ("recidive-file", &self.recidive_file),
             ("pid-file", &self.pid_file),
         ];
-        files.extend(self.log.log_file.as_deref().map(|log| ("log-file", log)));
+        written.extend(self.log.log_file.as_deref().map(|log| ("log-file", log)));
+        let mut read: Vec<(&str, &Path)> = Vec::new();
         match &options.log {
-            Some(LogSource::Merged(path)) => files.push(("merged-log", path)),
-            Some(LogSource::Index(path)) => files.push(("source", path)),
+            Some(LogSource::Merged(path)) => read.push(("merged-log", path)),
+            Some(LogSource::Index(path)) => read.push(("source", path)),
             _ => {}
         }
-        match named_file::same_files(&files) {
-            Some((one, other)) => {
-                let problem =
-                    format!("--{one} and --{other} name the same file, give each its own");
-                Err(Args::command().error(ErrorKind::ArgumentConflict, problem))
-            }
-            None => Ok(()),
-        }
+        let ignored = self.rules.ignore_file.as_deref();
+        read.extend(ignored.map(|path| ("ignore-file", path)));
+        command_line::check_files(&mut Args::command(), &written, &read)
     }
 
     /// Looks at all that a run would open, and changes nothing. Ends the process with status 2 if a

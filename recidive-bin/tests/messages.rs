@@ -93,11 +93,11 @@ fn a_negative_number_is_a_bad_value_and_no_unknown_option() {
         ),
         (
             &["replay", "--find-time", "-600", "x"],
-            "'--find-time <SECONDS>': expected a whole number, 0 or more",
+            "invalid value '-600' for '--find-time <SECONDS>': expected a whole number",
         ),
         (
             &["status", "--find-time", "-1"],
-            "'--find-time <SECONDS>': expected a whole number, 1 or more",
+            "invalid value '-1' for '--find-time <SECONDS>': expected a whole number",
         ),
         (
             &["--max-clients", "-1"],

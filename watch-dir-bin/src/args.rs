@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, ValueEnum};
 use modsec_core::accounts::{AccountError, Accounts};
-use modsec_core::command_line::{CommandLine, Findings, LogArgs};
+use modsec_core::command_line::{self, CommandLine, Findings, LogArgs};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode, set_up_warnings};
 use modsec_core::program::{DefaultPaths, LogOptions};
 use modsec_core::span::{self, Unit};
@@ -160,6 +160,9 @@ pub(crate) struct Args {
 pub(crate) fn parse() -> Args {
     let line = CommandLine::read(Args::command(), "WATCH_DIR", &[]);
     let args: Args = line.args();
+    if let Err(error) = args.check_files(&line) {
+        command_line::exit(&error);
+    }
     if line.checks_only() {
         let log = args.log_options().file;
         let log = log.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
@@ -209,6 +212,19 @@ impl Args {
         options.layout = self.layout.into();
         options.check_every = Duration::from_secs(self.check_interval.into());
         options
+    }
+
+    /// Refuses one file for two purposes.
+    fn check_files(&self, line: &CommandLine) -> Result<(), clap::Error> {
+        let log = self.log_options().file;
+        let mut written: Vec<(&str, &Path)> = vec![("pid-file", &self.pid_file)];
+        written.extend(log.as_deref().map(|log| ("log-file", log)));
+        let read: Vec<(&str, &Path)> = line
+            .file()
+            .map(|file| ("config", file))
+            .into_iter()
+            .collect();
+        command_line::check_files(&mut Args::command(), &written, &read)
     }
 
     /// Looks at all that a run would open, and changes nothing.

@@ -32,3 +32,41 @@ fn every_option_that_names_a_file_refuses_what_is_none() {
 fn no_option_takes_a_file_that_somebody_else_may_have_put_there() {
     named::check_trust(PROGRAM, &CASES, &[]);
 }
+
+#[test]
+fn one_file_is_not_used_for_two_purposes() {
+    let place = named::Place::new();
+    std::fs::write(place.path("same"), "kept\n").unwrap();
+    for (arguments, names) in [
+        (
+            ["--log-file", "same", "--pid-file", "./same"],
+            "--pid-file and --log-file",
+        ),
+        (
+            ["--log-file", "new", "--pid-file", "audit/../new"],
+            "--pid-file and --log-file",
+        ),
+        (
+            [
+                "--config",
+                "/dev/null",
+                "--pid-file",
+                "audit/../watch_dir.log",
+            ],
+            "--pid-file and --log-file",
+        ),
+    ] {
+        for check in [&["--check-config"][..], &[]] {
+            let mut command = place.command(PROGRAM);
+            command.args(["--storage-dir", "audit", "--owner=0", "--group=0"]);
+            let end = place.run(command.args(arguments).args(check));
+            assert_eq!(end.status, Some(2), "{arguments:?}: {end:?}");
+            let want = format!("{names} name the same file");
+            assert!(end.said.contains(&want), "{arguments:?}: {end:?}");
+        }
+    }
+    assert_eq!(
+        std::fs::read_to_string(place.path("same")).unwrap(),
+        "kept\n"
+    );
+}

@@ -6,6 +6,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use clap::Command;
+use clap::error::ErrorKind;
+
 use crate::error_chain::error_chain;
 use crate::named_file;
 use crate::text::visible;
@@ -24,17 +27,37 @@ pub struct Findings {
 #[error("cannot use {} ({})", visible(&path.to_string_lossy()), source_of)]
 struct Unusable {
     path: PathBuf,
-    source_of: SettingName,
+    source_of: SettingName<'static>,
     source: io::Error,
 }
 
-/// How messages call what names a file.
+/// How messages call what names a file: an option by its long name, anything else as it is.
 #[derive(Debug, Clone, Copy)]
-struct SettingName(&'static str);
+struct SettingName<'a>(&'a str);
 
-impl fmt::Display for SettingName {
+/// Refuses one file for two purposes. Each file stands behind the long name of its option, or what
+/// else names it, such as `INPUT`.
+///
+/// # Errors
+///
+/// Which two name the same file. What is only read may be named twice.
+pub fn check_files(
+    command: &mut Command,
+    written: &[(&str, &Path)],
+    read: &[(&str, &Path)],
+) -> Result<(), clap::Error> {
+    let Some((one, other)) = named_file::same_files(written, read) else {
+        return Ok(());
+    };
+    let (one, other) = (SettingName(one), SettingName(other));
+    let problem = format!("{one} and {other} name the same file, give each its own");
+    Err(command.error(ErrorKind::ArgumentConflict, problem))
+}
+
+impl fmt::Display for SettingName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_option = self.0.starts_with(|first: char| first.is_ascii_lowercase());
+        let is_option =
+            self.0.starts_with(|first: char| first.is_ascii_lowercase()) && !self.0.contains(' ');
         f.write_str(if is_option { "--" } else { "" })?;
         f.write_str(self.0)
     }

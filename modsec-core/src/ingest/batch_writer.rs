@@ -70,7 +70,7 @@ impl BatchWriter {
     ) -> Result<BatchWriter, IngestError> {
         Ok(BatchWriter {
             destination: Destination::open(options, &steps).await?,
-            comparison: Comparison::open(options).await?,
+            comparison: Comparison::open(options, &steps).await?,
             batch: Batch::default(),
             findings: Findings::new(options),
             left_off: LeftOff::default(),

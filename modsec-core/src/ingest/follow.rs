@@ -344,7 +344,8 @@ impl<'o> Follower<'o> {
     ) -> Result<(), IngestError> {
         match self.work(lifecycle, observer).await {
             Ok(true) => note_success(&mut self.backoff),
-            Ok(false) => {}
+            // The stop ends the loop; a web server's pipe is drained before.
+            Ok(false) | Err(IngestError::Interrupted) => {}
             Err(error) if self.can_wait_out(&error) => {
                 note_outage(&mut self.backoff, &error);
                 lifecycle.ready();

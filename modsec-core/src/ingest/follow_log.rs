@@ -100,7 +100,7 @@ pub async fn follow_log(
         .watch(vec![heartbeat.clone()])
         .map_err(IngestError::Thread)?;
     // What is left out of a log is not found again.
-    let steps = ReadSteps::new(&heartbeat, None);
+    let steps = ReadSteps::to_the_end(&heartbeat, lifecycle.stop());
     let mut follower = Follower {
         options,
         log,
@@ -173,6 +173,8 @@ impl Follower<'_> {
         };
         let passes = match &error {
             IngestError::Output(_) => false,
+            // The loop ends now.
+            IngestError::Interrupted => return Ok(Duration::ZERO),
             IngestError::Log(_) => self.has_read,
             IngestError::Store(error) => error.is_unavailable() || self.writer.is_some(),
             _ => self.writer.is_some(),

@@ -23,8 +23,8 @@
 //! - *What was committed counts only if it is at the path.* A database that was replaced under us
 //!   takes rows as before, and no reader finds them. So the path is looked at before and after each
 //!   job.
-//! - *A dropped future does not stop its job.* The thread finishes it; repeating the call finds the
-//!   rows known.
+//! - *A dropped future does not stop its job.* The thread finishes it, unless the process ends first;
+//!   repeating the call finds the rows known.
 
 mod files;
 mod look;
@@ -34,10 +34,12 @@ mod tests;
 mod worker;
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::error::Error;
 use std::iter;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{
@@ -48,7 +50,7 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 pub(super) use self::look::look;
-pub(super) use self::open::{check, open};
+pub(super) use self::open::{check, file, open};
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
 use super::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};
@@ -57,6 +59,9 @@ use super::{
 };
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
+
+/// How long a store that is dropped waits for its thread. Without a job under way that ends at once.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// Work for the thread, together with the way back for its result.
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
@@ -70,6 +75,8 @@ struct SqliteStore {
     jobs: Option<mpsc::Sender<Job>>,
     /// The thread, to wait for its end.
     thread: Option<JoinHandle<()>>,
+    /// Is disconnected when the thread has ended.
+    ended: mpsc::Receiver<Infallible>,
 }
 
 /// The database as the thread has it open.
@@ -110,10 +117,11 @@ impl SqliteStore {
             // If the thread is gone, so is `reply`, and `answer` says so.
             let _ = thread.send(job);
         }
+        let name = &self.name;
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 Err(StoreError::Unavailable {
-                    store: self.name.clone(),
+                    store: name.clone(),
                     problem: "the thread of the database has ended; restart the program".to_owned(),
                     source: None,
                 })
@@ -123,10 +131,15 @@ impl SqliteStore {
 }
 
 impl Drop for SqliteStore {
-    /// Waits for jobs under way, so that the file is closed when the store is gone.
+    /// Waits for jobs under way, so that the file is closed when the store is gone. One that nobody
+    /// waits for any more may itself be waiting for a lock of another process: it is left to end by
+    /// itself, or with this process, as in a crash.
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        let ended = self.ended.recv_timeout(LINGER);
+        if let Some(thread) = self.thread.take()
+            && ended == Err(RecvTimeoutError::Disconnected)
+        {
             let _ = thread.join();
         }
     }

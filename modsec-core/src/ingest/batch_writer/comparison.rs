@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
+use super::destination::ask;
 use crate::entry_hash::EntryHash;
 use crate::ingest::{ComparedStore, IngestError, Options};
+use crate::read_steps::ReadSteps;
 use crate::store::{self, Found, Row};
 
 /// New entries of which it is remembered that they were met. An entry that comes again counts as new
@@ -16,6 +18,7 @@ pub(super) struct Comparison {
     store: Option<Found>,
     /// Entries that are not in the store, and would be by now.
     new: HashSet<EntryHash>,
+    steps: ReadSteps,
 }
 
 /// What a batch would come to.
@@ -31,14 +34,20 @@ impl Comparison {
     /// # Errors
     ///
     /// Why the store cannot be read, or could not be opened by a run that stores.
-    pub(super) async fn open(options: &Options) -> Result<Option<Comparison>, IngestError> {
+    pub(super) async fn open(
+        options: &Options,
+        steps: &ReadSteps,
+    ) -> Result<Option<Comparison>, IngestError> {
         let store = match &options.compare {
-            Some(ComparedStore::At(store)) => Some(store::look(store).await?),
+            Some(ComparedStore::At(store)) => Some(ask(steps, store::look(store)).await?),
             Some(ComparedStore::NotYet) => None,
             None => return Ok(None),
         };
-        let new = HashSet::new();
-        Ok(Some(Comparison { store, new }))
+        Ok(Some(Comparison {
+            store,
+            new: HashSet::new(),
+            steps: steps.clone(),
+        }))
     }
 
     /// Says what would become of entries.
@@ -49,7 +58,7 @@ impl Comparison {
     pub(super) async fn compare(&mut self, rows: &[Row]) -> Result<Compared, IngestError> {
         let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
         let stored = match &mut self.store {
-            Some(store) => store.known(&hashes).await?,
+            Some(store) => ask(&self.steps, store.known(&hashes)).await?,
             None => HashSet::new(),
         };
         let mut compared = Compared::default();

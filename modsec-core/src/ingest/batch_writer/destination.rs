@@ -16,7 +16,7 @@ use crate::ingest::{IngestError, Options};
 use crate::merged_log::{Appended, MergedLog, MergedLogError, Recovered, Stored};
 use crate::program::error_chain;
 use crate::read_steps::{ReadSteps, is_left};
-use crate::store::{self, BatchId, Row, Store};
+use crate::store::{self, BatchId, Row, Store, StoreError};
 
 /// How often a batch is appended again because log rotation by copying has hit it.
 const ROTATIONS: u32 = 5;
@@ -85,7 +85,7 @@ impl Destination {
         let Some(opener) = &options.store else {
             return Ok(None);
         };
-        let store = opener.open_watched(steps.heartbeat().clone()).await?;
+        let store = ask(steps, opener.open_watched(steps.heartbeat().clone())).await?;
         let merged_log = options.merged_log.as_ref().map(MergedLog::open);
         let mut destination = Destination {
             store,
@@ -121,7 +121,7 @@ impl Destination {
         let Some(pending) = log.pending() else {
             return Ok(());
         };
-        let last = self.store.last_batch(log.id()).await?;
+        let last = ask(&self.steps, self.store.last_batch(log.id())).await?;
         let stored = if last == Some(BatchId::from_bytes(pending)) {
             Stored::Yes
         } else {
@@ -157,7 +157,7 @@ impl Destination {
         entries: Vec<BatchEntry>,
     ) -> Result<KeptBatch, IngestError> {
         let hashes: Vec<EntryHash> = rows.iter().map(|row| row.entry_hash).collect();
-        let stored = self.store.known(&hashes).await?;
+        let stored = ask(&self.steps, self.store.known(&hashes)).await?;
         let mut kept = KeptBatch::default();
         let (mut new, twins) = sort_out(rows, entries, &stored, &mut kept);
         let mut rotations = ROTATIONS;
@@ -208,7 +208,7 @@ impl Destination {
         };
         new.batch.journal = appended.as_ref().map(|log| log.journal().to_owned());
         crash_points::pass("before-insert");
-        match self.store.insert(&new.batch).await {
+        match ask(&self.steps, self.store.insert(&new.batch)).await {
             Ok(_) => {
                 let mut is_lost = false;
                 if let Some(appended) = appended {
@@ -223,7 +223,7 @@ impl Destination {
                 crash_points::pass("before-removal");
                 Ok(Attempt::Kept)
             }
-            Err(error) if !error.refused().is_empty() => {
+            Err(IngestError::Store(error)) if !error.refused().is_empty() => {
                 if let Some(appended) = appended {
                     appended.rollback()?;
                 }
@@ -233,7 +233,7 @@ impl Destination {
             }
             // Whether the transaction went through may be unknown. The journal stays open, and the
             // next run asks the store.
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -258,6 +258,22 @@ impl Destination {
         }
         appended?;
         Ok(())
+    }
+}
+
+/// Waits for the store, but not for long once a stop is requested: another process may hold it.
+///
+/// # Errors
+///
+/// What the store said, or [`IngestError::Interrupted`]: what was asked for may be done, as after a
+/// crash.
+pub(super) async fn ask<T>(
+    steps: &ReadSteps,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, IngestError> {
+    match steps.unless_stopped(call).await {
+        Some(answer) => Ok(answer?),
+        None => Err(IngestError::Interrupted),
     }
 }
 

@@ -1,14 +1,16 @@
 //! A look at the file, without making or changing anything.
 //!
 //! SQLite makes files beside a database (`-wal`, `-shm`) even to read it. Where there are none no
-//! process has it open, and it is read as a file that does not change (`immutable`). Each question
+//! process is writing, and it is read as a file that does not change (`immutable`). Each question
 //! opens it anew, as a process may come meanwhile.
 
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
 
 use super::open::{MIGRATIONS, TABLES, additions, path, tables, version};
 use super::store_error;
@@ -39,7 +41,7 @@ pub(in crate::store) async fn look(options: &StoreOptions) -> Result<Found, Stor
     }
     named_file::check_own(&path.canonicalize().map_err(refused)?).map_err(refused)?;
     let reader = DatabaseFile { name, path };
-    let remark = reader.look()?;
+    let remark = reader.ask(DatabaseFile::look).await?;
     let is_complete = remark.is_none();
     Ok(Found {
         remark,
@@ -48,16 +50,59 @@ pub(in crate::store) async fn look(options: &StoreOptions) -> Result<Found, Stor
 }
 
 /// A database that is opened for each question.
+#[derive(Clone)]
 struct DatabaseFile {
     name: String,
     path: PathBuf,
 }
 
 impl DatabaseFile {
+    /// Asks on a thread of its own: it may wait for another process, and the caller is not to.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let file = self.clone();
+        let work = move || drop(reply.send(question(&file)));
+        let thread = thread::Builder::new().name("sqlite".to_owned());
+        let failed = |source: Option<io::Error>| StoreError::Unavailable {
+            store: self.name.clone(),
+            problem: "cannot start a thread, or it has failed".to_owned(),
+            source: source.map(Into::into),
+        };
+        thread.spawn(work).map_err(|error| failed(Some(error)))?;
+        answer.await.unwrap_or_else(|_| Err(failed(None)))
+    }
+
+    /// Returns which of the hashes are in `logs`.
+    fn known(&self, hashes: &[EntryHash]) -> Result<HashSet<EntryHash>, StoreError> {
+        let failed = |error| store_error(&self.name, "cannot read", error);
+        let connection = self.open()?;
+        let mut select = connection
+            .prepare("select 1 from logs where entry_hash = ?")
+            .map_err(failed)?;
+        let mut known = HashSet::new();
+        for hash in hashes {
+            if select.exists([hash.as_bytes()]).map_err(failed)? {
+                known.insert(*hash);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Returns `true` if another process has the database open, or was killed while it had, as far as
+    /// the files beside it tell.
+    fn is_open_elsewhere(&self) -> bool {
+        ["-wal", "-journal"].iter().any(|end| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(end);
+            Path::new(&name).exists()
+        })
+    }
+
     fn open(&self) -> Result<Connection, StoreError> {
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        let immutable = !Path::new(&wal).exists();
+        let immutable = !self.is_open_elsewhere();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_URI;
@@ -93,22 +138,9 @@ impl DatabaseFile {
 }
 
 impl Reader for DatabaseFile {
-    /// Blocks for some milliseconds: only what has nothing else to do asks.
     fn known<'a>(&'a mut self, hashes: &'a [EntryHash]) -> StoreFuture<'a, HashSet<EntryHash>> {
-        Box::pin(async move {
-            let failed = |error| store_error(&self.name, "cannot read", error);
-            let connection = self.open()?;
-            let mut select = connection
-                .prepare("select 1 from logs where entry_hash = ?")
-                .map_err(failed)?;
-            let mut known = HashSet::new();
-            for hash in hashes {
-                if select.exists([hash.as_bytes()]).map_err(failed)? {
-                    known.insert(*hash);
-                }
-            }
-            Ok(known)
-        })
+        let hashes = hashes.to_vec();
+        Box::pin(self.ask(move |file| file.known(&hashes)))
     }
 }
 

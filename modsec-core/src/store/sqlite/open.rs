@@ -79,9 +79,10 @@ pub(in crate::store) async fn open(
     let name = format!("sqlite:{}", path.display());
     let (jobs, inbox) = mpsc::channel::<Job>();
     let (reply, answer) = oneshot::channel();
+    let (ends, ended) = mpsc::channel();
     let spawned = thread::Builder::new().name("sqlite".to_owned()).spawn({
         let name = name.clone();
-        move || match Worker::open(name, path, heartbeat) {
+        let work = move || match Worker::open(name, path, heartbeat) {
             Ok(mut worker) => {
                 let _ = reply.send(Ok(()));
                 for job in inbox {
@@ -91,6 +92,10 @@ pub(in crate::store) async fn open(
             Err(error) => {
                 let _ = reply.send(Err(error));
             }
+        };
+        move || {
+            let _ends = ends;
+            work();
         }
     });
     let thread = spawned.map_err(|error| StoreError::Unavailable {
@@ -102,6 +107,7 @@ pub(in crate::store) async fn open(
         name,
         jobs: Some(jobs),
         thread: Some(thread),
+        ended,
     };
     match answer.await {
         Ok(opened) => opened.map(|()| Box::new(store) as Box<dyn Store>),
@@ -120,6 +126,11 @@ pub(in crate::store) async fn open(
 /// As for [`path`].
 pub(in crate::store) fn check(options: &StoreOptions) -> Result<(), StoreError> {
     path(&options.url).map(drop)
+}
+
+/// Returns the path in the URL, if there is one.
+pub(in crate::store) fn file(options: &StoreOptions) -> Option<PathBuf> {
+    path(&options.url).ok()
 }
 
 /// Accepts `sqlite:PATH` and, as other programs write it, `sqlite:///PATH`.
