@@ -369,35 +369,40 @@ fn the_shell_accepts_the_scripts() {
 /// What the set-up in a whole Debian shows (`make deb-test`), as far as it can be read.
 #[test]
 fn the_guides_commands_name_files_that_are_here_and_prove_the_harmless_too() {
-    let guide = example("README.md");
-    let (_, section) = guide.split_once("## In this order\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
-    let [set_up, proofs] = blocks[..] else {
-        panic!("{blocks:?}");
-    };
-    for line in set_up.lines().skip(1) {
-        let mut words = line
-            .split_whitespace()
-            .skip_while(|word| *word != "cp" && *word != "sh");
-        words.next();
-        let files = words.take_while(|word| !word.starts_with(['/', '&']));
-        for file in files.filter(|word| !word.starts_with('-')) {
-            assert!(server().join(file).exists(), "{line}: there is no {file}");
+    for name in ["README.md", "redhat.md"] {
+        let guide = example(name);
+        let (_, section) = guide.split_once("## In this order\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let blocks: Vec<&str> = section.split("```").skip(1).step_by(2).collect();
+        let [set_up, proofs] = blocks[..] else {
+            panic!("{name}: {blocks:?}");
+        };
+        for line in set_up.lines().skip(1) {
+            let mut words = line
+                .split_whitespace()
+                .skip_while(|word| *word != "cp" && *word != "sh");
+            words.next();
+            let files = words.take_while(|word| !word.starts_with(['/', '&', '~']));
+            for file in files.filter(|word| !word.starts_with('-')) {
+                // Red Hat's begins in the directory of the sources.
+                let is_here =
+                    server().join(file).exists() || server().join("../..").join(file).exists();
+                assert!(is_here, "{name}: {line}: there is no {file}");
+            }
         }
+        let mut sh = Command::new("sh");
+        let output = sh
+            .args(["-n", "-c", &blocks.join("\n").replace("sh\n", "\n")])
+            .output();
+        assert!(output.unwrap().status.success(), "{name}");
+        let asked = proofs.lines().filter(|line| line.starts_with("curl "));
+        let wanted: Vec<&str> = asked
+            .map(|line| line.rsplit("# ").next().unwrap())
+            .collect();
+        assert_eq!(wanted, ["200", "403"], "a 403 alone may be anything's");
+        // The proof comes from an address that is counted.
+        assert!(!proofs.contains("127.0.0.1") && !proofs.contains("localhost"));
     }
-    let mut sh = Command::new("sh");
-    let output = sh
-        .args(["-n", "-c", &blocks.join("\n").replace("sh\n", "\n")])
-        .output();
-    assert!(output.unwrap().status.success());
-    let asked = proofs.lines().filter(|line| line.starts_with("curl "));
-    let wanted: Vec<&str> = asked
-        .map(|line| line.rsplit("# ").next().unwrap())
-        .collect();
-    assert_eq!(wanted, ["200", "403"], "a 403 alone may be anything's");
-    // The proof comes from an address that is counted.
-    assert!(!proofs.contains("127.0.0.1") && !proofs.contains("localhost"));
     for (file, needed) in [
         ("apache/vhosts.conf", "Require all granted"),
         ("apache/mod_security.conf", "\nSecRuleEngine On\n"),
