@@ -11,6 +11,7 @@
 //! Events go first: a writer waits for the directory to become usable. Creating is one directory at
 //! a time, so that 1,600 users' directories of the next minute delay no event.
 
+mod plan;
 #[cfg(feature = "jobs")]
 mod run;
 
@@ -19,17 +20,18 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Local, NaiveDateTime, Timelike};
+use chrono::{DateTime, Local, NaiveDateTime};
 use rustix::fs::{Stat, fstat};
 use tracing::{debug, error, info, warn};
 
+use self::plan::UsedLayouts;
 use super::advice::{Advice, WORLD_WRITABLE};
 use super::ahead::{self, Outcome, PlannedDir};
 use super::apply::{Change, ChangeKind, apply};
 use super::calendar;
 use super::named::Named;
 use super::policy::Attributes;
-use super::{ChangeError, KeepError, Layout, Options, Tally};
+use super::{ChangeError, KeepError, Options, Tally};
 use crate::error_chain::error_chain;
 use crate::log_once::LogOnce;
 use crate::names::LOST_AND_FOUND;
@@ -86,14 +88,6 @@ pub struct Keeper {
     clock: DateTime<Local>,
 }
 
-/// In which layouts another process has made or used directories. Those that this program has made
-/// ahead and that stayed empty do not count.
-#[derive(Debug, Clone, Copy, Default)]
-struct UsedLayouts {
-    flat: bool,
-    per_user: bool,
-}
-
 /// Whether changes are made or only reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -108,16 +102,6 @@ enum Task {
     CorrectOnly,
     /// It is corrected, or removed if it is past and empty.
     Everything,
-}
-
-/// Logs that a directory was created. A line per minute and user would be all that the log consists
-/// of.
-fn log_created(path: &Path, place: Place, to: Attributes) {
-    if matches!(place, Place::UserDay | Place::UserMinute) {
-        debug!(?path, %to, "directory created");
-    } else {
-        info!(?path, %to, "directory created");
-    }
 }
 
 /// Remembers what was logged, up to [`LOGGED`] different texts.
@@ -419,31 +403,6 @@ impl Keeper {
         }
     }
 
-    /// Creates one directory ahead of time, if it is missing.
-    fn create(&mut self, next: &PlannedDir, each: Observer<'_>) {
-        let PlannedDir { path, place, uid } = next;
-        let policy = &self.options.policy;
-        let wanted = policy.created(*place, *uid);
-        let may_hold = |parent| policy.may_hold(parent, *uid);
-        let missing = ahead::is_missing(&self.watcher, path, may_hold);
-        let outcome = match (missing, self.effect) {
-            (Ok(false), _) => return,
-            (Ok(true), Effect::DryRun) => Outcome::Done,
-            (Ok(true), Effect::Real) => ahead::create(&self.watcher, path, wanted, may_hold),
-            (Err(outcome), _) => outcome,
-        };
-        if self.count(outcome) {
-            self.tally.created += 1;
-            if self.effect == Effect::Real {
-                log_created(path, *place, wanted);
-            }
-            each(&Change {
-                path: path.clone(),
-                kind: ChangeKind::Created(wanted),
-            });
-        }
-    }
-
     /// Counts what went wrong; returns `true` if the change was made.
     fn count(&mut self, outcome: Outcome) -> bool {
         match outcome {
@@ -453,15 +412,6 @@ impl Keeper {
             Outcome::Failed(error) => self.failed(&error),
         }
         false
-    }
-
-    /// Gives up what was planned at or below `path`, where something else is. The walk has counted and
-    /// named that already, unless it has just come.
-    fn refuse_planned(&mut self, path: &Path, reason: &Reason) {
-        self.ahead.retain(|next| !next.path.starts_with(path));
-        if !self.refusals.is_known(path) {
-            self.leave_alone(path, reason);
-        }
     }
 
     /// Counts and logs once what was left alone. Directories of this project's programs and
@@ -498,61 +448,6 @@ impl Keeper {
         };
         if is_new {
             error!(error = %error_chain(error), "directory not handled");
-        }
-    }
-
-    /// Notes that another process has made or used a directory of the layout of `place`.
-    fn note_use(&mut self, place: Place) {
-        match place {
-            Place::FlatDay | Place::FlatMinute => self.used.flat = true,
-            Place::UserDay | Place::UserMinute => self.used.per_user = true,
-            Place::Root | Place::User => {}
-        }
-    }
-
-    /// Reads the clock, and plans the coming directories when a minute has begun.
-    fn check_clock(&mut self) {
-        self.named.look(Instant::now());
-        self.clock = Local::now();
-        let minute = self
-            .clock
-            .naive_utc()
-            .with_second(0)
-            .and_then(|time| time.with_nanosecond(0));
-        if self.planned != minute && self.watcher.has_root() {
-            self.planned = minute;
-            self.plan();
-        }
-    }
-
-    /// Lists the directories that should exist now and in the coming minutes.
-    ///
-    /// With [`Layout::Auto`] these are the flat ones unless only the per-user layout was seen in
-    /// use, and those of the users unless only the flat layout was; those of users that the
-    /// administrator has named in any case.
-    fn plan(&mut self) {
-        self.ahead.clear();
-        let Options {
-            policy,
-            ahead,
-            layout,
-            ..
-        } = &self.options;
-        let UsedLayouts { flat, per_user } = self.used;
-        let (flat, per_user) = match layout {
-            Layout::Auto => (
-                flat || !per_user,
-                per_user || !flat || policy.site_users_named,
-            ),
-            Layout::Flat => (true, false),
-            Layout::PerUser => (false, true),
-        };
-        if flat {
-            self.ahead.extend(ahead::plan(&self.clock, *ahead, None));
-        }
-        for user in policy.site_users.iter().filter(|_| per_user) {
-            self.ahead
-                .extend(ahead::plan(&self.clock, *ahead, Some(user)));
         }
     }
 
