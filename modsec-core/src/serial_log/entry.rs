@@ -391,7 +391,11 @@ impl Entry {
                     self.resync.get_or_insert(found.at);
                     None
                 }
-                b'A' => Some(self.torn(found.at)),
+                // Behind its end may stand what belongs to no entry, such as the zeros of a crash.
+                b'A' => Some(match self.perhaps {
+                    Some(end) => self.ended(end),
+                    None => self.torn(found.at),
+                }),
                 b'Z' => self.meet_end(view, lines, found),
                 _ => {
                     self.enter(view, found);

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use super::InputState;
 use super::announcement::{Announcement, Line};
+use super::{BOM, InputState};
 use crate::format::native::Boundary;
 
-/// Empty lines behind an entry at the most. An engine writes one or two; a client who can make a
-/// million of them must not make each place behind an entry a long search.
+/// Bytes of empty lines behind an entry at the most. An engine writes one or two; a client who can make
+/// a million of them must not make each place behind an entry a long search.
 const MAX_BLANK: usize = 64;
+/// What says nothing between two entries: empty lines, also those of Windows, and the marks with which
+/// its editors begin a file.
+const BLANKS: [&[u8]; 3] = [b"\n", b"\r\n", BOM];
 
 /// A stretch of the log.
 #[derive(Debug, Clone, Copy)]
@@ -100,21 +103,23 @@ impl<'b> View<'b> {
         self.input == InputState::End
     }
 
-    /// Returns how many empty lines stand at `at`, up to a bound.
-    pub(super) fn blank(&self, at: u64) -> usize {
-        let rest = self.from(at).iter().take(MAX_BLANK);
-        rest.take_while(|byte| **byte == b'\n').count()
-    }
-
-    /// Returns what stands at `at`, apart from empty lines; [`Follows::Other`] if those do not end
+    /// Returns what stands at `at`, apart from [`BLANKS`]; [`Follows::Other`] if those do not end
     /// within [`MAX_BLANK`].
     pub(super) fn follows(&self, at: u64) -> Follows {
-        let blank = self.blank(at);
-        if blank == MAX_BLANK {
-            return Follows::Other;
+        let mut rest = self.from(at);
+        let len = rest.len();
+        while let Some(behind) = BLANKS.iter().find_map(|blank| rest.strip_prefix(*blank)) {
+            rest = behind;
+            if len - rest.len() >= MAX_BLANK {
+                return Follows::Other;
+            }
         }
-        let rest = self.from(at + blank as u64);
-        if rest.is_empty() {
+        // What a file system leaves after a crash, however long: what is behind that begins anew.
+        if rest.starts_with(b"\0") {
+            return Follows::EntryOrEnd;
+        }
+        let may_be_blank = BLANKS.iter().any(|blank| blank.starts_with(rest));
+        if rest.is_empty() || (may_be_blank && self.input == InputState::More) {
             return match self.input {
                 InputState::More => Follows::Undecided,
                 InputState::Quiet | InputState::End => Follows::EntryOrEnd,
