@@ -45,6 +45,12 @@
 //! byte, and it goes on there once there is room. A first line within another line counts if part A
 //! follows it. In a body it counts, as one at the start of a line does, only if no further line of the
 //! entry's own boundary comes.
+//!
+//! If both have one boundary, such lines do come, and the client may have written them all. Then part H
+//! at the end tells whose they are, as [`native`] reads it, by ids and times that the engine alone
+//! writes: the next entry's, which begins there; or this one's, and all is its body. If the end is not
+//! this one's, and one that is follows within [`LOOKAHEAD`] bytes, the entry goes on to that. Where
+//! nothing tells, it is one entry without what stands behind the body.
 
 #[cfg(feature = "fs")]
 pub(crate) mod alone;
@@ -62,6 +68,7 @@ mod line_ends;
 mod linear;
 mod lines;
 mod lookahead;
+mod owned;
 mod read;
 #[cfg(test)]
 mod shapes;
@@ -120,6 +127,8 @@ pub struct Splitter {
     in_line: bool,
     /// Up to here the lines of several entries stand between each other.
     tangled: u64,
+    /// Up to here the parts of entries were looked at, for another entry in a body.
+    looked_into: u64,
     /// Ends of the entries that share their last bytes with those to come.
     sharing: Vec<u64>,
     /// The end of a large entry whose last part was just handed out.
@@ -261,6 +270,7 @@ impl Splitter {
             unrecognized: None,
             in_line: false,
             tangled: 0,
+            looked_into: 0,
             sharing: Vec::new(),
             ending: None,
             read_to: 0,
@@ -468,7 +478,8 @@ impl Splitter {
     fn within(&mut self, mut open: Open, input: InputState) -> Step {
         let tangled = open.start() < self.tangled;
         let verdict = self.advance(&mut open, input);
-        match self.keep_tangled(&open, verdict) {
+        let verdict = self.keep_tangled(&open, verdict);
+        match self.end_as_owned(&mut open, verdict, input) {
             Verdict::Ends {
                 end,
                 next,

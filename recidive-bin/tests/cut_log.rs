@@ -13,22 +13,43 @@ fn field(name: &str) -> PathBuf {
     data.join(name)
 }
 
+/// An entry that was cut off, and the next one, written right behind it.
+fn cut_logs() -> Vec<(String, String)> {
+    let text = fs::read_to_string(field("cut/innocent.log")).expect("a log");
+    let (cut, next) = text.split_at(text.find("--bbbb").expect("the next entry"));
+    let mut logs = vec![(cut.to_owned(), next.to_owned())];
+    // Of one boundary, as under MPM-ITK, and cut in a body.
+    let data = "../modsec-core/tests/data/serial/v2-native-serial/modsec_audit.log";
+    let log = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(data)).expect("a log");
+    let log = String::from_utf8_lossy(&log);
+    let first_line = "--74fcf803-A--\n";
+    let entries: Vec<&str> = log.split(first_line).skip(1).collect();
+    let of = |n: usize, client: &str| {
+        let entry = entries[n].replacen(" 127.0.0.1 ", &format!(" {client} "), 1);
+        format!("{first_line}{entry}")
+    };
+    let posted = of(3, "192.0.2.200");
+    let denied = entries.iter().position(|entry| entry.contains("10006"));
+    let denied = of(denied.expect("an entry that was denied"), "203.0.113.66");
+    for line in ["-C--\nname", "-E--\n", "-E--\n<html>"] {
+        let len = posted.find(line).expect("the line") + line.len();
+        logs.push((posted[..len].to_owned(), denied.clone()));
+    }
+    logs
+}
+
 #[test]
 fn a_replay_reports_the_attacker_alone() {
-    let place = Place::new();
-    let log = field("cut/innocent.log");
-    let arguments = [
-        "replay",
-        "--threshold",
-        "1",
-        "--json",
-        log.to_str().unwrap(),
-    ];
-    let output = place.recidive(&arguments).output().unwrap();
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let clients: Vec<_> = said["offenders"].as_array().unwrap().iter().collect();
-    assert_eq!(clients.len(), 1, "{said:#}");
-    assert_eq!(clients[0]["client"], "203.0.113.66", "{said:#}");
+    for (cut, next) in cut_logs() {
+        let place = Place::new();
+        fs::write(place.path("log"), format!("{cut}{next}")).unwrap();
+        let arguments = ["replay", "--threshold", "1", "--json", "log"];
+        let output = place.recidive(&arguments).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let clients: Vec<_> = said["offenders"].as_array().unwrap().iter().collect();
+        assert_eq!(clients.len(), 1, "{said:#}");
+        assert_eq!(clients[0]["client"], "203.0.113.66", "{said:#}");
+    }
 }
 
 #[test]
@@ -36,15 +57,15 @@ fn a_log_that_is_followed_reports_the_attacker_alone() {
     if !can_follow() {
         return;
     }
-    let place = Place::new();
-    let text = fs::read_to_string(field("cut/innocent.log")).unwrap();
-    let (cut, next) = text.split_at(text.find("--bbbb").unwrap());
-    let running = place.start(&["--threshold", "1", "--source", "merged-log"]);
-    place.append("merged.log", cut);
-    place.append("merged.log", next);
-    assert_eq!(place.reported(1), ["203.0.113.66"]);
-    assert!(running.stop().success());
-    assert_eq!(place.jail().len(), 1, "{:?}", place.jail());
+    for (cut, next) in cut_logs() {
+        let place = Place::new();
+        let running = place.start(&["--threshold", "1", "--source", "merged-log"]);
+        place.append("merged.log", &cut);
+        place.append("merged.log", &next);
+        assert_eq!(place.reported(1), ["203.0.113.66"]);
+        assert!(running.stop().success());
+        assert_eq!(place.jail().len(), 1, "{:?}", place.jail());
+    }
 }
 
 #[test]

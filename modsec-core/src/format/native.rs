@@ -103,6 +103,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 pub use self::boundary::Boundary;
+pub(crate) use self::framing::Owner;
 use self::framing::PartLayout;
 pub(crate) use self::lines::content_length;
 pub(super) use self::outline::Outline;
@@ -181,6 +182,18 @@ impl<'a> Entry<'a> {
         let contents = self.parts().map(|part| part.content);
         parts::record(&self.layout, sections(&self.layout, contents))
     }
+}
+
+/// Returns whose end stands at the end of `entry`: another one with the same boundary may begin in a
+/// body of it.
+pub(crate) fn end_owner(entry: &[u8]) -> Owner {
+    Entry::parse(entry).map_or(Owner::This, |entry| entry.layout.owner)
+}
+
+/// Returns how many of the bytes `behind` an entry, which seems to have another's end, belong to it all
+/// the same.
+pub(crate) fn reach(entry: &[u8], behind: &[u8]) -> Option<u64> {
+    Outline::reach(entry, behind)
 }
 
 /// Joins the parts of a layout with their contents, which may be beginnings only.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::lines::{Line, Lines};
 use super::view::{Follows, View};
 use super::{InputState, LOOKAHEAD, MAX_ENTRY, Verdict};
-use crate::format::native::{Boundary, content_length};
+use crate::format::native::{Boundary, Owner, content_length};
 use crate::record::{Flag, Flags};
 
 /// How far the log must be known to have no line of an entry's own behind the beginning of another
@@ -72,6 +72,18 @@ pub(super) struct Entry {
     read_to: u64,
     /// A decision that is carried out once the log is known up to an offset.
     decided: Option<(u64, u64)>,
+    pub(super) opened: Opened,
+}
+
+/// Which first lines of the entry's own boundary there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// Its own.
+    Once,
+    /// Another one.
+    Again,
+    /// The same, and it ends here, with an end of this owner; where it goes on is to be seen.
+    Ended(u64, Owner),
 }
 
 /// A line of the entry's own boundary.
@@ -142,6 +154,7 @@ impl Entry {
             may_share,
             read_to,
             decided: None,
+            opened: Opened::Once,
         }
     }
 
@@ -181,6 +194,9 @@ impl Entry {
         is_large: bool,
         has_waited: bool,
     ) -> Verdict {
+        if let Opened::Ended(end, _) = self.opened {
+            return Verdict::ends(end);
+        }
         if let Some((end, until)) = self.decided {
             return if view.is_all() || lines.scanned() >= until {
                 Verdict::ends(end)
@@ -379,6 +395,9 @@ impl Entry {
 
     /// One of its own lines.
     fn meet(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
+        if found.letter == b'A' && found.opens {
+            self.opened = Opened::Again;
+        }
         let verdict = if self.announced.is_some() || found.at < self.body_end {
             self.meet_in_body(view, found)
         } else if found.at <= self.content && !(found.letter == b'A' && found.opens) {

@@ -8,7 +8,7 @@ pub(crate) const CORAZA_A: &str = "[2026/11/22 06:40:30] id 192.0.2.1 1 192.0.2.
 pub(crate) type Shape = fn(&mut String, u32);
 
 /// An ordinary way to write a log, and others that were made to be slow to cut.
-pub(crate) const SHAPES: [(&str, Shape); 21] = [
+pub(crate) const SHAPES: [(&str, Shape); 24] = [
     ("whole entries", |log, n| {
         let _ = write!(
             log,
@@ -100,6 +100,25 @@ pub(crate) const SHAPES: [(&str, Shape); 21] = [
     ("first lines within lines of a body", |log, n| {
         let _ = write!(log, "--{n:08x}-A--\n{A}\n--{n:08x}-C--\nx");
     }),
+    ("cut in a body, the next one with its boundary", |log, _| {
+        let _ = write!(log, "--00000000-A--\n{A}\n--00000000-C--\nx");
+        later(log);
+    }),
+    ("more of them, the last one whole", |log, n| {
+        let _ = write!(log, "--00000000-A--\n{A}\n--00000000-C--\nx");
+        if n % 50 == 49 {
+            later(log);
+        }
+    }),
+    ("first lines in a body, and nothing that tells", |log, n| {
+        let id = letters(n / 2);
+        let id = id.get(..8).unwrap_or_default();
+        let a = format!("---{id}---A--\n{A}\n---{id}---C--\nx\n");
+        let _ = write!(
+            log,
+            "{a}{a}---{id}---F--\nHTTP/1.1 403\n\n---{id}---Z--\n\n"
+        );
+    }),
     ("documents within a document", |log, n| {
         let _ = write!(log, "{{\"transaction\":{{\"time\":\"{n}");
     }),
@@ -117,6 +136,15 @@ pub(crate) const SHAPES: [(&str, Shape); 21] = [
 
 const START: &str = "# modsec-parser: the next";
 const ONE: &str = "bytes are one entry, entry_hash";
+
+/// Writes an entry of a later time.
+fn later(log: &mut String) {
+    let a = A.replace(":30 ", ":45 ");
+    let _ = write!(
+        log,
+        "--00000000-A--\n{a}\n--00000000-H--\nStopwatch: 1795329645000000 9 (- - -)\n\n--00000000-Z--\n\n"
+    );
+}
 
 /// Writes an entry whose body is shorter than announced.
 fn announced(log: &mut String, id: u32, length: u32) {

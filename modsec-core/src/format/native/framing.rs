@@ -13,10 +13,14 @@
 //! 4. Without Z at the end nothing tells where raw content (C, E) stops, except its length.
 //! 5. libmodsecurity escapes all but C, so only C can hold forged delimiters; Coraza writes the
 //!    parts in the order of its configuration. Their own rules stand in `v3` and `coraza`.
+//! 6. A first line of the own boundary in a raw part is the client's, or begins an entry behind which
+//!    this one was cut off. `owner` has the rule by which that is told.
 
 mod coraza;
+mod owner;
 mod v3;
 
+pub(crate) use self::owner::Owner;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -41,6 +45,8 @@ pub(super) struct PartLayout {
     pub(super) flags: Flags,
     /// Whether part H may have been written by the client, so that its alerts prove nothing.
     pub(super) alerts_doubtful: bool,
+    /// Whose end the entry has, if another one with the same boundary may begin in a body of it.
+    pub(super) owner: Owner,
 }
 
 /// Where one part stands; offsets in bytes from the start of the entry.
@@ -64,8 +70,8 @@ impl Outline {
         };
         let opened = self.delimiters.first().map(|first| first.letter);
         match (self.boundary.dialect(), opened) {
-            (Dialect::V2, Some(b'A')) => framing.strict(),
-            (Dialect::V3, Some(b'A')) => framing.strict_v3(),
+            (Dialect::V2, Some(b'A')) => framing.own_parts(framing.strict()),
+            (Dialect::V3, Some(b'A')) => framing.own_parts(framing.strict_v3()),
             (Dialect::Coraza, _) => framing.coraza(),
             _ => framing.out_of_order(),
         }
@@ -332,6 +338,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             parts: parts.collect(),
             flags,
             alerts_doubtful,
+            owner: Owner::This,
         }
     }
 

@@ -20,6 +20,10 @@ use crate::format::{Defect, FirstBytes, unrecognized};
 /// end. A genuine entry has ten; a body may hold millions.
 const MAX_DELIMITERS: usize = 4096;
 
+/// First lines that are remembered of one entry besides its own. One is enough to doubt whose the
+/// lines behind it are.
+pub(super) const MAX_OPENINGS: usize = 64;
+
 /// A delimiter line of the entry's own boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Delimiter {
@@ -36,6 +40,9 @@ pub(in crate::format) struct Outline {
     pub(super) boundary: Boundary,
     /// In the order of the bytes.
     pub(super) delimiters: Vec<Delimiter>,
+    /// Offsets of further first lines, up to [`MAX_OPENINGS`]. Unlike other delimiters, they may also
+    /// stand behind something else in a line: behind an entry that was cut off there.
+    pub(super) openings: Vec<u64>,
     /// Index of the oldest delimiter in the second half, which is a ring once it is full.
     oldest: usize,
     /// Whether some were dropped from the middle.
@@ -67,6 +74,7 @@ impl Outline {
         Ok(Outline {
             boundary,
             delimiters: Vec::new(),
+            openings: Vec::new(),
             oldest: 0,
             gap: false,
             len: 0,
@@ -98,9 +106,15 @@ impl Outline {
                 Some(before) => window.get(before) == Some(&b'\n'),
                 None => offset == 0,
             };
-            if line_start && let Some(letter) = own.letter(behind) {
+            let Some(letter) = own.letter(behind) else {
+                continue;
+            };
+            let start = offset + start as u64;
+            if letter == b'A' && start > 0 && self.openings.len() < MAX_OPENINGS {
+                self.openings.push(start);
+            }
+            if line_start {
                 at += line_len - 1;
-                let start = offset + start as u64;
                 let lf = u64::from(behind.len() > line_len);
                 self.push(Delimiter {
                     letter,
@@ -174,6 +188,7 @@ mod tests {
         for fresh in 1..=entry.len() {
             let found = outline(entry, fresh);
             assert_eq!(found.delimiters, whole.delimiters, "{fresh} fresh bytes");
+            assert_eq!(found.openings, whole.openings, "{fresh} fresh bytes");
             assert_eq!(found.len, whole.len, "{fresh} fresh bytes");
         }
     }
@@ -188,13 +203,15 @@ mod tests {
             let whole = outline(entry.as_bytes(), entry.len());
             let found = outline(entry.as_bytes(), fresh);
             prop_assert_eq!(&found.delimiters, &whole.delimiters);
+            prop_assert_eq!(&found.openings, &whole.openings);
             prop_assert_eq!((found.gap, found.len, found.last_lfs), (whole.gap, whole.len, whole.last_lfs));
         }
     }
 
-    const PIECES: [&str; 9] = [
+    const PIECES: [&str; 10] = [
         "\n",
         "x",
+        "A--\n",
         "--00000000-",
         "B--",
         "\n--00000000-C--\n",
