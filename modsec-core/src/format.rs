@@ -251,7 +251,8 @@ pub enum Defect {
     /// The index: a line for each record, and no record.
     #[error(
         "the index of an audit log (SecAuditLog with SecAuditLogType Concurrent), which has no \
-         entries; modsec-parser takes it as --index, and recidive replay reads it"
+         entries; modsec-parser takes it as --index, recidive as --source index=FILE, and recidive \
+         replay reads it"
     )]
     Index,
     /// libmodsecurity wrote an error message in place of a transaction.

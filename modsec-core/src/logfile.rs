@@ -14,6 +14,7 @@
 //! - [`Checkpoint`] says how far a log was read, in one line of text.
 //! - [`unread`] finds the files that hold what comes behind it, the oldest first.
 //! - [`Tail`] reads them one after the other, then the log as it grows.
+//! - [`Recognition`] says so if there is nothing in a log that should be.
 //! - [`Lines`] cuts the bytes into lines, [`crate::serial_log::Splitter`] into entries.
 //!
 //! Rotation gives the old log any name (`.1`, `-20261127`, `.1.gz`), so what was read is found
@@ -25,6 +26,7 @@ mod checkpoint;
 mod entry_timeout;
 mod lines;
 mod log_file;
+mod recognition;
 mod rotated;
 mod tail;
 
@@ -33,5 +35,6 @@ pub(crate) use self::checkpoint::Checkpoint;
 pub(crate) use self::entry_timeout::EntryTimeout;
 pub(crate) use self::lines::{Line, Lines};
 pub(crate) use self::log_file::GZIP;
+pub(crate) use self::recognition::{Content, PipeRecognition, Recognition};
 pub(crate) use self::rotated::unread;
 pub(crate) use self::tail::{Growth, Tail};

@@ -25,8 +25,6 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct ReadSteps {
     heartbeat: Heartbeat,
     stop: Option<Stop>,
-    /// Whether files are read to their ends nevertheless.
-    to_the_end: bool,
 }
 
 /// The file was left in the middle.
@@ -40,15 +38,6 @@ impl ReadSteps {
         ReadSteps {
             heartbeat: heartbeat.clone(),
             stop: stop.cloned(),
-            to_the_end: false,
-        }
-    }
-
-    /// As [`ReadSteps::new`] with `stop`, but files are read to their ends.
-    pub(crate) fn to_the_end(heartbeat: &Heartbeat, stop: &Stop) -> ReadSteps {
-        ReadSteps {
-            to_the_end: true,
-            ..ReadSteps::new(heartbeat, Some(stop))
         }
     }
 
@@ -86,9 +75,7 @@ impl ReadSteps {
 
     /// Returns `true` if a file of `len` bytes is not to be begun any more, as it would be left.
     pub(crate) fn leave(&self, len: u64) -> bool {
-        len > READ_IN_ANY_CASE
-            && !self.to_the_end
-            && self.stop.as_ref().is_some_and(Stop::requested)
+        len > READ_IN_ANY_CASE && self.stop.as_ref().is_some_and(Stop::requested)
     }
 }
 
@@ -112,8 +99,6 @@ mod tests {
         let error = steps.go_on(READ_IN_ANY_CASE + 1).unwrap_err();
         assert!(is_left(&error) && !is_left(&io::ErrorKind::Other.into()));
         ReadSteps::default().go_on(u64::MAX).unwrap();
-        let whole = ReadSteps::to_the_end(&Heartbeat::default(), &stop);
-        whole.go_on(u64::MAX).unwrap();
         assert_eq!(heartbeat.count(), 3);
     }
 

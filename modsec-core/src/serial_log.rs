@@ -314,6 +314,13 @@ impl Splitter {
         self.before + self.buffer.len() as u64 - self.position()
     }
 
+    /// Returns the offset of the first of the bytes that belong to no entry, if such bytes were passed
+    /// over last and no entry has begun since.
+    #[cfg(feature = "jobs")]
+    pub(crate) fn unrecognized_from(&self) -> Option<u64> {
+        self.unrecognized.map(|(at, _)| at)
+    }
+
     /// Returns `true` if an entry has begun and not ended.
     pub fn is_open(&self) -> bool {
         self.open.is_some() || self.at < self.before + self.buffer.len() as u64

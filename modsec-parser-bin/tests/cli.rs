@@ -12,6 +12,8 @@ mod executable;
 mod first_runs;
 #[path = "cli/foreign.rs"]
 mod foreign;
+#[path = "../../modsec-core/tests/machine/inotify.rs"]
+mod inotify;
 #[path = "cli/logs.rs"]
 mod logs;
 #[path = "cli/main_job.rs"]
@@ -20,3 +22,5 @@ mod main_job;
 mod memory;
 #[path = "cli/site.rs"]
 mod site;
+#[path = "../../modsec-core/tests/wrapped/mod.rs"]
+mod wrapped;

@@ -465,3 +465,48 @@ fn a_rehearsal_whose_database_another_process_holds_ends_too() {
     let said = stop_waiting(child, TERMINATED, "--dry-run");
     assert!(said.contains("interrupted: "), "{said}");
 }
+
+#[test]
+fn a_large_entry_of_a_followed_log_is_left_and_taken_at_the_next_start() {
+    for (line, reads) in [("x", 0), ("x", 1), ("x", 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        large_entry(dir.path(), line);
+        let entry = dir
+            .path()
+            .join("audit/20261122/20261122-1436/20261122-143639-x");
+        // One before it, and one behind it.
+        let small = |id: &str| ENTRY.replace(" id ", &format!(" {id} ")) + "\n";
+        let mut log = fs::File::create(dir.path().join("log")).unwrap();
+        log.write_all(small("before").as_bytes()).unwrap();
+        std::io::copy(&mut fs::File::open(entry).unwrap(), &mut log).unwrap();
+        log.write_all(small("behind").as_bytes()).unwrap();
+        let arguments = ["--follow", "log", "--offset-file", "place"];
+        let store = ["--store", "sqlite:x.db", "--merged-log", "merged.log"];
+        let follow = || {
+            program(&dir, &[&arguments[..], &store].concat())
+                .spawn()
+                .unwrap()
+        };
+        // While it is read, decoded, hashed, or copied.
+        let more = stop_reading(follow(), reads * LARGE + (16 << 20));
+        assert!(
+            more < LARGE,
+            "{line:?}, after {reads} times: {more} bytes more"
+        );
+        let rows = || {
+            let database = rusqlite::Connection::open(dir.path().join("x.db")).unwrap();
+            let count = database.query_row("select count(*) from logs", [], |row| row.get(0));
+            count.unwrap_or(0_i64)
+        };
+        let first = rows();
+        assert!(first < 3, "{line:?}, after {reads} times: nothing left");
+        let child = follow();
+        until("the rest", || rows() == 3);
+        stop(child, 0, ENDED, "the rest");
+        let merged = fs::metadata(dir.path().join("merged.log")).unwrap().len();
+        assert!(
+            merged > LARGE - (2 << 20) && merged < LARGE + (1 << 20),
+            "{merged}"
+        );
+    }
+}

@@ -63,7 +63,7 @@ impl Wrapping {
     /// Recognises it by the beginning of a log: by what stands before the first line of a part,
     /// before a document, or before a line of an index.
     pub(crate) fn of(head: &[u8]) -> Option<Wrapping> {
-        if let Some(encoding) = utf16(head) {
+        if let Some(encoding) = Wrapping::of_utf16(head) {
             return Some(encoding);
         }
         let marked = head.strip_prefix(BOM);
@@ -72,6 +72,17 @@ impl Wrapping {
         }
         let lines = head.split(|byte| *byte == b'\n').take(LINES);
         lines.filter_map(before).find_map(named)
+    }
+
+    /// Recognises UTF-16 by the first four bytes of a log, with a byte order mark or without one.
+    pub(crate) fn of_utf16(head: &[u8]) -> Option<Wrapping> {
+        let is_text = |a: u8, b: u8| a.is_ascii() && b.is_ascii() && a != 0 && b != 0;
+        match *head {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Wrapping::Utf16),
+            [a, 0, b, 0, ..] if is_text(a, b) => Some(Wrapping::Utf16Le),
+            [0, a, 0, b, ..] if is_text(a, b) => Some(Wrapping::Utf16Be),
+            _ => None,
+        }
     }
 
     /// Returns the command that takes it off a log.
@@ -140,17 +151,6 @@ impl fmt::Display for Wrapping {
             }
             Wrapping::Timestamp => "with a time before each line",
         })
-    }
-}
-
-/// Returns the encoding of a log in UTF-16, with a byte order mark or without one.
-fn utf16(head: &[u8]) -> Option<Wrapping> {
-    let is_text = |a: u8, b: u8| a.is_ascii() && b.is_ascii() && a != 0 && b != 0;
-    match *head {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Wrapping::Utf16),
-        [a, 0, b, 0, ..] if is_text(a, b) => Some(Wrapping::Utf16Le),
-        [0, a, 0, b, ..] if is_text(a, b) => Some(Wrapping::Utf16Be),
-        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::index::Fate;
 use crate::format::{Defect, FirstBytes};
 pub(super) use crate::log_reader::{Extent, IN_MEMORY};
+use crate::read_steps::is_left;
 use crate::record::Flags;
 use crate::storage_dir::Refusal;
 use crate::store::Row;
@@ -124,6 +125,13 @@ pub(super) enum Skipped {
         at: u64,
         line: FirstBytes,
     },
+}
+
+impl Skipped {
+    /// Returns `true` if the entry was left in the middle because of a request to stop.
+    pub(super) fn is_left(&self) -> bool {
+        matches!(self, Skipped::NoEntry(NoEntry::Io(error)) if is_left(error))
+    }
 }
 
 impl From<NoEntry> for Skipped {

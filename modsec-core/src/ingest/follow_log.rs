@@ -19,13 +19,14 @@ use tracing::{info, warn};
 
 use super::batch_writer::BatchWriter;
 use super::decoder::EntryDecoder;
-use super::entry::{Extent, IN_MEMORY};
+use super::entry::{Extent, IN_MEMORY, NoEntry, Skipped};
 use super::offset_file;
+use super::tally::DefectReason;
 use super::{IngestError, Observer, Options, Tally, note_outage, note_success};
 use crate::format::{self, Defect};
 use crate::heartbeat::Heartbeat;
 use crate::log_reader::Taken;
-use crate::logfile::{Aside, EntryTimeout, Growth, Tail};
+use crate::logfile::{Aside, Content, EntryTimeout, Growth, Recognition, Tail};
 use crate::program::{Backoff, Lifecycle, Stop, Wake};
 use crate::read_steps::ReadSteps;
 use crate::serial_log::{InputState, Piece, Splitter};
@@ -99,8 +100,7 @@ pub async fn follow_log(
     lifecycle
         .watch(vec![heartbeat.clone()])
         .map_err(IngestError::Thread)?;
-    // What is left out of a log is not found again.
-    let steps = ReadSteps::to_the_end(&heartbeat, lifecycle.stop());
+    let steps = ReadSteps::new(&heartbeat, Some(lifecycle.stop()));
     let mut follower = Follower {
         options,
         log,
@@ -109,6 +109,7 @@ pub async fn follow_log(
         steps,
         writer: None,
         reading: None,
+        recognition: Recognition::new(Content::Entries, 0),
         backoff: Backoff::default(),
         has_read: false,
         all: Tally::default(),
@@ -139,6 +140,7 @@ struct Follower<'o> {
     steps: ReadSteps,
     writer: Option<BatchWriter>,
     reading: Option<Reading>,
+    recognition: Recognition,
     backoff: Backoff,
     /// Whether the log could be read before: what was right once is not the configuration's fault.
     has_read: bool,
@@ -155,6 +157,9 @@ struct Reading {
     is_over: bool,
     timeout: EntryTimeout,
     saved: Option<u64>,
+    /// Where the first large entry begins that was handed out since the place was saved. It may be
+    /// left, and is read again from there at the next start.
+    large_at: Option<u64>,
 }
 
 impl Follower<'_> {
@@ -204,40 +209,103 @@ impl Follower<'_> {
             }
         };
         writer.settle().await?;
-        let reading = match &mut self.reading {
-            Some(reading) => reading,
-            none => none.insert(Reading::open(
-                self.log,
-                self.offset_file,
-                self.options.stale_after,
-            )?),
+        let mut reading = if let Some(reading) = self.reading.take() {
+            reading
+        } else {
+            let reading = Reading::open(self.log, self.offset_file, self.options.stale_after)?;
+            self.recognition.resume(reading.tail.offset());
+            reading
         };
+        let is_done = self.read_on(&mut reading, stop, observer).await?;
+        self.has_read = true;
+        self.reading = Some(reading);
+        Ok(is_done)
+    }
+
+    /// Stores what is read within a turn; returns `true` if the end of the log was reached.
+    async fn read_on(
+        &mut self,
+        reading: &mut Reading,
+        stop: &Stop,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, IngestError> {
         let started = Instant::now();
-        let is_done = loop {
+        loop {
             let growth = reading.read(self.log)?;
-            let input = reading.input(growth);
-            let origin = reading.origin(&self.decoder, self.log);
-            while let Some(taken) = reading.next(input)? {
-                match self.decoder.decode_taken(taken, &origin) {
-                    Ok(entry) => writer.take_entry(entry, observer).await?,
-                    Err(skipped) => writer.skip(self.log, None, skipped),
+            let goes_on = self.take_entries(reading, growth, observer).await?;
+            let is_restarted = growth == Growth::Restarted;
+            let is_done = growth == Growth::End;
+            let is_over = !goes_on || started.elapsed() >= TURN || stop.requested();
+            if !(is_restarted || is_done || is_over) {
+                continue;
+            }
+            let is_left = self.flush(observer).await?;
+            if is_restarted && is_left {
+                // The entry is to be found by the place that was saved last.
+                return Ok(false);
+            }
+            if is_restarted {
+                reading.restart();
+                self.recognition.restart(reading.tail.offset());
+                continue;
+            }
+            reading.save(self.offset_file, is_left)?;
+            return Ok(is_done);
+        }
+    }
+
+    /// Hands over what was read; returns `false` if a large entry was left, as a stop is requested.
+    async fn take_entries(
+        &mut self,
+        reading: &mut Reading,
+        growth: Growth,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, IngestError> {
+        let input = reading.input(growth);
+        let is_last = input == InputState::End && growth != Growth::Restarted;
+        let origin = reading.origin(&self.decoder, self.log);
+        let Some(writer) = &mut self.writer else {
+            return Ok(true);
+        };
+        while let Some((at, taken)) = reading.next(input)? {
+            match self.decoder.decode_taken(taken, &origin) {
+                Ok(entry) => {
+                    self.recognition.found();
+                    writer.take_entry(entry, observer).await?;
+                }
+                Err(Skipped::NoEntry(NoEntry::Defect(defect))) => {
+                    self.recognition.defect(self.log, at, defect);
+                    writer.findings.tally.defect(DefectReason::NotAnAuditLog);
+                }
+                Err(Skipped::Unrecognized { .. })
+                    if is_last && self.recognition.ended(at, &mut reading.tail) =>
+                {
+                    writer.findings.tally.defect(DefectReason::Foreign);
+                }
+                Err(skipped) => {
+                    let is_left = skipped.is_left();
+                    writer.skip(self.log, None, skipped);
+                    if is_left {
+                        return Ok(false);
+                    }
                 }
             }
-            if growth == Growth::Restarted {
-                writer.flush(observer).await?;
-                reading.restart();
-            } else if growth == Growth::End {
-                break true;
-            } else if started.elapsed() >= TURN || stop.requested() {
-                break false;
-            }
+        }
+        let from = reading.splitter.unrecognized_from();
+        self.recognition.look(from, &mut reading.tail, growth);
+        Ok(true)
+    }
+
+    /// Keeps the batch at hand; returns `true` if a large entry was left, as a stop is requested.
+    async fn flush(&mut self, observer: &mut dyn Observer) -> Result<bool, IngestError> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(false);
         };
         writer.flush(observer).await?;
-        reading.save(self.offset_file)?;
-        self.has_read = true;
         let tally = writer.take_tally();
+        let is_left = tally.interrupted;
         self.add(tally);
-        Ok(is_done)
+        Ok(is_left)
     }
 
     fn add(&mut self, tally: Tally) {
@@ -295,6 +363,7 @@ impl Reading {
         Ok(Reading {
             splitter: Splitter::new(tail.offset(), IN_MEMORY),
             saved: None,
+            large_at: None,
             tail,
             aside: Aside::in_dir(
                 offset_path
@@ -335,7 +404,8 @@ impl Reading {
         decoder.origin(meta.map_or(0, |meta| meta.uid()), log.to_owned())
     }
 
-    fn next(&mut self, input: InputState) -> Result<Option<Taken>, FollowLogError> {
+    /// Returns what comes next, and at which offset it begins.
+    fn next(&mut self, input: InputState) -> Result<Option<(u64, Taken)>, FollowLogError> {
         loop {
             let input = if self.aside.has_more() {
                 InputState::More
@@ -351,8 +421,8 @@ impl Reading {
                 continue;
             };
             match piece {
-                Piece::Entry { bytes, flags, .. } => {
-                    return Ok(Some(Taken::Whole(bytes.to_vec(), flags)));
+                Piece::Entry { at, bytes, flags } => {
+                    return Ok(Some((at, Taken::Whole(bytes.to_vec(), flags))));
                 }
                 Piece::Part(bytes) => self.aside.keep(bytes).map_err(FollowLogError::Spool)?,
                 Piece::End {
@@ -363,17 +433,19 @@ impl Reading {
                 } => {
                     let file = self.end(at + len, len, overrun)?;
                     if len > 0 {
-                        return Ok(Some(Taken::Large(Extent {
+                        self.large_at.get_or_insert(at);
+                        let extent = Extent {
                             file: Arc::new(file),
                             start: 0,
                             len,
                             flags,
-                        })));
+                        };
+                        return Ok(Some((at, Taken::Large(extent))));
                     }
                     // Announced in vain; it is read again.
                 }
                 Piece::Unrecognized { at, line, .. } => {
-                    return Ok(Some(Taken::Unrecognized { at, line }));
+                    return Ok(Some((at, Taken::Unrecognized { at, line })));
                 }
             }
         }
@@ -396,12 +468,14 @@ impl Reading {
     fn restart(&mut self) {
         self.splitter = Splitter::new(self.tail.offset(), IN_MEMORY);
         self.aside.clear();
-        self.saved = None;
+        (self.saved, self.large_at) = (None, None);
     }
 
-    /// Keeps the place behind the last entry that was handed out.
-    fn save(&mut self, path: &Path) -> Result<(), FollowLogError> {
-        let offset = self.splitter.position();
+    /// Keeps the place behind the last entry that was handed out, or before the first large one if
+    /// one was left.
+    fn save(&mut self, path: &Path, is_left: bool) -> Result<(), FollowLogError> {
+        let large_at = self.large_at.take().filter(|_| is_left);
+        let offset = large_at.unwrap_or_else(|| self.splitter.position());
         // Somebody may have removed the file.
         if self.saved == Some(offset) && path.exists() {
             return Ok(());

@@ -295,6 +295,9 @@ impl Index {
         if let Some(before) = before.checked_sub(self.settle) {
             self.ledger.close(before);
         }
+        if self.settle.is_zero() {
+            self.lines.end();
+        }
         self.note();
     }
 

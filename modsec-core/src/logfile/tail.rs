@@ -158,6 +158,21 @@ impl Tail {
         }
     }
 
+    /// Returns up to `len` bytes of the open file from the offset `at` on: as many as can be read. What
+    /// is read next does not change.
+    pub(crate) fn peek(&mut self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while let (Some(open), Some(rest)) = (&mut self.open, bytes.get_mut(filled..)) {
+            match open.source.read_at(rest, at + filled as u64) {
+                Ok(read) if read > 0 => filled += read,
+                _ => break,
+            }
+        }
+        bytes.truncate(filled);
+        bytes
+    }
+
     /// Returns the open file: the log, or one that it was rotated to.
     pub(crate) fn file(&self) -> Option<&std::fs::File> {
         self.open.as_ref().map(|open| &open.source.file)

@@ -17,8 +17,10 @@ use tracing::warn;
 
 use super::LogSource;
 use super::counter::Counter;
+use super::dedup::EntryKey;
+use crate::format;
 use crate::ledger::Offender;
-use crate::logfile::{Checkpoint, EntryTimeout, Growth, Line, Lines, Tail};
+use crate::logfile::{Checkpoint, Content, EntryTimeout, Growth, Line, Lines, Recognition, Tail};
 use crate::serial_log::{InputState, Piece, Splitter};
 
 /// Bytes of one entry that are kept; a larger one counts by its own file only.
@@ -34,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Follow {
     tail: Tail,
     shape: Shape,
+    recognition: Box<Recognition>,
     timeout: EntryTimeout,
     /// The last error, so that it is reported once.
     failed: bool,
@@ -65,11 +68,15 @@ impl Follow {
                 "neither the log that was read before, nor beside it: starting at its beginning"
             );
         }
-        let shape = match source {
-            LogSource::Merged(_) => Shape::Entries(Box::new(Splitter::new(tail.offset(), HELD))),
-            LogSource::Index(_) => Shape::Lines(Lines::default()),
+        let (shape, content) = match source {
+            LogSource::Merged(_) => {
+                let splitter = Splitter::new(tail.offset(), HELD);
+                (Shape::Entries(Box::new(splitter)), Content::Entries)
+            }
+            LogSource::Index(_) => (Shape::Lines(Lines::default()), Content::LinesWithClient),
         };
         Ok(Follow {
+            recognition: Box::new(Recognition::new(content, tail.offset())),
             tail,
             shape,
             timeout: EntryTimeout::after(PATIENCE),
@@ -107,7 +114,7 @@ impl Follow {
         };
         self.failed = false;
         match &mut self.shape {
-            Shape::Entries(splitter) => {
+            Shape::Entries(_) => {
                 // A file that is over has no more than what is here: its last entry has nothing
                 // behind it that would close it, and holds nothing up any longer.
                 let input = match growth {
@@ -115,19 +122,17 @@ impl Follow {
                     Growth::End | Growth::Restarted => InputState::Quiet,
                     Growth::Over => InputState::End,
                 };
-                let overrun = count_entries(splitter, input, counter, report);
-                if growth == Growth::Restarted {
-                    **splitter = Splitter::new(self.tail.offset(), HELD);
-                } else if let Some(offset) = overrun {
-                    self.tail.seek(offset);
+                if self.count_entries(input, growth == Growth::Restarted, counter, report) {
                     return true;
                 }
             }
             Shape::Lines(lines) => {
                 if growth == Growth::Restarted {
                     lines.clear();
+                    self.recognition.restart(self.tail.offset());
                 }
-                count_lines(lines, counter, report);
+                self.count_lines(counter, report);
+                self.recognition.look_at_lines(&mut self.tail, growth);
             }
         }
         self.give_up_if_stuck(growth, counter, report);
@@ -146,48 +151,91 @@ impl Follow {
         };
         if self.timeout.is_given_up(splitter, growth) {
             warn!(path = ?self.tail.path(), "entry without end in the log, taken as it is");
-            if let Some(offset) = count_entries(splitter, InputState::End, counter, report) {
-                self.tail.seek(offset);
-            }
+            self.count_entries(InputState::End, false, counter, report);
+        }
+        if let Shape::Entries(splitter) = &self.shape {
+            let from = splitter.unrecognized_from();
+            self.recognition.look(from, &mut self.tail, growth);
         }
     }
-}
 
-/// Counts what the splitter has. If a large entry turned out to have no end, returns from which
-/// offset of the log to read again.
-fn count_entries(
-    splitter: &mut Splitter,
-    input: InputState,
-    counter: &mut Counter,
-    report: &mut impl FnMut(Offender),
-) -> Option<u64> {
-    while let Some(piece) = splitter.next(input) {
-        let offender = match piece {
-            Piece::Entry { bytes, flags, .. } if flags.is_empty() => counter.entry(bytes, 0),
-            Piece::Part(_) => None,
-            Piece::End {
-                at, len, overrun, ..
-            } => {
-                if overrun {
-                    splitter.rewind(at + len);
-                    return Some(at + len);
+    /// Counts what the splitter has; a splitter for the next file takes its place if there is one.
+    /// Returns `true` if the log is to be read again from an earlier place, as a large entry turned
+    /// out to have no end.
+    fn count_entries(
+        &mut self,
+        input: InputState,
+        is_restarted: bool,
+        counter: &mut Counter,
+        report: &mut impl FnMut(Offender),
+    ) -> bool {
+        let Shape::Entries(splitter) = &mut self.shape else {
+            return false;
+        };
+        let mut overrun = None;
+        while let Some(piece) = splitter.next(input) {
+            let offender = match piece {
+                Piece::Entry { at, bytes, flags } if flags.is_empty() => {
+                    match format::decode(bytes) {
+                        Ok(record) => {
+                            self.recognition.found();
+                            counter.record(&record, || EntryKey::of(bytes), 0)
+                        }
+                        Err(defect) => {
+                            self.recognition.defect(self.tail.path(), at, defect);
+                            counter.defect()
+                        }
+                    }
                 }
-                counter.defect()
-            }
-            // Whose status it is in an interleaved entry, nobody can tell.
-            Piece::Entry { .. } | Piece::Unrecognized { .. } => counter.defect(),
-        };
-        offender.into_iter().for_each(&mut *report);
+                Piece::Part(_) => None,
+                Piece::End {
+                    at,
+                    len,
+                    overrun: true,
+                    ..
+                } => {
+                    overrun = Some(at + len);
+                    break;
+                }
+                Piece::Unrecognized { at, .. } => {
+                    if input == InputState::End {
+                        self.recognition.ended(at, &mut self.tail);
+                    }
+                    counter.defect()
+                }
+                // Whose status it is in an interleaved entry, nobody can tell.
+                Piece::Entry { .. } | Piece::End { .. } => {
+                    self.recognition.found();
+                    counter.defect()
+                }
+            };
+            offender.into_iter().for_each(&mut *report);
+        }
+        if is_restarted {
+            **splitter = Splitter::new(self.tail.offset(), HELD);
+            self.recognition.restart(self.tail.offset());
+        } else if let Some(offset) = overrun {
+            splitter.rewind(offset);
+            self.tail.seek(offset);
+            return true;
+        }
+        false
     }
-    None
-}
 
-fn count_lines(lines: &mut Lines, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
-    while let Some(line) = lines.next() {
-        let offender = match line {
-            Line::Whole(line) => counter.index_line(line),
-            Line::TooLong => counter.long_line(),
+    fn count_lines(&mut self, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
+        let Shape::Lines(lines) = &mut self.shape else {
+            return;
         };
-        offender.into_iter().for_each(&mut *report);
+        loop {
+            let at = self.tail.offset() - lines.unread() as u64;
+            let before = counter.tally.defects;
+            let offender = match lines.next() {
+                None => return,
+                Some(Line::Whole(line)) => counter.index_line(line),
+                Some(Line::TooLong) => counter.long_line(),
+            };
+            self.recognition.line(at, counter.tally.defects == before);
+            offender.into_iter().for_each(&mut *report);
+        }
     }
 }

@@ -1,12 +1,20 @@
 //! Logs as others pass them on: damaged, copied, wrapped, in formats that are not read.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use super::site::{Site, entry, run};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::inotify::can_follow;
+use super::site::{Ran, Site, entry, run};
+use super::wrapped::{take_off, utf16, wrapped};
+
+/// Longest time that anything is waited for. Nothing is measured by it.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn field(name: &str) -> PathBuf {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modsec-core/tests/data/field");
@@ -61,68 +69,6 @@ fn a_large_entry_of_a_copy_is_read() {
     run(reading(&site, "copy")).expect(0, &["0 stored, 1 already known"]);
 }
 
-/// A log in UTF-16, little end first.
-fn utf16(log: &str) -> Vec<u8> {
-    log.encode_utf16().flat_map(u16::to_le_bytes).collect()
-}
-
-/// A log in UTF-16, big end first.
-fn utf16_be(log: &str) -> Vec<u8> {
-    log.encode_utf16().flat_map(u16::to_be_bytes).collect()
-}
-
-/// What is put around the lines of a log, by name.
-fn wrapped(log: &str) -> Vec<(&'static str, Vec<u8>)> {
-    let lines = |before: &str| -> Vec<u8> {
-        let lines = log.lines().map(|line| format!("{before}{line}\n"));
-        lines.collect::<String>().into_bytes()
-    };
-    let mut docker = String::new();
-    for line in log.split_inclusive('\n') {
-        let line = serde_json::to_string(line).unwrap();
-        writeln!(
-            docker,
-            r#"{{"log":{line},"stream":"stdout","time":"2026-11-27T10:00:00Z"}}"#
-        )
-        .unwrap();
-    }
-    let marked = [b"\xff\xfe", &*utf16(log)].concat();
-    // As other programs write JSON, with the names in their order.
-    let mut blanks = String::new();
-    for line in log.split_inclusive('\n') {
-        let line = serde_json::to_string(line).unwrap();
-        writeln!(blanks, r#"{{ "stream": "stdout", "log" : {line} }}"#).unwrap();
-    }
-    vec![
-        ("UTF-16", marked),
-        ("UTF-16LE", utf16(&log.replace('\n', "\r\n"))),
-        ("UTF-16BE", utf16_be(log)),
-        (
-            "RFC 5424",
-            lines("<14>1 2026-11-27T10:00:00.1Z web nginx 7 - - "),
-        ),
-        (
-            "RFC 5424",
-            lines("1 - web nginx - x [a@1 b=\"]\\\"\\] [\"][c@1] \u{feff}"),
-        ),
-        ("kubectl logs --prefix", lines("[pod/web-0/nginx] ")),
-        (
-            "kubectl logs",
-            lines("[pod/web-0/nginx] 2026-11-27T10:00:00.123Z "),
-        ),
-        ("Compose", lines("\u{1b}[36mweb-1  | \u{1b}[0m")),
-        ("Compose", lines("web-1  | 2026-11-27T10:00:00.123456789Z ")),
-        ("Docker", blanks.into_bytes()),
-        ("syslog", lines("Nov  7 10:00:00 web apache2[7]: ")),
-        ("syslog", lines("2026-11-27T10:00:00.123+01:00 web nginx: ")),
-        ("Docker", docker.into_bytes()),
-        ("Compose", lines("web-1  | ")),
-        ("Compose", lines("\u{1b}[36mweb-1  |\u{1b}[0m ")),
-        ("CRI", lines("2026-11-27T10:00:00.123456789Z stdout F ")),
-        ("with a time", lines("2026-11-27T10:00:00.123456789Z ")),
-    ]
-}
-
 #[test]
 fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
     let native =
@@ -143,7 +89,7 @@ fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
                 ],
             );
             assert!(!ran.stderr.contains("nobody needs"), "{}", ran.stderr);
-            take_off(&site, &ran.stderr);
+            take_off(&site.path(""), &ran.stderr);
             let noun = if entries == 1 { "entry" } else { "entries" };
             let said = format!("{entries} {noun}, {entries} stored");
             run(reading(&site, "plain")).expect(0, &[&said]);
@@ -153,22 +99,6 @@ fn what_stands_around_a_log_is_named_and_the_command_takes_it_off() {
             run(command).expect(1, &["log to --follow", name, "take that off with"]);
         }
     }
-}
-
-/// Runs the command that a message names on `log` of the site, into `plain`.
-fn take_off(site: &Site, said: &str) {
-    let (_, command) = said.split_once("take that off with ").unwrap();
-    let (command, _) = command.split_once('\n').unwrap();
-    // As it stands in the message, in front of its last quote.
-    let command = command.trim_end_matches(|c| c != '\'' && !char::is_alphanumeric(c));
-    let shell = format!("{command} log >plain");
-    let mut sh = Command::new("sh");
-    let status = sh
-        .args(["-c", &shell])
-        .current_dir(site.path(""))
-        .status()
-        .unwrap();
-    assert!(status.success(), "{shell}");
 }
 
 #[test]
@@ -185,7 +115,7 @@ fn what_is_not_read_in_the_tree_is_named_and_nobody_is_told_to_remove_it() {
         let ran = run(command);
         ran.expect(3, &[name, "entry not read, file kept"]);
         assert!(!ran.stderr.contains("nobody needs"), "{}", ran.stderr);
-        take_off(&site, &ran.stderr);
+        take_off(&site.path(""), &ran.stderr);
         run(reading(&site, "plain")).expect(0, &["1 stored"]);
     }
 }
@@ -230,6 +160,115 @@ fn a_log_of_zeros_is_called_that() {
     let site = Site::new();
     fs::write(site.path("log"), vec![0; 100_000]).unwrap();
     run(reading(&site, "log")).expect(3, &["log", "zeros, which a crash leaves"]);
+}
+
+/// Runs a service until it has said all `words`, asks it to end, and returns what it said. Once it
+/// is at work, something is done.
+fn until_said(site: &Site, mut command: Command, then: impl FnOnce(), words: &[&str]) -> String {
+    let path = site.path("said");
+    let file = fs::File::create(&path).unwrap();
+    let mut child = command.stderr(file).stdout(Stdio::null()).spawn().unwrap();
+    let said = || fs::read_to_string(&path).unwrap();
+    let since = Instant::now();
+    let mut wait_for = |words: &[&str]| {
+        while !words.iter().all(|word| said().contains(word)) {
+            let is_running = child.try_wait().unwrap().is_none();
+            let is_right = is_running && since.elapsed() < LIMIT;
+            assert!(is_right, "{words:?} in {}", said());
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_for(&["following"]);
+    then();
+    wait_for(words);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", said());
+    said()
+}
+
+#[test]
+fn a_followed_file_without_entries_is_said_to_be_none_once() {
+    let index = r#"www 192.0.2.7 - - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /20261122/20261122-1436/20261122-143639-x 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#;
+    for (line, want) in [
+        ("root:x:0:0:root:/root:/bin/bash", "line 1 is \"root:x:0:0"),
+        (r#"{"time":"x","status":200}"#, "JSON that starts with"),
+        (index, "the index of an audit log"),
+        ("--1a2b3c4d-A--\r", "line ends of Windows"),
+    ] {
+        let site = Site::new();
+        fs::write(site.path("log"), format!("{line}\n").repeat(30)).unwrap();
+        let mut command = site.keeping();
+        command.args(["--follow", "log", "--offset-file", "place"]);
+        let message = "no entry in this log, waiting for one";
+        let said = until_said(&site, command, || (), &[message]);
+        assert_eq!(said.matches(message).count(), 1, "{said}");
+        assert!(said.contains(want), "{want} in {said}");
+        assert!(!said.contains("nobody needs"), "{said}");
+    }
+    // What comes at a rotation is looked at, too.
+    let site = Site::new();
+    fs::write(site.path("log"), entry(1)).unwrap();
+    let mut command = site.keeping();
+    command.args(["--follow", "log", "--offset-file", "place"]);
+    let long_ago = SystemTime::now() - Duration::from_secs(100);
+    let log = fs::File::options().append(true).open(site.path("log"));
+    log.unwrap().set_modified(long_ago).unwrap();
+    let lines = String::from_utf8(entry(2)).unwrap();
+    let lines = lines.lines().map(|line| format!("web-1  | {line}\n"));
+    fs::write(site.path("next"), lines.collect::<String>()).unwrap();
+    let rotate = || {
+        while !site.path("place").exists() {
+            thread::yield_now();
+        }
+        fs::rename(site.path("log"), site.path("log.1")).unwrap();
+        fs::rename(site.path("next"), site.path("log")).unwrap();
+    };
+    let said = until_said(&site, command, rotate, &["take that off with sed"]);
+    assert!(said.contains("Docker Compose"), "{said}");
+    assert_eq!(site.query::<i64>("select count(*) from logs"), 1);
+}
+
+#[test]
+fn an_index_without_lines_of_one_is_said_to_be_none() {
+    let docker = r#"{"log":"www 192.0.2.7 - -\n","stream":"stdout"}"#;
+    for (line, want) in [
+        (
+            "root:x:0:0:root:/root:/bin/bash",
+            "the first line is \"root:x:0:0",
+        ),
+        ("a b deadbeef", "the first line is \"a b deadbeef"),
+        ("w\0w\0w\0", "in UTF-16"),
+        (docker, "whole audit-log entries"),
+    ] {
+        let site = Site::new();
+        fs::write(site.path("index"), format!("{line}\n").repeat(30)).unwrap();
+        let with = |arguments: &[&str]| {
+            let mut command = site.collecting();
+            command.args(arguments);
+            command
+        };
+        let message = "no line of an index in this file, waiting for one";
+        let ran = run(with(&["--index", "index"]));
+        assert!(ran.stderr.contains(want), "{want} in {ran:#?}");
+        if ran.status == Some(1) {
+            continue;
+        }
+        assert_eq!(ran.stderr.matches(message).count(), 1, "{ran:#?}");
+        // Those lines are known; more of them are not.
+        let more = run(with(&["--index", "index"]));
+        assert!(!more.stderr.contains(message), "{more:#?}");
+        if can_follow() {
+            let follow = with(&["--index", "index", "--follow"]);
+            fs::write(site.path("index"), format!("{line}\n").repeat(40)).unwrap();
+            let said = until_said(&site, follow, || (), &[message]);
+            assert_eq!(said.matches(message).count(), 1, "{said}");
+        }
+        let mut pipe = with(&["--index", "-"]);
+        pipe.stdin(fs::File::open(site.path("index")).unwrap());
+        let ran = Ran::from(pipe.output().unwrap());
+        assert_eq!(ran.stderr.matches(message).count(), 1, "{line:?}: {ran:#?}");
+        assert!(ran.stderr.contains(want), "{want} in {ran:#?}");
+    }
 }
 
 #[test]

@@ -15,7 +15,10 @@ use super::IndexError;
 use super::ledger::{Announced, Digest};
 use crate::format;
 use crate::index_line::IndexLine;
-use crate::logfile::{Checkpoint, GZIP, Growth, Line as Cut, Lines as Cutter, Tail};
+use crate::logfile::{
+    Checkpoint, Content, GZIP, Growth, Line as Cut, Lines as Cutter, PipeRecognition, Recognition,
+    Tail,
+};
 use crate::named_file::open_to_read;
 
 /// Lines that may wait in memory while their entries cannot be stored.
@@ -87,6 +90,13 @@ impl Lines {
         }
     }
 
+    /// Says what the file is if it has no lines of an index: it is not looked at again.
+    pub(super) fn end(&mut self) {
+        if let Lines::File(file) = self {
+            file.recognition.end(&mut file.tail);
+        }
+    }
+
     /// Returns up to where the file was read, and the end of what was there at first.
     pub(super) fn place(&mut self) -> Option<(Checkpoint, u64)> {
         match self {
@@ -104,6 +114,7 @@ impl Lines {
 pub(super) struct FileLines {
     tail: Tail,
     cutter: Cutter,
+    recognition: Box<Recognition>,
     /// What stands before this offset was there before account was kept.
     before: u64,
 }
@@ -129,6 +140,7 @@ impl FileLines {
             None => size,
         };
         Ok(FileLines {
+            recognition: Box::new(Recognition::new(Content::Lines, tail.offset())),
             tail,
             cutter: Cutter::default(),
             before,
@@ -139,12 +151,18 @@ impl FileLines {
         let start = self.tail.offset() - self.cutter.unread() as u64;
         let before = start < self.before;
         if let Some(cut) = self.cutter.next() {
-            return Ok(Next::of(&cut, before));
+            let next = Next::of(&cut, before);
+            self.recognition
+                .line(start, !matches!(next, Next::Foreign(_)));
+            return Ok(next);
         }
-        match self.tail.read(self.cutter.buffer())? {
+        let growth = self.tail.read(self.cutter.buffer())?;
+        self.recognition.look_at_lines(&mut self.tail, growth);
+        match growth {
             Growth::Grown | Growth::Over => {}
             Growth::Restarted => {
                 self.cutter.clear();
+                self.recognition.restart(self.tail.offset());
                 self.before = 0;
             }
             Growth::End => return Ok(Next::End),
@@ -263,10 +281,15 @@ impl Pipe {
 
 fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) {
     let mut cutter = Cutter::default();
+    let mut recognition = PipeRecognition::new();
     let mut chunk = vec![0; CHUNK];
     loop {
         while let Some(cut) = cutter.next() {
-            match lines.try_send(Next::of(&cut, false)) {
+            let next = Next::of(&cut, false);
+            if let Cut::Whole(line) = cut {
+                recognition.line(line, !matches!(next, Next::Foreign(_)));
+            }
+            match lines.try_send(next) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
                     unread.fetch_add(1, Ordering::Relaxed);
@@ -275,7 +298,7 @@ fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) 
             }
         }
         match from.read(&mut chunk) {
-            Ok(0) => return,
+            Ok(0) => return recognition.end(),
             Ok(read) => {
                 let new = chunk.get(..read).unwrap_or_default();
                 cutter.buffer().extend_from_slice(new);
