@@ -221,10 +221,8 @@ impl CommandLine {
             let _ = writeln!(text, "# note: {remark}");
         }
         let shown = written(program::print(text.as_bytes()));
-        for problem in &findings.problems {
-            program::tell(problem);
-        }
-        end(if findings.problems.is_empty() {
+        findings.say_problems();
+        end(if findings.is_sound() {
             shown
         } else {
             Exit::Failed

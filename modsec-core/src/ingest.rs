@@ -50,7 +50,7 @@ use self::batch_writer::BatchWriter;
 pub use self::follow::{DEFAULT_RESCAN, follow};
 pub use self::follow_log::{FollowLogError, follow_log};
 use self::index::Index;
-pub use self::index::{IndexCounts, IndexError, IndexSource};
+pub use self::index::{IndexCounts, IndexError, IndexSource, check_index};
 use self::passes::{Passes, TreeWalk};
 use self::source::PassSource;
 pub use self::tally::{DefectReason, Tally, TopCounts};

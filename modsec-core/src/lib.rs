@@ -86,6 +86,8 @@ mod crash_points;
 #[cfg(feature = "fs")]
 mod error_chain;
 #[cfg(feature = "fs")]
+mod lock_holder;
+#[cfg(feature = "fs")]
 #[cfg_attr(
     not(any(feature = "jobs", test)),
     expect(dead_code, reason = "parts are for the jobs")

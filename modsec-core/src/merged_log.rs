@@ -111,6 +111,7 @@ use self::undo::Undo;
 pub use self::undo::{Cut, Recovered};
 use crate::crash_points;
 use crate::named_file::is_at;
+use crate::{lock_holder, named_file};
 
 /// Why the merged log cannot be used, or a batch not be appended.
 #[derive(Debug, thiserror::Error)]
@@ -282,6 +283,35 @@ impl MergedLog {
             id,
             pending,
         })
+    }
+
+    /// Finds out whether [`MergedLog::open`] could open the log at `path`, without making or locking
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MergedLog::open`]. A process in another PID namespace that uses the log is not seen.
+    pub fn check(path: &Path) -> Result<(), MergedLogError> {
+        file::check_log(path)?;
+        let journal_path = journal_path(path);
+        let failed = |source| MergedLogError::Journal {
+            path: journal_path.clone(),
+            source,
+        };
+        named_file::check_own(&journal_path).map_err(failed)?;
+        let journal = match named_file::open_to_read(&journal_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        if !journal::is_ours(&journal).map_err(failed)? {
+            return Err(failed(io::ErrorKind::PermissionDenied.into()));
+        }
+        match lock_holder::holder(&journal) {
+            None => Ok(()),
+            Some(_) => Err(MergedLogError::Locked {
+                path: path.to_owned(),
+            }),
+        }
     }
 
     /// Returns the name of this log's journal, 32 hexadecimal digits that no other journal has: the

@@ -62,7 +62,6 @@ use rustix::fs::{Mode, OFlags};
 use self::dir::Dir;
 pub use self::entry::{EntryFile, Identity, MAX_ENTRY_BYTES, OpenEntry, ReadEntry};
 pub(crate) use self::look::Look;
-pub use self::private::Holder;
 pub(crate) use self::private::PRIVATE;
 use self::private::Private;
 pub(crate) use self::private::inode;
@@ -70,6 +69,7 @@ pub(crate) use self::private::is_private;
 pub use self::prune::{AccountNames, PruneRules, Pruned};
 pub(crate) use self::walk::Name;
 pub use self::walk::{EntryDir, EntryFiles, Walk};
+pub use crate::lock_holder::Holder;
 pub use crate::spool::{LeftAlone, Reason, Refusal};
 
 /// Returns `true` if `path` is a file that the program itself keeps in the private directory (lock
@@ -297,6 +297,23 @@ impl StorageDir {
             let _ = self.tree.private.set(private);
         }
         Ok(())
+    }
+
+    /// Finds out whether another process holds the lock, without taking it or making anything.
+    ///
+    /// `state_dir` is the one of [`StorageDir::lock_with_state`].
+    ///
+    /// # Errors
+    ///
+    /// [`StorageDirError::Locked`]. A process in another PID namespace is not seen.
+    pub fn check_lock(&self, state_dir: Option<&Path>) -> Result<(), StorageDirError> {
+        match Private::holder(&self.tree.root, state_dir) {
+            None => Ok(()),
+            holder => Err(StorageDirError::Locked {
+                path: self.tree.root.path(),
+                holder,
+            }),
+        }
     }
 
     /// Removes the private directory, unless claimed entries are in it, and the lock files. To be

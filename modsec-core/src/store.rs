@@ -76,8 +76,9 @@
 //! What the URL leaves out comes from a MySQL option file, groups `[client]` and `[modsec-parser]`:
 //! the place for the password. The account needs `select`, `insert`, `update` and `delete` on the
 //! database; the first run also `create`, `create view`, `alter`, `index` and `references`, or an administrator
-//! runs the statements that [`StoreError::MigrationDenied`] has. An account with the authentication
-//! plugin `unix_socket` or `ed25519` cannot be used.
+//! runs the statements that [`StoreError::MigrationDenied`] has. An account with the plugin
+//! `unix_socket` (MySQL: `auth_socket`), as Debian's `root@localhost`, needs no password: through the
+//! socket the server sees which user runs the program. The plugin `ed25519` cannot be used.
 //!
 //! An old table of `mod_sec_log_parser.py` gets columns and indexes, and keeps what it has: its
 //! shorter columns cut values, and its `created_at` has no fractions of a second. Where it takes no
@@ -103,6 +104,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use self::error::foreign_table;
 pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
 pub use self::row::{
@@ -411,7 +414,16 @@ struct Backend {
     /// Returns the file that has the rows, if it is one of this machine.
     file: fn(&StoreOptions) -> Option<PathBuf>,
     /// Looks at what is there, see [`look`].
-    look: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Found>,
+    look: for<'a> fn(&'a StoreOptions, Purpose) -> StoreFuture<'a, Found>,
+}
+
+/// What a store is looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To find out what is in it.
+    Read,
+    /// To find out whether a run could write to it.
+    Write,
 }
 
 /// What is behind the URL of a store; nothing was changed to find it out.
@@ -459,7 +471,7 @@ const BACKENDS: &[Backend] = &[
         open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
         check: sqlite::check,
         file: sqlite::file,
-        look: |options| Box::pin(sqlite::look(options)),
+        look: |options, purpose| Box::pin(sqlite::look(options, purpose)),
     },
     #[cfg(feature = "mysql")]
     Backend {
@@ -467,7 +479,7 @@ const BACKENDS: &[Backend] = &[
         open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
         check: mysql::check,
         file: |_| None,
-        look: |options| Box::pin(mysql::look(options)),
+        look: |options, purpose| Box::pin(mysql::look(options, purpose)),
     },
 ];
 
@@ -503,7 +515,17 @@ pub async fn open_watched(
 ///
 /// Those of [`open`], as far as they show without a change. What the first run makes is no error.
 pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
-    (backend(options)?.look)(options).await
+    (backend(options)?.look)(options, Purpose::Read).await
+}
+
+/// As [`look`], and finds out whether a run could write: rights, and a lock that another process
+/// does not give back.
+///
+/// # Errors
+///
+/// Those of [`open`], as far as they show without a change.
+pub async fn look_to_write(options: &StoreOptions) -> Result<Found, StoreError> {
+    (backend(options)?.look)(options, Purpose::Write).await
 }
 
 /// Finds out whether URL and option file make sense; connects to nothing. An option file that cannot

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use modsec_core::command_line::{CommandLine, Findings};
-use modsec_core::ingest::IndexSource;
-use modsec_core::program;
+use modsec_core::ingest::{self, IndexSource};
+use modsec_core::merged_log::{MergedLog, MergedLogError};
 use modsec_core::storage_dir::StorageDir;
 use modsec_core::store;
+use modsec_core::{named_file, program};
 
 use crate::args::{Follow, Request};
 
@@ -21,26 +22,44 @@ pub(crate) async fn end(line: &CommandLine, request: &Request) -> ! {
     line.end_check(&request.chosen(), &findings)
 }
 
+/// Finds out whether a run could append to the merged log. A rehearsal may go on beside the program
+/// that does.
+pub(crate) fn look_at_merged_log(request: &Request, findings: &mut Findings) {
+    let Some(log) = &request.options.merged_log else {
+        return;
+    };
+    if !findings.file_to_write("merged-log", log) || !named_file::parent(log).is_dir() {
+        return;
+    }
+    match MergedLog::check(log) {
+        Err(MergedLogError::Locked { .. }) if request.is_rehearsal() => {}
+        checked => {
+            findings.tried(checked);
+        }
+    }
+}
+
 async fn look(request: &Request, findings: &mut Findings) {
     let options = &request.options;
     if let Some(file) = &request.log.file {
         findings.file_to_write("log-file", file);
     }
-    if let Some(dir) = &options.storage_dir {
-        findings.tried(StorageDir::open(dir));
+    let opened = options.storage_dir.as_ref().map(StorageDir::open);
+    let tree = opened.and_then(|opened| findings.tried(opened));
+    if let Some(tree) = tree.filter(|_| options.store.is_some()) {
+        findings.tried(tree.check_lock(options.state_dir.as_deref()));
     }
     let follows = !matches!(request.follow, Follow::No);
-    let logs = options.inputs.iter().map(|path| ("INPUT", path));
-    let index = match &options.index {
-        Some(IndexSource::File(index)) => Some(("index", index)),
-        _ => None,
-    };
-    for (name, path) in logs.chain(index) {
+    for path in &options.inputs {
         if follows {
-            findings.log_to_follow(name, path);
+            findings.log_to_follow("INPUT", path);
         } else if path != Path::new("-") {
-            findings.file_to_read(name, path);
+            findings.file_to_read("INPUT", path);
         }
+    }
+    if let Some(IndexSource::File(index)) = &options.index {
+        let merged_log = options.merged_log.as_deref();
+        findings.tried(ingest::check_index(index, merged_log));
     }
     // Of the lock, too.
     if let Some(dir) = request.state_dir.as_ref().or(options.state_dir.as_ref()) {
@@ -52,19 +71,26 @@ async fn look(request: &Request, findings: &mut Findings) {
     let Some(store) = &request.store else {
         return;
     };
-    if let Some(log) = &options.merged_log {
-        findings.file_to_write("merged-log", log);
-    }
+    look_at_merged_log(request, findings);
     let is_made = request.state_dir.as_deref();
     if is_made.is_some_and(|dir| request.uses_default_store() && findings.is_made(dir)) {
         findings.remark(format!(
             "{} is not there yet; the first run makes it",
             store.url
         ));
-    } else if let Some(found) = findings.tried(store::look(store).await) {
-        found
+        return;
+    }
+    match store::look_to_write(store).await {
+        Ok(found) => found
             .remark
             .into_iter()
-            .for_each(|text| findings.remark(text));
+            .for_each(|text| findings.remark(text)),
+        Err(error) => {
+            findings.problem(&error);
+            error
+                .statements()
+                .iter()
+                .for_each(|text| findings.detail(text));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 
+use modsec_core::command_line::Findings;
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
 use tokio::signal::unix::{SignalKind, signal};
@@ -49,6 +50,15 @@ async fn run(request: &Request) -> Result<Exit, Box<dyn Error>> {
         let _ = builder.create(dir);
     }
     let signals = Signals::listen()?;
+    if request.is_rehearsal() {
+        // A rehearsal opens everything else as a run does.
+        let mut findings = Findings::default();
+        check::look_at_merged_log(request, &mut findings);
+        if !findings.is_sound() {
+            findings.say_problems();
+            return Ok(Exit::Failed);
+        }
+    }
     match &request.follow {
         Follow::No => once(request, &signals).await,
         follows => follow(request, follows, signals, &log).await,

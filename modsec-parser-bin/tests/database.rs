@@ -310,3 +310,176 @@ fn a_lock_of_another_client_is_no_reason_not_to_end() {
         drop(other);
     });
 }
+
+/// What `--check-config` and then a run end with, and what each says.
+fn check_and_run(dir: &Path, url: &str) -> [(Option<i32>, String); 2] {
+    let _ = fs::remove_file(dir.join("merged.log"));
+    [&["--check-config"][..], &[]].map(|more| {
+        let output = Command::new(env!("CARGO_BIN_EXE_modsec-parser"))
+            .env_clear()
+            .env("HOME", dir)
+            .env("MODSEC_CONFIG", "none")
+            .env("MODSEC_STORE", url)
+            .args(["--merged-log", "merged.log"])
+            .args(more)
+            .arg(log())
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    })
+}
+
+#[test]
+fn checking_finds_out_which_rights_are_missing() {
+    let rights = "select, insert, update, delete";
+    runtime().block_on(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let mut admin = server.admin().await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut number = 0;
+        for (have_tables, granted, denied) in [
+            (true, "select", "INSERT command denied"),
+            (true, "select, insert", "DELETE command denied"),
+            (true, rights, ""),
+            (false, "select", "CREATE command denied"),
+            (false, rights, "CREATE command denied"),
+            (false, &format!("{rights}, create"), "ALTER command denied"),
+            (false, &format!("{rights}, create, alter"), ""),
+            (
+                false,
+                "select, create, alter, index, references",
+                "INSERT command denied",
+            ),
+            (
+                false,
+                &format!("{rights}, create, alter, index, references"),
+                "",
+            ),
+        ] {
+            number += 1;
+            let (database, account) = (format!("d{number}"), format!("a{number}"));
+            for statement in [
+                format!("create database {database}"),
+                format!("create user {account} identified by 'secret'"),
+                format!("grant {granted} on {database}.* to {account}"),
+            ] {
+                admin.query_drop(statement).await.unwrap();
+            }
+            if have_tables {
+                let url = server.url() + "/" + &database;
+                let [_, (code, said)] = check_and_run(dir.path(), &url);
+                assert_eq!(code, Some(0), "{said}");
+                for table in ["logs", "rule_matches"] {
+                    admin
+                        .query_drop(format!("delete from {database}.{table}"))
+                        .await
+                        .unwrap();
+                }
+            }
+            let tables = format!(
+                "select count(*) from information_schema.tables where table_schema = '{database}'"
+            );
+            let before: Option<u32> = admin.query_first(&tables).await.unwrap();
+            let url = server.url().replace("modsec:", &format!("{account}:")) + "/" + &database;
+            let [check, run] = check_and_run(dir.path(), &url);
+            let what = format!("{have_tables} {granted}: {check:?} {run:?}");
+            let code = Some(i32::from(!denied.is_empty()));
+            assert_eq!((check.0, run.0), (code, code), "{what}");
+            assert!(check.1.contains(denied), "{what}");
+            if denied.is_empty() {
+                continue;
+            }
+            let after: Option<u32> = admin.query_first(&tables).await.unwrap();
+            assert!(have_tables || after >= before, "{what}");
+            // What an administrator is to run is said by both.
+            let statements = |said: &str| said.contains(&format!("\nuse `{database}`;\n"));
+            let is_known = !statements(&run.1) || statements(&check.1);
+            assert!(is_known || denied.starts_with("INSERT"), "{what}");
+        }
+        admin.disconnect().await.unwrap();
+    });
+}
+
+#[test]
+fn a_table_of_another_program_is_named_in_a_line() {
+    runtime().block_on(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let mut admin = server.admin().await;
+        for statement in [
+            "create database other",
+            "create table other.logs (id int primary key, line text)",
+        ] {
+            admin.query_drop(statement).await.unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = rusqlite::Connection::open(dir.path().join("x.db")).unwrap();
+        file.execute_batch("create table logs (id integer primary key, line text)")
+            .unwrap();
+        drop(file);
+        for url in [server.url() + "/other", "sqlite:x.db".to_owned()] {
+            for (code, said) in check_and_run(dir.path(), &url) {
+                assert_eq!(code, Some(1), "{said}");
+                let want = "the table logs has no column REQUEST_METHOD and ";
+                assert!(
+                    said.contains(want) && said.contains("name another database"),
+                    "{said}"
+                );
+                assert!(said.lines().count() == 1 && said.len() < 300, "{said}");
+            }
+        }
+        let columns: Vec<String> = admin
+            .query("select column_name from information_schema.columns where table_name = 'logs'")
+            .await
+            .unwrap();
+        assert_eq!(columns, ["id", "line"]);
+        admin.disconnect().await.unwrap();
+    });
+}
+
+/// Debian's `root@localhost` logs in by who it is to the system, through the socket.
+#[test]
+fn an_account_of_the_system_logs_in_through_the_socket() {
+    runtime().block_on(async {
+        let Some(server) = Server::start(&[]).await else {
+            return;
+        };
+        let name = Command::new("id").arg("-un").output().unwrap().stdout;
+        let name = String::from_utf8(name).unwrap().trim().to_owned();
+        let mut admin = server.admin().await;
+        for statement in [
+            "create database waf".to_owned(),
+            "create user other@localhost identified via unix_socket".to_owned(),
+            "grant all on waf.* to other@localhost".to_owned(),
+            format!(
+                "create or replace user `{name}`@localhost identified via mysql_native_password \
+                     using 'invalid' or unix_socket"
+            ),
+            format!("grant all on *.* to `{name}`@localhost"),
+        ] {
+            admin.query_drop(statement).await.unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let socket = server.socket().display().to_string();
+        for user in [format!("{name}@"), String::new()] {
+            let url = format!("mysql://{user}localhost/waf?socket={socket}");
+            for (code, said) in check_and_run(dir.path(), &url) {
+                assert_eq!(code, Some(0), "{url}: {said}");
+            }
+        }
+        let url = format!("mysql://other@localhost/waf?socket={socket}");
+        for (code, said) in check_and_run(dir.path(), &url) {
+            assert_eq!(code, Some(1), "{said}");
+            let want = "an account with unix_socket logs in as the system's user of that name, \
+                        through the socket";
+            assert!(said.contains(want), "{said}");
+        }
+    });
+}

@@ -253,6 +253,150 @@ fn checking_finds_what_would_keep_the_program_from_starting() {
 }
 
 #[test]
+fn checking_finds_what_is_not_a_file_and_what_another_process_uses() {
+    let dir = place(1);
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("dir")).unwrap();
+    fs::write(path("serial.log"), entry(1)).unwrap();
+    fs::write(path("one"), "").unwrap();
+    fs::hard_link(path("one"), path("two")).unwrap();
+    let tree = [&TREE[..], &STORE].concat();
+    let cases: [(&[&str], &str); 7] = [
+        (
+            &["--index", "dir"],
+            "it is a directory, and must be a plain file",
+        ),
+        (
+            &["--index", "dir", "--follow"],
+            "it is a directory, and must be a plain file",
+        ),
+        (&["--index", "serial.log"], "is no index"),
+        (&["--merged-log", "one"], "has other hard links"),
+        (
+            &["--merged-log", "dir"],
+            "cannot use dir (--merged-log): it is a directory",
+        ),
+        (
+            &["--follow", "dir", "--store", "sqlite:x.db"],
+            "it is a directory, and must be a plain",
+        ),
+        (
+            &[
+                "--follow",
+                "serial.log",
+                "--offset-file",
+                "dir",
+                "--store",
+                "sqlite:x.db",
+            ],
+            "directory",
+        ),
+    ];
+    for (arguments, want) in cases {
+        let is_tree = !arguments.contains(&"--store");
+        let line = [if is_tree { &tree[..] } else { &[] }, arguments].concat();
+        let (code, _, err) = said(&run(dir.path(), &[&line[..], &["--check-config"]].concat()));
+        assert_eq!(code, Some(1), "{arguments:?}: {err}");
+        assert!(err.contains(want), "{arguments:?}: {err}");
+        let (code, _, err) = said(&run(dir.path(), &line));
+        assert_eq!(code, Some(1), "{arguments:?}: {err}");
+    }
+    // A rehearsal cannot be written, and says what could not be.
+    for arguments in [["--merged-log", "one"], ["--merged-log", "no/such"]] {
+        let line = [&tree[..], &arguments, &["--dry-run"]].concat();
+        let (code, out, err) = said(&run(dir.path(), &line));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}: {err}");
+        assert!(err.contains(arguments[1]), "{err}");
+    }
+}
+
+#[test]
+fn checking_finds_a_program_that_works_on_the_same_things() {
+    let dir = place(0);
+    fs::write(dir.path().join("log"), "").unwrap();
+    let follow = |line: &[&str]| {
+        let mut command = program(dir.path(), &[line, &["--follow"]].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("following")));
+        child
+    };
+    let tree = [&TREE[..], &STORE].concat();
+    let alone = [
+        "--merged-log",
+        "modsec_audit.log",
+        "--store",
+        "sqlite:y.db",
+        "log",
+    ];
+    let check = |line: &[&str]| said(&run(dir.path(), &[line, &["--check-config"]].concat()));
+    for (line, others) in [
+        (
+            &tree[..],
+            &[
+                (&tree[..], "is in use by modsec-parser"),
+                (&alone, "is in use by"),
+            ][..],
+        ),
+        (
+            &alone,
+            &[(
+                &alone[..],
+                "modsec_audit.log\" is in use by another process",
+            )],
+        ),
+    ] {
+        assert_eq!(check(line).0, Some(0));
+        let mut child = follow(line);
+        for (other, want) in others {
+            let mut found = check(other);
+            for _ in 0..2000 {
+                if found.0 == Some(1) {
+                    break; // It is there as soon as it has opened everything.
+                }
+                found = check(other);
+            }
+            assert_eq!(found.0, Some(1), "{other:?}");
+            assert!(found.2.contains(want), "{other:?}: {}", found.2);
+        }
+        let rehearsal = said(&run(dir.path(), &[line, &["--dry-run"]].concat()));
+        assert_ne!(
+            rehearsal.0,
+            Some(1),
+            "a rehearsal takes nothing: {}",
+            rehearsal.2
+        );
+        // Nothing was taken from it.
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (code, _, err) = check(line);
+        assert_eq!(code, Some(0), "{err}");
+    }
+}
+
+#[test]
+fn checking_waits_for_a_lock_as_a_run_does() {
+    let dir = place(0);
+    let line = [&TREE[..], &STORE].concat();
+    assert_eq!(run(dir.path(), &line).status.code(), Some(0));
+    let other = rusqlite::Connection::open(dir.path().join("x.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    let before = listing(dir.path());
+    let check = || said(&run(dir.path(), &[&line[..], &["--check-config"]].concat()));
+    let (code, _, err) = check();
+    assert_eq!(code, Some(1));
+    assert!(
+        err.contains("another process holds the database for too long"),
+        "{err}"
+    );
+    assert_eq!(listing(dir.path()).len(), before.len());
+    other.execute_batch("rollback").unwrap();
+    assert_eq!(check().0, Some(0));
+}
+
+#[test]
 fn all_that_is_wrong_on_a_fresh_host_is_said_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let line = [

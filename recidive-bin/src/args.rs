@@ -16,8 +16,8 @@ use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, Findings, LogArgs, ProxyArgs, refuse};
 use modsec_core::ledger::{AttackFilter, Criterion};
 use modsec_core::named_file::{self, Contents};
-use modsec_core::program::{self, DefaultPaths, LogOptions};
-use modsec_core::recidive::{LogSource, Options, ReplayOptions};
+use modsec_core::program::{self, DefaultPaths, LogOptions, PidFile};
+use modsec_core::recidive::{LogSource, Options, ReplayOptions, State};
 use modsec_core::record::{Networks, TrustedProxyArg};
 use modsec_core::span::{self, SpanError, Unit};
 use modsec_core::watch::{RootError, check_root};
@@ -399,9 +399,13 @@ impl RunArgs {
         if !self.dry_run {
             let dir = named_file::parent(&self.state_file);
             findings.made_directory("state-file", &dir, false);
-            findings.file_to_write("state-file", &self.state_file);
+            if findings.file_to_write("state-file", &self.state_file) {
+                findings.tried(State::read(&self.state_file));
+            }
             findings.file_to_write("recidive-file", &self.recidive_file);
-            findings.file_to_write("pid-file", &self.pid_file);
+            if findings.file_to_write("pid-file", &self.pid_file) {
+                findings.tried(PidFile::check(&self.pid_file));
+            }
         }
         findings
     }

@@ -84,6 +84,41 @@ fn one_file_is_not_used_for_two_purposes() {
 }
 
 #[test]
+fn checking_finds_what_is_not_a_file_and_a_program_that_runs_already() {
+    if !can_follow() {
+        return;
+    }
+    let place = Place::new();
+    fs::create_dir(place.path("dir")).unwrap();
+    for arguments in [
+        &["--source", "merged-log", "--merged-log", "dir"][..],
+        &["--source", "index=dir"],
+        &["--state-file", "dir"],
+        &["--pid-file", "dir"],
+    ] {
+        let check = place
+            .recidive(&[arguments, &["--check-config"]].concat())
+            .output();
+        let check = check.unwrap();
+        let said = text(&check.stderr);
+        assert_eq!(check.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("it is a directory"), "{arguments:?}: {said}");
+    }
+    let check = || place.recidive(&["--check-config"]).output().unwrap();
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check().stderr));
+    let mut command = place.recidive(&[]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the PID file", || check().status.code() == Some(1));
+    let said = text(&check().stderr);
+    let number = format!("already running as process {}", child.id());
+    assert!(said.contains(&number), "{said}");
+    assert!(child.try_wait().unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(check().status.code(), Some(0), "{}", text(&check().stderr));
+}
+
+#[test]
 fn a_negative_number_is_a_bad_value_and_no_unknown_option() {
     let place = Place::new();
     for (arguments, want) in [

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use modsec_core::accounts::{AccountError, Accounts};
 use modsec_core::command_line::{self, CommandLine, Findings, LogArgs};
 use modsec_core::permissions::{Layout, Names, Options, Policy, parse_mode, set_up_warnings};
-use modsec_core::program::{DefaultPaths, LogOptions};
+use modsec_core::program::{DefaultPaths, LogOptions, PidFile};
 use modsec_core::span::{self, Unit};
 use modsec_core::watch::{RootError, check_root};
 
@@ -249,8 +249,8 @@ impl Args {
             findings.file_to_write("log-file", &log);
         }
         let is_service = !self.once && !self.dry_run;
-        if is_service {
-            findings.file_to_write("pid-file", &self.pid_file);
+        if is_service && findings.file_to_write("pid-file", &self.pid_file) {
+            findings.tried(PidFile::check(&self.pid_file));
         }
         match check_root(&self.storage_dir) {
             Err(RootError::Absent { .. }) if is_service => findings.remark(format!(

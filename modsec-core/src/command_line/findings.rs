@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Command;
@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 
 use crate::error_chain::error_chain;
 use crate::named_file;
+use crate::program;
 use crate::text::visible;
 
 /// Problems and remarks, in the order in which they were found.
@@ -18,6 +19,8 @@ use crate::text::visible;
 pub struct Findings {
     pub(super) problems: Vec<String>,
     pub(super) remarks: Vec<String>,
+    /// What is shown behind the problems, as it is.
+    details: Vec<String>,
     /// Directories that the program makes.
     made: Vec<PathBuf>,
 }
@@ -86,14 +89,39 @@ impl Findings {
     }
 
     /// Looks at a file that the option `name` names and that the program writes: one that is there,
-    /// or a directory in which it can be made.
-    pub fn file_to_write(&mut self, name: &'static str, path: &Path) {
+    /// or a directory in which it can be made. Returns `true` if it can be written.
+    pub fn file_to_write(&mut self, name: &'static str, path: &Path) -> bool {
         if self.is_made(&named_file::parent(path)) {
-            return;
+            return true;
         }
-        if let Err(source) = named_file::check_own(path) {
-            self.unusable(name, path, source);
+        match named_file::check_own(path) {
+            Ok(()) => true,
+            Err(source) => {
+                self.unusable(name, path, source);
+                false
+            }
         }
+    }
+
+    /// Returns `true` if nothing was found that is a problem.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Says the problems on standard error.
+    pub fn say_problems(&self) {
+        for problem in &self.problems {
+            program::tell(problem);
+        }
+        for text in &self.details {
+            // As with the problems: whoever closed standard error does not want to read this.
+            let _ = io::stderr().write_all(format!("\n{text}").as_bytes());
+        }
+    }
+
+    /// Notes lines that an administrator is to run because of a problem.
+    pub fn detail(&mut self, lines: &str) {
+        self.details.push(lines.to_owned());
     }
 
     /// Looks at a file that the option `name` names and that the program only reads.
@@ -114,7 +142,9 @@ impl Findings {
     /// Looks at a log that the option `name` names and that the program follows: it may come later.
     pub fn log_to_follow(&mut self, name: &'static str, path: &Path) {
         if path.exists() || !named_file::parent(path).is_dir() {
-            self.file_to_read(name, path);
+            if let Err(source) = named_file::open_to_read(path) {
+                self.unusable(name, path, source);
+            }
         } else {
             self.remark(format!(
                 "{} is not there yet; the program waits for it",

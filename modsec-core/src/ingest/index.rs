@@ -93,6 +93,15 @@ pub enum IndexError {
     Thread(#[source] io::Error),
 }
 
+/// Finds out whether the file at `path` can be the index; changes nothing. It may come later.
+///
+/// # Errors
+///
+/// What it is instead, or why it cannot be read.
+pub fn check_index(path: &Path, merged_log: Option<&Path>) -> Result<(), IndexError> {
+    lines::check(path, merged_log).map(drop)
+}
+
 /// What the index says about the records of this storage directory, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -35,18 +35,34 @@ pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
     let mut options = File::options();
     options.read(true).append(true).mode(0o640);
     let file = named_file::open_or_make(path, &options).map_err(|error| refuse(path, error))?;
+    judge(path, &file)?;
+    Ok(file)
+}
+
+/// Finds out whether [`open_log`] could open the log, without making it.
+pub(super) fn check_log(path: &Path) -> Result<(), MergedLogError> {
+    named_file::check_own(path).map_err(|error| refuse(path, error))?;
+    match open_existing(path) {
+        Ok(file) => judge(path, &file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refuse(path, error)),
+    }
+}
+
+/// Refuses a log that must not be cut, or that is none.
+fn judge(path: &Path, file: &File) -> Result<(), MergedLogError> {
     let meta = file.metadata().map_err(|error| refuse(path, error))?;
     if meta.nlink() > 1 {
         return Err(MergedLogError::HardLinked {
             path: path.to_owned(),
         });
     }
-    if is_index(&file, meta.len()).map_err(|error| refuse(path, error))? {
+    if is_index(file, meta.len()).map_err(|error| refuse(path, error))? {
         return Err(MergedLogError::Index {
             path: path.to_owned(),
         });
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Returns `true` if the last line is one of the index (`SecAuditLog` in Concurrent mode), such as

@@ -1,4 +1,8 @@
 //! Standard output: what is lost on its way is never called a success.
+//!
+//! One loss cannot be seen: a standard output that is closed (`>&-`). Before `main` Rust's runtime opens
+//! `/dev/null` in its place, to read and write; so do daemon(3), start-stop-daemon(8) and Python's
+//! `DEVNULL` for programs whose output is not wanted, and there is no other difference.
 
 use std::io::{self, Write as _};
 

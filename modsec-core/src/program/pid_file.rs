@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::advice;
 use crate::error_chain::error_chain;
-use crate::named_file;
+use crate::{lock_holder, named_file};
 
 /// Starts that may remove the file between our opening and locking it before we give up.
 const ATTEMPTS: u32 = 16;
@@ -95,6 +95,25 @@ impl PidFile {
             }
         }
         Err(failed(io::Error::other("it is replaced again and again")))
+    }
+
+    /// Finds out whether another process has the file, without taking or making it.
+    ///
+    /// # Errors
+    ///
+    /// [`PidFileError::Held`]. A process in another PID namespace is not seen.
+    pub fn check(path: &Path) -> Result<(), PidFileError> {
+        let Ok(mut file) = named_file::open_own_to_read(path) else {
+            // There is none, or it cannot be used, which taking it says.
+            return Ok(());
+        };
+        match lock_holder::holder(&file) {
+            None => Ok(()),
+            Some(_) => Err(PidFileError::Held {
+                path: path.to_owned(),
+                holder: holder(&mut file),
+            }),
+        }
     }
 
     /// Holds the file, if there is one, until `work` is done.

@@ -40,8 +40,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, RenameFlags, fstat, linkat, renameat, renameat_with, unlinkat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -50,8 +50,9 @@ use self::state_dir::StateDir;
 use super::dir::Dir;
 use super::{StorageDirError, state_file};
 use crate::error_chain::error_chain;
+use crate::lock_holder::{Holder, holder};
 use crate::names::NAME_MAX;
-use crate::spool::is_unsupported;
+use crate::spool::{self, is_unsupported};
 
 /// Name of the private directory in the storage directory. Starts with a dot, so it is neither a
 /// user's directory nor a day ([`crate::names::Place`]).
@@ -121,6 +122,17 @@ impl Private {
         };
         private.take_out_earlier_files();
         Ok(private)
+    }
+
+    /// Returns who holds the lock of the storage directory `root`: on the private directory, on the
+    /// lock file in it, or on the one in the state directory.
+    pub(super) fn holder(root: &Dir, state_dir: Option<&Path>) -> Option<Holder> {
+        let of_state = state_dir.and_then(|path| StateDir::holder(path, root));
+        of_state.or_else(|| {
+            let dir = spool::open_dir(root.file(), Path::new(PRIVATE)).ok()?;
+            let lock = || spool::open_file(&dir, OsStr::new(LOCK)).ok();
+            holder(&dir).or_else(|| holder(lock()?))
+        })
     }
 
     /// Moves the state file of an earlier build to the state directory, and removes its lock file.
@@ -335,50 +347,6 @@ pub(super) fn is_own_file(name: &OsStr) -> bool {
         .any(|own| name == *own)
 }
 
-/// A process that holds the lock on a storage directory, for the message to the administrator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// Process id, in the PID namespace of this process.
-    pub pid: u32,
-    /// Name of its program, at most 15 bytes with control characters escaped (`/proc/PID/comm`);
-    /// `None` if it could not be read.
-    pub program: Option<String>,
-}
-
-/// Looks up who holds the lock on the open file `lock`, in the kernel's own list `/proc/locks`.
-/// Unlike a PID file that list cannot be stale. `None` without `/proc`, or if the holder is in
-/// another PID namespace.
-fn holder(lock: impl AsFd) -> Option<Holder> {
-    let stat = fstat(lock).ok()?;
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = lock_owner(&locks, stat.st_dev, stat.st_ino)?;
-    let comm = PathBuf::from(format!("/proc/{pid}/comm"));
-    Some(Holder {
-        pid,
-        program: program(&comm),
-    })
-}
-
-/// Reads the name of a program from the file `comm` of its process.
-fn program(comm: &Path) -> Option<String> {
-    let bytes = std::fs::read(comm).ok()?;
-    Some(bytes.trim_ascii_end().escape_ascii().to_string())
-}
-
-/// Finds the process that holds an `flock` on the file with these numbers in the text of
-/// `/proc/locks`. Lines with `->` are processes that wait for it, and do not count.
-fn lock_owner(locks: &str, device: u64, inode: u64) -> Option<u32> {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let file = format!("{major:02x}:{minor:02x}:{inode}");
-    // 1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF
-    locks.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        let (kind, pid) = (words.next()?, words.nth(2)?);
-        (kind == "FLOCK" && words.next()? == file).then(|| pid.parse().ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -440,15 +408,5 @@ mod tests {
         assert_eq!(number(&private), Some(7));
         let long = OsString::from("20260822-101500-".to_owned() + &"x".repeat(239));
         assert_eq!(private_name(u64::MAX, u64::MAX, &long).len(), NAME_MAX);
-    }
-
-    #[test]
-    fn the_owner_of_a_lock_is_found_in_the_kernels_list() {
-        let locks = "1: POSIX  ADVISORY  WRITE 10 08:01:131 0 EOF\n\
-                     2: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF\n\
-                     2: -> FLOCK  ADVISORY  WRITE 4243 08:01:131 0 EOF\n";
-        let device = rustix::fs::makedev(8, 1);
-        assert_eq!(lock_owner(locks, device, 131), Some(4242));
-        assert_eq!(lock_owner(locks, device, 132), None);
     }
 }

@@ -136,6 +136,25 @@ fn first(rows: &[Refused]) -> String {
         })
 }
 
+/// Returns the error for a table `logs` of somebody else, or one that has lost columns: all those that
+/// it lacks of the ones that it must have. `None` if it lacks none.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn foreign_table(store: &str, missing: &[&str]) -> Option<StoreError> {
+    let (first, others) = missing.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    Some(StoreError::Configuration {
+        store: store.to_owned(),
+        problem: format!(
+            "the table logs has no column {first}{others}: it is another program's, or was changed; \
+             name another database, or rename that table"
+        ),
+        source: None,
+    })
+}
+
 /// Says what is wrong with a URL whose scheme is none of ours, or absent.
 fn unknown_scheme(scheme: &str, meant: Option<&str>, compiled_in: &[&str]) -> String {
     let known = format!(

@@ -44,6 +44,7 @@ mod failure;
 mod migrate;
 mod option_file;
 mod options;
+mod rights;
 mod session;
 mod settings;
 mod statements;
@@ -62,7 +63,7 @@ use self::migrate::Failed;
 use self::options::Target;
 use self::session::{Outcome, Session};
 use super::{
-    Batch, BatchId, Found, Inserted, Reader, Refused, Row, Store, StoreError, StoreFuture,
+    Batch, BatchId, Found, Inserted, Purpose, Reader, Refused, Row, Store, StoreError, StoreFuture,
     StoreOptions,
 };
 use crate::entry_hash::EntryHash;
@@ -143,7 +144,7 @@ pub(super) fn check(options: &StoreOptions) -> Result<(), StoreError> {
 /// # Errors
 ///
 /// As for [`open`], after one try.
-pub(super) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
+pub(super) async fn look(options: &StoreOptions, purpose: Purpose) -> Result<Found, StoreError> {
     let mut store = MysqlStore {
         target: Target::new(options)?,
         heartbeat: Heartbeat::default(),
@@ -151,7 +152,7 @@ pub(super) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
         lacks_tables: false,
     };
     let name = store.target.name.clone();
-    let remark = match store.look_at_tables().await {
+    let remark = match store.look_at_tables(purpose).await {
         Ok(remark) => remark,
         Err(Failed::Store(error)) => return Err(error),
         Err(Failed::Driver(error)) => {
@@ -174,10 +175,10 @@ impl Reader for MysqlStore {
 impl MysqlStore {
     /// Connects, and returns what is to be done to the tables; keeps the connection as the session
     /// if that is nothing.
-    async fn look_at_tables(&mut self) -> Result<Option<String>, Failed> {
+    async fn look_at_tables(&mut self, purpose: Purpose) -> Result<Option<String>, Failed> {
         let connect = Session::connect(&self.target.opts);
         let mut conn = self.within(CONNECT_TIMEOUT, connect).await?;
-        let pending = migrate::look(&self.target.name, &mut conn).await?;
+        let pending = migrate::look(&self.target.name, &mut conn, purpose).await?;
         if pending.is_none() {
             self.session = Some(self.within(CONNECT_TIMEOUT, Session::new(conn)).await?);
         }

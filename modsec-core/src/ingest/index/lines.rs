@@ -182,7 +182,7 @@ impl Next {
 
 /// Makes sure that `path` is not a log of whole entries, and returns its size; 0 if it is not
 /// there yet.
-fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
+pub(super) fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, IndexError> {
     let failed = |source| IndexError::Read {
         path: path.to_owned(),
         source,

@@ -42,7 +42,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{LOCK, PRIVATE, holder, rename_in};
+use super::{LOCK, PRIVATE, rename_in};
+use crate::lock_holder::holder;
 use crate::spool::{self, FileId, Reason, Refusal};
 use crate::storage_dir::StorageDirError;
 use crate::storage_dir::dir::Dir;

@@ -21,7 +21,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{holder, state_file};
+use super::state_file;
+use crate::lock_holder::{Holder, holder};
+use crate::named_file;
 use crate::spool::{self, FileId};
 use crate::state_dir::{STATE_DIR_MODE, state_file_name};
 use crate::storage_dir::StorageDirError;
@@ -54,9 +56,7 @@ impl StateDir {
         builder.create(path).map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(CWD, path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        let tree = root.file().metadata().map_err(failed)?;
-        let (major, minor) = (major(tree.dev()), minor(tree.dev()));
-        let lock_name = format!("tree-{major}-{minor}-{}.lock", tree.ino());
+        let lock_name = lock_name(root).map_err(failed)?;
         let lock = lock(&dir, &lock_name, root)?.map_err(failed)?;
         Ok(StateDir {
             dir: File::from(dir),
@@ -64,6 +64,12 @@ impl StateDir {
             note: note_name(&root.path()),
             _lock: lock,
         })
+    }
+
+    /// Returns who holds the lock of the storage directory `root` in the state directory `path`.
+    pub(super) fn holder(path: &Path, root: &Dir) -> Option<Holder> {
+        let lock = path.join(lock_name(root).ok()?);
+        holder(named_file::open_to_read(&lock).ok()?)
     }
 
     /// Returns the contents of the state file.
@@ -80,6 +86,13 @@ impl StateDir {
     pub(super) fn leave(&self) {
         let _ = unlinkat(&self.dir, &self.lock_name, AtFlags::empty());
     }
+}
+
+/// Names the lock file of the storage directory `root`.
+fn lock_name(root: &Dir) -> io::Result<String> {
+    let tree = root.file().metadata()?;
+    let (major, minor) = (major(tree.dev()), minor(tree.dev()));
+    Ok(format!("tree-{major}-{minor}-{}.lock", tree.ino()))
 }
 
 /// Names the state file of the storage directory at `path`.

@@ -163,12 +163,13 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
             "the server does not offer TLS, and rows have passwords in them; set TLS up there, or say \
              ssl-mode=disabled if no other host can listen in between"
         }
-        (
-            Error::Server(ServerError {
-                code: 1045 | 1698, ..
-            }),
-            _,
-        ) => "user or password are not those of an account for this host",
+        (Error::Server(ServerError { code: 1698, .. }), _) => {
+            "user or password are not those of an account for this host; an account with unix_socket \
+             logs in as the system's user of that name, through the socket (host localhost, no port)"
+        }
+        (Error::Server(ServerError { code: 1045, .. }), _) => {
+            "user or password are not those of an account for this host"
+        }
         (
             Error::Server(ServerError {
                 code: 1046 | 1049, ..

@@ -33,7 +33,8 @@ use mysql_async::{Conn, Error};
 use tracing::{info, warn};
 
 use super::failure::{self, Remedy};
-use crate::store::{StoreError, shared};
+use super::rights;
+use crate::store::{LOG_COLUMNS, Purpose, StoreError, foreign_table, shared};
 
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
@@ -41,6 +42,9 @@ const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
 /// Columns that older programs need not know: they insert rows without them. What is missing is seen
 /// from the tables.
 const ADDITIONS: &str = include_str!("../schema/mysql-0002.sql");
+
+/// Columns of `logs` that the old script's table has, and that the first migration makes with it.
+const SCRIPT_COLUMNS: usize = 19;
 
 /// The tables that rows go to. If one is missing, whatever version is recorded, all migrations are
 /// gone through again.
@@ -152,10 +156,27 @@ fn statements(existing: &Existing, found: i64) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// As for [`migrate`], but for missing rights, which show only when they are used.
-pub(super) async fn look(store: &str, conn: &mut Conn) -> Result<Option<String>, Failed> {
+/// As for [`migrate`]; missing rights only if it is looked at to be written.
+pub(super) async fn look(
+    store: &str,
+    conn: &mut Conn,
+    purpose: Purpose,
+) -> Result<Option<String>, Failed> {
     let (existing, found) = judge(store, conn).await?;
-    let is_complete = statements(&existing, found).is_empty();
+    let left = statements(&existing, found);
+    let is_complete = left.is_empty();
+    if purpose == Purpose::Write {
+        if is_complete {
+            rights::to_insert(conn, &[&TABLES[..], &["modsec_rules"]].concat()).await?;
+        } else if let Err(error) = rights::to_make_tables(conn).await {
+            return Err(match failure::remedy(&error) {
+                Remedy::Permission => denied(store, conn, &left, error).await?,
+                _ => error.into(),
+            });
+        } else {
+            rights::to_insert(conn, &[rights::NOWHERE]).await?;
+        }
+    }
     Ok((!is_complete).then(|| {
         if existing.tables.contains_key("logs") {
             format!(
@@ -180,8 +201,9 @@ async fn judge(store: &str, conn: &mut Conn) -> Result<(Existing, i64), Failed> 
             known: newest,
         }));
     }
-    transactional(store, &existing)?;
     belonging_together(store, &existing)?;
+    of_this_program(store, &existing)?;
+    transactional(store, &existing)?;
     Ok((existing, found))
 }
 
@@ -214,18 +236,28 @@ async fn apply(store: &str, conn: &mut Conn, found: i64) -> Result<(), Failed> {
             Ok(()) => return Ok(()),
             Err((_, error)) if attempts < ATTEMPTS && is_done_by_another(&error) => {}
             Err((left, error)) if failure::remedy(&error) == Remedy::Permission => {
-                let mut left = left.to_vec();
-                left.extend(missing_view(conn).await?);
-                let statements = for_administrator(conn, &left).await?;
-                return Err(Failed::Store(StoreError::MigrationDenied {
-                    store: store.to_owned(),
-                    statements,
-                    source: failure::cause(error),
-                }));
+                return Err(denied(store, conn, left, error).await?);
             }
             Err((_, error)) => return Err(error.into()),
         }
     }
+}
+
+/// Returns the error of an account that may not do what is `left`.
+async fn denied(
+    store: &str,
+    conn: &mut Conn,
+    left: &[String],
+    error: Error,
+) -> Result<Failed, Error> {
+    let mut left = left.to_vec();
+    left.extend(missing_view(conn).await?);
+    let statements = for_administrator(conn, &left).await?;
+    Ok(Failed::Store(StoreError::MigrationDenied {
+        store: store.to_owned(),
+        statements,
+        source: failure::cause(error),
+    }))
 }
 
 /// Returns `true` if a statement failed because its work is done already.
@@ -300,6 +332,20 @@ fn belonging_together(store: &str, existing: &Existing) -> Result<(), Failed> {
         }));
     }
     Ok(())
+}
+
+/// Refuses a table `logs` without the columns of the old script's, which no migration adds.
+fn of_this_program(store: &str, existing: &Existing) -> Result<(), Failed> {
+    if !existing.tables.contains_key("logs") {
+        return Ok(());
+    }
+    let is_missing = |column: &&&str| {
+        let key = ("logs".to_owned(), column.to_lowercase());
+        !existing.columns.contains(&key)
+    };
+    let of_script = LOG_COLUMNS.iter().take(SCRIPT_COLUMNS);
+    let missing: Vec<&str> = of_script.filter(is_missing).copied().collect();
+    foreign_table(store, &missing).map_or(Ok(()), |error| Err(Failed::Store(error)))
 }
 
 /// What there is in the current database. Names in lower case, as servers differ in what they keep.

@@ -20,6 +20,7 @@ use tracing::warn;
 use super::option_file;
 use super::settings::Settings;
 use super::tls::SettingError;
+use crate::accounts::Accounts;
 use crate::named_file;
 use crate::store::{StoreError, StoreOptions};
 
@@ -117,15 +118,14 @@ impl Settings {
 
     /// Checks the settings and builds what the driver needs.
     ///
-    /// No database named is an error, not a default. The user is, as with MySQL's programs, the
-    /// value of `USER` if none is named. Through a socket nothing is encrypted: no other account
+    /// No database named is an error, not a default. The user is, as with MySQL's programs, who runs
+    /// the program if none is named. Through a socket nothing is encrypted: no other account
     /// reads it.
     fn into_target(self) -> Result<Target, SettingError> {
         let port = self.check().map_err(|what| (what.to_owned(), None))?;
         let host = self.host.unwrap_or_else(|| "localhost".to_owned());
         let database = self.database.unwrap_or_default();
-        // As with MySQL's programs: the account is called like the user who runs the program.
-        let user = self.user.or_else(|| std::env::var("USER").ok());
+        let user = self.user.or_else(this_user);
         let is_local = host.eq_ignore_ascii_case("localhost") && self.port.is_none();
         let socket = self
             .socket
@@ -161,6 +161,18 @@ impl Settings {
             name,
         })
     }
+}
+
+/// Returns the name of the user who runs the program: as with MySQL's programs the account is called
+/// like that. Without the variable, as in cron and in units, by the number.
+fn this_user() -> Option<String> {
+    let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
+    named.or_else(|| {
+        let uid = rustix::process::geteuid().as_raw();
+        let accounts = Accounts::below(Path::new("/")).ok()?;
+        let user = accounts.users().find(|user| user.uid == uid)?;
+        Some(user.name.clone())
+    })
 }
 
 /// Returns the first of `paths` that is a socket: for MySQL's programs the host `localhost` is the

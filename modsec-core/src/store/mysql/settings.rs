@@ -3,7 +3,7 @@
 //! ```text
 //! command line: --store mysql://waf@db/logs?ssl-ca=/etc/ca.pem     beats
 //! option file:  [client] / [modsec-parser], the later line wins     beats
-//! defaults:     host localhost, port 3306, user $USER
+//! defaults:     host localhost, port 3306, user $USER, or who runs the program
 //! ```
 //!
 //! Two settings are not taken over one by one. A `socket` of the file counts only if the URL names

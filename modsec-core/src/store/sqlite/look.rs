@@ -9,21 +9,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::open::{MIGRATIONS, TABLES, additions, path, tables, version};
+use super::open::{BUSY_TIMEOUT, MIGRATIONS, TABLES, additions, judge, path, tables, version};
 use super::store_error;
 use crate::entry_hash::EntryHash;
 use crate::named_file;
-use crate::store::{Found, Reader, StoreError, StoreFuture, StoreOptions};
+use crate::store::{Found, Purpose, Reader, StoreError, StoreFuture, StoreOptions};
 
 /// Finds out whether the database can be opened, and what the first run would make.
 ///
 /// # Errors
 ///
 /// As for [`open`](super::open), as far as they show without a change.
-pub(in crate::store) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
+pub(in crate::store) async fn look(
+    options: &StoreOptions,
+    purpose: Purpose,
+) -> Result<Found, StoreError> {
     let path = path(&options.url)?;
     let name = format!("sqlite:{}", path.display());
     let refused = |source: io::Error| StoreError::Configuration {
@@ -42,6 +46,9 @@ pub(in crate::store) async fn look(options: &StoreOptions) -> Result<Found, Stor
     named_file::check_own(&path.canonicalize().map_err(refused)?).map_err(refused)?;
     let reader = DatabaseFile { name, path };
     let remark = reader.ask(DatabaseFile::look).await?;
+    if purpose == Purpose::Write {
+        reader.ask(DatabaseFile::check_lock).await?;
+    }
     let is_complete = remark.is_none();
     Ok(Found {
         remark,
@@ -91,6 +98,25 @@ impl DatabaseFile {
         Ok(known)
     }
 
+    /// Waits as long as a run does for the lock of a process that writes, and gives it back.
+    ///
+    /// Only if the files beside the database say that somebody may have it open: else nobody holds
+    /// it, and opening it to write would make these files.
+    fn check_lock(&self) -> Result<(), StoreError> {
+        if !self.is_open_elsewhere() {
+            return Ok(());
+        }
+        let failed = |error| store_error(&self.name, "cannot write", error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags).map_err(failed)?;
+        // What is beside it stays as it is, should the other process end now.
+        let stays = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        connection.set_db_config(stays, true).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        let locked = connection.execute_batch("begin immediate; rollback");
+        locked.map_err(failed)
+    }
+
     /// Returns `true` if another process has the database open, or was killed while it had, as far as
     /// the files beside it tell.
     fn is_open_elsewhere(&self) -> bool {
@@ -125,6 +151,7 @@ impl DatabaseFile {
                 known,
             });
         }
+        judge(&self.name, &connection)?;
         if found < known || tables(&connection).map_err(failed)? != TABLES {
             let change = format!("{}: the first run makes the tables", self.name);
             return Ok(Some(change));

@@ -26,11 +26,11 @@ use super::{Database, Files, Job, SqliteStore, Worker, store_error};
 use crate::heartbeat::Heartbeat;
 use crate::named_file;
 use crate::store::shared;
-use crate::store::{Store, StoreError, StoreOptions};
+use crate::store::{LOG_COLUMNS, Store, StoreError, StoreOptions, foreign_table};
 
 /// How long one call waits for another process that writes. A batch takes some 30 ms; a maintenance
 /// job such as `vacuum` may take this long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How soon to try again what SQLite does not wait for by itself.
 const TRY_AGAIN: Duration = Duration::from_millis(5);
@@ -46,6 +46,9 @@ pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql
 /// What older programs need not know: they insert rows without it. So it has no version, and what is
 /// missing is seen from the tables.
 const ADDITIONS: &str = include_str!("../schema/sqlite-0002.sql");
+
+/// Columns of `logs` that the first migration makes, and that no later one adds.
+const FIRST_COLUMNS: usize = 26;
 
 /// The tables that rows go to, sorted by name. If one is missing, all migrations are gone through
 /// again.
@@ -290,6 +293,7 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
             known: newest,
         });
     }
+    judge(name, connection)?;
     let is_complete = found == newest
         && tables(connection).map_err(failed)? == TABLES
         && additions(connection).map_err(failed)?.is_empty();
@@ -302,7 +306,25 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
     // Another process may have been faster.
     let found = version(&transaction).map_err(failed)?;
     let tables = tables(&transaction).map_err(failed)?;
-    if tables.contains(&"rule_matches".to_owned()) && !tables.contains(&"logs".to_owned()) {
+    // What is recorded says nothing about tables that were dropped since.
+    let found = if tables == TABLES { found } else { 0 };
+    apply(&transaction, found).map_err(failed)?;
+    for statement in additions(&transaction).map_err(failed)? {
+        transaction.execute_batch(&statement).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// Refuses tables that are not those of this program, or not all of them.
+///
+/// # Errors
+///
+/// [`StoreError::Configuration`].
+pub(super) fn judge(name: &str, connection: &Connection) -> Result<(), StoreError> {
+    let failed = |error| store_error(name, "cannot read the tables", error);
+    let columns = columns_of_logs(connection).map_err(failed)?;
+    let tables = tables(connection).map_err(failed)?;
+    if tables.contains(&"rule_matches".to_owned()) && columns.is_empty() {
         // The alerts of new rows would get the same numbers.
         return Err(StoreError::Configuration {
             store: name.to_owned(),
@@ -312,13 +334,20 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
             source: None,
         });
     }
-    // What is recorded says nothing about tables that were dropped since.
-    let found = if tables == TABLES { found } else { 0 };
-    apply(&transaction, found).map_err(failed)?;
-    for statement in additions(&transaction).map_err(failed)? {
-        transaction.execute_batch(&statement).map_err(failed)?;
+    let is_missing = |column: &&&str| !columns.contains(&column.to_lowercase());
+    let of_logs = LOG_COLUMNS.iter().take(FIRST_COLUMNS);
+    let missing: Vec<&str> = of_logs.filter(is_missing).copied().collect();
+    match foreign_table(name, &missing) {
+        Some(error) if !columns.is_empty() => Err(error),
+        _ => Ok(()),
     }
-    transaction.commit().map_err(failed)
+}
+
+/// Returns the columns of `logs` in lower case; none without that table.
+fn columns_of_logs(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut columns = connection.prepare("select lower(name) from pragma_table_info('logs')")?;
+    let names = columns.query_map([], |row| row.get(0))?;
+    names.collect()
 }
 
 /// Returns the statements of [`ADDITIONS`] that are still to be done.
