@@ -65,6 +65,11 @@ mod heartbeat;
 pub mod index_line;
 pub mod ledger;
 #[cfg_attr(
+    not(feature = "programs"),
+    expect(dead_code, reason = "only command lines have names so far")
+)]
+mod likeness;
+#[cfg_attr(
     not(feature = "fs"),
     expect(dead_code, reason = "much of it is for the file system")
 )]

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Problem, nearest};
+use super::error::{ConfigError, Problem};
 use super::mistake::meant;
+use crate::likeness::nearest;
 use crate::named_file;
 
 /// One section for each program that reads the file.
@@ -207,7 +208,7 @@ impl Reader<'_> {
         }
         let problem = Problem::UnknownSection {
             name: name.to_owned(),
-            meant: nearest(name, SECTIONS),
+            meant: nearest(name, SECTIONS).map(str::to_owned),
         };
         Err(self.error(line, problem))
     }
@@ -224,7 +225,7 @@ impl Reader<'_> {
                 section: self.section.to_owned(),
             }
         } else {
-            let meant = nearest(name, SHARED);
+            let meant = nearest(name, SHARED).map(str::to_owned);
             Problem::UnknownShared { key, meant }
         };
         Err(self.error(line, problem))

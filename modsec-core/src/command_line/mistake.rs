@@ -6,7 +6,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::error::nearest;
+use crate::likeness::nearest;
 
 /// Names that other programs have for an option, and ours.
 const SYNONYMS: [(&[&str], &str); 12] = [
@@ -112,7 +112,7 @@ pub(super) fn meant(word: &str, known: &[String]) -> Option<String> {
     let synonym = synonym.map(|(_, name)| *name).filter(has);
     synonym
         .map(str::to_owned)
-        .or_else(|| nearest(word, known.iter().map(String::as_str)))
+        .or_else(|| nearest(word, known.iter().map(String::as_str)).map(str::to_owned))
 }
 
 #[cfg(test)]
