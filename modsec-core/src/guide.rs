@@ -74,6 +74,24 @@
 //! }
 //! ```
 //!
+//! # Ask which ones
+//!
+//! A [`Filter`](crate::filter::Filter) is one line of text, the same for people, URLs and databases. It
+//! asks a [`Row`](crate::Row) in memory, or is a condition of SQL with bound parameters:
+//!
+//! ```
+//! use modsec_core::filter::{Dialect, Filter};
+//! use modsec_core::store::{Origin, Row};
+//! use modsec_core::{EntryHash, Record};
+//!
+//! let filter = Filter::parse("status:>=500 -client:192.0.2.0/24 since:7d", chrono::Utc::now())?;
+//! let row = Row::new(&Record::default(), EntryHash::of(b""), &Origin::default(), None);
+//! assert!(!filter.matches(&row));
+//! let (condition, values) = filter.to_sql(Dialect::Sqlite);
+//! println!("select count(*) from logs l where {condition} -- {values:?}");
+//! # Ok::<(), modsec_core::filter::FilterError>(())
+//! ```
+//!
 //! # Keep records
 //!
 //! [`Record::into_owned`](crate::Record::into_owned) copies what is borrowed. With the feature `serde` a

@@ -4,7 +4,8 @@
 //!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
 //!           (lossless, borrowed)     (typed)       │
 //!                                                  ├► json::line
-//!                                                  └► cause::Analysis (which alert it was for)
+//!                                                  ├► cause::Analysis (which alert it was for)
+//!                                                  └► filter::Filter (is it one that is asked for?)
 //!  storage_dir ─► ingest ─► merged_log + store, then remove        program `modsec-parser`
 //!        │ inotify
 //!        └─► watch ─► permissions                                  program `watch-dir`
@@ -42,7 +43,7 @@
 //! # Features
 //!
 //! Without features the crate is the grammar, the record types, cutting of logs, lines of the index
-//! file, the offender ledger, rows and the store trait: synchronous, without a clock, a disk or a
+//! file, the offender ledger, filters, time spans, rows and the store trait: synchronous, without a clock, a disk or a
 //! database.
 //!
 //! | feature | adds |
@@ -59,15 +60,12 @@
 // Needs no feature.
 pub mod cause;
 mod entry_hash;
+pub mod filter;
 pub mod format;
 pub mod guide;
 mod heartbeat;
 pub mod index_line;
 pub mod ledger;
-#[cfg_attr(
-    not(feature = "programs"),
-    expect(dead_code, reason = "only command lines have names so far")
-)]
 mod likeness;
 #[cfg_attr(
     not(feature = "fs"),

@@ -31,7 +31,7 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [Flag; 7] = [
+    pub(crate) const ALL: [Flag; 7] = [
         Flag::Ambiguous,
         Flag::Truncated,
         Flag::Unverified,
