@@ -10,31 +10,42 @@ mod cut;
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use cut::{Cut, cut_while};
 use modsec_core::format;
 use modsec_core::ledger::AttackFilter;
 use modsec_core::record::Flag;
 use modsec_core::serial_log::{self, InputState, Item};
+use proptest::prelude::*;
 
 const HELD: usize = 64 * 1024;
 
 /// Feeds of a log: bytes at a time, and what is known of those behind them.
 const FEEDS: [(usize, InputState); 3] = [
-    (97, InputState::More),
+    (997, InputState::More),
     (100_000, InputState::More),
     (100_000, InputState::Quiet),
 ];
 
+/// The entries in the serial logs of both engines.
+static REAL: LazyLock<[Vec<String>; 2]> = LazyLock::new(|| {
+    ["v2", "v3"].map(|engine| {
+        let log = format!("tests/data/serial/{engine}-native-serial/modsec_audit.log");
+        let log = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(log)).unwrap();
+        let entries = serial_log::read(&*log).filter_map(|item| match item.unwrap() {
+            Item::Entry(entry) => Some(String::from_utf8_lossy(entry.bytes()).into_owned()),
+            _ => None,
+        });
+        entries.collect()
+    })
+});
+
 /// Returns the entry with this number, from 1, in the serial log of an engine.
 fn real(engine: &str, number: usize) -> String {
-    let log = format!("tests/data/serial/{engine}-native-serial/modsec_audit.log");
-    let log = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(log)).unwrap();
-    let mut entries = serial_log::read(&*log).filter_map(|item| match item.unwrap() {
-        Item::Entry(entry) => Some(String::from_utf8_lossy(entry.bytes()).into_owned()),
-        _ => None,
-    });
-    entries.nth(number - 1).unwrap()
+    let [v2, v3] = &*REAL;
+    let log = if engine == "v2" { v2 } else { v3 };
+    log[number - 1].clone()
 }
 
 /// Returns the boundary of an entry.
@@ -203,6 +214,68 @@ fn a_client_who_writes_first_lines_into_his_body_is_counted() {
                 assert_eq!(named(log.as_bytes()), [ATTACKER], "{entry}");
             }
         }
+    }
+}
+
+/// What a client may make his body of, with the boundary of his entry, and perhaps its time and id.
+fn hostile_body(entry: &str, pieces: &[(u8, bool, bool)]) -> String {
+    let (time, rest) = entry[entry.find('[').unwrap()..].split_once("] ").unwrap();
+    let id = rest.split(' ').next().unwrap();
+    let prefix = &entry[..entry.find("A--").unwrap()];
+    let other = "[22/Nov/2026:06:45:00.000001 --0500";
+    let pieces = pieces.iter().map(|(kind, is_own, has_id)| {
+        let time = if *is_own { time } else { other };
+        let id = if *has_id { id } else { "forged" };
+        let stopwatch = if *is_own {
+            "1795347651023783"
+        } else {
+            "1795347900000000"
+        };
+        match kind {
+            0 => format!("{prefix}A--\n{time}] {id} {INNOCENT} 1 192.0.2.1 80\n"),
+            1 => format!("x{prefix}A--\n{time}] {id} {INNOCENT} 1 192.0.2.1 80"),
+            2 => format!("\n{prefix}B--\nGET / HTTP/1.1\nContent-Length: 5\n"),
+            3 => format!("\n{prefix}C--\n"),
+            4 => format!("\n{prefix}F--\nHTTP/1.1 200 OK\nContent-Length: 9\n"),
+            5 => format!("\n{prefix}E--\n"),
+            6 => format!(
+                "\n{prefix}H--\nApache-Error: x [unique_id \"{id}\"]\n\
+                 Stopwatch: {stopwatch} 3124 (- - -)\n"
+            ),
+            7 => format!("\n{prefix}H--\nModSecurity: Warning. [unique_id \"{id}\"] [ref \"\"]\n"),
+            8 => format!("\n{prefix}Z--\n\n"),
+            _ => "x\n".to_owned(),
+        }
+    });
+    pieces.collect()
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_body_holds_its_client_is_counted_and_nobody_else(
+        engine in prop_oneof![Just("v2"), Just("v3")],
+        pieces in prop::collection::vec((0..10_u8, any::<bool>(), any::<bool>()), 0..12),
+    ) {
+        let attack = of_client(&real(engine, 24), ATTACKER);
+        let entry = with_chunked_body(&attack, &hostile_body(&attack, &pieces));
+        let record = format::decode(entry.as_bytes()).unwrap();
+        prop_assert!(AttackFilter::default().is_attack(&record), "{}", entry);
+        prop_assert_eq!(&record.client.as_ref().unwrap().text, ATTACKER);
+    }
+
+    #[test]
+    fn whatever_a_body_holds_up_to_a_cut_its_client_is_charged_with_nothing_behind_it(
+        engine in prop_oneof![Just("v2"), Just("v3")],
+        pieces in prop::collection::vec((0..10_u8, any::<bool>(), any::<bool>()), 0..12),
+        next in prop_oneof![Just(20_usize), Just(24)],
+    ) {
+        let first = of_client(&real(engine, 4), INNOCENT);
+        let entry = with_chunked_body(&first, &(hostile_body(&first, &pieces) + "x"));
+        let h = entry.rfind("-F--\n").unwrap();
+        let cut_off = &entry[..entry[..h].rfind('\n').unwrap()];
+        let log = cut_off.to_owned() + &with_boundary_of(&real(engine, next), &first);
+        let record = format::decode(log.as_bytes()).unwrap();
+        prop_assert!(!AttackFilter::default().is_attack(&record), "{}", log);
     }
 }
 
