@@ -21,13 +21,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::format::{self, Defect, FirstBytes};
 use crate::index_line::IndexLine;
-use crate::logfile::{Aside, GZIP};
+use crate::logfile::{Aside, GZIP, Unpacked, is_trailing_garbage};
 use crate::program::Stop;
 use crate::record::Flags;
 use crate::serial_log::{InputState, LineEnds, Piece, Splitter, has_windows_line_ends};
@@ -82,24 +81,14 @@ pub(crate) struct BrokenOff {
     error: String,
 }
 
-/// Unpacks what gzip packed, and says what it means if that ends too early.
-struct Unpacked<R>(MultiGzDecoder<R>);
-
-impl<R: Read> Read for Unpacked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| {
-            let kind = error.kind();
-            match kind {
-                io::ErrorKind::UnexpectedEof => io::Error::new(
-                    kind,
-                    "the end of the compressed file is missing, it was cut off or is being written",
-                ),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                    io::Error::new(kind, format!("the compressed file is damaged ({error})"))
-                }
-                _ => error,
-            }
-        })
+impl BrokenOff {
+    /// Makes the error that says how many entries were read before another one.
+    pub(crate) fn after(entries: u64, error: &io::Error) -> io::Error {
+        let broken = BrokenOff {
+            entries,
+            error: error.to_string(),
+        };
+        io::Error::new(error.kind(), broken)
     }
 }
 
@@ -170,7 +159,7 @@ impl LogReader {
             // Of empty members nothing comes out, however many there are.
             let stop = stop.clone();
             if beginning.starts_with(&GZIP) {
-                Source::stream(Unpacked(MultiGzDecoder::new(Stoppable { file, stop })))
+                Source::stream(Unpacked::new(Stoppable { file, stop }))
             } else if has_windows_line_ends(&beginning) {
                 Source::stream(Stoppable { file, stop })
             } else {
@@ -205,7 +194,7 @@ impl LogReader {
         loop {
             let Some(piece) = self.splitter.next(self.input) else {
                 if self.input == InputState::End {
-                    let failed = self.failed.take().map(|error| self.broken_off(&error));
+                    let failed = self.failed.take().map(|error| self.broken_off(error));
                     return failed.map_or(Ok(None), Err);
                 }
                 if let Err(error) = self.read() {
@@ -279,13 +268,12 @@ impl LogReader {
         got.map(drop)
     }
 
-    /// Makes the error that says how far the log was read.
-    fn broken_off(&self, error: &io::Error) -> io::Error {
-        let broken = BrokenOff {
-            entries: self.entries,
-            error: error.to_string(),
-        };
-        io::Error::new(error.kind(), broken)
+    /// Makes the error that says how far the log was read, unless all of it was.
+    fn broken_off(&self, error: io::Error) -> io::Error {
+        if is_trailing_garbage(&error) {
+            return error;
+        }
+        BrokenOff::after(self.entries, &error)
     }
 
     /// Returns why no entry was found; `line` is the beginning of the first line.
@@ -316,7 +304,7 @@ impl Source {
         let is_gzip = magic == GZIP;
         let read = io::Cursor::new(magic).chain(file);
         Ok(if is_gzip {
-            Source::stream(Unpacked(MultiGzDecoder::new(read)))
+            Source::stream(Unpacked::new(read))
         } else {
             Source::stream(read)
         })

@@ -24,6 +24,7 @@
 mod aside;
 mod checkpoint;
 mod entry_timeout;
+mod gzip;
 mod lines;
 mod log_file;
 mod recognition;
@@ -33,8 +34,8 @@ mod tail;
 pub(crate) use self::aside::Aside;
 pub(crate) use self::checkpoint::Checkpoint;
 pub(crate) use self::entry_timeout::EntryTimeout;
+pub(crate) use self::gzip::{GZIP, Unpacked, is_trailing_garbage};
 pub(crate) use self::lines::{Line, Lines};
-pub(crate) use self::log_file::GZIP;
 pub(crate) use self::recognition::{Content, PipeRecognition, Recognition};
 pub(crate) use self::rotated::unread;
 pub(crate) use self::tail::{Growth, Tail};

@@ -96,7 +96,7 @@ fn an_index_is_replayed_compressed_too() {
     );
     let packed = fs::read(place.path("index.gz")).unwrap();
     fs::write(place.path("cut.gz"), &packed[..packed.len() - 8]).unwrap();
-    let replay = |name| {
+    let replay = |name: &str| {
         let arguments = ["replay", "--threshold", "3", "--json", name];
         place.recidive(&arguments).output().unwrap()
     };
@@ -105,5 +105,22 @@ fn an_index_is_replayed_compressed_too() {
     assert!(said.contains("192.0.2.7"), "{said}");
     let compressed = replay("index.gz");
     assert_eq!(String::from_utf8(compressed.stdout).unwrap(), said);
-    assert_eq!(replay("cut.gz").status.code(), Some(1));
+    let half = |name: &str, bytes: &[u8]| {
+        fs::write(place.path(name), bytes).unwrap();
+        let output = replay(name);
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let (status, said) = half("cut.gz", &packed[..packed.len() - 8]);
+    assert_eq!(status, Some(1));
+    for word in [
+        "cut.gz",
+        "3 entries were read",
+        "the end of the compressed file is missing",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    let (status, said) = half("more.gz", &[&packed[..], b"more"].concat());
+    assert_eq!(status, Some(3));
+    assert!(said.contains("trailing garbage ignored"), "{said}");
 }

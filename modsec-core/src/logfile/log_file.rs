@@ -5,13 +5,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
+use tracing::warn;
 
+use super::gzip::{GZIP, Unpacked, is_trailing_garbage};
 use crate::named_file::{self, Links};
-
-/// What a gzip file starts with, RFC 1952. An audit log starts with `-` or `{`, an index with a
-/// host name.
-pub(crate) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An open log. Offsets are those of the decompressed bytes.
 #[derive(Debug)]
@@ -27,7 +24,7 @@ pub(crate) struct LogFile {
 #[derive(Debug)]
 struct Compressed {
     /// Decompresses all members of the file, one after the other.
-    decoder: MultiGzDecoder<File>,
+    decoder: Unpacked<File>,
     /// Decompressed bytes that came out so far.
     at: u64,
 }
@@ -92,7 +89,14 @@ impl LogFile {
                     if compressed.at > offset {
                         **compressed = Compressed::open(&self.file)?;
                     }
-                    compressed.read_at(buffer, offset)
+                    // All of the log was read. Behind the end, this is not said again.
+                    compressed.read_at(buffer, offset).or_else(|error| {
+                        let is_whole = is_trailing_garbage(&error);
+                        if is_whole {
+                            warn!(%error, "rotated log read to its end");
+                        }
+                        is_whole.then_some(0).ok_or(error)
+                    })
                 }
             };
             match read {
@@ -127,7 +131,7 @@ impl Compressed {
     fn open(file: &File) -> io::Result<Compressed> {
         let mut file = file.try_clone()?;
         io::Seek::rewind(&mut file)?;
-        let decoder = MultiGzDecoder::new(file);
+        let decoder = Unpacked::new(file);
         Ok(Compressed { decoder, at: 0 })
     }
 

@@ -13,10 +13,10 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, Utc};
-use flate2::read::MultiGzDecoder;
 use ipnet::IpNet;
 use rustix::fs::FileType;
 use serde::Serialize;
+use tracing::warn;
 
 use self::detail::{Attack, Detail, MAX_KINDS, shown};
 use super::dedup::{EntryKey, Seen};
@@ -26,8 +26,8 @@ use crate::format::{self, Defect};
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
-use crate::log_reader::{LogReader, Taken};
-use crate::logfile::{GZIP, Line, Lines};
+use crate::log_reader::{BrokenOff, LogReader, Taken};
+use crate::logfile::{GZIP, Line, Lines, Unpacked, is_trailing_garbage};
 use crate::named_file;
 use crate::names::EntryName;
 use crate::read_steps::ReadSteps;
@@ -288,23 +288,22 @@ impl Replay<'_> {
             let mut buffer = Vec::new();
             (&file).take(CHUNK).read_to_end(&mut buffer)?;
             if is_index(&buffer) {
-                return self.index(file, &buffer);
+                return self.index(file, &buffer, None);
             }
             (&file).rewind()?;
             if buffer.starts_with(&GZIP) {
-                let mut unpacked = MultiGzDecoder::new(file.try_clone()?);
+                let mut unpacked = Unpacked::new(file.try_clone()?);
                 buffer.clear();
-                // What is wrong with it shows when all of it is read.
-                let _ = unpacked.by_ref().take(CHUNK).read_to_end(&mut buffer);
+                let begun = unpacked.by_ref().take(CHUNK).read_to_end(&mut buffer);
                 if is_index(&buffer) {
-                    return self.index(unpacked, &buffer);
+                    return self.index(unpacked, &buffer, begun.err());
                 }
                 (&file).rewind()?;
             }
         }
         let mut log = LogReader::holding(file, HELD, None)?;
         let (mut is_read, mut refusal) = (false, None);
-        while let Some(taken) = log.next()? {
+        while let Some(taken) = log.next().or_else(|error| self.unless_whole(error))? {
             match taken {
                 Taken::Whole(bytes, flags) if flags.is_empty() => match self.entry(&bytes) {
                     Ok(()) => is_read = true,
@@ -330,18 +329,44 @@ impl Replay<'_> {
         }
     }
 
-    fn index(&mut self, mut file: impl Read, first: &[u8]) -> io::Result<()> {
+    /// Passes over what stands behind the end of a compressed file: all of it was read.
+    fn unless_whole<T>(&mut self, error: io::Error) -> io::Result<Option<T>> {
+        if !is_trailing_garbage(&error) {
+            return Err(error);
+        }
+        warn!(%error, "history read to its end");
+        self.report.defects += 1;
+        Ok(None)
+    }
+
+    /// Reads an index of which `first` was read already, up to an error if there was one.
+    fn index(
+        &mut self,
+        mut file: impl Read,
+        first: &[u8],
+        mut failed: Option<io::Error>,
+    ) -> io::Result<()> {
         let mut lines = Lines::default();
         lines.buffer().extend_from_slice(first);
+        let before = self.report.entries;
         let mut is_over = false;
         loop {
             while let Some(line) = lines.next() {
                 self.index_line(&line);
             }
+            if let Some(error) = failed.take() {
+                let lines = self.report.entries - before;
+                return match self.unless_whole::<()>(error) {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(BrokenOff::after(lines, &error)),
+                };
+            }
             if is_over {
                 break;
             }
-            is_over = file.by_ref().take(CHUNK).read_to_end(lines.buffer())? == 0;
+            let read = file.by_ref().take(CHUNK).read_to_end(lines.buffer());
+            is_over = matches!(read, Ok(0));
+            failed = read.err();
         }
         if let Some(line) = lines.rest() {
             self.index_line(&line);

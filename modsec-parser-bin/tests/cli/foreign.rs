@@ -390,6 +390,24 @@ fn a_compressed_log_that_was_cut_off_is_called_that() {
 }
 
 #[test]
+fn what_stands_behind_a_whole_compressed_log_is_called_garbage() {
+    let site = Site::new();
+    fs::write(site.path("log"), entry(1)).unwrap();
+    let packed = gzip(&site.path("log"));
+    fs::write(site.path("log.gz"), [&packed[..], b"garb"].concat()).unwrap();
+    let mut check = Command::new("gzip");
+    let said = check.arg("-t").arg(site.path("log.gz")).output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("trailing garbage ignored"), "{said}");
+    let ran = run(reading(&site, "log.gz"));
+    ran.expect(3, &["log.gz", "1 stored", "trailing garbage ignored"]);
+    assert!(!ran.stderr.contains("missing"), "{}", ran.stderr);
+    // Zeros fill up a block.
+    fs::write(site.path("log.gz"), [&packed[..], &[0; 500]].concat()).unwrap();
+    run(reading(&site, "log.gz")).expect(0, &["1 already known"]);
+}
+
+#[test]
 fn an_index_is_called_one_compressed_or_not() {
     let site = Site::new();
     let line = r#"www 192.0.2.7 - - [22/Nov/2026:14:36:39 +0300] "GET / HTTP/1.1" 403 5 "-" "-" x "-" /20261122/20261122-1436/20261122-143639-x 0 5 md5:f4379ec14e40221beb05af5daf25ef7a "#;

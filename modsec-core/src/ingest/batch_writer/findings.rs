@@ -17,6 +17,7 @@ use crate::ingest::unopened::{ByOwner, FileCount, Unopened};
 use crate::ingest::{AccountNames, Options};
 use crate::log_once::LogOnce;
 use crate::log_reader::BrokenOff;
+use crate::logfile::is_trailing_garbage;
 use crate::read_steps::is_left;
 use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
@@ -252,6 +253,13 @@ impl Findings {
     /// Counts and names an input that could not be opened or read to its end, or something below one.
     fn unusable(&mut self, path: &Path, error: &io::Error) {
         let is_named = self.inputs.iter().any(|input| input == path);
+        if is_trailing_garbage(error) {
+            self.tally.skipped_inputs += 1;
+            if self.is_new((path, error.to_string())) {
+                warn!(?path, %error, "input read to its end");
+            }
+            return;
+        }
         if is_named {
             self.tally.unusable_inputs += 1;
         } else {
