@@ -92,6 +92,7 @@
 //!   status. There is no third answer.
 //! - A name of `modsec_alerts` asks whether there is an alert with it. Two tests may be passed by two alerts,
 //!   and `-rule:930120` means that no alert has it. Bookkeeping counts, except in `cause`.
+//! - `host` is the header as it was sent, with a port if it has one: `host:shop.example.org*` finds both.
 //! - `path` compares with the template, in which numbers are `{n}`; `uri` has the text itself.
 //!
 //! # Bounds

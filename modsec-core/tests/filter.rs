@@ -117,6 +117,7 @@ fn sqlite_finds_what_memory_finds() {
     let refill = |rows| {
         connection.execute("delete from logs", []).unwrap();
         runtime.block_on(insert(&mut *store, rows));
+        connection.execute(AS_OLDER_PROGRAMS, []).unwrap();
     };
     agree(
         Dialect::Sqlite,

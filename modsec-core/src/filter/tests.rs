@@ -118,6 +118,10 @@ const FORMS: &[(&str, &str)] = &[
         "host:(:x,\"=y\",\"a,b\",\">\")",
     ),
     ("host:a,b", "host:\"a,b\""),
+    (
+        "uri:(\"/item/17\",\"/item/17\"?*)",
+        "uri:(/item/17,\"/item/17?\"*)",
+    ),
 ];
 
 #[test]
@@ -184,7 +188,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "path:/item/17",
-        "paths are stored with names for numbers: expected path:/item/{n}, or uri:/item/17* for this one alone\n  path:/item/17\n       ^^^^^^^^",
+        "paths are stored with names for numbers: expected path:/item/{n}, or uri:(\"/item/17\",\"/item/17\"?*) for this one alone\n  path:/item/17\n       ^^^^^^^^",
     ),
     (
         "blocked:maybe",

@@ -117,7 +117,7 @@ fn pattern(field: &Field, word: Word) -> Result<Value, String> {
         if template != path {
             return Err(format!(
                 "paths are stored with names for numbers: expected path:{template}, or \
-                 uri:{path}* for this one alone"
+                 uri:({path:?},{path:?}?*) for this one alone"
             ));
         }
     }
