@@ -311,16 +311,20 @@ fn a_log_that_is_no_index_is_named() {
     let mut site = Site::with_sqlite();
     site.put(100);
     assert!(site.run().0.success());
-    for (index, word) in [
-        (site.log.clone(), "is the merged log"),
-        (site.dir.path().join("serial.log"), "is no index"),
-        (site.dir.path().to_owned(), "could not read index"),
+    for (index, status, word) in [
+        (
+            site.log.clone(),
+            2,
+            "--merged-log and --index name the same file",
+        ),
+        (site.dir.path().join("serial.log"), 1, "is no index"),
+        (site.dir.path().to_owned(), 1, "could not read index"),
     ] {
         fs::write(site.dir.path().join("serial.log"), entry("x", 10)).unwrap();
         let mut command = site.command();
         let output = command.arg("--index").arg(&index).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{index:?}: {text}");
+        assert_eq!(output.status.code(), Some(status), "{index:?}: {text}");
         assert!(text.contains(word), "{text}");
     }
     for (arguments, word) in [
