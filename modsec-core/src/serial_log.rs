@@ -47,7 +47,7 @@
 //! entry's own boundary comes.
 //!
 //! If both have one boundary, such lines do come, and the client may have written them all. Then part H
-//! at the end tells whose they are, as [`native`] reads it, by ids and times that the engine alone
+//! at the end tells whose they are, as [`native`](crate::format::native) reads it, by ids and times that the engine alone
 //! writes: the next entry's, which begins there; or this one's, and all is its body. If the end is not
 //! this one's, and one that is follows within [`LOOKAHEAD`] bytes, the entry goes on to that. Where
 //! nothing tells, it is one entry without what stands behind the body.
