@@ -159,10 +159,7 @@ impl CommandLine {
         let arguments = position::behind_subcommand(&own, std::env::args_os().collect());
         match Self::resolve(command, &yields, &arguments) {
             Ok(line) => line,
-            Err(EarlyExit::Usage(error)) => {
-                let known = [keys(&own), OWN_OPTIONS.map(str::to_owned).to_vec()].concat();
-                exit(&mistake::explain(&own, &known, error))
-            }
+            Err(EarlyExit::Usage(error)) => exit(&mistake::explain(own, &arguments, error)),
             Err(EarlyExit::File(error)) => end(refuse(&error)),
             Err(EarlyExit::Text(text)) => end(written(program::print(&text))),
         }

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../modsec-core/tests/tips/mod.rs"]
+mod tips;
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -758,4 +761,9 @@ fn what_is_no_log_file_gets_advice_that_helps() {
         assert_eq!(code, Some(1));
         assert!(err.contains(want), "{err}");
     }
+}
+
+#[test]
+fn a_mistyped_option_is_answered_by_one_that_is_there() {
+    tips::check(assert_cmd::cargo::cargo_bin!("modsec-parser"), &[&[]]);
 }

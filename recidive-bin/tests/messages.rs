@@ -4,6 +4,8 @@
 mod program;
 #[path = "../../modsec-core/tests/machine/signals.rs"]
 mod signals;
+#[path = "../../modsec-core/tests/tips/mod.rs"]
+mod tips;
 
 use std::fs::{self, File};
 use std::process::{Output, Stdio};
@@ -402,4 +404,28 @@ fn one_of_a_thing_is_one() {
     let said = text(&child.wait_with_output().unwrap().stderr);
     assert!(said.contains("stopped records="), "{said}");
     assert!(!said.contains('{'), "no structures of the program: {said}");
+}
+
+#[test]
+fn a_mistyped_option_is_answered_by_one_that_is_there() {
+    let program = assert_cmd::cargo::cargo_bin!("recidive");
+    tips::check(program, &[&[], &["replay"], &["status"]]);
+}
+
+#[test]
+fn a_replay_names_what_it_cannot_read() {
+    let place = Place::new();
+    let minute = place.path("audit/20260822/20260822-1015");
+    fs::create_dir_all(&minute).unwrap();
+    let path = minute.join("20260822-101500-x");
+    fs::write(&path, entry("192.0.2.7", 1, "", "403 Forbidden")).unwrap();
+    fs::hard_link(&path, place.path("another")).unwrap();
+    for argument in ["audit", path.to_str().unwrap()] {
+        let output = place.recidive(&["replay", argument]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        let said = text(&output.stderr);
+        for word in ["20260822-101500-x", "2 hard links", "no entries in"] {
+            assert!(said.contains(word), "{word} in {said}");
+        }
+    }
 }

@@ -10,6 +10,8 @@ mod executable;
 #[path = "../../modsec-core/tests/machine/inotify.rs"]
 mod inotify;
 mod proof;
+#[path = "../../modsec-core/tests/tips/mod.rs"]
+mod tips;
 
 use std::fs;
 use std::io::Write as _;
@@ -552,4 +554,9 @@ fn the_unit_file_is_valid() {
         .filter(ours)
         .collect();
     assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+#[test]
+fn a_mistyped_option_is_answered_by_one_that_is_there() {
+    tips::check(env!("CARGO_BIN_EXE_watch-dir").as_ref(), &[&[]]);
 }

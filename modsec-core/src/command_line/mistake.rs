@@ -1,10 +1,11 @@
 //! What clap refuses, in words that help.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::num::{IntErrorKind, ParseIntError};
 
-use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
 
 use crate::likeness::nearest;
 
@@ -42,7 +43,19 @@ const SYNONYMS: [(&[&str], &str); 12] = [
 ///
 /// An unknown option gets the one that is meant, if that is clear. clap's advice to pass it as a
 /// value, or its choice of a name that has only letters in common, is left out.
-pub(super) fn explain(command: &Command, known: &[String], mut error: clap::Error) -> clap::Error {
+///
+/// `arguments` are those of the process: what a subcommand does not have is not advised behind it.
+pub(super) fn explain(
+    mut command: Command,
+    arguments: &[OsString],
+    mut error: clap::Error,
+) -> clap::Error {
+    command.build();
+    let words = arguments.iter().skip(1);
+    let chosen = words
+        .filter_map(|word| word.to_str())
+        .find_map(|word| command.find_subcommand(word));
+    let command = chosen.unwrap_or(&command);
     match error.kind() {
         ErrorKind::UnknownArgument => {
             error.remove(ContextKind::Suggested);
@@ -50,7 +63,7 @@ pub(super) fn explain(command: &Command, known: &[String], mut error: clap::Erro
             let usage = command.clone().render_usage();
             error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
             if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
-                && let Some(meant) = meant(word, known)
+                && let Some(meant) = meant(word, &options(command))
             {
                 let meant = ContextValue::String(format!("--{meant}"));
                 error.insert(ContextKind::SuggestedArg, meant);
@@ -101,6 +114,12 @@ pub(super) fn whole_number(error: &ParseIntError) -> &'static str {
         IntErrorKind::Zero => "expected a whole number above 0",
         _ => "expected a whole number, 0 or more",
     }
+}
+
+/// Returns the long names of the options of a program or subcommand, as its help has them.
+fn options(command: &Command) -> Vec<String> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    shown.filter_map(Arg::get_long).map(str::to_owned).collect()
 }
 
 /// Returns the long name of the option that is meant by an unknown one.

@@ -132,7 +132,7 @@ impl Backlog {
             Glance::Done(look, owner) => {
                 match look {
                     Look::Foreign => self.counts.foreign += 1,
-                    Look::Refused => self.counts.refused += 1,
+                    Look::Refused(_) => self.counts.refused += 1,
                     _ => {}
                 }
                 (self.budgets.look(owner), false)

@@ -46,8 +46,8 @@ pub(super) enum Look<'a> {
     Known,
     /// Owned by somebody whose entries do not count.
     Foreign,
-    /// Nothing that may or can be read.
-    Refused,
+    /// Nothing that may or can be read, and why.
+    Refused(String),
 }
 
 /// An entry in memory.
@@ -206,8 +206,8 @@ impl EntryReader {
             Err(reason) => return Glance::Done(failed(&reason), None),
         };
         let owner = Some(look.uid);
-        if refused.is_some() {
-            return Glance::Done(Look::Refused, owner);
+        if let Some(reason) = refused {
+            return Glance::Done(Look::Refused(reason.to_string()), owner);
         }
         if !self.is_allowed(look.uid) {
             return Glance::Done(Look::Foreign, owner);
@@ -253,10 +253,10 @@ impl EntryReader {
         };
         // A file without a name was removed after it was opened: it is whole.
         if !meta.is_file() || meta.nlink() > 1 || meta.len() > MAX_ENTRY_BYTES {
-            return Look::Refused;
+            return Look::Refused("has several names, is no file, or is too large".to_owned());
         }
         if holes::too_many(&file, meta.len()).is_some() {
-            return Look::Refused;
+            return Look::Refused("has holes, and no server makes any".to_owned());
         }
         if !self.is_allowed(meta.uid()) {
             return Look::Foreign;
@@ -299,7 +299,7 @@ impl EntryReader {
                 owner: Some(meta.uid()),
                 is_empty: false,
             },
-            Err(_) => Look::Refused,
+            Err(error) => Look::Refused(error.to_string()),
         }
     }
 
@@ -341,7 +341,7 @@ fn failed(reason: &Reason) -> Look<'static> {
             owner: None,
             is_empty: false,
         },
-        _ => Look::Refused,
+        reason => Look::Refused(reason.to_string()),
     }
 }
 
@@ -509,7 +509,7 @@ mod tests {
                 Look::Gone => "gone",
                 Look::Known => "known",
                 Look::Foreign => "foreign",
-                Look::Refused => "refused",
+                Look::Refused(_) => "refused",
             }
         }
     }

@@ -11,6 +11,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
 use ipnet::IpNet;
@@ -26,6 +27,7 @@ use crate::format::{self, Defect};
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
+use crate::log_once::LogOnce;
 use crate::log_reader::{BrokenOff, LogReader, Taken};
 use crate::logfile::{GZIP, Line, Lines, Unpacked, is_trailing_garbage};
 use crate::named_file;
@@ -45,6 +47,8 @@ const MAX_SUSPECTS: usize = 1 << 15;
 const MAX_DEPTH: usize = 8;
 /// Lines by which an index is told from entries.
 const FIRST_LINES: usize = 100;
+/// Messages about single files.
+const MESSAGES: usize = 20;
 /// Bytes of a log read at a time.
 const CHUNK: u64 = 1 << 20;
 
@@ -172,6 +176,7 @@ struct Replay<'o> {
     /// Offenders for which there was no room, as many as the ledger has clients.
     left_out: HashSet<IpNet>,
     arrivals: u64,
+    log_once: LogOnce,
     report: ReplayReport,
 }
 
@@ -186,6 +191,11 @@ impl<'o> Replay<'o> {
             suspects: HashMap::new(),
             left_out: HashSet::new(),
             arrivals: 0,
+            log_once: LogOnce::new(
+                MESSAGES,
+                "more that is not read, counted only",
+                Duration::MAX,
+            ),
             report: ReplayReport::default(),
         })
     }
@@ -244,7 +254,9 @@ impl Replay<'_> {
         }
         for path in directories {
             // One that is not to be entered is no reason to stop.
-            let _ = self.directory(tree, &path, depth + 1);
+            if let Err(error) = self.directory(tree, &path, depth + 1) {
+                self.refused(&tree.root().path().join(path), &error.to_string());
+            }
         }
         Ok(())
     }
@@ -267,7 +279,16 @@ impl Replay<'_> {
                 ..
             } => records.for_each(|record| self.one_of(record)),
             Look::Foreign | Look::Gone => {}
+            Look::Refused(reason) => self.refused(&tree.root().path().join(path), &reason),
             _ => self.report.defects += 1,
+        }
+    }
+
+    /// Counts and names what cannot be read.
+    fn refused(&mut self, path: &Path, reason: &str) {
+        self.report.defects += 1;
+        if self.log_once.is_new(path) {
+            warn!(?path, reason, "not read");
         }
     }
 

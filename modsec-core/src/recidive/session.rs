@@ -328,7 +328,7 @@ impl<'o> Session<'o> {
                 }
             }
             Look::Foreign => self.summary.foreign += 1,
-            Look::Refused => self.summary.refused += 1,
+            Look::Refused(_) => self.summary.refused += 1,
             _ => {}
         }
         self.spent += self.tree.as_mut().map_or(0, EntryReader::take_read);
