@@ -191,12 +191,12 @@ impl<'r> Analysis<'r> {
             let points = meaning
                 .points
                 .filter(|points| points.direction == direction);
-            *sums.entry(alert.rule_id.as_ref()).or_default() +=
-                points.map_or(0, |points| points.value);
+            let sum = sums.entry(alert.rule_id.as_ref()).or_default();
+            *sum = sum.saturating_add(points.map_or(0, |points| points.value));
         }
         let rule = record.alerts.get(cause)?.rule_id.as_ref();
-        let own = sums.get(&rule).copied().unwrap_or_default();
-        let others = sums.values().sum::<i64>() - own;
+        let own = sums.remove(&rule).unwrap_or_default();
+        let others = sums.into_values().fold(0, i64::saturating_add);
         Some(own >= threshold && others < threshold)
     }
 }

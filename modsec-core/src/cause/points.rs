@@ -188,7 +188,9 @@ impl<'r> Weights<'r> {
             return;
         };
         match self.rules.iter_mut().find(|weight| weight.id == id) {
-            Some(weight) if weight.at == at => weight.value += value,
+            Some(weight) if weight.at == at => {
+                weight.value = weight.value.saturating_add(value);
+            }
             // A rule that matched several times is listed as often; each of its alerts is one match.
             Some(_) => {}
             None => self.rules.push(Weight {
@@ -386,6 +388,15 @@ mod tests {
         }
         assert_eq!(weights.threshold(Direction::Inbound), Some(7));
         assert_eq!(weights.threshold(Direction::Outbound), None);
+    }
+
+    #[test]
+    fn weights_beyond_all_numbers_do_no_harm() {
+        let most = "id:7,setvar:tx.anomaly_score=+9223372036854775807,\
+                    setvar:tx.anomaly_score=+9223372036854775807";
+        let rules = [rule(Some("7"), most)];
+        let points = Weights::of(&rules).points(&alert("7", None));
+        assert_eq!(points.map(|points| points.value), Some(i64::MAX));
     }
 
     #[test]
