@@ -118,8 +118,8 @@ mod tests;
 use chrono::{DateTime, Utc};
 
 pub use self::error::FilterError;
-pub use self::sql::{Dialect, Param};
 use self::tree::Node;
+pub use crate::store::{Dialect, Param};
 #[cfg(doc)]
 use crate::store::{LOG_COLUMNS, RULE_COLUMNS};
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
-//!           (lossless, borrowed)     (typed)       │
+//!           (lossless, borrowed)     (typed)       │               │
+//!                                                  │               └► query::Query (with a filter)
 //!                                                  ├► json::line
 //!                                                  ├► cause::Analysis (which alert it was for)
 //!                                                  └► filter::Filter (is it one that is asked for?)
@@ -72,6 +73,7 @@ mod likeness;
     expect(dead_code, reason = "much of it is for the file system")
 )]
 pub mod names;
+pub mod query;
 pub mod record;
 pub mod serial_log;
 pub mod span;

@@ -92,6 +92,7 @@ mod error;
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
+mod read;
 mod row;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod shared;
@@ -108,9 +109,14 @@ use std::sync::Arc;
 use self::error::foreign_table;
 pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) use self::read::{Cell, Cells, Connection};
+pub use self::read::{Dialect, Param};
 pub use self::row::{
     LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, client_key, sql_time,
 };
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) use self::shared::alert_column;
 use crate::entry_hash::EntryHash;
 use crate::heartbeat::Heartbeat;
 
@@ -415,6 +421,9 @@ struct Backend {
     file: fn(&StoreOptions) -> Option<PathBuf>,
     /// Looks at what is there, see [`look`].
     look: for<'a> fn(&'a StoreOptions, Purpose) -> StoreFuture<'a, Found>,
+    /// Opens it to be read, see [`connect_to_read`].
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    read: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Box<dyn Connection>>,
 }
 
 /// What a store is looked at for.
@@ -472,6 +481,7 @@ const BACKENDS: &[Backend] = &[
         check: sqlite::check,
         file: sqlite::file,
         look: |options, purpose| Box::pin(sqlite::look(options, purpose)),
+        read: |options| Box::pin(sqlite::connect_to_read(options)),
     },
     #[cfg(feature = "mysql")]
     Backend {
@@ -480,6 +490,7 @@ const BACKENDS: &[Backend] = &[
         check: mysql::check,
         file: |_| None,
         look: |options, purpose| Box::pin(mysql::look(options, purpose)),
+        read: |options| Box::pin(mysql::connect_to_read(options)),
     },
 ];
 
@@ -526,6 +537,19 @@ pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
 /// Those of [`open`], as far as they show without a change.
 pub async fn look_to_write(options: &StoreOptions) -> Result<Found, StoreError> {
     (backend(options)?.look)(options, Purpose::Write).await
+}
+
+/// Connects to the store that the options name, to read it. Changes nothing.
+///
+/// # Errors
+///
+/// Those of [`open`]; [`StoreError::Configuration`] also for tables that are not there, or that an older
+/// program made and that no run has brought up to date since.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) async fn connect_to_read(
+    options: &StoreOptions,
+) -> Result<Box<dyn Connection>, StoreError> {
+    (backend(options)?.read)(options).await
 }
 
 /// Finds out whether URL and option file make sense; connects to nothing. An option file that cannot

@@ -27,28 +27,7 @@ use super::field::{Field, Kind, TEXT_COLUMNS, Table};
 use super::pattern::Pattern;
 use super::tree::{Node, Range, Value};
 use crate::record::Severity;
-use crate::store::{client_key, sql_time};
-
-/// The SQL of which database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// SQLite.
-    Sqlite,
-    /// MySQL and MariaDB. The session must have `set names utf8mb4` and `set time_zone = '+00:00'`.
-    Mysql,
-}
-
-/// A value for one `?`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Param {
-    /// A whole number.
-    Int(i64),
-    /// Text; may hold any character, NUL included.
-    Text(String),
-    /// Bytes.
-    Blob(Vec<u8>),
-}
+use crate::store::{Dialect, Param, client_key, sql_time};
 
 impl Filter {
     /// Returns a condition about `logs l`, and the values for its `?`, in order.

@@ -44,6 +44,7 @@ mod failure;
 mod migrate;
 mod option_file;
 mod options;
+mod read;
 mod rights;
 mod session;
 mod settings;
@@ -61,6 +62,7 @@ use tracing::debug;
 use self::failure::Remedy;
 use self::migrate::Failed;
 use self::options::Target;
+pub(super) use self::read::connect_to_read;
 use self::session::{Outcome, Session};
 use super::{
     Batch, BatchId, Found, Inserted, Purpose, Reader, Refused, Row, Store, StoreError, StoreFuture,

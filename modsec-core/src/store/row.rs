@@ -544,6 +544,20 @@ impl RuleRow {
     }
 }
 
+impl Value<'_> {
+    /// Returns the value with a text of its own.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Int(number) => Value::Int(number),
+            Value::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Value::Time(time) => Value::Time(time),
+            Value::Hash(hash) => Value::Hash(hash),
+            Value::Address(ip) => Value::Address(ip),
+        }
+    }
+}
+
 impl<'a> Value<'a> {
     /// Returns a text, or null if there is none.
     fn text(text: Option<&'a String>) -> Self {

@@ -47,17 +47,22 @@ const NUMBERS: [&str; 5] = ["line", "maturity", "accuracy", "points", "paranoia_
 /// The view's name.
 pub(super) const VIEW: &str = "modsec_alerts";
 
-/// Returns the statement that creates the view. `collate` follows each text of `rule_matches`: a server
-/// that was upgraded since may sort the texts of the two tables in two ways.
+/// Returns a column of an alert, wherever it is stored, of `rule_matches m` and `modsec_rules r`.
+///
+/// `collate` follows a text of `rule_matches`: a server that was upgraded since may sort the texts of the
+/// two tables in two ways.
+pub(crate) fn alert_column(collate: &str, column: &str) -> String {
+    let is_own = ALERT_COLUMNS.contains(&column) && column != "detail";
+    let is_text = !NUMBERS.contains(&column);
+    match (is_own, if is_text { collate } else { "" }) {
+        (true, _) => format!("m.{column}"),
+        (false, collate) => format!("coalesce(r.{column}, m.{column}{collate})"),
+    }
+}
+
+/// Returns the statement that creates the view; `collate` as for [`alert_column`].
 pub(super) fn create_view(collate: &str) -> String {
-    let column = |column: &&str| {
-        let is_own = ALERT_COLUMNS.contains(column) && *column != "detail";
-        let is_text = !NUMBERS.contains(column);
-        match (is_own, if is_text { collate } else { "" }) {
-            (true, _) => format!("m.{column}"),
-            (false, collate) => format!("coalesce(r.{column}, m.{column}{collate}) as {column}"),
-        }
-    };
+    let column = |column: &&str| format!("{} as {column}", alert_column(collate, column));
     let columns: Vec<String> = RULE_COLUMNS.iter().map(column).collect();
     format!(
         "create view {VIEW} as select m.log_id, m.position, {}

@@ -29,6 +29,7 @@
 mod files;
 mod look;
 mod open;
+mod read;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -51,6 +52,7 @@ use tokio::sync::oneshot;
 use self::files::Files;
 pub(super) use self::look::look;
 pub(super) use self::open::{check, file, open};
+pub(super) use self::read::connect_to_read;
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
 use super::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};

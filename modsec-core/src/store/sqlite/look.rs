@@ -28,23 +28,7 @@ pub(in crate::store) async fn look(
     options: &StoreOptions,
     purpose: Purpose,
 ) -> Result<Found, StoreError> {
-    let path = path(&options.url)?;
-    let name = format!("sqlite:{}", path.display());
-    let refused = |source: io::Error| StoreError::Configuration {
-        store: name.clone(),
-        problem: "cannot open the database, name another with --store".to_owned(),
-        source: Some(source.into()),
-    };
-    named_file::check_directory(&named_file::parent(&path)).map_err(refused)?;
-    named_file::check_database(&path).map_err(refused)?;
-    if !path.exists() {
-        return Ok(Found {
-            remark: Some(format!("{name} is not there yet; the first run makes it")),
-            reader: None,
-        });
-    }
-    named_file::check_own(&path.canonicalize().map_err(refused)?).map_err(refused)?;
-    let reader = DatabaseFile { name, path };
+    let reader = DatabaseFile::of(options)?;
     let remark = reader.ask(DatabaseFile::look).await?;
     if purpose == Purpose::Write {
         reader.ask(DatabaseFile::check_lock).await?;
@@ -58,14 +42,33 @@ pub(in crate::store) async fn look(
 
 /// A database that is opened for each question.
 #[derive(Clone)]
-struct DatabaseFile {
-    name: String,
+pub(super) struct DatabaseFile {
+    /// `sqlite:PATH`, for messages.
+    pub(super) name: String,
     path: PathBuf,
 }
 
 impl DatabaseFile {
+    /// Returns the file that the URL names, which may not be there yet, after a look at who could have
+    /// put it there ([`named_file`]).
+    pub(super) fn of(options: &StoreOptions) -> Result<DatabaseFile, StoreError> {
+        let path = path(&options.url)?;
+        let name = format!("sqlite:{}", path.display());
+        let refused = |source: io::Error| StoreError::Configuration {
+            store: name.clone(),
+            problem: "cannot open the database, name another with --store".to_owned(),
+            source: Some(source.into()),
+        };
+        named_file::check_directory(&named_file::parent(&path)).map_err(refused)?;
+        named_file::check_database(&path).map_err(refused)?;
+        if path.exists() {
+            named_file::check_own(&path.canonicalize().map_err(refused)?).map_err(refused)?;
+        }
+        Ok(DatabaseFile { name, path })
+    }
+
     /// Asks on a thread of its own: it may wait for another process, and the caller is not to.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -127,7 +130,7 @@ impl DatabaseFile {
         })
     }
 
-    fn open(&self) -> Result<Connection, StoreError> {
+    pub(super) fn open(&self) -> Result<Connection, StoreError> {
         let immutable = !self.is_open_elsewhere();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -138,7 +141,13 @@ impl DatabaseFile {
     }
 
     /// Returns what the first run makes of the tables; `None` if nothing.
-    fn look(&self) -> Result<Option<String>, StoreError> {
+    pub(super) fn look(&self) -> Result<Option<String>, StoreError> {
+        if !self.path.exists() {
+            let name = &self.name;
+            return Ok(Some(format!(
+                "{name} is not there yet; the first run makes it"
+            )));
+        }
         let failed = |error| store_error(&self.name, "cannot read the tables", error);
         let connection = self.open()?;
         let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);

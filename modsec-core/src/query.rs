@@ -1,0 +1,114 @@
+//! Questions about what is stored, and their answers.
+//!
+//! One trait, [`Query`], for each place that transactions are kept in: the databases of
+//! [`store`](crate::store), and memory ([`MemoryQuery`]) for logs without a database. All of them give
+//! the same answers about the same transactions.
+//!
+//! ```text
+//! Question ─ Scope    whose transactions the asker may see: no question without one
+//!          ├ Window   from when to when
+//!          ├ Filter   which of them
+//!          └ deadline how long the answer may take
+//!               │
+//!               ▼
+//! Query::totals, time_line, top, transactions, transaction ─► Answer: value, complete or not
+//! ```
+//!
+//! # Words
+//!
+//! A transaction is *blocked* or *detected* as its column `outcome` says, or neither. What counts as
+//! its *cause* is the row's rule columns; see [`cause`](crate::cause).
+//!
+//! # Example
+//!
+//! ```
+//! use modsec_core::EntryHash;
+//! use modsec_core::query::{Facet, MemoryQuery, Query, Question, Scope};
+//! use modsec_core::record::Record;
+//! use modsec_core::store::{Origin, Row};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let mut origin = Origin::default();
+//! origin.account = Some("site42".to_owned());
+//! let row = Row::new(&Record::default(), EntryHash::of(b"entry"), &origin, None);
+//! let mut logs = MemoryQuery::new(vec![row]);
+//!
+//! let all = Question::new(Scope::all());
+//! let answer = logs.top(&all, Facet::Account, 10).await?;
+//! assert!(answer.is_complete);
+//! assert_eq!(answer.value[0].key, "site42");
+//!
+//! let other = Question::new(Scope::accounts(["site7"]));
+//! assert_eq!(logs.totals(&other).await?.value.transactions, 0);
+//! # Ok::<(), modsec_core::store::StoreError>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod answer;
+mod facet;
+mod memory;
+mod question;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod sql;
+
+use std::pin::Pin;
+
+pub use self::answer::{Answer, Bin, Count, Totals, Transaction};
+pub use self::facet::Facet;
+pub use self::memory::MemoryQuery;
+pub use self::question::{Cursor, Question, Scope, Window};
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub use self::sql::open;
+use crate::store::StoreError;
+
+/// What the methods of a [`Query`] return: boxed, so that a `Query` can be a trait object.
+pub type QueryFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<Answer<T>, StoreError>> + Send + 'a>>;
+
+/// A place that transactions are kept in and that answers questions about them. Changes nothing.
+///
+/// What holds of every answer:
+///
+/// - Only transactions of the question's [`Scope`] are in it, also in counts.
+/// - Equal transactions give equal answers, whatever keeps them: order is defined, ties included.
+/// - When the deadline passes, the answer says that it is not complete. What it has then is right as far
+///   as it goes: transactions down to [`Answer::reached`]; no counts at all.
+///
+/// # Errors
+///
+/// All methods: [`StoreError::Unavailable`] for what passes, [`StoreError::Configuration`] for what an
+/// administrator must change.
+pub trait Query: Send {
+    /// Counts the transactions.
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals>;
+
+    /// Counts the transactions of each span of `step` seconds, from the Unix epoch on, oldest first.
+    /// Spans without any are left out, as are transactions of an unknown time. A `step` of 0 counts as 1.
+    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>>;
+
+    /// Counts the transactions by a facet: the `most` values with the most transactions, of equals the
+    /// first in the order of bytes. Transactions without a value are not in it.
+    fn top<'a>(
+        &'a mut self,
+        question: &'a Question,
+        facet: Facet,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Count>>;
+
+    /// Returns up to `most` transactions, the newest first, those of an unknown time last, without their
+    /// alerts. `after` is the [cursor](Transaction::cursor) of the last one that was seen.
+    fn transactions<'a>(
+        &'a mut self,
+        question: &'a Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Transaction>>;
+
+    /// Returns the transaction of this number with its alerts, if the question is about it.
+    fn transaction<'a>(
+        &'a mut self,
+        question: &'a Question,
+        number: i64,
+    ) -> QueryFuture<'a, Option<Transaction>>;
+}

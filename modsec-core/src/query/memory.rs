@@ -1,0 +1,308 @@
+//! Answers about rows in memory: for logs that no database has, and what others are compared with.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use chrono::{DateTime, DurationRound as _, Utc};
+
+use super::facet::Table;
+use super::{Answer, Bin, Count, Cursor, Facet, Query, QueryFuture, Question, Totals, Transaction};
+use crate::cause::{Category, Kind, Outcome};
+use crate::store::{LOG_COLUMNS, RULE_COLUMNS, Row, RuleRow, Value};
+
+/// Rows between two looks at the clock.
+const LOOK_EVERY: usize = 1024;
+
+/// Rows in memory. Their numbers count from 1 in the order given.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryQuery(Vec<Row>);
+
+impl MemoryQuery {
+    /// Returns what answers about these rows.
+    pub fn new(rows: Vec<Row>) -> MemoryQuery {
+        MemoryQuery(rows)
+    }
+
+    /// Calls `see` with each row that the question is about, and its number. Returns `false` if the
+    /// deadline passed before that.
+    fn each<'r>(&'r self, question: &Question, mut see: impl FnMut(i64, &'r Row)) -> bool {
+        let started = Instant::now();
+        for (at, (number, row)) in (1..).zip(&self.0).enumerate() {
+            let is_time_to_look = at % LOOK_EVERY == 0;
+            if is_time_to_look
+                && question
+                    .deadline
+                    .is_some_and(|limit| started.elapsed() >= limit)
+            {
+                return false;
+            }
+            if question.is_about(row) {
+                see(number, row);
+            }
+        }
+        true
+    }
+
+    /// Returns what `see` made of all rows, or nothing at all if there was no time.
+    fn fold<T: Default>(
+        &self,
+        question: &Question,
+        mut see: impl FnMut(&mut T, &Row),
+    ) -> Answer<T> {
+        let mut value = T::default();
+        if self.each(question, |_, row| see(&mut value, row)) {
+            Answer::complete(value)
+        } else {
+            Answer::late(T::default(), None)
+        }
+    }
+
+    fn count_all(&self, question: &Question) -> Answer<Totals> {
+        self.fold(question, |totals: &mut Totals, row| {
+            totals.transactions += 1;
+            totals.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
+            totals.detected += u64::from(row.outcome == Some(Outcome::Detected));
+            let time = stored_time(row);
+            totals.first = [totals.first, time].into_iter().flatten().min();
+            totals.last = totals.last.max(time);
+        })
+    }
+
+    fn count_by_time(&self, question: &Question, step: u32) -> Answer<Vec<Bin>> {
+        let step = i64::from(step.max(1));
+        let bins = self.fold(question, |bins: &mut BTreeMap<i64, Totals>, row| {
+            if let Some(time) = stored_time(row) {
+                let bin = bins.entry(time.timestamp().div_euclid(step)).or_default();
+                bin.transactions += 1;
+                bin.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
+                bin.detected += u64::from(row.outcome == Some(Outcome::Detected));
+            }
+        });
+        let bin = |(place, totals): (i64, Totals)| {
+            Some(Bin {
+                start: DateTime::from_timestamp(place * step, 0)?,
+                transactions: totals.transactions,
+                blocked: totals.blocked,
+                detected: totals.detected,
+            })
+        };
+        Answer {
+            value: bins.value.into_iter().filter_map(bin).collect(),
+            is_complete: bins.is_complete,
+            reached: bins.reached,
+        }
+    }
+
+    fn count_by(&self, question: &Question, facet: Facet, most: usize) -> Answer<Vec<Count>> {
+        let groups = self.fold(question, |groups: &mut BTreeMap<String, Group>, row| {
+            let mut seen = BTreeSet::new();
+            for (key, msg, category) in keys(facet, row) {
+                let group = groups.entry(key.clone()).or_default();
+                let first = |kept: &mut Option<String>, new: Option<String>| {
+                    *kept = [kept.take(), new].into_iter().flatten().min();
+                };
+                first(&mut group.count.msg, msg);
+                first(&mut group.count.category, category);
+                if seen.insert(key) {
+                    group.add(row);
+                }
+            }
+        });
+        let mut counts: Vec<Count> = groups
+            .value
+            .into_iter()
+            .map(|(key, group)| group.count(key))
+            .collect();
+        // Stable, so those with as many stay in the order of their keys.
+        counts.sort_by_key(|count| Reverse(count.transactions));
+        counts.truncate(most);
+        Answer {
+            value: counts,
+            is_complete: groups.is_complete,
+            reached: groups.reached,
+        }
+    }
+
+    fn page(
+        &self,
+        question: &Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> Answer<Vec<Transaction>> {
+        let place = |time: Option<DateTime<Utc>>, number: i64| (time, number);
+        let after = after.map(|after| place(after.time.map(to_microseconds), after.number));
+        let mut found = Vec::new();
+        let is_complete = self.each(question, |number, row| {
+            let place = place(stored_time(row), number);
+            if after.is_none_or(|after| place < after) {
+                found.push((place, row));
+            }
+        });
+        if !is_complete {
+            return Answer::late(Vec::new(), None);
+        }
+        found.sort_unstable_by_key(|(place, _)| Reverse(*place));
+        found.truncate(most);
+        let transactions = found.into_iter().map(|((_, number), row)| Transaction {
+            number,
+            values: owned(row.values()),
+            alerts: Vec::new(),
+        });
+        Answer::complete(transactions.collect())
+    }
+
+    fn one(&self, question: &Question, number: i64) -> Answer<Option<Transaction>> {
+        let at = usize::try_from(number - 1).ok();
+        let row = at.and_then(|at| self.0.get(at));
+        let row = row.filter(|row| question.is_about(row));
+        Answer::complete(row.map(|row| {
+            Transaction {
+                number,
+                values: owned(row.values()),
+                alerts: row
+                    .rule_matches
+                    .iter()
+                    .map(|rule| owned(rule.values()))
+                    .collect(),
+            }
+        }))
+    }
+}
+
+impl Query for MemoryQuery {
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals> {
+        Box::pin(async { Ok(self.count_all(question)) })
+    }
+
+    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>> {
+        Box::pin(async move { Ok(self.count_by_time(question, step)) })
+    }
+
+    fn top<'a>(
+        &'a mut self,
+        question: &'a Question,
+        facet: Facet,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Count>> {
+        Box::pin(async move { Ok(self.count_by(question, facet, most)) })
+    }
+
+    fn transactions<'a>(
+        &'a mut self,
+        question: &'a Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Transaction>> {
+        Box::pin(async move { Ok(self.page(question, after, most)) })
+    }
+
+    fn transaction<'a>(
+        &'a mut self,
+        question: &'a Question,
+        number: i64,
+    ) -> QueryFuture<'a, Option<Transaction>> {
+        Box::pin(async move { Ok(self.one(question, number)) })
+    }
+}
+
+/// What is counted of one value of a facet.
+#[derive(Debug, Default)]
+struct Group {
+    count: Count,
+    clients: BTreeSet<[u8; 16]>,
+    hosts: BTreeSet<String>,
+}
+
+impl Group {
+    fn add(&mut self, row: &Row) {
+        self.count.transactions += 1;
+        self.count.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
+        self.count.detected += u64::from(row.outcome == Some(Outcome::Detected));
+        self.clients
+            .extend(row.client_ip.map(crate::store::client_key));
+        self.hosts
+            .extend(row.host.as_ref().map(|host| host.to_ascii_lowercase()));
+    }
+
+    fn count(self, key: String) -> Count {
+        Count {
+            key,
+            clients: self.clients.len() as u64,
+            hosts: self.hosts.len() as u64,
+            ..self.count
+        }
+    }
+}
+
+/// Returns the row's values of a facet, with message and category where they belong to it.
+fn keys(facet: Facet, row: &Row) -> Vec<(String, Option<String>, Option<String>)> {
+    let (table, column) = facet.column();
+    let of_rule = |msg: &Option<String>, category: Option<Category>| {
+        let category = category.map(|category| category.name().to_owned());
+        if facet.is_rule() {
+            (msg.clone(), category)
+        } else {
+            (None, None)
+        }
+    };
+    match table {
+        Table::Logs => {
+            let key = text(&LOG_COLUMNS, &row.values(), column);
+            let key = key.map(|key| {
+                if facet == Facet::Host {
+                    key.to_ascii_lowercase()
+                } else {
+                    key
+                }
+            });
+            let (msg, category) = of_rule(&row.msg, row.category);
+            key.map(|key| (key, msg, category)).into_iter().collect()
+        }
+        Table::Detections => {
+            let is_detection = |rule: &&RuleRow| rule.kind == Some(Kind::Detection);
+            let detections = row.rule_matches.iter().filter(is_detection);
+            detections
+                .filter_map(|rule| {
+                    let key = text(&RULE_COLUMNS, &rule.values(), column)?;
+                    let (msg, category) = of_rule(&rule.msg, rule.category);
+                    Some((key, msg, category))
+                })
+                .collect()
+        }
+    }
+}
+
+fn text(names: &[&str], values: &[Value<'_>], column: &str) -> Option<String> {
+    let at = names.iter().position(|name| *name == column)?;
+    match values.get(at)? {
+        Value::Text(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// Returns a row's time as a database keeps it.
+fn stored_time(row: &Row) -> Option<DateTime<Utc>> {
+    let time = row
+        .created_at
+        .filter(|time| crate::store::sql_time(time).is_some());
+    time.map(to_microseconds)
+}
+
+fn to_microseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.duration_trunc(chrono::TimeDelta::microseconds(1))
+        .unwrap_or(time)
+}
+
+/// Returns the values with texts of their own, and times as a database keeps them.
+fn owned<const N: usize>(values: [Value<'_>; N]) -> Vec<Value<'static>> {
+    values
+        .into_iter()
+        .map(|value| match value {
+            Value::Time(time) if crate::store::sql_time(&time).is_none() => Value::Null,
+            Value::Time(time) => Value::Time(to_microseconds(time)),
+            Value::Address(ip) => Value::Address(ip.to_canonical()),
+            value => value.into_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! What is asked: whose transactions, from when, which, and how long it may take.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::filter::Filter;
+use crate::store::{Row, sql_time};
+
+/// Which transactions a question is about, and how long the answer may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Question {
+    /// Whose transactions the asker may see.
+    pub scope: Scope,
+    /// From when to when; for ever by default.
+    pub window: Window,
+    /// Which of them; all by default.
+    pub filter: Filter,
+    /// How long the answer may take; `None` for as long as it takes.
+    pub deadline: Option<Duration>,
+}
+
+impl Question {
+    /// Returns the question about all transactions within `scope`.
+    pub fn new(scope: Scope) -> Question {
+        Question {
+            scope,
+            window: Window::default(),
+            filter: Filter::default(),
+            deadline: None,
+        }
+    }
+
+    /// Returns `true` if the question is about the transaction.
+    pub(super) fn is_about(&self, row: &Row) -> bool {
+        self.scope.has(row) && self.window.has(row) && self.filter.matches(row)
+    }
+}
+
+/// Whose transactions somebody may see. Not a filter: it cannot be left out or negated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Names as in the column `account`; `None` for all.
+    pub(super) accounts: Option<BTreeSet<String>>,
+    /// Names as in the column `Host`, in lower case; `None` for all.
+    pub(super) hosts: Option<BTreeSet<String>>,
+}
+
+impl Scope {
+    /// Returns the scope of somebody who may see everything, as the administrator may.
+    pub fn all() -> Scope {
+        Scope {
+            accounts: None,
+            hosts: None,
+        }
+    }
+
+    /// Returns the scope of these accounts: the owners of the entries' files, which no client can choose.
+    pub fn accounts<T: Into<String>>(accounts: impl IntoIterator<Item = T>) -> Scope {
+        Scope {
+            accounts: Some(accounts.into_iter().map(Into::into).collect()),
+            hosts: None,
+        }
+    }
+
+    /// Narrows the scope to these hosts, in any case.
+    ///
+    /// A client says which host he means, and may say so to any site. So hosts only narrow a scope; they
+    /// keep nobody's transactions apart.
+    #[must_use]
+    pub fn with_hosts<T: AsRef<str>>(mut self, hosts: impl IntoIterator<Item = T>) -> Scope {
+        let hosts = hosts
+            .into_iter()
+            .map(|host| host.as_ref().to_ascii_lowercase());
+        self.hosts = Some(hosts.collect());
+        self
+    }
+
+    fn has(&self, row: &Row) -> bool {
+        let is_of = |names: &Option<BTreeSet<String>>, name: Option<String>| match names {
+            Some(names) => name.is_some_and(|name| names.contains(&name)),
+            None => true,
+        };
+        is_of(&self.accounts, row.account.clone())
+            && is_of(
+                &self.hosts,
+                row.host.as_ref().map(|host| host.to_ascii_lowercase()),
+            )
+    }
+}
+
+/// From when to when. A transaction of an unknown time is in no window that has a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Window {
+    /// The first instant that is in it; `None` for the beginning.
+    pub since: Option<DateTime<Utc>>,
+    /// The first instant that is no longer in it; `None` for no end.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Window {
+    /// Returns the window of these bounds.
+    pub fn new(since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Window {
+        Window { since, until }
+    }
+
+    /// Compares as the databases do, to the microsecond.
+    fn has(&self, row: &Row) -> bool {
+        let time = row.created_at.as_ref().and_then(sql_time);
+        let bound = |bound: &Option<DateTime<Utc>>| bound.as_ref().and_then(sql_time);
+        self.since
+            .is_none_or(|_| time.is_some() && time >= bound(&self.since))
+            && self
+                .until
+                .is_none_or(|_| time.is_some() && time < bound(&self.until))
+    }
+}
+
+/// The place of a transaction in the order of [`Query::transactions`](super::Query::transactions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cursor {
+    /// When it was written; `None` if that is not known.
+    pub time: Option<DateTime<Utc>>,
+    /// Its number.
+    pub number: i64,
+}
+
+impl Cursor {
+    /// Returns the place of the transaction of this time and number.
+    pub fn new(time: Option<DateTime<Utc>>, number: i64) -> Cursor {
+        Cursor { time, number }
+    }
+}

@@ -1,0 +1,228 @@
+//! Questions as SQL: one text for both databases, apart from how texts and times are written.
+//!
+//! Each statement is about `logs l`, and each has the [conditions](Statement::about) of the question,
+//! the scope among them: there is no other way to make one. Names of columns and tables are ours; all
+//! that somebody typed is a bound parameter.
+
+mod decode;
+mod statement;
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::statement::Statement;
+use super::{Answer, Bin, Count, Cursor, Facet, Query, QueryFuture, Question, Totals, Transaction};
+use crate::store::{self, Cells, Connection, StoreError, StoreOptions};
+
+/// The newest stretch of time that is looked at when there is a deadline. The next ones are each twice
+/// as long.
+const FIRST_STRETCH: TimeDelta = TimeDelta::hours(1);
+
+/// Opens a database for questions. Changes nothing.
+///
+/// # Errors
+///
+/// Those of [`store::open`]; [`StoreError::Configuration`] also for tables that are not there, or that an
+/// older program made and that no run has brought up to date since.
+pub async fn open(options: &StoreOptions) -> Result<Box<dyn Query>, StoreError> {
+    Ok(Box::new(SqlQuery(store::connect_to_read(options).await?)))
+}
+
+/// Answers questions by SQL.
+struct SqlQuery(Box<dyn Connection>);
+
+impl SqlQuery {
+    /// Runs a statement and makes something of its rows; not complete without them.
+    async fn ask<T: Default>(
+        &mut self,
+        statement: Statement,
+        deadline: Option<Instant>,
+        make: impl FnOnce(Cells) -> T,
+    ) -> Result<Answer<T>, StoreError> {
+        let (sql, params) = statement.finish();
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let cells = if is_late {
+            None
+        } else {
+            self.0.run(sql, params, deadline).await?
+        };
+        Ok(match cells {
+            Some(cells) => Answer::complete(make(cells)),
+            None => Answer::late(T::default(), None),
+        })
+    }
+
+    async fn page(
+        &mut self,
+        question: &Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> Result<Answer<Vec<Transaction>>, StoreError> {
+        let deadline = deadline(question);
+        let mut found = Vec::new();
+        let mut reached = None;
+        if after.is_none_or(|after| after.time.is_some()) {
+            for stretch in self.stretches(question, after, deadline).await? {
+                let statement = Statement::page(
+                    self.0.dialect(),
+                    question,
+                    after,
+                    &stretch,
+                    most - found.len(),
+                );
+                let part = self.ask(statement, deadline, decode::transactions).await?;
+                found.extend(part.value);
+                if !part.is_complete {
+                    return Ok(Answer::late(found, reached));
+                }
+                if found.len() >= most {
+                    return Ok(Answer::complete(found));
+                }
+                reached = stretch.since;
+            }
+        }
+        let has_bounds = question.window.since.is_some() || question.window.until.is_some();
+        if !has_bounds {
+            let statement =
+                Statement::untimed(self.0.dialect(), question, after, most - found.len());
+            let part = self.ask(statement, deadline, decode::transactions).await?;
+            found.extend(part.value);
+            if !part.is_complete {
+                return Ok(Answer::late(found, reached));
+            }
+        }
+        Ok(Answer::complete(found))
+    }
+
+    /// Divides the time that a page is looked for in, newest first. Without a deadline it is one stretch.
+    async fn stretches(
+        &mut self,
+        question: &Question,
+        after: Option<Cursor>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Stretch>, StoreError> {
+        let whole = Stretch {
+            since: question.window.since,
+            until: question.window.until,
+        };
+        if deadline.is_none() {
+            return Ok(vec![whole]);
+        }
+        let bounds = self
+            .ask(
+                Statement::bounds(self.0.dialect(), question),
+                deadline,
+                decode::bounds,
+            )
+            .await?;
+        let Some((first, last)) = bounds.value else {
+            return Ok(vec![whole]);
+        };
+        let newest = after
+            .and_then(|after| after.time)
+            .map_or(last, |time| time.min(last));
+        Ok(whole.divided(first, newest))
+    }
+}
+
+/// A stretch of time; the first instant is in it, the last is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) until: Option<DateTime<Utc>>,
+}
+
+impl Stretch {
+    /// Divides it into parts without gap or overlap, newest first, for transactions from `first` to
+    /// `newest`.
+    fn divided(self, first: DateTime<Utc>, newest: DateTime<Utc>) -> Vec<Stretch> {
+        let mut stretches = Vec::new();
+        let mut until = self.until;
+        let mut length = FIRST_STRETCH;
+        let mut begin = newest.checked_sub_signed(length);
+        while let Some(since) =
+            begin.filter(|since| *since > first && self.since.is_none_or(|oldest| *since > oldest))
+        {
+            if until.is_none_or(|until| since < until) {
+                stretches.push(Stretch {
+                    since: Some(since),
+                    until,
+                });
+                until = Some(since);
+            }
+            length = length * 2;
+            begin = since.checked_sub_signed(length);
+        }
+        stretches.push(Stretch {
+            since: self.since,
+            until,
+        });
+        stretches
+    }
+}
+
+/// Returns when the time for the answer is over.
+fn deadline(question: &Question) -> Option<Instant> {
+    question
+        .deadline
+        .and_then(|limit: Duration| Instant::now().checked_add(limit))
+}
+
+impl Query for SqlQuery {
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals> {
+        let statement = Statement::totals(self.0.dialect(), question);
+        Box::pin(self.ask(statement, deadline(question), decode::totals))
+    }
+
+    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>> {
+        let step = step.max(1);
+        let statement = Statement::time_line(self.0.dialect(), question, step);
+        let make = move |cells| decode::bins(cells, step);
+        Box::pin(self.ask(statement, deadline(question), make))
+    }
+
+    fn top<'a>(
+        &'a mut self,
+        question: &'a Question,
+        facet: Facet,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Count>> {
+        let statement = Statement::top(self.0.dialect(), question, facet, most);
+        Box::pin(self.ask(statement, deadline(question), decode::counts))
+    }
+
+    fn transactions<'a>(
+        &'a mut self,
+        question: &'a Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Transaction>> {
+        Box::pin(self.page(question, after, most))
+    }
+
+    fn transaction<'a>(
+        &'a mut self,
+        question: &'a Question,
+        number: i64,
+    ) -> QueryFuture<'a, Option<Transaction>> {
+        Box::pin(async move {
+            let deadline = deadline(question);
+            let statement = Statement::one(self.0.dialect(), question, number);
+            let first = |cells| decode::transactions(cells).into_iter().next();
+            let mut answer = self.ask(statement, deadline, first).await?;
+            if let Some(transaction) = &mut answer.value {
+                let statement = Statement::alerts(self.0.dialect(), question, number);
+                let alerts = self.ask(statement, deadline, decode::alerts).await?;
+                if !alerts.is_complete {
+                    return Ok(Answer::late(None, None));
+                }
+                transaction.alerts = alerts.value;
+            }
+            Ok(answer)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

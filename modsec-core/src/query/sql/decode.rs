@@ -1,0 +1,140 @@
+//! What a database answers, as values.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use crate::entry_hash::EntryHash;
+use crate::query::{Bin, Count, Totals, Transaction};
+use crate::store::{Cell, Cells, LOG_COLUMNS, RULE_COLUMNS, Value};
+
+impl Cell {
+    fn text(self) -> Option<String> {
+        match self {
+            Cell::Null => None,
+            // A column of an old table.
+            Cell::Int(number) => Some(number.to_string()),
+            Cell::Bytes(bytes) => Some(match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            }),
+        }
+    }
+
+    fn int(self) -> Option<i64> {
+        match self {
+            Cell::Int(number) => Some(number),
+            other => other.text()?.parse().ok(),
+        }
+    }
+
+    fn count(self) -> u64 {
+        self.int()
+            .and_then(|number| u64::try_from(number).ok())
+            .unwrap_or_default()
+    }
+
+    fn time(self) -> Option<DateTime<Utc>> {
+        let time = NaiveDateTime::parse_from_str(&self.text()?, "%Y-%m-%d %H:%M:%S%.f");
+        time.ok().map(|time| time.and_utc())
+    }
+
+    /// Returns the value of a column.
+    fn value(self, column: &str) -> Value<'static> {
+        let value = match column {
+            "created_at" => self.time().map(Value::Time),
+            "entry_hash" => sixteen(self).map(|bytes| Value::Hash(EntryHash::from_bytes(bytes))),
+            "client_key" => sixteen(self)
+                .map(|bytes| Value::Address(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical())),
+            "maturity" | "accuracy" | "responce_header" | "Score" | "SQLi" | "XSS" | "phase"
+            | "intercepted" | "threshold" | "sole" | "line" | "verified" | "points"
+            | "paranoia_level" => self.int().map(Value::Int),
+            _ => self.text().map(|text| Value::Text(text.into())),
+        };
+        value.unwrap_or(Value::Null)
+    }
+}
+
+fn sixteen(cell: Cell) -> Option<[u8; 16]> {
+    match cell {
+        Cell::Bytes(bytes) => bytes.try_into().ok(),
+        _ => None,
+    }
+}
+
+/// Returns the next cell of a row; null behind the last one.
+fn next(cells: &mut impl Iterator<Item = Cell>) -> Cell {
+    cells.next().unwrap_or(Cell::Null)
+}
+
+pub(super) fn totals(cells: Cells) -> Totals {
+    let mut row = cells.into_iter().next().unwrap_or_default().into_iter();
+    Totals {
+        transactions: next(&mut row).count(),
+        blocked: next(&mut row).count(),
+        detected: next(&mut row).count(),
+        first: next(&mut row).time(),
+        last: next(&mut row).time(),
+    }
+}
+
+/// Returns the first and the last time, if there is one.
+pub(super) fn bounds(cells: Cells) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let mut row = cells.into_iter().next()?.into_iter();
+    Some((next(&mut row).time()?, next(&mut row).time()?))
+}
+
+pub(super) fn bins(cells: Cells, step: u32) -> Vec<Bin> {
+    let bin = |row: Vec<Cell>| {
+        let mut row = row.into_iter();
+        let seconds = next(&mut row).int()?.checked_mul(step.into())?;
+        Some(Bin {
+            start: DateTime::from_timestamp(seconds, 0)?,
+            transactions: next(&mut row).count(),
+            blocked: next(&mut row).count(),
+            detected: next(&mut row).count(),
+        })
+    };
+    cells.into_iter().filter_map(bin).collect()
+}
+
+pub(super) fn counts(cells: Cells) -> Vec<Count> {
+    let count = |row: Vec<Cell>| {
+        let mut row = row.into_iter();
+        Some(Count {
+            key: next(&mut row).text()?,
+            transactions: next(&mut row).count(),
+            blocked: next(&mut row).count(),
+            detected: next(&mut row).count(),
+            clients: next(&mut row).count(),
+            hosts: next(&mut row).count(),
+            msg: next(&mut row).text(),
+            category: next(&mut row).text(),
+        })
+    };
+    cells.into_iter().filter_map(count).collect()
+}
+
+pub(super) fn transactions(cells: Cells) -> Vec<Transaction> {
+    let transaction = |row: Vec<Cell>| {
+        let mut row = row.into_iter();
+        Some(Transaction {
+            number: next(&mut row).int()?,
+            values: values(&LOG_COLUMNS, row),
+            alerts: Vec::new(),
+        })
+    };
+    cells.into_iter().filter_map(transaction).collect()
+}
+
+pub(super) fn alerts(cells: Cells) -> Vec<Vec<Value<'static>>> {
+    let alert = |row: Vec<Cell>| values(&RULE_COLUMNS, row.into_iter());
+    cells.into_iter().map(alert).collect()
+}
+
+fn values(columns: &[&str], mut cells: impl Iterator<Item = Cell>) -> Vec<Value<'static>> {
+    columns
+        .iter()
+        .map(|column| next(&mut cells).value(column))
+        .collect()
+}

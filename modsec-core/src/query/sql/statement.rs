@@ -1,0 +1,306 @@
+//! The statements.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+
+use super::Stretch;
+use crate::query::facet::{Facet, Table};
+use crate::query::{Cursor, Question, Scope, Window};
+use crate::store::{Dialect, LOG_COLUMNS, Param, RULE_COLUMNS, alert_column, sql_time};
+
+/// The alerts of `logs l`.
+const ALERTS: &str = "join rule_matches m on m.log_id = l.id \
+                      left join modsec_rules r on r.rule_key = m.rule_key";
+
+/// A statement under way.
+pub(super) struct Statement {
+    dialect: Dialect,
+    sql: String,
+    params: Vec<Param>,
+}
+
+impl Statement {
+    /// `select … from logs l … where` the transactions that the question is about.
+    fn about(dialect: Dialect, question: &Question, select: &str, joined: &str) -> Statement {
+        let mut statement = Statement {
+            dialect,
+            sql: format!("select {select} from logs l {joined} where 1 = 1"),
+            params: Vec::new(),
+        };
+        statement.within(&question.scope);
+        let Window { since, until } = question.window;
+        statement.between(&Stretch { since, until });
+        if !question.filter.is_all() {
+            let (condition, params) = question.filter.to_sql(dialect);
+            statement.and(&format!("({condition})"), params);
+        }
+        statement
+    }
+
+    /// The SQL and the values for its `?`.
+    pub(super) fn finish(self) -> (String, Vec<Param>) {
+        (self.sql, self.params)
+    }
+
+    fn and(&mut self, condition: &str, params: impl IntoIterator<Item = Param>) {
+        self.sql.push_str(" and ");
+        self.sql.push_str(condition);
+        self.params.extend(params);
+    }
+
+    fn within(&mut self, scope: &Scope) {
+        let names = [
+            (&scope.accounts, bytes(self.dialect, "l.account")),
+            (&scope.hosts, lower(self.dialect, "l.Host")),
+        ];
+        for (names, column) in names {
+            let Some(names) = names else { continue };
+            if names.is_empty() {
+                self.and("1 = 0", []);
+                continue;
+            }
+            let place = match self.dialect {
+                Dialect::Sqlite => "?",
+                Dialect::Mysql => "cast(? as binary)",
+            };
+            let places = vec![place; names.len()].join(", ");
+            let names = names.iter().map(|name| Param::Text(name.clone()));
+            self.and(&format!("{column} in ({places})"), names);
+        }
+    }
+
+    fn between(&mut self, stretch: &Stretch) {
+        if let Some(since) = stretch.since {
+            self.and("l.created_at >= ?", [time(since)]);
+        }
+        if let Some(until) = stretch.until {
+            self.and("l.created_at < ?", [time(until)]);
+        }
+    }
+
+    pub(super) fn totals(dialect: Dialect, question: &Question) -> Statement {
+        let select = format!(
+            "count(*), {}, {}, {}, {}",
+            outcomes("blocked"),
+            outcomes("detected"),
+            created_at(dialect, "min(l.created_at)"),
+            created_at(dialect, "max(l.created_at)"),
+        );
+        Statement::about(dialect, question, &select, "")
+    }
+
+    /// The first and the last time within the scope, as an index has them.
+    pub(super) fn bounds(dialect: Dialect, question: &Question) -> Statement {
+        let question = Question::new(question.scope.clone());
+        let select = format!(
+            "{}, {}",
+            created_at(dialect, "min(l.created_at)"),
+            created_at(dialect, "max(l.created_at)"),
+        );
+        Statement::about(dialect, &question, &select, "")
+    }
+
+    pub(super) fn time_line(dialect: Dialect, question: &Question, step: u32) -> Statement {
+        let place = match dialect {
+            Dialect::Sqlite => {
+                // Without the fraction, which would be rounded. The remainder is never negative.
+                let seconds = "cast(strftime('%s', substr(l.created_at, 1, 19)) as integer)";
+                format!("({seconds} - (({seconds} % {step}) + {step}) % {step}) / {step}")
+            }
+            Dialect::Mysql => {
+                format!("cast(floor(unix_timestamp(l.created_at)) div {step} as signed)")
+            }
+        };
+        let select = format!(
+            "{place}, count(*), {}, {}",
+            outcomes("blocked"),
+            outcomes("detected")
+        );
+        let mut statement = Statement::about(dialect, question, &select, "");
+        statement.and("l.created_at is not null", []);
+        statement.sql.push_str(" group by 1 order by 1");
+        statement
+    }
+
+    pub(super) fn top(
+        dialect: Dialect,
+        question: &Question,
+        facet: Facet,
+        most: usize,
+    ) -> Statement {
+        let (table, column) = facet.column();
+        let (joined, key, count) = match (table, facet) {
+            (Table::Logs, Facet::Host) => ("", lower(dialect, "l.Host"), Counting::Rows),
+            (Table::Logs, _) => ("", bytes(dialect, &format!("l.{column}")), Counting::Rows),
+            (Table::Detections, Facet::Rule) => {
+                (ALERTS, bytes(dialect, "m.ruleId"), Counting::Transactions)
+            }
+            (Table::Detections, _) => (ALERTS, of_alert(dialect, column), Counting::Transactions),
+        };
+        let (msg, category) = match (facet.is_rule(), table) {
+            (false, _) => ("null".to_owned(), "null".to_owned()),
+            (true, Table::Logs) => (bytes(dialect, "l.msg"), bytes(dialect, "l.category")),
+            (true, _) => (of_alert(dialect, "msg"), of_alert(dialect, "category")),
+        };
+        let select = format!(
+            "{key}, {}, {}, {}, count(distinct l.client_key), count(distinct {}), min({msg}), \
+             min({category})",
+            count.all(),
+            count.of("blocked"),
+            count.of("detected"),
+            lower(dialect, "l.Host"),
+        );
+        let mut statement = Statement::about(dialect, question, &select, joined);
+        statement.and(&format!("{key} is not null"), []);
+        if table == Table::Detections {
+            statement.and("coalesce(r.kind, m.kind) = 'detection'", []);
+        }
+        statement.sql.push_str(" group by 1 order by 2 desc, 1");
+        statement.limit(most);
+        statement
+    }
+
+    /// Transactions of a known time, the newest first.
+    pub(super) fn page(
+        dialect: Dialect,
+        question: &Question,
+        after: Option<Cursor>,
+        stretch: &Stretch,
+        most: usize,
+    ) -> Statement {
+        let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
+        statement.between(stretch);
+        statement.and("l.created_at is not null", []);
+        if let Some((after, number)) = after.and_then(|after| Some((after.time?, after.number))) {
+            // The first condition is for the index.
+            statement.and(
+                "l.created_at <= ? and (l.created_at < ? or l.id < ?)",
+                [time(after), time(after), Param::Int(number)],
+            );
+        }
+        statement
+            .sql
+            .push_str(" order by l.created_at desc, l.id desc");
+        statement.limit(most);
+        statement
+    }
+
+    /// Transactions of an unknown time.
+    pub(super) fn untimed(
+        dialect: Dialect,
+        question: &Question,
+        after: Option<Cursor>,
+        most: usize,
+    ) -> Statement {
+        let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
+        statement.and("l.created_at is null", []);
+        if let Some(after) = after.filter(|after| after.time.is_none()) {
+            statement.and("l.id < ?", [Param::Int(after.number)]);
+        }
+        statement.sql.push_str(" order by l.id desc");
+        statement.limit(most);
+        statement
+    }
+
+    pub(super) fn one(dialect: Dialect, question: &Question, number: i64) -> Statement {
+        let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
+        statement.and("l.id = ?", [Param::Int(number)]);
+        statement
+    }
+
+    pub(super) fn alerts(dialect: Dialect, question: &Question, number: i64) -> Statement {
+        let columns = RULE_COLUMNS.map(|column| alert_column(dialect_collation(dialect), column));
+        let mut statement = Statement::about(dialect, question, &columns.join(", "), ALERTS);
+        statement.and("l.id = ?", [Param::Int(number)]);
+        statement.sql.push_str(" order by m.position");
+        statement
+    }
+
+    fn limit(&mut self, most: usize) {
+        // Cannot fail: it is a String.
+        let _ = write!(self.sql, " limit {most}");
+    }
+}
+
+/// What is counted: rows, or transactions of which there may be several rows.
+#[derive(Clone, Copy)]
+enum Counting {
+    Rows,
+    Transactions,
+}
+
+impl Counting {
+    fn all(self) -> &'static str {
+        match self {
+            Counting::Rows => "count(*)",
+            Counting::Transactions => "count(distinct l.id)",
+        }
+    }
+
+    fn of(self, outcome: &str) -> String {
+        match self {
+            Counting::Rows => outcomes(outcome),
+            Counting::Transactions => {
+                format!("count(distinct case when l.outcome = '{outcome}' then l.id end)")
+            }
+        }
+    }
+}
+
+/// How many have this outcome.
+fn outcomes(outcome: &str) -> String {
+    format!("count(case when l.outcome = '{outcome}' then 1 end)")
+}
+
+/// A text as bytes, by which databases neither fold cases nor ignore blanks.
+fn bytes(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => column.to_owned(),
+        Dialect::Mysql => format!("cast(convert({column} using utf8mb4) as binary)"),
+    }
+}
+
+/// A text with A to Z in lower case. In `tis620` no other byte has a lower case.
+fn lower(dialect: Dialect, column: &str) -> String {
+    let bytes = bytes(dialect, column);
+    match dialect {
+        Dialect::Sqlite => format!("lower({bytes})"),
+        Dialect::Mysql => format!("cast(lower(convert({bytes} using tis620)) as binary)"),
+    }
+}
+
+/// A text of an alert, wherever it is stored.
+fn of_alert(dialect: Dialect, column: &str) -> String {
+    let [shared, own] = ["r", "m"].map(|table| bytes(dialect, &format!("{table}.{column}")));
+    format!("coalesce({shared}, {own})")
+}
+
+/// A time as text, `YYYY-MM-DD HH:MM:SS.ffffff`.
+fn created_at(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => column.to_owned(),
+        Dialect::Mysql => format!("date_format({column}, '%Y-%m-%d %H:%i:%s.%f')"),
+    }
+}
+
+fn log_columns(dialect: Dialect) -> String {
+    let column = |name: &&str| match *name {
+        "created_at" => created_at(dialect, "l.created_at"),
+        name => format!("l.{name}"),
+    };
+    let columns: Vec<String> = LOG_COLUMNS.iter().map(column).collect();
+    format!("l.id, {}", columns.join(", "))
+}
+
+/// What follows a text so that two tables can be compared, see the view `modsec_alerts`.
+fn dialect_collation(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "",
+        Dialect::Mysql => " collate utf8mb4_bin",
+    }
+}
+
+fn time(time: DateTime<Utc>) -> Param {
+    Param::Text(sql_time(&time).unwrap_or_default())
+}

@@ -1,0 +1,185 @@
+//! Reading for questions, on a connection of its own.
+
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error, Params, Row, Value as MyValue};
+use tokio::time::timeout;
+
+use super::migrate::{self, Failed};
+use super::options::Target;
+use super::session::Session;
+use super::{CONNECT_TIMEOUT, failure};
+use crate::store::{
+    Cell, Cells, Connection, Dialect, Param, Purpose, StoreError, StoreFuture, StoreOptions,
+};
+
+/// Bytes by which the server sorts and groups texts: all that a column holds, not the first 1,024.
+const SORT_LENGTH: &str = "set session max_sort_length = 65536";
+
+/// "Execution was interrupted, a limit of time was exceeded": of MariaDB and of MySQL.
+const LATE: [u16; 2] = [1969, 3024];
+
+/// Time beyond the deadline for the server to say that it has stopped.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Connects for reading. Changes nothing.
+///
+/// # Errors
+///
+/// As for [`look`](super::look), and [`StoreError::Configuration`] if its tables are not up to date.
+pub(in crate::store) async fn connect_to_read(
+    options: &StoreOptions,
+) -> Result<Box<dyn Connection>, StoreError> {
+    let target = Target::new(options)?;
+    let mut reader = MysqlReader { target, conn: None };
+    let mut conn = reader.connect().await?;
+    let pending = match migrate::look(&reader.target.name, &mut conn, Purpose::Read).await {
+        Ok(pending) => pending,
+        Err(Failed::Store(error)) => return Err(error),
+        Err(Failed::Driver(error)) => return Err(reader.failed("cannot read the tables", error)),
+    };
+    if let Some(change) = pending {
+        return Err(StoreError::Configuration {
+            store: reader.target.name,
+            problem: format!("there is nothing to ask yet: {change}"),
+            source: None,
+        });
+    }
+    reader.conn = Some(conn);
+    Ok(Box::new(reader))
+}
+
+/// A server that is read from.
+struct MysqlReader {
+    target: Target,
+    /// Between calls. `None` while one uses it, and after one that failed or was dropped.
+    conn: Option<Conn>,
+}
+
+impl MysqlReader {
+    fn failed(&self, what: &str, error: Error) -> StoreError {
+        failure::store_error(&self.target.name, what, error)
+    }
+
+    async fn connect(&self) -> Result<Conn, StoreError> {
+        let connect = async {
+            let mut conn = Session::connect(&self.target.opts).await?;
+            conn.query_drop(SORT_LENGTH).await?;
+            Ok(conn)
+        };
+        let late = |_| StoreError::Unavailable {
+            store: self.target.name.clone(),
+            problem: "the server does not answer".to_owned(),
+            source: None,
+        };
+        let connected = timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?;
+        connected.map_err(|error| self.failed("cannot open", error))
+    }
+
+    /// Runs a statement; `None` if the deadline passed.
+    async fn read(
+        &mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Cells>, StoreError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connect().await?,
+        };
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            self.conn = Some(conn);
+            return Ok(None);
+        }
+        let params: Vec<MyValue> = params.into_iter().map(value).collect();
+        let params = if params.is_empty() {
+            Params::Empty
+        } else {
+            Params::Positional(params)
+        };
+        let read = async {
+            limit(&mut conn, left).await?;
+            let rows: Vec<Row> = conn.exec(sql, params).await?;
+            Ok(rows
+                .into_iter()
+                .map(|row| row.unwrap().into_iter().map(cell).collect())
+                .collect())
+        };
+        // A server without a limit of its own is left alone with its work: the connection is dropped.
+        let limit = left.map_or(Duration::MAX, |left| left.saturating_add(GRACE));
+        let read: Result<Cells, Error> = match timeout(limit, read).await {
+            Ok(read) => read,
+            Err(_) => return Ok(None),
+        };
+        match read {
+            Ok(cells) => {
+                self.conn = Some(conn);
+                Ok(Some(cells))
+            }
+            Err(error) if failure::code(&error).is_some_and(|code| LATE.contains(&code)) => {
+                self.conn = Some(conn);
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("cannot read", error)),
+        }
+    }
+}
+
+impl Connection for MysqlReader {
+    fn dialect(&self) -> Dialect {
+        Dialect::Mysql
+    }
+
+    fn run(
+        &mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+    ) -> StoreFuture<'_, Option<Cells>> {
+        Box::pin(self.read(sql, params, deadline))
+    }
+}
+
+/// Tells the server how long a statement may take; no limit for `None`.
+///
+/// MariaDB counts in seconds, MySQL in milliseconds, under different names. Servers that know neither
+/// go on working after the deadline.
+async fn limit(conn: &mut Conn, left: Option<Duration>) -> Result<(), Error> {
+    let seconds = left.map_or(0.0, |left| left.as_secs_f64().max(0.001));
+    let milliseconds = left.map_or(0, |left| left.as_millis().clamp(1, u32::MAX.into()));
+    let unknown = |error: &Error| failure::code(error) == Some(1193);
+    match conn
+        .query_drop(format!("set session max_statement_time = {seconds:.3}"))
+        .await
+    {
+        Err(error) if unknown(&error) => {}
+        done => return done,
+    }
+    let set = format!("set session max_execution_time = {milliseconds}");
+    match conn.query_drop(set).await {
+        Err(error) if unknown(&error) => Ok(()),
+        done => done,
+    }
+}
+
+fn value(param: Param) -> MyValue {
+    match param {
+        Param::Int(number) => MyValue::Int(number),
+        Param::Text(text) => MyValue::Bytes(text.into_bytes()),
+        Param::Blob(bytes) => MyValue::Bytes(bytes),
+    }
+}
+
+/// Returns a value as questions know it. Times are asked for as text.
+fn cell(value: MyValue) -> Cell {
+    match value {
+        MyValue::Bytes(bytes) => Cell::Bytes(bytes),
+        MyValue::Int(number) => Cell::Int(number),
+        MyValue::UInt(number) => Cell::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+        MyValue::Float(number) => Cell::Bytes(number.to_string().into_bytes()),
+        MyValue::Double(number) => Cell::Bytes(number.to_string().into_bytes()),
+        MyValue::NULL | MyValue::Date(..) | MyValue::Time(..) => Cell::Null,
+    }
+}

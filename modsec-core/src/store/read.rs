@@ -1,0 +1,59 @@
+//! Reading a database by SQL, for questions: the same words for each.
+
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use std::time::Instant;
+
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use super::StoreFuture;
+
+/// The SQL of which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// MySQL and MariaDB. The session must have `set names utf8mb4` and `set time_zone = '+00:00'`.
+    Mysql,
+}
+
+/// A value for one `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Param {
+    /// A whole number.
+    Int(i64),
+    /// Text; may hold any character, NUL included.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// A value as a database's driver has it.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// Null.
+    Null,
+    /// A whole number.
+    Int(i64),
+    /// Text or bytes.
+    Bytes(Vec<u8>),
+}
+
+/// Rows of them.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) type Cells = Vec<Vec<Cell>>;
+
+/// A database that can be read.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) trait Connection: Send {
+    /// Whose SQL it understands.
+    fn dialect(&self) -> Dialect;
+
+    /// Runs a statement that changes nothing. `None`: the deadline passed.
+    fn run(
+        &mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+    ) -> StoreFuture<'_, Option<Cells>>;
+}
