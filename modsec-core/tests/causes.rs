@@ -146,6 +146,23 @@ fn points_add_up_to_the_logged_score() {
         format!("{dialect}, CRS {release}: {equal} of {all}\n")
     });
     insta::assert_snapshot!("points-against-scores", lines.collect::<String>());
+
+    // The manual page has the sums.
+    let mut sums: BTreeMap<(&str, &str), (u32, u32)> = BTreeMap::new();
+    for ((dialect, release), (equal, all)) in &table {
+        let engine = match dialect {
+            dialect if dialect.contains("coraza") => "Coraza",
+            dialect if dialect.contains("v3") => "libmodsecurity 3",
+            _ => "ModSecurity 2",
+        };
+        let sum = sums.entry((engine, release)).or_default();
+        *sum = (sum.0 + equal, sum.1 + all);
+    }
+    let page = include_str!("../man/modsec-logs.5");
+    for ((engine, release), (equal, all)) in sums {
+        let line = format!("{engine}, CRS {release}: {equal} of {all}\n");
+        assert!(page.contains(&line), "modsec-logs.5 lacks {line}");
+    }
 }
 
 /// Calls `visit` with the id and the record of each transaction.

@@ -228,13 +228,16 @@ async fn insert(store: &mut dyn Store, rows: Vec<Row>) {
     assert_eq!(inserted.stored, count);
 }
 
-/// Filters, and the indexes that serve them, in SQLite and in MariaDB.
-const SERVED: [(&str, &str); 12] = [
+/// Filters, and the indexes that serve them, in SQLite and in MariaDB. `modsec_rules`, which is small, may
+/// be read as a whole.
+const SERVED: [(&str, &str); 14] = [
     ("client:192.0.2.7", "logs_client_key"),
     ("client:192.0.2.0/24 status:403", "logs_client_key"),
     ("host:shop.example.org", "logs_host"),
     ("host:(a,b)", "logs_host"),
     ("host:shop.*", "logs_host"),
+    ("account:site42", "logs_account"),
+    ("target:ARGS:id", "rule_matches_rule"),
     ("cause:942100", "logs_rule_id"),
     ("cause:942*", "logs_rule_id"),
     ("rule:942100", "rule_matches_rule_id"),
@@ -251,10 +254,6 @@ fn sqlite_answers_by_index() {
     let options = StoreOptions::new(format!("sqlite:{}", file.display()));
     drop(runtime().block_on(open(&options)).unwrap());
     let connection = rusqlite::Connection::open(&file).unwrap();
-    // For texts in any case the index must be so.
-    connection
-        .execute_batch("drop index logs_host; create index logs_host on logs (Host collate nocase)")
-        .unwrap();
     for (text, index) in SERVED {
         let (sql, params) = Filter::parse(text, now()).unwrap().to_sql(Dialect::Sqlite);
         let explain = format!("explain query plan select l.id from logs l where {sql}");
@@ -270,7 +269,7 @@ fn sqlite_answers_by_index() {
             index
         };
         assert!(
-            plan.contains(index) && !plan.contains("SCAN"),
+            plan.contains(index) && !["SCAN l", "SCAN m"].iter().any(|scan| plan.contains(scan)),
             "{text}: {sql}\n{plan}"
         );
     }

@@ -32,7 +32,8 @@ use crate::store::{Dialect, Param, client_key, sql_time};
 impl Filter {
     /// Returns a condition about `logs l`, and the values for its `?`, in order.
     ///
-    /// It can stand behind `where` or `and` as it is. It is true, false or null; null means no. No byte of the filter's text is in it: it consists of our words, names of columns, and `?`.
+    /// It can stand behind `where` or `and` as it is. It is true, false or null; null means no. No byte of
+    /// the filter's text is in it: it consists of our words, names of columns, and `?`.
     ///
     /// ```
     /// use modsec_core::filter::{Dialect, Filter, Param};
@@ -150,9 +151,9 @@ fn condition(dialect: Dialect, node: &Node) -> Sql {
 const ALERTS: &str = "l.id in (select m.log_id from rule_matches m where {})";
 
 /// As [`ALERTS`], of what is stored once for many alerts.
-const RULES: &str = "(l.id in (select m.log_id from modsec_rules r join rule_matches m \
-     on m.rule_key = r.rule_key where {}) or l.id in (select m.log_id from rule_matches m \
-     where m.rule_key is null and {}))";
+const RULES: &str = "(l.id in (select m.log_id from rule_matches m where m.rule_key in \
+     (select r.rule_key from modsec_rules r where {})) or l.id in (select m.log_id from \
+     rule_matches m where m.rule_key is null and {}))";
 
 /// Writes a test of one field.
 fn test(dialect: Dialect, field: &Field, values: &[Value]) -> Sql {

@@ -16,6 +16,7 @@ alter table logs add column path_template text character set utf8mb4 null;
 alter table logs add column client_key binary(16) null;
 alter table logs add key logs_client_key (client_key);
 alter table logs add key logs_unique_id (unique_id);
+alter table logs add key logs_account (account);
 
 -- detection, blocking_evaluation, correlation or notice.
 alter table rule_matches add column kind varchar(20) character set utf8mb4 null;

@@ -17,6 +17,9 @@ alter table logs add column path_template text;
 alter table logs add column client_key blob;
 create index logs_client_key on logs (client_key);
 create index logs_unique_id on logs (unique_id);
+create index logs_account on logs (account);
+-- For hosts in any case; logs_host is for a plain comparison.
+create index logs_host_any_case on logs (Host collate nocase);
 
 -- detection, blocking_evaluation, correlation or notice.
 alter table rule_matches add column kind text;
@@ -55,3 +58,4 @@ create table modsec_rules (
     category text
 );
 alter table rule_matches add column rule_key integer;
+create index rule_matches_rule_key on rule_matches (rule_key);
