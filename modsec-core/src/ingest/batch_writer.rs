@@ -42,15 +42,21 @@ pub(super) struct BatchWriter {
     destination: Option<Destination>,
     /// What is asked instead which entries are known.
     comparison: Option<Comparison>,
+    /// Entries that wait to be kept, and the files that end with them.
     batch: Batch,
+    /// Counts of the pass, what is remembered of files that stay, and what was named in the log.
     pub(super) findings: Findings,
     /// Where files were left in the middle.
     pub(super) left_off: LeftOff,
     /// Entries of files that were left in the middle, counted when they were left.
     pub(super) got_on: usize,
+    /// When the run began; from here `Tally::elapsed` is measured.
     started: Instant,
+    /// When the observer last received progress; see [`REPORT_EVERY`].
     reported: Instant,
+    /// The thread that removes the files of stored entries.
     unlinker: Unlinker,
+    /// The index that is compared with what is read; `None` without `--index`.
     pub(super) index: Option<Index>,
     /// Hears of every step, and ends the reading of large files.
     pub(super) steps: ReadSteps,
@@ -107,6 +113,7 @@ impl BatchWriter {
         self.findings.take_tally()
     }
 
+    /// Adds what the index has counted since the last call to the counts of the pass.
     fn count_lines(&mut self) {
         if let Some(index) = &mut self.index {
             self.findings.tally.index.add(&index.take_counts());
@@ -157,6 +164,10 @@ impl BatchWriter {
         self.batch = Batch::default();
     }
 
+    /// Keeps the batch at hand if it is full, and reports progress if that is due.
+    ///
+    /// Called after each entry and each file, so a batch exceeds its bounds by one entry at the
+    /// most.
     async fn flush_if_full(&mut self, observer: &mut dyn Observer) -> Result<(), IngestError> {
         if self.batch.is_full() {
             self.flush(observer).await?;
@@ -267,6 +278,7 @@ impl BatchWriter {
         Ok(())
     }
 
+    /// Sends the counts so far to the observer, at most once in [`REPORT_EVERY`].
     fn progress(&mut self, observer: &mut dyn Observer) {
         let now = Instant::now();
         if now.duration_since(self.reported) >= REPORT_EVERY {
@@ -332,6 +344,7 @@ impl BatchWriter {
         self.removed(removed);
     }
 
+    /// Adds files that were removed to the counts, and names those that could not be.
     fn removed(&mut self, batches: Vec<Removed>) {
         for removed in batches {
             self.findings.tally.removed += removed.files;
@@ -341,6 +354,8 @@ impl BatchWriter {
         }
     }
 
+    /// Counts a file of `dir` as done without being removed. The last one prunes the directory; a
+    /// directory that should have gone and did not is counted and named.
     fn done(&mut self, dir: Option<&OpenDir>) {
         if let Some(refusal) = dir.and_then(OpenDir::done) {
             self.findings.refuse(refusal);

@@ -13,12 +13,17 @@ const AT_LEAST: Duration = Duration::from_millis(100);
 /// What ends a file of several entries in the middle.
 #[derive(Debug, Clone)]
 pub(super) struct GiveWay {
+    /// What each owner has left in this pass, shared by all its threads.
     budgets: Budgets,
+    /// The request to end the program.
     stop: Stop,
+    /// Whether something more urgent waits, such as claimed files during a walk; `None` if nothing
+    /// can.
     pause: Option<Pause>,
 }
 
 impl GiveWay {
+    /// Takes the budgets and the pause as `PassSource::budgets` returns them.
     pub(super) fn new((budgets, pause): (Budgets, Option<Pause>), stop: &Stop) -> GiveWay {
         GiveWay {
             budgets,
@@ -27,6 +32,7 @@ impl GiveWay {
         }
     }
 
+    /// Returns the budget of user id `owner`, as it applies to one of his files.
     pub(super) fn of(&self, owner: u32) -> OwnersBudget {
         OwnersBudget {
             owner,
@@ -38,7 +44,9 @@ impl GiveWay {
 /// The budget of the owner of one file.
 #[derive(Debug, Clone)]
 pub(super) struct OwnersBudget {
+    /// User id.
     pub(super) owner: u32,
+    /// The budgets of all owners, and what else ends a file in the middle.
     way: GiveWay,
 }
 

@@ -73,6 +73,7 @@ impl Claims {
         Ok(Claims(listener))
     }
 
+    /// Returns what has happened since watching began. `lost` is also set if the thread has ended.
     pub(super) fn news(&self) -> News {
         let mut news = *self.0.borrow();
         // Without the thread nothing is claimed any more, whatever has ended it.
@@ -92,14 +93,21 @@ impl Claims {
     }
 }
 
+/// What the thread owns. It ends once nobody receives the news any more.
 struct Claimer {
+    /// Reports files below the storage directory as their writers close them.
     watcher: Watcher,
+    /// The storage directory, held open; names that events report are resolved below it.
     storage: Arc<StorageDir>,
+    /// The counts that passes compare with what they have handled.
     news: watch::Sender<News>,
+    /// Beats at least once in [`PATIENCE`].
     heartbeat: Heartbeat,
 }
 
 impl Claimer {
+    /// Claims until nobody listens, or until events can no longer be read: then the storage
+    /// directory counts as lost and has to be opened anew.
     fn run(mut self) {
         while !self.news.is_closed() {
             self.heartbeat.beat();
@@ -126,6 +134,9 @@ impl Claimer {
         }
     }
 
+    /// Claims the file of an event, or notes that a walk is needed.
+    ///
+    /// A file that cannot be claimed stays where it is, and the next walk takes it.
     fn take(&self, event: Event) {
         match event {
             Event::File(path) => match self.claim(&path) {

@@ -62,9 +62,13 @@ type Promise = oneshot::Receiver<(FileOutcome, OwnedSemaphorePermit)>;
 /// The threads of one pass. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct DecodePool {
+    /// What the threads promise, in the order of the walk.
     outcomes: mpsc::Receiver<Promise>,
+    /// Bytes of memory that are free, of [`CAPACITY`].
     memory: Arc<Semaphore>,
+    /// What is still to be read. Held while a job is begun, which fixes the order of the outcomes.
     jobs: Arc<Mutex<Jobs>>,
+    /// Joined at the end, so that a panic is seen.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -147,28 +151,41 @@ impl Drop for DecodePool {
     }
 }
 
+/// What one thread of the pool owns or shares with the others.
 struct DecodeThread {
+    /// What is still to be read, common to all threads.
     jobs: Arc<Mutex<Jobs>>,
+    /// Where to promise outcomes; at most [`OUTCOMES`] of them wait.
     promises: mpsc::Sender<Promise>,
+    /// Bytes of memory that are free, common to all threads.
     memory: Arc<Semaphore>,
+    /// Waits for memory on behalf of this thread, which is none of the runtime's.
     runtime: Handle,
+    /// Opens files, and decodes what is in them.
     opener: Opener,
     /// Whether size and MD5 are wanted.
     digests: bool,
+    /// Where earlier passes left files of several entries.
     left_off: LeftOff,
+    /// Ends files of several entries in the middle.
     way: GiveWay,
 }
 
 /// A job that was begun.
 struct Begun {
+    /// Receives the outcome, together with the memory that it holds.
     promise: oneshot::Sender<(FileOutcome, OwnedSemaphorePermit)>,
+    /// At first for all that may be held; reduced to what the outcome holds once it is known.
     memory: OwnedSemaphorePermit,
+    /// Where the job was found.
     place: FilePlace,
+    /// The opened file or the entry; or why the file cannot be read, which becomes the outcome.
     work: Result<Work, Skipped>,
 }
 
 /// What is left to do without the other threads.
 enum Work {
+    /// A file that holds one entry or several.
     File(OpenFile),
     /// An entry of a log.
     Taken(Taken, Origin),
@@ -187,6 +204,8 @@ impl Work {
 }
 
 impl DecodeThread {
+    /// Takes jobs until there are none, until another thread has panicked, or until nobody waits
+    /// for outcomes any more.
     fn run(self) {
         while let Some(Begun {
             promise,
@@ -252,6 +271,8 @@ impl DecodeThread {
         })
     }
 
+    /// Decodes an entry of a log, or all that is needed of a file. An entry of a log has no file
+    /// that could be removed.
     fn decode(&self, work: Work) -> Result<DecodedFile, Skipped> {
         let entry = match work {
             Work::File(file) => return self.decode_file(file),
@@ -267,6 +288,11 @@ impl DecodeThread {
         })
     }
 
+    /// Decodes the only entry of a file, or prepares to decode several one at a time.
+    ///
+    /// A file that the index names is first compared with its line: if size and MD5 differ, the
+    /// result is [`Skipped::Unlike`], and nothing is decoded. The time is charged to the owner of
+    /// the file.
     fn decode_file(&self, open: OpenFile) -> Result<DecodedFile, Skipped> {
         crash_points::pass("before-reading");
         let OpenFile {

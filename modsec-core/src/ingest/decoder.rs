@@ -17,11 +17,15 @@ use crate::store::{Origin, Row};
 /// Decodes entries, and makes their rows, and JSON lines if those are wanted.
 #[derive(Debug, Clone)]
 pub(super) struct EntryDecoder {
+    /// The name of the sensor that each row gets; `None` if none is configured.
     sensor: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
     proxies: TrustedProxies,
+    /// Translates user ids to names of accounts.
     accounts: AccountNames,
     /// Whether each entry gets its line of JSON.
     pub(super) json: bool,
+    /// Receives a step for each window of a large entry; ends its reading at a stop.
     pub(super) steps: ReadSteps,
 }
 
@@ -120,6 +124,12 @@ impl EntryDecoder {
         })
     }
 
+    /// Decodes an entry of more than [`IN_MEMORY`] bytes from excerpts, in windows. Its bytes stay
+    /// in the file.
+    ///
+    /// # Errors
+    ///
+    /// As for [`EntryDecoder::decode_extent`].
     fn decode_large(
         &self,
         mut extent: Extent,

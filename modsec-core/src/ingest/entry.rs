@@ -46,10 +46,13 @@ impl Bytes {
 /// An entry and what was made of it.
 #[derive(Debug)]
 pub(super) struct DecodedEntry {
+    /// The columns of the entry.
     pub(super) row: Row,
+    /// What is odd about the entry, such as a missing end; see `Record::flags`.
     pub(super) flags: Flags,
     /// Its line of JSON without the line feed, if one is wanted.
     pub(super) json: Option<String>,
+    /// What the merged log receives, unchanged.
     pub(super) bytes: Bytes,
     /// What `row` takes in memory, in bytes, about.
     pub(super) row_size: usize,
@@ -114,15 +117,20 @@ impl CutEntries {
 pub(super) enum Skipped {
     /// The file is too young.
     Young,
+    /// A file of the storage directory that may not be opened, such as a symbolic link or one that
+    /// is too large.
     Refused(Refusal),
     /// An input that cannot be opened or read.
     Unusable(io::Error),
+    /// What was opened is no entry, or none that can be taken now.
     NoEntry(NoEntry),
     /// Not what the index says. Whatever it is, the walk will find it.
     Unlike(Arc<Path>, Fate),
     /// Bytes between the entries of a log, and where they begin.
     Unrecognized {
+        /// Offset in the log, in bytes.
         at: u64,
+        /// The beginning of the first of these bytes, for the message.
         line: FirstBytes,
     },
 }

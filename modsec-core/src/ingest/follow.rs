@@ -132,10 +132,12 @@ pub async fn follow(
 struct End(Option<Ended>);
 
 impl End {
+    /// Returns `true` if the web server has closed the pipe. Without a pipe there is no end.
     fn is_now(&self) -> bool {
         self.0.as_ref().is_some_and(Ended::is_now)
     }
 
+    /// Waits until the pipe is closed; without one, for ever.
     async fn wait(&mut self) {
         or_never(self.0.as_mut().map(Ended::wait)).await;
     }
@@ -182,18 +184,25 @@ async fn wait_for_lock(
 /// Signs of life of the two that work here.
 #[derive(Debug, Clone, Default)]
 struct Heartbeats {
+    /// Beats while a pass reads, stores or removes.
     passes: Heartbeat,
+    /// Beats while the thread that claims waits or moves files.
     claims: Heartbeat,
 }
 
 /// The storage directory as it was opened, and who claims in it.
 struct Tree {
+    /// The directory, held open and locked.
     storage: Arc<StorageDir>,
+    /// The lock. Held for as long as this exists, never read.
     _charge: Charge,
+    /// The thread that claims finished files.
     claims: Claims,
+    /// When it was opened; another attempt comes no sooner than [`REOPEN_EVERY`] after that.
     opened: Instant,
     /// What passes have dealt with.
     handled: News,
+    /// When the whole tree is walked even if no events are missing.
     next_walk: Instant,
     /// The next walk is to be followed by another one: files that were closed before events came,
     /// or whose events are lost, may be too young for it.
@@ -209,6 +218,12 @@ struct Tree {
 }
 
 impl Tree {
+    /// Opens and locks the storage directory at `path`, and starts to claim. The first walk is due
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened or watched, or if another program has locked it.
     fn open(options: &Options, path: &Path, heartbeat: &Heartbeat) -> Result<Tree, IngestError> {
         let storage = Arc::new(StorageDir::open(path)?);
         Ok(Tree {
@@ -295,28 +310,46 @@ impl Tree {
     }
 }
 
+/// What a turn of the loop has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
+    /// A walk over the whole tree.
     Walk,
+    /// A pass over what was claimed.
     Claimed,
     /// Only what the index says.
     Lines,
 }
 
+/// The service between two turns.
 struct Follower<'o> {
+    /// What the administrator asked for.
     options: &'o Options,
+    /// The storage directory, as configured.
     path: &'o Path,
+    /// The time between two walks without another reason.
     rescan_every: Duration,
+    /// Both must beat, or the watchdog of the service manager strikes.
     heartbeats: Heartbeats,
+    /// `None` while the storage directory cannot be opened.
     tree: Option<Tree>,
     /// The index, until there is a writer to take it.
     pipe: Option<Pipe>,
+    /// `None` until store and merged log could be opened for the first time.
     writer: Option<BatchWriter>,
+    /// When to try again after an outage.
     backoff: Backoff,
+    /// Counts since the start.
     totals: Totals,
 }
 
 impl<'o> Follower<'o> {
+    /// Opens the storage directory and starts to claim. Store and merged log are opened by the
+    /// first turn.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tree::open`].
     fn new(
         options: &'o Options,
         path: &'o Path,
@@ -475,6 +508,8 @@ impl<'o> Follower<'o> {
         }
     }
 
+    /// Opens the merged log again by its path, after a hangup. Without a writer there is none to
+    /// reopen.
     fn reopen(&mut self) {
         if let Some(writer) = &mut self.writer {
             writer.reopen();
@@ -530,6 +565,7 @@ impl<'o> Follower<'o> {
         Ok(writer.index.as_ref().is_none_or(Index::is_settled))
     }
 
+    /// Returns the counts since the start, and logs what the index misses and was not logged yet.
     fn finish(mut self) -> Tally {
         self.totals.log_losses();
         self.totals.all
@@ -568,13 +604,16 @@ fn is_full(error: &MergedLogError) -> bool {
 struct Totals {
     /// Sums since the start; what was left where it is, as of the last walk.
     all: Tally,
+    /// Stored entries, as far as they were logged.
     logged: u64,
     /// Records that the index misses, as far as that was logged.
     missed: u64,
+    /// When counts may be logged next.
     next: Instant,
 }
 
 impl Totals {
+    /// Begins at zero; the first counts are logged after [`LOG_EVERY`].
     fn new() -> Totals {
         Totals {
             all: Tally::default(),

@@ -132,30 +132,46 @@ pub async fn follow_log(
     Ok(follower.all)
 }
 
+/// The service between two turns.
 struct Follower<'o> {
+    /// What the administrator asked for.
     options: &'o Options,
+    /// The path of the log, as given to `--follow`.
     log: &'o Path,
+    /// Where the place is kept, as given to `--offset-file`.
     offset_file: &'o Path,
+    /// Makes rows of entries.
     decoder: EntryDecoder,
+    /// Beats, and ends the reading of large entries at a stop.
     steps: ReadSteps,
+    /// `None` until store and merged log could be opened.
     writer: Option<BatchWriter>,
+    /// `None` before the first attempt, and after an outage: then reading begins at the saved
+    /// place.
     reading: Option<Reading>,
+    /// Finds out whether the log is one of entries, and says so if it is not.
     recognition: Recognition,
+    /// When to try again after an outage.
     backoff: Backoff,
     /// Whether the log could be read before: what was right once is not the configuration's fault.
     has_read: bool,
+    /// Counts since the start.
     all: Tally,
 }
 
 /// The log, as far as it was read.
 struct Reading {
+    /// Reads the log over rotations.
     tail: Tail,
+    /// Cuts what was read into entries.
     splitter: Splitter,
     /// The large entry at hand. Not in memory, as the directory for temporary files may be.
     aside: Aside,
     /// Whether what was read last was the end of a log.
     is_over: bool,
+    /// Since when an entry has been without its end.
     timeout: EntryTimeout,
+    /// The offset that the offset file has; `None` if that is to be written in any case.
     saved: Option<u64>,
     /// Where the first large entry begins that was handed out since the place was saved. It may be
     /// left, and is read again from there at the next start.
@@ -308,6 +324,7 @@ impl Follower<'_> {
         Ok(is_left)
     }
 
+    /// Adds the counts of a batch to those since the start.
     fn add(&mut self, tally: Tally) {
         self.all.entries += tally.stored + tally.known;
         self.all.stored += tally.stored;
@@ -317,6 +334,7 @@ impl Follower<'_> {
         }
     }
 
+    /// Reports the entries stored so far to the service manager, and logs them if there are any.
     fn log_totals(&self, lifecycle: &Lifecycle<'_>) {
         let all = &self.all;
         lifecycle.status(&format!("{} entries stored so far", all.entries));
@@ -331,6 +349,12 @@ impl Follower<'_> {
 }
 
 impl Reading {
+    /// Opens the log at the place that `offset_path` keeps, or at its beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowLogError::Place`] if that file cannot be read; [`FollowLogError::Read`] if the log
+    /// cannot; [`FollowLogError::Foreign`] if something stands around its entries.
     fn open(
         log: &Path,
         offset_path: &Path,
@@ -377,6 +401,12 @@ impl Reading {
         })
     }
 
+    /// Appends more of the log to what the splitter has. Notes whether another file begins behind
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowLogError::Read`] with what the system said.
     fn read(&mut self, log: &Path) -> Result<Growth, FollowLogError> {
         let growth = self.tail.read(self.splitter.buffer());
         self.is_over = matches!(growth, Ok(Growth::Restarted));

@@ -159,18 +159,23 @@ impl IndexCounts {
 /// The index, as far as it was read.
 #[derive(Debug)]
 pub(super) struct Index {
+    /// Where lines come from.
     lines: Lines,
+    /// Lines without their entry, and entries without their line.
     ledger: Ledger,
+    /// The storage directory. Its private directory has the notes.
     storage: Arc<StorageDir>,
     /// How old a line must be before its file is looked for, and given up.
     settle: Duration,
+    /// Which storage directories of lines are this one.
     roots: Roots,
     /// Lines that may still be read.
     left: usize,
     /// What the notes on disk say.
     noted: Vec<u8>,
-    /// Whether that was told.
+    /// Whether it was logged that the index cannot be read.
     unreadable: bool,
+    /// Whether it was logged that the notes cannot be written; reset once they can.
     unwritable: bool,
 }
 
@@ -277,6 +282,8 @@ impl Index {
         self.left > 0
     }
 
+    /// Takes note of a line, unless it leads to another storage directory: then it counts as
+    /// foreign.
     fn announce(&mut self, line: Line, now: Instant) {
         let here = line
             .storage_dir
@@ -373,11 +380,15 @@ impl Index {
 /// Storage directories that lines name: libmodsecurity writes them in full.
 #[derive(Debug, Default)]
 struct Roots {
+    /// Paths that lead to the storage directory, eight at the most; the first is the configured
+    /// one.
     ours: Vec<PathBuf>,
+    /// The last path that leads elsewhere, so that it is not looked up for each line.
     other: Option<PathBuf>,
 }
 
 impl Roots {
+    /// Begins with the path that the administrator has configured.
     fn new(configured: Option<&Path>) -> Roots {
         Roots {
             ours: configured.map(Path::to_owned).into_iter().collect(),

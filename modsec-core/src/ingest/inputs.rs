@@ -45,6 +45,8 @@ pub(super) fn walk(path: &Path, take: &mut impl FnMut(PathBuf, io::Result<File>)
     }
 }
 
+/// Returns the error for something that is neither a plain file nor a directory: of kind
+/// [`io::ErrorKind::InvalidInput`], with advice for links and mount points.
 fn not_a_file(kind: FileType) -> io::Error {
     let what = match kind {
         FileType::Symlink => {
@@ -56,6 +58,12 @@ fn not_a_file(kind: FileType) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, format!("is {what}"))
 }
 
+/// Hands over the files below `dir`, which is at `path`, at most `depth` directories deep. Returns
+/// `false` once `take` does.
+///
+/// Names are sorted in portions of [`SORTED`]. Files that the programs keep for themselves are
+/// passed over. What cannot be listed, looked at or opened is handed over as an error, and the
+/// others go on; what vanishes meanwhile is passed over without one.
 fn descend(
     dir: &File,
     path: &Path,

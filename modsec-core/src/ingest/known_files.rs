@@ -29,9 +29,13 @@ pub(super) enum FileVerdict {
 /// In which form an audit log is not read. Nobody is told to remove such a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum NotRead {
+    /// In another encoding, or with other text around it, such as the header of syslog.
     Wrapped(Wrapping),
+    /// Events of the Open Cybersecurity Schema Framework.
     Ocsf,
+    /// Lines about entries, as `SecAuditLogType Concurrent` writes them to `SecAuditLog`.
     Index,
+    /// JSON, which this build cannot read.
     BuiltWithoutJson,
 }
 
@@ -64,6 +68,7 @@ impl NotRead {
 /// A file as it was before it was opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Met {
+    /// Identity, size, times and owner, from a look at the name.
     pub(super) look: Look,
     /// Whether it may be remembered by what it is.
     pub(super) is_settled: bool,
@@ -76,18 +81,25 @@ pub(super) struct Met {
 #[derive(Debug, Clone, Default)]
 pub(super) struct KnownFiles(Arc<Mutex<Owners>>);
 
+/// One remembered file.
 #[derive(Debug, Clone, Copy)]
 struct Known {
+    /// What it turned out to be.
     verdict: FileVerdict,
     /// The walk that has met it last.
     walk: u8,
 }
 
+/// What is remembered, by owner.
 #[derive(Debug, Default)]
 struct Owners {
+    /// By user id, then by the keyed hash of the identity.
     files: HashMap<u32, HashMap<u64, Known>>,
+    /// Files over all owners; [`MAX`] at the most.
     total: usize,
+    /// The number of the walk at hand; it wraps around.
     walk: u8,
+    /// The key of the hash, new with each start, so that nobody can provoke equal hashes.
     hasher: RandomState,
 }
 
@@ -134,6 +146,8 @@ impl KnownFiles {
         all.walk = walk.wrapping_add(1);
     }
 
+    /// Locks what is remembered. After a panic of another thread it is still usable: at worst a
+    /// file is read once more.
     fn lock(&self) -> MutexGuard<'_, Owners> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

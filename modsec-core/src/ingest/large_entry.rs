@@ -70,14 +70,20 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> 
 
 /// Reads an entry from its beginning, whatever was read of it before.
 pub(super) struct Rereading<'f> {
+    /// The file. It is read at offsets, so its position does not matter.
     file: &'f File,
+    /// Receives each step; ends the reading at a stop.
     steps: &'f ReadSteps,
+    /// Where the entry begins, in bytes.
     start: u64,
+    /// Where the next bytes are read.
     at: u64,
+    /// Bytes of the entry that were not read yet. If the file ends before, so does the reading.
     left: u64,
 }
 
 impl<'f> Rereading<'f> {
+    /// Begins at the first byte of the entry.
     pub(super) fn new(extent: &'f Extent, steps: &'f ReadSteps) -> Self {
         Rereading {
             file: &extent.file,

@@ -17,7 +17,9 @@ use crate::store::Origin;
 /// What was read of one file.
 #[derive(Debug)]
 pub(super) enum FileEntries {
+    /// A file with a single entry, which is decoded already.
     One(Box<DecodedEntry>),
+    /// A file to which the engine has appended entries.
     Several(MultiEntry),
 }
 
@@ -38,24 +40,35 @@ impl FileEntries {
 /// memory, and take as long as the file is large.
 #[derive(Debug)]
 pub(super) struct MultiEntry {
+    /// What the entries are cut from.
     bytes: FileBytes,
     /// How far the file was taken.
     pub(super) progress: Arc<Progress>,
     /// How many were handed out, now and before.
     taken: usize,
+    /// Sensor, account and path of the rows.
     origin: Origin,
+    /// What to do if the last entry has no end.
     if_cut: CutEntries,
+    /// Decodes each entry when it is asked for.
     decoder: Arc<EntryDecoder>,
 }
 
 /// Where the bytes of a whole file are.
 #[derive(Debug)]
 enum FileBytes {
+    /// A file of at most [`IN_MEMORY`] bytes.
     Memory(Vec<u8>),
+    /// A larger file, which is read again for each entry.
     File(Arc<File>),
 }
 
 impl FileBytes {
+    /// Returns these bytes of the file. Outside of what is in memory there are none.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; [`io::ErrorKind::UnexpectedEof`] if the file has become shorter.
     fn range(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
         match self {
             FileBytes::Memory(bytes) => {
@@ -120,6 +133,7 @@ pub(super) fn read(
     Ok(FileEntries::Several(several))
 }
 
+/// Describes an entry in a file of its own, about which nothing is odd.
 fn extent(file: Arc<File>, place: Range<u64>) -> Extent {
     Extent {
         file,
@@ -152,6 +166,7 @@ impl MultiEntry {
         }
     }
 
+    /// Decodes the entry at `place`, an offset of its first byte and one behind its last.
     fn decode(&self, place: &Range<u64>) -> Result<DecodedEntry, NoEntry> {
         let (origin, if_cut) = (&self.origin, self.if_cut);
         match &self.bytes {

@@ -9,10 +9,13 @@ use crate::storage_dir::{EntryDir, PruneRules, Refusal};
 /// A directory whose files are on their way. It is pruned when the last one is done.
 #[derive(Debug)]
 pub(super) struct OpenDir {
+    /// The directory itself, by which it is removed.
     dir: EntryDir,
     /// Files on their way, and one for the listing itself.
     pending: AtomicUsize,
+    /// When to remove it; `None` if it is never removed.
     prune: Option<PruneRules>,
+    /// Directories that the walk has removed, for the counts.
     pruned: Arc<AtomicU64>,
 }
 
@@ -36,6 +39,7 @@ impl OpenDir {
         OpenDir::listed(dir, None, &Arc::default())
     }
 
+    /// Returns the directory, to resolve names in it.
     pub(super) fn dir(&self) -> &EntryDir {
         &self.dir
     }

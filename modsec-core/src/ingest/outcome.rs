@@ -14,6 +14,7 @@ use crate::storage_dir::ReadEntry;
 /// What is known of a file, or of an entry of a log, besides its bytes.
 #[derive(Debug)]
 pub(super) struct FilePlace {
+    /// Path of the file or of the log, for messages.
     pub(super) path: PathBuf,
     /// Its directory, if it stands in the storage directory.
     pub(super) dir: Option<Arc<OpenDir>>,
@@ -24,7 +25,9 @@ pub(super) struct FilePlace {
 /// What became of one file, or of one entry of a log.
 #[derive(Debug)]
 pub(super) struct FileOutcome {
+    /// Where the file or the entry was found.
     pub(super) place: FilePlace,
+    /// What is in it; or why it gives no entry.
     pub(super) result: Result<DecodedFile, Skipped>,
 }
 
@@ -44,6 +47,7 @@ impl FileOutcome {
 /// A file with entries.
 #[derive(Debug)]
 pub(super) struct DecodedFile {
+    /// The only entry, decoded; or several that are still to be decoded.
     pub(super) entries: FileEntries,
     /// How to remove it; `None` for an input.
     pub(super) file: Option<ReadEntry>,

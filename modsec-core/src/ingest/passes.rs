@@ -18,9 +18,13 @@ const MAX_WALKS: usize = 8;
 
 /// What passes work with, one after the other.
 pub(super) struct Passes<'r> {
+    /// What the administrator asked for.
     pub(super) options: &'r Options,
+    /// The request to stop, at which a pass ends after the entry at hand.
     pub(super) stop: &'r Stop,
+    /// Keeps what is read; holds counts and what is remembered of files.
     pub(super) writer: &'r mut BatchWriter,
+    /// Receives progress and lines of JSON.
     pub(super) observer: &'r mut dyn Observer,
 }
 
@@ -64,6 +68,8 @@ impl Passes<'_> {
         })
     }
 
+    /// Hands all outcomes of a pass to the writer and stores the last batch. Returns how many files
+    /// that were there before the pass began may go.
     async fn take_all(&mut self, pool: &mut DecodePool) -> Result<u64, IngestError> {
         let mut old = 0;
         while let Some(outcome) = pool.next().await? {
@@ -131,11 +137,13 @@ impl Passes<'_> {
 ///
 /// No owner's files delay those of the others by more than a turn, see [`Budgets`].
 pub(super) struct TreeWalk<'s> {
+    /// The storage directory, held open.
     storage: &'s Arc<StorageDir>,
     /// How long a turn in the next round is.
     limit: u64,
     /// Where it goes on, if it has paused.
     cursor: Option<Box<Cursor>>,
+    /// What was noted at the beginning of the walk at hand.
     round: Round,
     /// Rounds that met everything.
     walks: usize,
@@ -144,6 +152,7 @@ pub(super) struct TreeWalk<'s> {
 /// A walk from the first directory to the last, in which each owner has one turn.
 #[derive(Default)]
 struct Round {
+    /// When it began; `None` before the first one.
     begun: Option<Instant>,
     /// How far the writer had got before it.
     before: (u64, usize),
@@ -161,6 +170,8 @@ pub(super) enum Walked {
 }
 
 impl<'s> TreeWalk<'s> {
+    /// Begins before the first directory. With a store, an owner's first turn is short and grows
+    /// from round to round.
     pub(super) fn new(storage: &'s Arc<StorageDir>, options: &Options) -> TreeWalk<'s> {
         // Without a store all stays, and is to be read once.
         let is_kept = options.store.is_some();
@@ -205,6 +216,11 @@ impl<'s> TreeWalk<'s> {
         }
     }
 
+    /// Begins a round. What the index names is taken first, as it needs no search.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Passes::pass`].
     async fn begin(&mut self, passes: &mut Passes<'_>) -> Result<Box<Cursor>, IngestError> {
         if self.round.begun.is_none() {
             passes.writer.findings.begin_walk();

@@ -20,6 +20,7 @@ pub(super) struct Progress {
     pub(super) places: Places,
     /// Entries that are safe, or for which the file stays.
     done: AtomicUsize,
+    /// Whether the file is not to be removed.
     stays: AtomicBool,
     /// Whether it stays for another try.
     again: AtomicBool,
@@ -68,10 +69,14 @@ impl Progress {
 #[derive(Debug, Clone, Default)]
 pub(super) struct LeftOff(Arc<Mutex<HashMap<u32, LeftFile>>>);
 
+/// A file that was left in the middle.
 #[derive(Debug)]
 struct LeftFile {
+    /// By which it is recognized: if it was changed since, it is begun anew.
     identity: Identity,
+    /// How far it was taken.
     progress: Arc<Progress>,
+    /// When it was left; the oldest is forgotten first.
     at: Instant,
 }
 

@@ -32,6 +32,7 @@ pub(super) enum PassSource {
     Claimed(Arc<StorageDir>, Option<u64>, Budgets),
     /// Files that the index names. The pass may end before the last of them.
     Indexed(Arc<StorageDir>, Vec<Wanted>),
+    /// Files, pipes and directories that the administrator names.
     Inputs(Vec<PathBuf>),
 }
 
@@ -53,6 +54,7 @@ pub(super) struct Rest {
     pub(super) pruned: u64,
     /// What the walk left alone, once it is at its end.
     pub(super) left_alone: LeftAlone,
+    /// Files that were left after a look, without being opened.
     pub(super) unopened: Unopened,
     /// Where the walk goes on, if it paused.
     pub(super) cursor: Option<Box<Cursor>>,
@@ -68,6 +70,7 @@ pub(super) struct Rest {
 /// own and nobody is woken for a single file.
 #[derive(Debug)]
 pub(super) struct Jobs {
+    /// Decides which files are read.
     selector: Selector,
     /// `None` once [`Jobs::rest`] was called.
     finder: Option<Finder>,
@@ -75,11 +78,16 @@ pub(super) struct Jobs {
     interrupted: bool,
 }
 
+/// Finds files in the way that the source needs.
 #[derive(Debug)]
 enum Finder {
+    /// All of the storage directory.
     Tree(Tree),
+    /// The private directory.
     Claimed(Claimed),
+    /// Paths from lines of the index.
     Indexed(Indexed),
+    /// Inputs, and the entries of logs among them.
     Inputs(Logs),
 }
 

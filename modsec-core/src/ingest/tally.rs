@@ -117,6 +117,11 @@ impl Tally {
         *self.defects.entry(reason).or_default() += 1;
     }
 
+    /// Counts an entry of `bytes` bytes: its flags, whether it was blocked, the rule of its cause
+    /// and its client.
+    ///
+    /// The client is `client_ip` of the row; if that is unknown, `remote_addr` as the log has it
+    /// (part A).
     pub(super) fn entry(&mut self, row: &Row, flags: Flags, bytes: u64) {
         self.entries += 1;
         self.bytes += bytes;
@@ -147,7 +152,9 @@ impl Tally {
 /// they are lower bounds, and the frequent ones still stand out.
 #[derive(Debug, Clone, Default)]
 pub struct TopCounts {
+    /// Words and how often they came, less what was subtracted.
     counts: HashMap<String, u64>,
+    /// Whether a word was ever dropped or a count reduced, so that counts are lower bounds.
     decremented: bool,
 }
 

@@ -39,7 +39,9 @@ const THREADS: usize = 2;
 /// Threads that remove one batch after the other.
 #[derive(Debug)]
 pub(super) struct Unlinker {
+    /// Hands batches to the threads. Dropping it ends them.
     batches: SyncSender<Vec<StoredFile>>,
+    /// Receives what became of each batch, in the order in which they are done.
     results: Receiver<Removed>,
     /// Batches handed over and not heard of yet.
     pending: usize,
@@ -103,6 +105,10 @@ impl Unlinker {
     }
 }
 
+/// Removes the files of one batch and lets their directories know. Files that stay are only counted
+/// as done.
+///
+/// A failure stops nothing: it is returned with the others.
 fn remove(batch: Vec<StoredFile>, heartbeat: &Heartbeat) -> Removed {
     let mut removed = Removed::default();
     for StoredFile { file, dir } in batch {

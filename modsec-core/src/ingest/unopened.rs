@@ -55,12 +55,14 @@ pub(super) enum Sight {
     Open(Option<Met>),
     /// It stays where it is; its owner.
     Left(u32),
+    /// It was removed or renamed since its name was listed.
     Gone,
 }
 
 /// Files of one owner that stay where they are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileCount {
+    /// How many.
     pub(super) count: u64,
     /// One of them.
     pub(super) example: PathBuf,
@@ -84,6 +86,8 @@ impl ByOwner {
         }
     }
 
+    /// Counts files of `uid`. If there are [`MAX_OWNERS`] already and this is another one, its
+    /// files count for `None`. The first file of an owner is the example.
     fn count(&mut self, uid: Option<u32>, count: u64, example: impl FnOnce() -> PathBuf) {
         let is_known = self.0.contains_key(&uid);
         let uid = uid.filter(|_| is_known || self.0.len() < MAX_OWNERS);
@@ -103,10 +107,15 @@ impl ByOwner {
 /// What was left in one pass.
 #[derive(Debug, Default)]
 pub(super) struct Unopened {
+    /// Files that are too young, empty and new, or incomplete.
     pub(super) waiting: u64,
+    /// Files that are no entries, by reason and owner.
     pub(super) defects: BTreeMap<DefectReason, ByOwner>,
+    /// Audit logs in a form that is not read, by form and owner.
     pub(super) not_read: BTreeMap<NotRead, ByOwner>,
+    /// Files that may not be opened or have too many holes.
     pub(super) refused: LeftAlone,
+    /// The same files, by owner.
     pub(super) refused_of: ByOwner,
     /// Files from before the clock was set back, which are as old as the pass now.
     pub(super) renewed: FileCount,
@@ -178,11 +187,13 @@ impl Unopened {
         files.count += 1;
     }
 
+    /// Counts a file that was recognized as no entry.
     fn defect(&mut self, reason: DefectReason, file: &EntryFile, uid: u32) {
         let of = self.defects.entry(reason).or_default();
         of.add(uid, 1, || file.path());
     }
 
+    /// Counts a file that is left alone, by reason and by owner.
     fn refuse(&mut self, file: &EntryFile, uid: u32, reason: Reason) {
         self.refused_of.add(uid, 1, || file.path());
         self.refused.add(Refusal {

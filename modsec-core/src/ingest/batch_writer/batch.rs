@@ -26,7 +26,9 @@ pub(in crate::ingest) const CAPACITY: usize = FULL + MAX_HELD;
 /// One entry of a batch, beside its row.
 #[derive(Debug)]
 pub(in crate::ingest) struct BatchEntry {
+    /// The entry as the merged log receives it.
     pub(in crate::ingest) bytes: Bytes,
+    /// What is odd about it; the merged log needs to know.
     pub(in crate::ingest) flags: Flags,
     /// Of its file, which stays if the entry cannot be stored.
     pub(in crate::ingest) progress: Arc<Progress>,
@@ -38,9 +40,11 @@ pub(in crate::ingest) struct BatchEntry {
 pub(in crate::ingest) struct EndedFile {
     /// How to remove it; `None` for an input.
     pub(in crate::ingest) file: Option<ReadEntry>,
+    /// The directory that waits for it; `None` for an input.
     pub(in crate::ingest) dir: Option<Arc<OpenDir>>,
     /// What to remember it by, if it stays for good because of an entry in it.
     pub(in crate::ingest) met: Option<Met>,
+    /// Whether the file stays because of one of its entries.
     pub(in crate::ingest) progress: Arc<Progress>,
     /// Whether it was left in the middle.
     pub(in crate::ingest) is_left: bool,
@@ -49,13 +53,19 @@ pub(in crate::ingest) struct EndedFile {
 /// Entries and files on their way.
 #[derive(Debug, Default)]
 pub(in crate::ingest) struct Batch {
+    /// Rows of the entries, in the order of reading.
     pub(in crate::ingest) rows: Vec<Row>,
     /// What belongs to each of the rows.
     pub(in crate::ingest) entries: Vec<BatchEntry>,
+    /// Files that may go once the batch is safe.
     pub(in crate::ingest) files: Vec<EndedFile>,
+    /// What the owners of the files have to pay for.
     pub(in crate::ingest) charges: Charges,
+    /// Bytes that entries and rows hold in memory, about.
     held: usize,
+    /// Descriptors that the batch holds open: directories and large files.
     open: usize,
+    /// The directory that was counted last in `open`.
     last_dir: Option<Arc<OpenDir>>,
 }
 
@@ -108,6 +118,7 @@ impl Batch {
 pub(in crate::ingest) struct Charges(HashMap<u32, (OwnersBudget, usize)>);
 
 impl Charges {
+    /// Adds `size` bytes of a row to what the owner has in the batch. Without a budget nobody pays.
     fn add(&mut self, budget: Option<&OwnersBudget>, size: usize) {
         if let Some(budget) = budget {
             let of = self.0.entry(budget.owner);

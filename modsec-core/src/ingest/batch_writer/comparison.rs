@@ -18,13 +18,16 @@ pub(super) struct Comparison {
     store: Option<Found>,
     /// Entries that are not in the store, and would be by now.
     new: HashSet<EntryHash>,
+    /// Beats, and ends the waiting for the store at a stop.
     steps: ReadSteps,
 }
 
 /// What a batch would come to.
 #[derive(Default)]
 pub(super) struct Compared {
+    /// Entries that the store would receive.
     pub(super) new: u64,
+    /// Entries that are in the store already, or would be by now.
     pub(super) known: u64,
 }
 

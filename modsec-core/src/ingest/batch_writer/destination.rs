@@ -23,8 +23,11 @@ const ROTATIONS: u32 = 5;
 
 /// An open store, and the merged log if there is one.
 pub(in crate::ingest) struct Destination {
+    /// Receives the rows. It decides which entries are new, by their hashes.
     store: Box<dyn Store>,
+    /// Receives the entries themselves, before the store has their rows.
     merged_log: Option<MergedLog>,
+    /// Beats, and ends the reading of large entries at a stop.
     steps: ReadSteps,
 }
 
@@ -44,7 +47,9 @@ pub(in crate::ingest) struct KeptBatch {
 /// An entry that could not be stored.
 #[derive(Debug)]
 pub(in crate::ingest) struct LeftOut {
+    /// By which twins of the entry in the same batch are recognized.
     hash: EntryHash,
+    /// Path of the file, for the message.
     pub(in crate::ingest) path: Option<PathBuf>,
     /// Why the store does not accept the row; `None` if the entry has changed since it was read, is
     /// left for the next start, or equals one that was left out.
@@ -53,12 +58,15 @@ pub(in crate::ingest) struct LeftOut {
 
 /// Entries that are not in the store yet, beside their rows in the batch.
 struct NewEntries {
+    /// The rows, under the id that settles the batch after a crash.
     batch: store::Batch,
+    /// One for each row, in the same order.
     entries: Vec<BatchEntry>,
 }
 
 /// What came of one attempt to keep new entries.
 enum Attempt {
+    /// Merged log and store have all of them.
     Kept,
     /// Nothing was kept because of these entries; the others may be tried without them.
     Unwanted(Vec<(EntryHash, Option<String>)>),
@@ -66,6 +74,7 @@ enum Attempt {
 
 /// What came of appending entries to the merged log.
 enum Append<'l> {
+    /// The entries are in the log and synced. They are taken out again unless this is committed.
     Done(Appended<'l>),
     /// Nothing was appended: these entries have changed since they were read.
     Changed(Vec<EntryHash>),

@@ -23,13 +23,16 @@ use crate::storage_dir::{LeftAlone, Reason, Refusal};
 
 /// Messages about single files at a time; the rest is only counted.
 const MESSAGES: usize = 20;
+/// Stands in the log for messages beyond [`MESSAGES`].
 const FURTHER: &str = "more files like these, counted in the summary";
 /// After this time everything may be said again.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 /// Counts what passes find, and says in the log what stays where it is.
 pub(in crate::ingest) struct Findings {
+    /// The counts of the pass at hand.
     pub(in crate::ingest) tally: Tally,
+    /// What was said within [`FORGET_AFTER`].
     log_once: LogOnce,
     /// Whether what stays in place was named by an earlier walk.
     is_again: bool,
@@ -37,6 +40,7 @@ pub(in crate::ingest) struct Findings {
     no_entries: ByOwner,
     /// Files that are audit logs in a form that is not read.
     not_read: BTreeMap<NotRead, ByOwner>,
+    /// Translates user ids to names, for messages.
     accounts: AccountNames,
     /// As the administrator wrote them.
     inputs: Vec<PathBuf>,
@@ -45,6 +49,7 @@ pub(in crate::ingest) struct Findings {
 }
 
 impl Findings {
+    /// Begins with empty counts and nothing remembered.
     pub(super) fn new(options: &Options) -> Findings {
         Findings {
             tally: Tally::default(),

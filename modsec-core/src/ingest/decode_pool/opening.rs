@@ -17,10 +17,16 @@ use crate::store::Origin;
 
 /// A file that was opened and may be read.
 pub(super) struct OpenFile {
+    /// The opened file. It is read by this handle, never by its path again.
     pub(super) file: File,
     /// Bytes.
     pub(super) size: u64,
+    /// Sensor, account and path of the rows.
     pub(super) origin: Origin,
+    /// What to do if the last entry has no end.
+    ///
+    /// Files of the storage directory that were changed within `stale_after` are waited for; inputs
+    /// and files that the index names are taken as they are.
     pub(super) if_cut: CutEntries,
     /// How to remove it; `None` for an input.
     pub(super) entry: Option<ReadEntry>,
@@ -28,12 +34,15 @@ pub(super) struct OpenFile {
     pub(super) is_old: bool,
     /// What the index says about it, if that led to it.
     pub(super) wanted: Option<Wanted>,
+    /// The owner, who pays for the time.
     pub(super) uid: Uid,
 }
 
 /// Opens files.
 pub(super) struct Opener {
+    /// From which age on a file is taken.
     pub(super) ages: Ages,
+    /// Knows sensor and names of accounts.
     pub(super) decoder: Arc<EntryDecoder>,
 }
 
@@ -83,6 +92,12 @@ impl Opener {
         self.opened(open, path, CutEntries::Take, Some(wanted))
     }
 
+    /// Makes the description of an opened file. It counts as old; [`Opener::entry`] decides
+    /// otherwise if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`Skipped::Unusable`] if the descriptor cannot be duplicated, as at the limit of open files.
     fn opened(
         &self,
         open: OpenEntry,

@@ -23,7 +23,9 @@ const MAX_UNLISTED: usize = 1024;
 /// Size and MD5 of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::ingest) struct Digest {
+    /// Bytes.
     pub(in crate::ingest) size: u64,
+    /// Of all bytes of the entry, as the line of the index has it.
     pub(in crate::ingest) md5: [u8; 16],
 }
 
@@ -32,6 +34,7 @@ pub(in crate::ingest) struct Digest {
 pub(in crate::ingest) struct Announced {
     /// Path below the storage directory.
     pub(in crate::ingest) file: Arc<Path>,
+    /// What the entry must be like to be the one that this line is about.
     pub(in crate::ingest) digest: Digest,
     /// Whether records of one name stand one behind the other, instead of replacing each other.
     pub(in crate::ingest) appends: bool,
@@ -42,7 +45,9 @@ pub(in crate::ingest) struct Announced {
 /// Files that open lines name, and what they want to find there.
 #[derive(Debug, Clone)]
 pub(in crate::ingest) struct Wanted {
+    /// Path below the storage directory.
     pub(in crate::ingest) file: Arc<Path>,
+    /// Those of all open lines that have this path.
     pub(in crate::ingest) digests: Vec<Digest>,
 }
 
@@ -59,21 +64,29 @@ pub(in crate::ingest) enum Fate {
     Unusable(Digest),
 }
 
+/// A line that waits for its entry.
 #[derive(Debug)]
 struct Open {
+    /// What it announces.
     line: Announced,
+    /// When it was read.
     since: Instant,
     /// Another line has the same name.
     shared: bool,
+    /// What was found at its path; `None` if nobody has looked.
     fate: Option<Fate>,
 }
 
 /// The account of lines and entries.
 #[derive(Debug, Default)]
 pub(in crate::ingest) struct Ledger {
+    /// The number that the next open line gets.
     next: u64,
+    /// Open lines by number, that is by age.
     open: BTreeMap<u64, Open>,
+    /// Numbers of open lines by what they announce.
     by_digest: HashMap<Digest, BTreeSet<u64>>,
+    /// Numbers of open lines by path.
     by_file: HashMap<Arc<Path>, BTreeSet<u64>>,
     /// Names of lines.
     named: Recent<Arc<Path>, MAX_RECENT>,
@@ -83,6 +96,7 @@ pub(in crate::ingest) struct Ledger {
     taken: Recent<Digest, MAX_RECENT>,
     /// The newest of them that no line was for.
     unlisted: VecDeque<Digest>,
+    /// What was counted since [`Ledger::take_counts`] was called last.
     counts: IndexCounts,
 }
 
@@ -200,6 +214,7 @@ impl Ledger {
         wanted
     }
 
+    /// Returns what the open lines of this path announce.
     fn digests(&self, file: &Path) -> Vec<Digest> {
         let numbers = self.by_file.get(file).into_iter().flatten();
         numbers
@@ -223,6 +238,7 @@ impl Ledger {
         });
     }
 
+    /// Settles the open lines for which `due` returns `true`.
     fn settle_if(&mut self, due: impl Fn(&Open) -> bool) {
         let due: Vec<u64> = self
             .open
@@ -256,6 +272,7 @@ impl Ledger {
         } += 1;
     }
 
+    /// Takes an open line out of all three maps; `None` if it was settled before.
     fn remove(&mut self, number: u64) -> Option<Open> {
         let open = self.open.remove(&number)?;
         forget(&mut self.by_file, &open.line.file, number);
@@ -286,6 +303,7 @@ impl Ledger {
     }
 }
 
+/// Takes a number from those of `key`, and the key with its last number.
 fn forget<K: Hash + Eq>(numbers: &mut HashMap<K, BTreeSet<u64>>, key: &K, number: u64) {
     if let Some(of_key) = numbers.get_mut(key) {
         of_key.remove(&number);

@@ -29,6 +29,7 @@ const CHUNK: usize = 64 * 1024;
 /// One line.
 #[derive(Debug)]
 pub(super) struct Line {
+    /// What it says about an entry.
     pub(super) announced: Announced,
     /// The storage directory, if the line names one.
     pub(super) storage_dir: Option<PathBuf>,
@@ -56,13 +57,16 @@ fn parse(line: &[u8], before: bool) -> Option<Line> {
 /// Where lines come from.
 #[derive(Debug)]
 pub(super) enum Lines {
+    /// A file, `SecAuditLog`.
     File(FileLines),
+    /// Standard input, to which the web server writes.
     Pipe(Pipe),
 }
 
 /// What reading gave.
 #[derive(Debug)]
 pub(super) enum Next {
+    /// A line about an entry.
     Line(Line),
     /// So many lines say nothing about an entry here.
     Foreign(u64),
@@ -75,6 +79,11 @@ pub(super) enum Next {
 }
 
 impl Lines {
+    /// Returns the next line, without waiting for one.
+    ///
+    /// # Errors
+    ///
+    /// What the system said when the file was read. A pipe has none: its thread logs them.
     pub(super) fn next(&mut self) -> io::Result<Next> {
         match self {
             Lines::File(file) => file.next(),
@@ -112,8 +121,11 @@ impl Lines {
 /// The index as a file.
 #[derive(Debug)]
 pub(super) struct FileLines {
+    /// Reads the file over rotations.
     tail: Tail,
+    /// Cuts what was read into lines.
     cutter: Cutter,
+    /// Says what the file is if it has no lines of an index.
     recognition: Box<Recognition>,
     /// What stands before this offset was there before account was kept.
     before: u64,
@@ -147,6 +159,12 @@ impl FileLines {
         })
     }
 
+    /// Returns the next line; [`Next::Part`] if some bytes were read and the caller should ask
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// What the system said.
     fn next(&mut self) -> io::Result<Next> {
         let start = self.tail.offset() - self.cutter.unread() as u64;
         let before = start < self.before;
@@ -172,6 +190,7 @@ impl FileLines {
 }
 
 impl Next {
+    /// Reads a line that was cut off. One that is too long leads to no entry.
     fn of(cut: &Cut<'_>, before: bool) -> Next {
         match cut {
             Cut::Whole(line) => parse(line, before).map_or(Next::Foreign(1), Next::Line),
@@ -224,8 +243,11 @@ pub(super) fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, Index
 /// when the pipe is full.
 #[derive(Debug)]
 pub(in crate::ingest) struct Pipe {
+    /// Lines that wait, [`MAX_WAITING`] at the most.
     lines: Receiver<Next>,
+    /// Lines that came while as many were waiting.
     unread: Arc<AtomicU64>,
+    /// Handed to whoever waits for the end.
     ended: Ended,
 }
 
@@ -234,10 +256,12 @@ pub(in crate::ingest) struct Pipe {
 pub(in crate::ingest) struct Ended(watch::Receiver<()>);
 
 impl Ended {
+    /// Returns `true` if the pipe is closed.
     pub(in crate::ingest) fn is_now(&self) -> bool {
         self.0.has_changed().is_err()
     }
 
+    /// Waits until the pipe is closed.
     pub(in crate::ingest) async fn wait(&mut self) {
         while self.0.changed().await.is_ok() {}
     }
@@ -264,6 +288,7 @@ impl Pipe {
         Ok(pipe)
     }
 
+    /// Returns a line that waits; if there is none, how many were thrown away since the last call.
     fn next(&mut self) -> Next {
         match self.lines.try_recv() {
             Ok(next) => next,
@@ -274,11 +299,14 @@ impl Pipe {
         }
     }
 
+    /// Returns a handle that knows when the pipe is closed.
     pub(in crate::ingest) fn ended(&self) -> Ended {
         self.ended.clone()
     }
 }
 
+/// Reads the pipe to its end and never waits for anything else: a line for which there is no room
+/// is counted and thrown away. Ends early if reading fails or nobody wants lines any more.
 fn read_pipe(mut from: impl Read, lines: &SyncSender<Next>, unread: &AtomicU64) {
     let mut cutter = Cutter::default();
     let mut recognition = PipeRecognition::new();

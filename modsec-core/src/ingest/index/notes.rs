@@ -26,8 +26,12 @@ pub(super) const MAX_OPEN: usize = 4096;
 /// How far the index was read, and which lines are open; those that share their name are marked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
+    /// Up to where a file was read, and the offset before which lines are from before account was
+    /// kept; `None` for a pipe.
     pub(super) place: Option<(Checkpoint, u64)>,
+    /// Entries that were read and have no line yet.
     pub(super) unlisted: Vec<Digest>,
+    /// Lines that have no entry yet, and whether another line has the same path.
     pub(super) open: Vec<(Announced, bool)>,
 }
 
@@ -79,17 +83,21 @@ pub(super) fn read(bytes: &[u8]) -> Option<Notes> {
     Some(notes)
 }
 
+/// Reads what follows `read`: offset and checkpoint.
 fn read_place(text: &str) -> Option<(Checkpoint, u64)> {
     let (before, mark) = text.split_once(' ')?;
     Some((mark.parse().ok()?, before.parse().ok()?))
 }
 
+/// Reads size and MD5 from the next two words, decimal and hexadecimal.
 fn read_digest<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Digest> {
     let size = words.next()?.parse().ok()?;
     let md5 = u128::from_str_radix(words.next()?, 16).ok()?.to_be_bytes();
     Some(Digest { size, md5 })
 }
 
+/// Reads what follows `open`. The path is in hexadecimal, two digits for each byte; flag 1 is a
+/// shared path, 2 an engine that appends, 4 a line from before account was kept.
 fn read_open(text: &str) -> Option<(Announced, bool)> {
     let mut words = text.split(' ');
     let digest = read_digest(&mut words)?;

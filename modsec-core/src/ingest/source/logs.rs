@@ -25,15 +25,20 @@ const INPUTS: usize = 64;
 /// Finds the entries of inputs, one after the other.
 #[derive(Debug)]
 pub(super) struct Logs {
+    /// Inputs and what opening them gave, from the thread that walks them.
     found: Receiver<(PathBuf, io::Result<File>)>,
+    /// The log at hand; `None` between two inputs.
     log: Option<OpenLog>,
 }
 
 /// A log of which entries are taken.
 #[derive(Debug)]
 struct OpenLog {
+    /// As the administrator named it, or below that.
     path: PathBuf,
+    /// Its owner, whose name is the account of its entries.
     uid: Uid,
+    /// Cuts the log into entries.
     reader: Box<LogReader>,
     /// What its first bytes say against it, until an entry was found.
     defect: Option<Defect>,
@@ -144,8 +149,11 @@ fn receive<T>(found: &Receiver<T>, stop: &Stop) -> Option<T> {
     }
 }
 
+/// What an input is.
 enum Begun {
+    /// A file of one entry, or of several that an engine has appended.
     Entry(File),
+    /// A log of entries and its owner, an user id.
     Log(Box<LogReader>, Uid),
 }
 

@@ -36,15 +36,21 @@ pub(in crate::ingest) type Uid = u32;
 /// Looks at files before they are read, and counts those that are not.
 #[derive(Debug)]
 pub(super) struct Selector {
+    /// The request to stop, at which nothing more is handed out.
     pub(super) stop: Stop,
+    /// Beats for each file that is looked at.
     pub(super) heartbeat: Heartbeat,
+    /// From which age on a file is taken.
     pub(super) ages: Ages,
+    /// What earlier passes have found in files.
     pub(super) known: KnownFiles,
+    /// Counts of what is left after a look.
     pub(super) unopened: Unopened,
 }
 
 /// What to do next.
 pub(super) enum Choice {
+    /// The file is to be read.
     Take(Job),
     /// Nothing to take here; go on to the next file.
     NextFile,

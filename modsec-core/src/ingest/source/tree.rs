@@ -22,8 +22,11 @@ type Listed = (Arc<OpenDir>, EntryFiles);
 /// A walk through the tree. It may pause between two files and go on in another pass.
 #[derive(Debug)]
 pub(in crate::ingest) struct Cursor {
+    /// The directories still to be listed.
     pub(super) walk: Walk,
+    /// The directory that is listed now.
     open: Option<Listed>,
+    /// What each owner may still take in this round.
     pub(super) budgets: Budgets,
     /// Directories that were removed.
     pub(super) pruned: Arc<AtomicU64>,
@@ -54,13 +57,18 @@ impl fmt::Debug for Pause {
 /// Finds the files of the whole tree.
 #[derive(Debug)]
 pub(super) struct Tree {
+    /// Where the walk is; handed back if it pauses.
     pub(super) cursor: Box<Cursor>,
+    /// What says that something else goes first; `None` if nothing can.
     pause: Option<Pause>,
+    /// Whether it paused. It does not go on then, even if the reason is gone.
     pub(super) paused: bool,
+    /// Which empty directories are removed; `None` if none are.
     prune: Option<PruneRules>,
 }
 
 impl Tree {
+    /// Goes on where `cursor` is, and removes empty directories by the rules of `prune`.
     pub(super) fn new(
         cursor: Box<Cursor>,
         pause: Option<Pause>,
@@ -74,6 +82,11 @@ impl Tree {
         }
     }
 
+    /// Returns the next file that is to be read; `None` at the end, at a pause, and once a stop is
+    /// requested.
+    ///
+    /// A directory is listed only if its owner has a turn left. Removing it is left to whoever is
+    /// done with its last file.
     pub(super) fn next(&mut self, selector: &mut Selector) -> Option<Job> {
         while !selector.stop.requested() {
             // There may be very many files that are only looked at.
@@ -116,13 +129,17 @@ impl Tree {
 pub(super) struct Claimed {
     /// The number of the last file that is done with.
     after: Option<u64>,
+    /// The private directory; `None` if there is none, or once it is at its end.
     open: Option<Listed>,
+    /// What each owner may still take in this pass.
     pub(super) budgets: Budgets,
     /// How long their names were looked at.
     pub(super) looking: Duration,
 }
 
 impl Claimed {
+    /// Begins with the first claimed file whose number is greater than `after`; with the first of
+    /// all if that is `None`.
     pub(super) fn new(storage: &StorageDir, after: Option<u64>, budgets: Budgets) -> Claimed {
         Claimed {
             after,
@@ -135,6 +152,8 @@ impl Claimed {
         }
     }
 
+    /// Returns the next claimed file that is to be read; `None` at the end, or once a stop is
+    /// requested. Adds up the time that finding it took.
     pub(super) fn next(&mut self, selector: &mut Selector) -> Option<Job> {
         let begun = Instant::now();
         let next = self.look(selector);
@@ -142,6 +161,7 @@ impl Claimed {
         next
     }
 
+    /// Finds the next claimed file. Files whose owner has spent his turn are passed over.
     fn look(&mut self, selector: &mut Selector) -> Option<Job> {
         while !selector.stop.requested() {
             // Perhaps very many, if they could not be stored for long.
@@ -166,12 +186,16 @@ impl Claimed {
 /// Finds files by their paths, each directory once if they come in order.
 #[derive(Debug)]
 pub(super) struct Indexed {
+    /// Resolves paths, which lines give relative to it.
     storage: Arc<StorageDir>,
+    /// Files that were not handed out yet, in the order of their paths.
     wanted: std::vec::IntoIter<Wanted>,
+    /// The directory of the last file and its path.
     open: Option<(PathBuf, Arc<OpenDir>)>,
 }
 
 impl Indexed {
+    /// Begins with the first of `wanted`, which are sorted by path.
     pub(super) fn new(storage: Arc<StorageDir>, wanted: Vec<Wanted>) -> Indexed {
         Indexed {
             storage,
