@@ -58,6 +58,8 @@ impl MemoryQuery {
         }
     }
 
+    /// Returns the totals: all, blocked and detected transactions, and the first and the last
+    /// time among them. Zeros if the deadline passed.
     fn count_all(&self, question: &Question) -> Answer<Totals> {
         self.fold(question, |totals: &mut Totals, row| {
             totals.transactions += 1;
@@ -69,6 +71,9 @@ impl MemoryQuery {
         })
     }
 
+    /// Returns the transactions of each `step` seconds, counted from the Unix epoch, oldest
+    /// first. Rows whose time is unknown, or cannot be stored, are not counted. A `step` of 0
+    /// counts as 1.
     fn count_by_time(&self, question: &Question, step: u32) -> Answer<Vec<Bin>> {
         let step = i64::from(step.max(1));
         let bins = self.fold(question, |bins: &mut BTreeMap<i64, Totals>, row| {
@@ -94,6 +99,10 @@ impl MemoryQuery {
         }
     }
 
+    /// Returns the `most` values of a facet with the most transactions; of equals, the first in
+    /// the order of bytes. A row whose alerts have one value several times counts once for it.
+    /// Message and category are the smallest in the order of bytes, as `min()` in SQL gives
+    /// them.
     fn count_by(&self, question: &Question, facet: Facet, most: usize) -> Answer<Vec<Count>> {
         let groups = self.fold(question, |groups: &mut BTreeMap<String, Group>, row| {
             let mut seen = BTreeSet::new();
@@ -124,6 +133,9 @@ impl MemoryQuery {
         }
     }
 
+    /// Returns up to `most` transactions that come after `after`, newest first, those of an
+    /// unknown time last. All rows are looked at before the first is known, so there are none
+    /// if the deadline passed.
     fn page(
         &self,
         question: &Question,
@@ -152,6 +164,9 @@ impl MemoryQuery {
         Answer::complete(transactions.collect())
     }
 
+    /// Returns the transaction with this number, counted from 1 in the order of the rows, and
+    /// its alerts. `None` if there is none or the question is not about it. The deadline is not
+    /// checked: it is one look-up.
     fn one(&self, question: &Question, number: i64) -> Answer<Option<Transaction>> {
         let at = usize::try_from(number - 1).ok();
         let row = at.and_then(|at| self.0.get(at));
@@ -209,12 +224,17 @@ impl Query for MemoryQuery {
 /// What is counted of one value of a facet.
 #[derive(Debug, Default)]
 struct Group {
+    /// The counts so far. Key and the numbers of clients and hosts are filled in at the end.
     count: Count,
+    /// The clients' addresses as the column `client_key` keeps them, so that an IPv4 address
+    /// and its mapped IPv6 form are one.
     clients: BTreeSet<[u8; 16]>,
+    /// The hosts in lower case.
     hosts: BTreeSet<String>,
 }
 
 impl Group {
+    /// Adds one transaction. To be called once for each row.
     fn add(&mut self, row: &Row) {
         self.count.transactions += 1;
         self.count.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
@@ -225,6 +245,7 @@ impl Group {
             .extend(row.host.as_ref().map(|host| host.to_ascii_lowercase()));
     }
 
+    /// Returns the counts under this key, with the numbers of different clients and hosts.
     fn count(self, key: String) -> Count {
         Count {
             key,
@@ -273,6 +294,8 @@ fn keys(facet: Facet, row: &Row) -> Vec<(String, Option<String>, Option<String>)
     }
 }
 
+/// Returns the text in the column of this name; `None` if there is no such column, or if its
+/// value is null or no text.
 fn text(names: &[&str], values: &[Value<'_>], column: &str) -> Option<String> {
     let at = names.iter().position(|name| *name == column)?;
     match values.get(at)? {
@@ -289,6 +312,7 @@ fn stored_time(row: &Row) -> Option<DateTime<Utc>> {
     time.map(to_microseconds)
 }
 
+/// Cuts off what is less than a microsecond, the precision of the column `created_at`.
 fn to_microseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(chrono::TimeDelta::microseconds(1))
         .unwrap_or(time)

@@ -78,6 +78,9 @@ impl Scope {
         self
     }
 
+    /// Returns `true` if the scope includes the row. A row without an account (or host) is in
+    /// no scope that names accounts (or hosts): what has no known owner is shown only to those
+    /// who may see everything.
     fn has(&self, row: &Row) -> bool {
         let is_of = |names: &Option<BTreeSet<String>>, name: Option<String>| match names {
             Some(names) => name.is_some_and(|name| names.contains(&name)),

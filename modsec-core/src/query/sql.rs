@@ -53,6 +53,12 @@ impl SqlQuery {
         })
     }
 
+    /// Returns up to `most` transactions that come after `after`, newest first, and behind them
+    /// those of an unknown time, which only a question without time bounds is about.
+    ///
+    /// With a deadline, one statement is run for each stretch of time, so that what was found
+    /// before the deadline can be handed out. [`Answer::reached`] then is the start of the last
+    /// stretch that was searched completely.
     async fn page(
         &mut self,
         question: &Question,
@@ -129,7 +135,9 @@ impl SqlQuery {
 /// A stretch of time; the first instant is in it, the last is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
+    /// The first instant that is in it; `None` for no lower bound.
     pub(super) since: Option<DateTime<Utc>>,
+    /// The first instant that is no longer in it; `None` for no upper bound.
     pub(super) until: Option<DateTime<Utc>>,
 }
 

@@ -9,6 +9,8 @@ use crate::query::{Bin, Count, Totals, Transaction};
 use crate::store::{Cell, Cells, LOG_COLUMNS, RULE_COLUMNS, Value};
 
 impl Cell {
+    /// Returns the value as text; `None` for null. Bytes that are not UTF-8 are replaced, as a
+    /// table that another program made may hold any.
     fn text(self) -> Option<String> {
         match self {
             Cell::Null => None,
@@ -21,6 +23,8 @@ impl Cell {
         }
     }
 
+    /// Returns the value as a number. Text is parsed; `None` for null and for what is no
+    /// number.
     fn int(self) -> Option<i64> {
         match self {
             Cell::Int(number) => Some(number),
@@ -28,12 +32,15 @@ impl Cell {
         }
     }
 
+    /// Returns the value as a count. Null, negative numbers and what is no number count as 0.
     fn count(self) -> u64 {
         self.int()
             .and_then(|number| u64::try_from(number).ok())
             .unwrap_or_default()
     }
 
+    /// Returns the value as a time in UTC; `None` unless it is written `YYYY-MM-DD HH:MM:SS`,
+    /// with or without a fraction of a second.
     fn time(self) -> Option<DateTime<Utc>> {
         let time = NaiveDateTime::parse_from_str(&self.text()?, "%Y-%m-%d %H:%M:%S%.f");
         time.ok().map(|time| time.and_utc())
@@ -55,6 +62,7 @@ impl Cell {
     }
 }
 
+/// Returns a value of exactly 16 bytes, such as a hash or an address; `None` for any other.
 fn sixteen(cell: Cell) -> Option<[u8; 16]> {
     match cell {
         Cell::Bytes(bytes) => bytes.try_into().ok(),
@@ -67,6 +75,7 @@ fn next(cells: &mut impl Iterator<Item = Cell>) -> Cell {
     cells.next().unwrap_or(Cell::Null)
 }
 
+/// Returns the totals in the first row; zeros if there is none.
 pub(super) fn totals(cells: Cells) -> Totals {
     let mut row = cells.into_iter().next().unwrap_or_default().into_iter();
     Totals {
@@ -84,6 +93,9 @@ pub(super) fn bounds(cells: Cells) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     Some((next(&mut row).time()?, next(&mut row).time()?))
 }
 
+/// Returns a bin for each row, in the order of the rows. `step` is the one of the statement:
+/// the first column counts such spans since the Unix epoch. Rows of a time that cannot be
+/// expressed are left out.
 pub(super) fn bins(cells: Cells, step: u32) -> Vec<Bin> {
     let bin = |row: Vec<Cell>| {
         let mut row = row.into_iter();
@@ -98,6 +110,7 @@ pub(super) fn bins(cells: Cells, step: u32) -> Vec<Bin> {
     cells.into_iter().filter_map(bin).collect()
 }
 
+/// Returns the count of each row, in the order of the rows. Rows without a key are left out.
 pub(super) fn counts(cells: Cells) -> Vec<Count> {
     let count = |row: Vec<Cell>| {
         let mut row = row.into_iter();
@@ -115,6 +128,7 @@ pub(super) fn counts(cells: Cells) -> Vec<Count> {
     cells.into_iter().filter_map(count).collect()
 }
 
+/// Returns the transaction of each row, without its alerts, in the order of the rows.
 pub(super) fn transactions(cells: Cells) -> Vec<Transaction> {
     let transaction = |row: Vec<Cell>| {
         let mut row = row.into_iter();
@@ -127,11 +141,13 @@ pub(super) fn transactions(cells: Cells) -> Vec<Transaction> {
     cells.into_iter().filter_map(transaction).collect()
 }
 
+/// Returns the alerts, each as the values of [`RULE_COLUMNS`].
 pub(super) fn alerts(cells: Cells) -> Vec<Vec<Value<'static>>> {
     let alert = |row: Vec<Cell>| values(&RULE_COLUMNS, row.into_iter());
     cells.into_iter().map(alert).collect()
 }
 
+/// Returns the values of these columns, null for those that the row lacks.
 fn values(columns: &[&str], mut cells: impl Iterator<Item = Cell>) -> Vec<Value<'static>> {
     columns
         .iter()

@@ -15,8 +15,11 @@ const ALERTS: &str = "join rule_matches m on m.log_id = l.id \
 
 /// A statement under way.
 pub(super) struct Statement {
+    /// The database whose SQL is written.
     dialect: Dialect,
+    /// The SQL so far.
     sql: String,
+    /// The values of its `?`, in their order.
     params: Vec<Param>,
 }
 
@@ -43,12 +46,19 @@ impl Statement {
         (self.sql, self.params)
     }
 
+    /// Adds a condition that must hold, too, and the values for its `?`. A condition with an
+    /// `or` of its own is ambiguous here: the caller puts it in parentheses.
     fn and(&mut self, condition: &str, params: impl IntoIterator<Item = Param>) {
         self.sql.push_str(" and ");
         self.sql.push_str(condition);
         self.params.extend(params);
     }
 
+    /// Restricts the statement to what the asker may see. A scope of no accounts, or of no
+    /// hosts, has no transactions: `in ()` is not SQL in MySQL, so `1 = 0` stands for it.
+    ///
+    /// Names are compared as bytes. MySQL's collations would take `Site` and `site`, or a name
+    /// with blanks behind it, for one account.
     fn within(&mut self, scope: &Scope) {
         let names = [
             (&scope.accounts, bytes(self.dialect, "l.account")),
@@ -70,6 +80,8 @@ impl Statement {
         }
     }
 
+    /// Restricts the statement to a stretch of time. A null `created_at` fulfils no comparison,
+    /// so transactions of an unknown time are in no stretch that has a bound.
     fn between(&mut self, stretch: &Stretch) {
         if let Some(since) = stretch.since {
             self.and("l.created_at >= ?", [time(since)]);
@@ -79,6 +91,8 @@ impl Statement {
         }
     }
 
+    /// Selects one row: the number of transactions, of blocked and of detected ones, the first
+    /// and the last time.
     pub(super) fn totals(dialect: Dialect, question: &Question) -> Statement {
         let select = format!(
             "count(*), {}, {}, {}, {}",
@@ -101,6 +115,9 @@ impl Statement {
         Statement::about(dialect, &question, &select, "")
     }
 
+    /// Selects a row for each span of `step` seconds that has transactions, oldest first: the
+    /// span's number since the Unix epoch, and its counts. `step` must not be 0. Spans before
+    /// 1970 have negative numbers in SQLite; `unix_timestamp` of MySQL returns 0 for them.
     pub(super) fn time_line(dialect: Dialect, question: &Question, step: u32) -> Statement {
         let place = match dialect {
             Dialect::Sqlite => {
@@ -123,6 +140,10 @@ impl Statement {
         statement
     }
 
+    /// Selects the `most` values of a facet with the most transactions: value, counts of
+    /// transactions, of clients and of hosts, message and category. Values of alerts are those
+    /// of detections, and each transaction counts once, however many of its alerts have the
+    /// value.
     pub(super) fn top(
         dialect: Dialect,
         question: &Question,
@@ -203,12 +224,16 @@ impl Statement {
         statement
     }
 
+    /// Selects one transaction by its number (`logs.id`): no row if the question is not about
+    /// it.
     pub(super) fn one(dialect: Dialect, question: &Question, number: i64) -> Statement {
         let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
         statement.and("l.id = ?", [Param::Int(number)]);
         statement
     }
 
+    /// Selects the alerts of one transaction, in the order of the log. The scope applies here
+    /// as well: no row if the question is not about the transaction.
     pub(super) fn alerts(dialect: Dialect, question: &Question, number: i64) -> Statement {
         let columns = RULE_COLUMNS.map(|column| alert_column(dialect_collation(dialect), column));
         let mut statement = Statement::about(dialect, question, &columns.join(", "), ALERTS);
@@ -217,6 +242,7 @@ impl Statement {
         statement
     }
 
+    /// Returns no more than `most` rows. Nothing can be added behind it.
     fn limit(&mut self, most: usize) {
         // Cannot fail: it is a String.
         let _ = write!(self.sql, " limit {most}");
@@ -226,11 +252,14 @@ impl Statement {
 /// What is counted: rows, or transactions of which there may be several rows.
 #[derive(Clone, Copy)]
 enum Counting {
+    /// Each row is a transaction of its own.
     Rows,
+    /// Rows are alerts, of which a transaction may have several.
     Transactions,
 }
 
 impl Counting {
+    /// Returns the SQL that counts all.
     fn all(self) -> &'static str {
         match self {
             Counting::Rows => "count(*)",
@@ -238,6 +267,8 @@ impl Counting {
         }
     }
 
+    /// Returns the SQL that counts those with this outcome. The name stands in the SQL as it
+    /// is, so it must be one of ours.
     fn of(self, outcome: &str) -> String {
         match self {
             Counting::Rows => outcomes(outcome),
@@ -284,6 +315,8 @@ fn created_at(dialect: Dialect, column: &str) -> String {
     }
 }
 
+/// Returns the columns of a transaction: its number, then [`LOG_COLUMNS`] in their order, as
+/// `decode::transactions` takes them.
 fn log_columns(dialect: Dialect) -> String {
     let column = |name: &&str| match *name {
         "created_at" => created_at(dialect, "l.created_at"),
@@ -301,6 +334,8 @@ fn dialect_collation(dialect: Dialect) -> &'static str {
     }
 }
 
+/// Returns a time as a value to compare `created_at` with: text to the microsecond, or an empty
+/// text if a database cannot hold the time.
 fn time(time: DateTime<Utc>) -> Param {
     Param::Text(sql_time(&time).unwrap_or_default())
 }
