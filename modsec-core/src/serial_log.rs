@@ -113,13 +113,17 @@ const MAX_SHARING: usize = 8;
 pub struct Splitter {
     /// Entries up to this size are handed out whole.
     held: usize,
+    /// Bytes that were fed and are still needed, without gaps.
     buffer: Vec<u8>,
     /// Offset in the log of the first byte in the buffer.
     before: u64,
     /// Offset of the first byte that was not handed out or left out.
     at: u64,
+    /// The entry at hand; `None` between two entries.
     open: Option<Open>,
+    /// The delimiter lines in the buffer.
     lines: Lines,
+    /// Where JSON documents begin, as far as the log was searched for that.
     starts: Starts,
     /// Where a stretch that is no entry began, and its first line.
     unrecognized: Option<(u64, FirstBytes)>,
@@ -147,8 +151,11 @@ type Ending = (u64, u64, Flags);
 /// The entry at hand.
 #[derive(Debug)]
 enum Open {
+    /// A native entry: ends by its delimiter lines.
     Entry(Entry),
+    /// A JSON document: ends by its last brace.
     Document(Document),
+    /// An entry of known length and hash, named by the line before it.
     Announced(Box<Announced>),
 }
 
@@ -227,14 +234,21 @@ enum Verdict {
     /// It ends here. The next thing to look at starts at `next`. Up to `shared`, lines of several
     /// entries stand between each other.
     Ends {
+        /// Offset behind its last byte.
         end: u64,
+        /// Where the next look for an entry begins: before `end` if another entry was written
+        /// into this one, so that both are handed out with the bytes in common.
         next: u64,
+        /// [`Flag::Interleaved`] or none.
         flags: Flags,
+        /// An offset; 0 if no lines of others are known to stand there.
         shared: u64,
     },
 }
 
 impl Verdict {
+    /// Returns the ordinary end: the next entry begins behind it, and no lines of others stand
+    /// within.
     fn ends(end: u64) -> Verdict {
         Verdict::Ends {
             end,
@@ -247,11 +261,18 @@ impl Verdict {
 
 /// What is to be done, before it is turned into a [`Piece`].
 enum Step {
+    /// Nothing to hand out yet: look again.
     Again,
+    /// More bytes are needed, or the log is at its end.
     Wait,
+    /// Hand out an entry whole.
     Entry(Range<u64>, Flags),
+    /// Hand out some bytes of a large entry.
     Part(Range<u64>),
+    /// Report the end of a large entry whose bytes were handed out, too many of them if
+    /// `overrun`.
     End { ending: Ending, overrun: bool },
+    /// Report a stretch of `len` bytes from `at` on that belongs to no entry.
     Unrecognized { at: u64, len: u64, line: FirstBytes },
 }
 
@@ -362,6 +383,8 @@ impl Splitter {
         }
     }
 
+    /// Returns the offset from which the buffer must be kept: of the entry at hand, what was
+    /// not handed out yet.
     fn kept_from(&self) -> u64 {
         match &self.open {
             Some(open) => open.handed(),
@@ -369,6 +392,7 @@ impl Splitter {
         }
     }
 
+    /// Returns the bytes in the buffer, by their offsets in the log.
     fn view(&self, input: InputState) -> View<'_> {
         View {
             bytes: &self.buffer,
@@ -482,6 +506,8 @@ impl Splitter {
         }
     }
 
+    /// Goes on with the entry at hand: closes it if its end is known, otherwise hands out the
+    /// bytes that need not be kept, if it is large.
     fn within(&mut self, mut open: Open, input: InputState) -> Step {
         let tangled = open.start() < self.tangled;
         let verdict = self.advance(&mut open, input);
@@ -514,6 +540,9 @@ impl Splitter {
         }
     }
 
+    /// Returns what the bytes at hand say of the entry's end. While the end of a large entry is
+    /// in doubt, the boundaries that follow are recorded, since their bytes will be gone when
+    /// the decision falls.
     fn advance(&mut self, open: &mut Open, input: InputState) -> Verdict {
         let view = View {
             bytes: &self.buffer,
@@ -570,6 +599,10 @@ impl Splitter {
         }
     }
 
+    /// Ends the entry at hand. An entry within the lines of another one (`tangled`) is flagged
+    /// [`Flag::Interleaved`], too. If parts of it were handed out before, its last part comes
+    /// first and its end with the next step; if they went beyond the end, the caller has to
+    /// rewind.
     fn close(&mut self, open: &Open, end: u64, next: u64, flags: Flags, tangled: bool) -> Step {
         let (start, handed) = (open.start(), open.handed());
         let mut flags = flags;
@@ -610,6 +643,8 @@ fn blank(bytes: &[u8]) -> usize {
 }
 
 impl Open {
+    /// Returns the offset of its first byte. The line that announces an entry is not part of
+    /// it.
     fn start(&self) -> u64 {
         match self {
             Open::Entry(entry) => entry.start,
@@ -627,6 +662,7 @@ impl Open {
         }
     }
 
+    /// Notes that its bytes before the offset `to` were handed out.
     fn hand_out(&mut self, to: u64) {
         match self {
             Open::Entry(entry) => entry.handed = to,

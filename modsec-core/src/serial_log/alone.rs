@@ -55,13 +55,17 @@ pub(crate) fn stands_alone(mut entry: impl Read) -> io::Result<bool> {
 /// What became of the bytes of one entry.
 #[derive(Debug, Default)]
 struct Tried {
+    /// Bytes of the entry that were read so far.
     len: u64,
+    /// The last of them.
     last: Option<u8>,
+    /// Whether it begins with a brace, as JSON does.
     is_document: bool,
     /// The length of the entry that was found.
     found: Option<u64>,
     /// The entry's own boundary, and the letters of its lines as bits.
     own: Option<Boundary>,
+    /// One bit for each letter, by its five lowest bits: part A is bit 1.
     letters: u32,
     /// Index of the next delimiter line to look at.
     next: u64,
@@ -99,6 +103,8 @@ impl Tried {
         true
     }
 
+    /// Returns `true` if exactly one entry was found, of all bytes: no more, no fewer. A
+    /// document without a line feed gets one in the merged log, so that counts as its own.
     fn is_alone(&self) -> bool {
         // Behind a document there is a LF in a log.
         let in_log = self.len + u64::from(self.is_document && self.last != Some(b'\n'));

@@ -12,12 +12,19 @@ use crate::record::{Flag, Flags};
 pub(super) struct Announced {
     /// Where its line begins, and how.
     pub(super) line: (u64, FirstBytes),
+    /// Offset of its first byte, behind the line's LF.
     pub(super) start: u64,
+    /// Offset behind its last byte, by the announced length.
     end: u64,
+    /// Offset up to which its bytes were handed out.
     pub(super) handed: u64,
+    /// [`Flag::Interleaved`] if the line says so.
     flags: Flags,
+    /// The announced hash.
     hash: EntryHash,
+    /// Takes the entry's bytes as they come.
     hasher: EntryHasher,
+    /// Offset up to which they were hashed. Each byte is hashed once.
     hashed: u64,
 }
 
@@ -26,7 +33,9 @@ pub(super) struct Announced {
 enum Check {
     /// More bytes are needed.
     Wait,
+    /// All bytes are there, and have the announced hash.
     Yes,
+    /// They have another hash, or the log ended before all of them had come.
     No,
 }
 
@@ -50,6 +59,9 @@ impl Announced {
         }
     }
 
+    /// Hashes the bytes that came since the last call and compares once all are there. A log
+    /// that has ended within the entry gives [`Check::No`]; one that is only quiet,
+    /// [`Check::Wait`].
     fn check(&mut self, view: &View<'_>) -> Check {
         let known = view.end().clamp(self.hashed, self.end);
         self.hasher.update(view.slice(self.hashed..known));

@@ -15,8 +15,11 @@
 use super::InputState;
 use crate::entry_hash::EntryHash;
 
+/// What the line begins with.
 const START: &str = "# modsec-parser: the next ";
+/// What follows the length if the bytes are one entry.
 const ONE: &str = " bytes are one entry, entry_hash ";
+/// What follows it if lines of other entries stand between the entry's own.
 const INTERLEAVED: &str = " bytes are one interleaved entry, entry_hash ";
 /// Bytes of a line at the most, with its LF.
 const MAX_LINE: usize = START.len() + 20 + INTERLEAVED.len() + 32 + 1;
@@ -26,7 +29,9 @@ const MAX_LEN: u64 = 2 << 30;
 /// What a line says of the bytes behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Announcement {
+    /// Bytes of the entry, from 1 to [`MAX_LEN`]. The first one follows the line's LF.
     pub(crate) len: u64,
+    /// Hash of these bytes.
     pub(crate) hash: EntryHash,
     /// Whether lines of other entries stand between the entry's own.
     pub(crate) is_interleaved: bool,
@@ -34,7 +39,9 @@ pub(crate) struct Announcement {
 
 /// What begins with a line.
 pub(super) enum Line {
+    /// An announcement that is well formed. The hash has not been compared yet.
     Announcement(Announcement),
+    /// Something else.
     Other,
     /// Depends on more bytes.
     Undecided,
@@ -65,6 +72,8 @@ impl Announcement {
         }
     }
 
+    /// Reads a line with its LF; `None` unless it is exactly as [`Announcement::line`] writes
+    /// it. A second spelling would give the same entry a second form.
     fn parse(line: &[u8]) -> Option<Announcement> {
         let text = std::str::from_utf8(line).ok()?;
         let (len, behind) = text.strip_prefix(START)?.split_once(' ')?;

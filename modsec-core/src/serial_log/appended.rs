@@ -32,7 +32,10 @@ const TAIL: u64 = Boundary::MAX_LINE as u64 + 9;
 /// Where the records of a file are: each begins where the one before it ends.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
+    /// Offset of the first record.
     start: u64,
+    /// Offset behind each record. Four bytes each: a file of 4 GiB or more does not count as
+    /// several records.
     ends: Vec<u32>,
 }
 
@@ -64,6 +67,7 @@ impl Places {
         true
     }
 
+    /// Returns where each record is, in the order of the file.
     fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         (0..self.len()).filter_map(|n| self.get(n))
     }
@@ -233,9 +237,11 @@ fn lines(
 /// The body of a record, whose lines are looked at one after the other.
 #[derive(Debug, Default)]
 struct Body {
+    /// The boundary of the record's first line; `None` before that.
     own: Option<Boundary>,
     /// Whether an own line other than A and B was there.
     is_begun: bool,
+    /// Whether the last own line was the part C that opens the body.
     is_open: bool,
 }
 

@@ -28,12 +28,15 @@ const START_LEN: u64 = START.len() as u64 + 2;
 /// A document of which the end is looked for.
 #[derive(Debug)]
 pub(super) struct Document {
+    /// Offset of its first brace in the log.
     pub(super) start: u64,
+    /// Offset up to which its bytes were handed out.
     pub(super) handed: u64,
     /// The log was looked at up to here.
     pub(super) scanned: u64,
     /// Bytes at its start that are those of [`START`].
     alike: usize,
+    /// Finds the closing brace: knows depth, strings and escapes.
     scanner: Scanner,
     /// Whether its last brace stands there.
     is_closed: bool,

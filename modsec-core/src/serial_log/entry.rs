@@ -36,8 +36,12 @@ enum Check {
 /// An entry of which the end is looked for; offsets in the log.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// Offset of its first dash.
     pub(super) start: u64,
+    /// Offset up to which its bytes were handed out. Equal to `start` while it may be handed
+    /// out whole.
     pub(super) handed: u64,
+    /// The boundary of its first line: lines of any other are not its own.
     boundary: Boundary,
     /// Letter of its first line.
     first: u8,
@@ -45,6 +49,7 @@ pub(super) struct Entry {
     own: Own,
     /// The own line that began the part at hand, and where its content starts.
     part: Own,
+    /// Offset behind the own line that began the part at hand.
     content: u64,
     /// Where the body at hand should end by the headers before it.
     announced: Option<u64>,
@@ -59,6 +64,7 @@ pub(super) struct Entry {
     /// An end behind a body of unknown length, followed by what is no entry: the end, if no
     /// further own line comes.
     perhaps: Option<u64>,
+    /// What else was found in the body of announced length at hand.
     in_body: InBody,
     /// Index of the next line that may begin another entry.
     looked: u64,
@@ -72,6 +78,7 @@ pub(super) struct Entry {
     read_to: u64,
     /// A decision that is carried out once the log is known up to an offset.
     decided: Option<(u64, u64)>,
+    /// Whether its boundary opens another entry, which makes its own end uncertain.
     pub(super) opened: Opened,
 }
 
@@ -89,25 +96,32 @@ pub(super) enum Opened {
 /// A line of the entry's own boundary.
 #[derive(Debug, Clone, Copy)]
 struct Own {
+    /// Index among [`Lines`].
     index: u64,
+    /// Offset of its first dash.
     at: u64,
+    /// Letter of the part that it begins.
     letter: u8,
 }
 
 /// What was found in a body within the length that was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InBody {
+    /// No part Z that another entry, or the end of the log, follows.
     Nothing,
     /// The first end that another entry, or the end of the log, follows.
     End(u64),
     /// The same, and behind it parts of another entry with the same boundary: A, and B.
     Another {
+        /// Offset of the first end.
         end: u64,
+        /// Whether part B of the other entry was there, too: with part Z it is whole.
         has_request: bool,
     },
 }
 
 impl InBody {
+    /// Returns the first end in the body, if there is one.
     fn end(self) -> Option<u64> {
         match self {
             InBody::Nothing => None,
@@ -187,6 +201,11 @@ impl Entry {
         }
     }
 
+    /// Returns where the entry ends, or from which offset on more bytes are needed.
+    ///
+    /// `is_large` says that its bytes are about to be let go, so that what cannot be seen now
+    /// cannot be waited for. `has_waited` says that the log was read ahead before, so that a
+    /// possible end is taken without another look.
     fn look(
         &mut self,
         view: &View<'_>,
@@ -328,6 +347,8 @@ impl Entry {
         None
     }
 
+    /// Returns `true` if the line may open another entry: it has the same dialect, another
+    /// boundary, and the letter that entries of this log begin with.
     fn may_begin_another(&self, line: &Line) -> bool {
         line.opens
             && line.boundary != self.boundary
@@ -461,6 +482,8 @@ impl Entry {
         }
     }
 
+    /// Begins the part of an own line. Headers that end here (part B before C, part F before E)
+    /// may give the length of the body that begins.
     fn enter(&mut self, view: &View<'_>, found: &Line) {
         self.perhaps = None;
         // An own line behind them: they stood in the body.
@@ -492,6 +515,11 @@ impl Entry {
         }
     }
 
+    /// Meets an own part Z outside a body of known length; `None` if the entry goes on.
+    ///
+    /// Behind a body of unknown length, a client may have written the line. Then another entry
+    /// or the end of the log must follow, and no further own line but an A within [`LOOKAHEAD`]
+    /// bytes. If something else follows, the place is kept as a possible end.
     fn meet_end(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
         let doubtful = self.doubtful || self.is_raw();
         let wait = || Some(Verdict::Wait(self.start.max(found.at - 1)));
@@ -559,12 +587,15 @@ impl Entry {
         self.wait_for_more(lines)
     }
 
+    /// Waits for the lines behind those that were looked at. Bytes before them need not be
+    /// kept.
     fn wait_for_more(&self, lines: &Lines) -> Verdict {
         // One byte more, to see that a line starts.
         Verdict::Wait(self.start.max(lines.scanned().saturating_sub(1)))
     }
 }
 
+/// Returns what is remembered of an own line.
 fn own(line: &Line) -> Own {
     Own {
         index: line.index,

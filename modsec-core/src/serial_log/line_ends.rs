@@ -39,9 +39,11 @@ pub(crate) fn has_windows_line_ends(head: &[u8]) -> bool {
 /// Reads a log as the engine wrote it, also from such a copy.
 #[derive(Debug)]
 pub(crate) struct LineEnds<R> {
+    /// The log as it is on the disk.
     reader: R,
     /// Bytes that were read, and how many of them were handed out.
     held: Vec<u8>,
+    /// How many of these bytes were handed out already.
     used: usize,
     /// Whether it is a copy, once that is known.
     is_copy: Option<bool>,
@@ -53,6 +55,7 @@ pub(crate) struct LineEnds<R> {
 const CHUNK: usize = 16 * 1024;
 
 impl<R: Read> LineEnds<R> {
+    /// Begins at the start of a log: nothing is read before the first call of `read`.
     pub(crate) fn new(reader: R) -> LineEnds<R> {
         LineEnds {
             reader,

@@ -64,13 +64,16 @@ fn work_for_each_byte_does_not_grow_with_the_log() {
 /// What a shape may be made of, and which entry's boundary it has.
 #[derive(Debug, Clone, Copy)]
 struct Token {
+    /// Which piece of text it is, 0 to 20: see [`Token::write`].
     kind: u8,
+    /// What a `Content-Length` or an announcement says, in bytes.
     length: u32,
     /// 0: always the same one; 1: that of the entry at hand; otherwise one of so many entries ago.
     lag: u32,
 }
 
 impl Token {
+    /// Appends the text to the log, for the entry with the number `n`.
     fn write(self, log: &mut String, n: u32) {
         let id = match self.lag {
             0 => 0,
@@ -107,6 +110,8 @@ impl Token {
     }
 }
 
+/// Generates tokens: lengths below 100 bytes, 100 kB and 100 MB, boundaries of this entry and
+/// of up to 2,000 entries ago.
 fn token() -> impl Strategy<Value = Token> {
     let length = prop_oneof![0..100_u32, 0..100_000_u32, 0..100_000_000_u32];
     let lag = prop_oneof![Just(0), Just(1), Just(2), 3..2000_u32];

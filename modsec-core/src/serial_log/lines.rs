@@ -38,7 +38,9 @@ const NONE: u64 = u64::MAX;
 /// A delimiter line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line {
+    /// Its boundary, with the dialect.
     pub(super) boundary: Boundary,
+    /// Letter of the part that it begins.
     pub(super) letter: u8,
     /// Whether an entry may begin here: a line of part A with the content of one behind it, or any
     /// line of Coraza, which leaves out part A unless it is asked for.
@@ -47,6 +49,8 @@ pub(super) struct Line {
     pub(super) at: u64,
     /// Offset behind its LF.
     pub(super) behind: u64,
+    /// Its place among all lines that were found, counted from 0. Unlike the offset it is not
+    /// used again after [`Lines::rewind`].
     pub(super) index: u64,
     /// Index of the next line of the same boundary.
     next: u64,
@@ -55,25 +59,32 @@ pub(super) struct Line {
 /// The first and the last line of a boundary among those that are held.
 #[derive(Debug, Clone, Copy)]
 struct Chain {
+    /// Index of the first.
     first: u64,
+    /// Index of the last.
     last: u64,
 }
 
 /// The delimiter lines between two offsets of the log.
 #[derive(Debug)]
 pub(super) struct Lines {
+    /// The lines, by offset: at most about [`MAX_LINES`], see [`Lines::are_too_many`].
     held: VecDeque<Line>,
     /// Index of the first of them; indices are never used again.
     base: u64,
+    /// For each boundary that has lines among those held.
     chains: HashMap<Boundary, Chain>,
     /// Lines that start before this offset have been found.
     scanned: u64,
     /// Whether a line starts at that offset.
     at_line_start: bool,
+    /// Finds the start of a line that may be a delimiter: a line feed and two dashes.
     finder: Finder<'static>,
     /// First lines within other lines whose [`OPENING`] starts before this offset have been found.
     opened: u64,
+    /// Finds [`OPENING`].
     opening: Finder<'static>,
+    /// The last lines of boundaries that are no longer held.
     pub(super) ahead: Lookahead,
     /// Lines that were looked at, and bytes that were searched.
     #[cfg(test)]
@@ -82,13 +93,16 @@ pub(super) struct Lines {
 
 /// What a look at the start of a line gave.
 enum Look {
+    /// A delimiter line.
     Delimiter(Line),
+    /// No delimiter line.
     Other,
     /// Depends on more bytes.
     Undecided,
 }
 
 impl Lines {
+    /// Begins with no lines, at `at`, the start of a line.
     pub(super) fn new(at: u64) -> Lines {
         Lines {
             held: VecDeque::new(),
@@ -105,6 +119,7 @@ impl Lines {
         }
     }
 
+    /// Adds to the work that was done: one for each line looked at and each byte searched.
     #[cfg(test)]
     pub(super) fn count(&self, work: u64) {
         let order = std::sync::atomic::Ordering::Relaxed;
@@ -121,6 +136,8 @@ impl Lines {
         self.scanned
     }
 
+    /// Returns `true` if more than [`MAX_LINES`] are held: the entry at hand has to be handed
+    /// out in parts.
     pub(super) fn are_too_many(&self) -> bool {
         self.held.len() > MAX_LINES
     }
@@ -229,6 +246,7 @@ impl Lines {
         true
     }
 
+    /// Adds a line behind the others and links it to the last one of its boundary.
     fn push(&mut self, line: Line) {
         self.ahead.record(line.boundary, line.letter, line.at);
         let new = Chain {
@@ -295,6 +313,10 @@ impl Lines {
     }
 }
 
+/// Looks whether a delimiter line starts at `at`; `index` is the one that it would get.
+///
+/// A line of part A opens an entry only if part A follows, for which the line behind it must be
+/// there.
 fn look(view: &View<'_>, at: u64, index: u64) -> Look {
     let rest = view.from(at);
     let Some((boundary, letter)) = Boundary::open(rest) else {

@@ -16,10 +16,13 @@ const MAX_BOUNDARIES: usize = 100_000;
 /// that has begun, so it only makes the boundary known.
 #[derive(Debug, Default)]
 pub(super) struct Lookahead {
+    /// Offset of the last line of each boundary; at most [`MAX_BOUNDARIES`].
     last: HashMap<Boundary, u64>,
     /// The stretch. While it is being recorded, it has no end.
     from: u64,
+    /// Offset of its end; `None` while it is being recorded.
     to: Option<u64>,
+    /// Whether lines are being recorded.
     is_recording: bool,
     /// Whether the log ends with it.
     is_all: bool,

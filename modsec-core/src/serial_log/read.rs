@@ -40,8 +40,11 @@ pub enum Item {
 /// An entry of a log, with what the log knows about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
+    /// The entry's own bytes.
     bytes: Vec<u8>,
+    /// [`Flag::Interleaved`] or none.
     flags: Flags,
+    /// Offset of the first byte in the log.
     at: u64,
 }
 
@@ -100,14 +103,18 @@ pub fn read<R: Read>(reader: R) -> Items<R> {
 /// The iterator that [`read`] returns.
 #[derive(Debug)]
 pub struct Items<R> {
+    /// The log, with line ends as the engine writes them.
     reader: LineEnds<R>,
+    /// Cuts what was read.
     splitter: Splitter,
+    /// [`InputState::End`] once the reader has no more, or has failed.
     input: InputState,
     /// Bytes of the large entry at hand.
     passed: u64,
 }
 
 impl<R: Read> Items<R> {
+    /// Begins at the start of a log. Entries of more than `largest` bytes are passed over.
     fn new(reader: R, largest: usize) -> Items<R> {
         Items {
             reader: LineEnds::new(reader),
@@ -117,6 +124,8 @@ impl<R: Read> Items<R> {
         }
     }
 
+    /// Reads up to [`CHUNK`] bytes into the splitter's buffer. An interrupted read is repeated;
+    /// at the end, and after any other error, the log counts as read to its end.
     fn fill(&mut self) -> io::Result<()> {
         let buffer = self.splitter.buffer();
         let kept = buffer.len();

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// Content of part A as ModSecurity writes it.
 pub(crate) const A: &str = "[22/Nov/2026:06:40:30 +0000] id 192.0.2.1 1 192.0.2.2 80";
+/// Content of part A as Coraza writes it: no offset from UTC.
 pub(crate) const CORAZA_A: &str = "[2026/11/22 06:40:30] id 192.0.2.1 1 192.0.2.2 80";
 /// Adds an entry with a number to a log.
 pub(crate) type Shape = fn(&mut String, u32);
@@ -134,7 +136,9 @@ pub(crate) const SHAPES: [(&str, Shape); 24] = [
     }),
 ];
 
+/// Begins the line that announces an entry; its length follows.
 const START: &str = "# modsec-parser: the next";
+/// Stands between length and hash in that line.
 const ONE: &str = "bytes are one entry, entry_hash";
 
 /// Writes an entry of a later time.

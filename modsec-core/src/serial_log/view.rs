@@ -16,9 +16,11 @@ const BLANKS: [&[u8]; 3] = [b"\n", b"\r\n", BOM];
 /// A stretch of the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'b> {
+    /// The bytes, without gaps.
     pub(super) bytes: &'b [u8],
     /// Offset of the first of them.
     pub(super) before: u64,
+    /// What is known of the bytes behind them.
     pub(super) input: InputState,
 }
 
@@ -42,7 +44,9 @@ pub(super) enum Opening {
 pub(super) enum Follows {
     /// Another entry, or the end of the log.
     EntryOrEnd,
+    /// Anything else.
     Other,
+    /// Depends on more bytes.
     Undecided,
 }
 
