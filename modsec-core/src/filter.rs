@@ -142,6 +142,7 @@ pub const MAX_STARS: usize = 4;
 /// become times in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
+    /// The condition as a tree.
     root: Node,
 }
 

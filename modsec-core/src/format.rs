@@ -266,11 +266,14 @@ pub enum Defect {
 /// The beginning of a line, quoted and escaped for a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FirstBytes {
+    /// The first bytes, with zeros behind them.
     bytes: [u8; 24],
+    /// How many of them are the line's, without its LF.
     len: usize,
 }
 
 impl FirstBytes {
+    /// Takes the first 24 bytes of a line, or fewer if it ends before that.
     pub(crate) fn of(line: &[u8]) -> FirstBytes {
         let mut bytes = [0; 24];
         let mut len = 0;

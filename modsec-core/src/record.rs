@@ -367,6 +367,7 @@ impl<'a> Response<'a> {
     }
 }
 
+/// Returns the value of the first header called `name`, in any case (RFC 9110, section 5.1).
 fn header<'r, 'a>(headers: &'r [Header<'a>], name: &str) -> Option<&'r Text<'a>> {
     headers
         .iter()

@@ -121,6 +121,8 @@ impl<'r> Analysis<'r> {
         })
     }
 
+    /// Returns what became of the transaction; `None` if nothing intercepted it and no rule
+    /// found anything.
     fn judge(&self, record: &Record<'_>) -> Option<Outcome> {
         if record.intercepted() || self.blocked_by.is_some() {
             return Some(Outcome::Blocked);
@@ -132,10 +134,13 @@ impl<'r> Analysis<'r> {
             .then_some(Outcome::Detected)
     }
 
+    /// Returns what the alert at this index is; `None` if there is none.
     fn kind(&self, at: usize) -> Option<Kind> {
         self.alerts.get(at).map(|meaning| meaning.kind)
     }
 
+    /// Returns the index of the first alert of a rule that compares the score with its
+    /// threshold. It names the threshold also where the engine only detects.
     fn first_evaluation(&self) -> Option<usize> {
         let is_evaluation = |meaning: &Meaning<'_>| meaning.kind == Kind::BlockingEvaluation;
         self.alerts.iter().position(is_evaluation)
@@ -155,6 +160,8 @@ impl<'r> Analysis<'r> {
         }
     }
 
+    /// Returns the index of the alert that says what was wrong, by the order that
+    /// [`Analysis::cause`] names; `None` if there are no alerts.
     fn find_cause(&self, record: &Record<'_>, direction: Direction) -> Option<usize> {
         let rank = |at: &usize| {
             let meaning = self.alerts.get(*at);
@@ -179,6 +186,11 @@ impl<'r> Analysis<'r> {
         (0..self.alerts.len()).min_by_key(rank)
     }
 
+    /// Returns whether the cause's rule alone reached the threshold, and all other rules
+    /// together did not. Points of one rule are added up over its alerts.
+    ///
+    /// A cause that itself intercepted is the only one. `None` if there is no cause, if it is
+    /// no detection, or if the threshold is not known.
     fn judge_sole(&self, record: &Record<'_>, direction: Direction) -> Option<bool> {
         let cause = self.cause?;
         (self.kind(cause) == Some(Kind::Detection)).then_some(())?;
@@ -202,6 +214,7 @@ impl<'r> Analysis<'r> {
 }
 
 impl<'r> Meaning<'r> {
+    /// Returns what an alert says. Points and category are those of detections alone.
     fn of(alert: &'r Alert<'_>, weights: &Weights<'_>) -> Meaning<'r> {
         let target = Target::of(alert);
         let kind = Kind::with_target(alert, target.as_ref());

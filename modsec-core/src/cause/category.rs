@@ -201,6 +201,9 @@ impl Category {
     }
 }
 
+/// Returns the category that a tag stands for: its last segment counts first, then the ones
+/// before it, the last first. Segments are divided by slashes and compared in any case; `None`
+/// if none is known.
 fn by_tag(tag: &[u8]) -> Option<Category> {
     let mut segments = tag.rsplit(|byte| *byte == b'/');
     let is_same = |segment: &[u8], word: &str| segment.eq_ignore_ascii_case(word.as_bytes());

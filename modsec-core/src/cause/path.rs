@@ -64,6 +64,7 @@ pub fn path_template(path: &[u8]) -> Vec<u8> {
 
 /// Returns the length of the UUID at the start, if there is one: 36.
 fn uuid(text: &[u8]) -> Option<usize> {
+    /// Hexadecimal digits of each group (RFC 9562, section 4).
     const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
     let mut at = 0;
     for (n, len) in GROUPS.into_iter().enumerate() {

@@ -83,17 +83,22 @@ impl PointsSource {
 pub(super) struct Weights<'r> {
     /// What one match of a rule adds. Few rules of an entry set a score.
     rules: Vec<Weight<'r>>,
+    /// What rules of the transaction set these variables to.
     variables: Variables,
+    /// Whether part K lists any rules: then a rule without a weight is known to add nothing.
     is_known: bool,
 }
 
+/// What one `setvar` of a rule adds to a score.
 #[derive(Debug)]
 struct Weight<'r> {
     /// Id of the rule.
     id: &'r [u8],
     /// Which directive of part K has the id.
     at: usize,
+    /// The score to which it is added.
     direction: Direction,
+    /// The points of one match.
     value: i64,
 }
 
@@ -117,15 +122,20 @@ const NAMES: [(&str, Option<i64>); 10] = [
 ];
 
 impl Variables {
+    /// Returns the index of a variable in [`NAMES`], in any case, without `TX.`; `None` for any
+    /// other.
     fn place(name: &[u8]) -> Option<usize> {
         let mut names = NAMES.iter();
         names.position(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
     }
 
+    /// Returns the value that a rule set, or else the default of the Core Rule Set. `None` if
+    /// there is neither, as for thresholds that part K does not set.
     fn get(&self, at: usize) -> Option<i64> {
         self.0.get(at).copied().flatten().or(NAMES.get(at)?.1)
     }
 
+    /// Sets a variable. Names that nothing depends on are left out.
     fn set(&mut self, name: &[u8], value: i64) {
         if let Some(place) = Variables::place(name).and_then(|at| self.0.get_mut(at)) {
             *place = Some(value);
@@ -148,9 +158,11 @@ impl Variables {
 
 /// One `setvar` of the collection `TX`.
 struct SetVar<'r> {
+    /// Name of the variable, without the collection.
     name: &'r [u8],
     /// Whether the value is added to what is there.
     is_added: bool,
+    /// What is set or added: a number, or a macro such as `%{tx.critical_anomaly_score}`.
     value: &'r [u8],
 }
 
@@ -283,6 +295,7 @@ fn direction_of(name: &[u8]) -> Option<Direction> {
     }
 }
 
+/// The action's name and what stands before its argument.
 const SETVAR: &[u8] = b"setvar:";
 
 /// Returns the variables that a directive sets.

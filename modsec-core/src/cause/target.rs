@@ -75,6 +75,7 @@ impl<'a> Target<'a> {
 
     /// Returns `true` for an anomaly score, as far as the engine's sentence says so.
     pub(super) fn is_score(&self) -> bool {
+        /// Ends of the names that rule sets give to scores, in lower case.
         const SCORES: [&[u8]; 3] = [b"anomaly_score", b"incoming_points", b"outgoing_points"];
         let name = self.text.as_bytes();
         let ends_with = |score: &&[u8]| {
@@ -116,6 +117,7 @@ fn in_sentence(detail: &[u8]) -> Option<&[u8]> {
 
 /// Finds the name in `logdata` as the Core Rule Set writes it.
 fn in_log_data(data: &[u8]) -> Option<&[u8]> {
+    /// What stands between the matched data and the name of the variable.
     const WITHIN: &[u8] = b" found within ";
     if data.starts_with(b"Matched Data: ") {
         return memmem::find_iter(data, WITHIN)
@@ -125,10 +127,12 @@ fn in_log_data(data: &[u8]) -> Option<&[u8]> {
     before(data, b"=").filter(|name| is_variable(name))
 }
 
+/// Returns what stands behind the first `mark`; `None` without one.
 fn behind<'t>(text: &'t [u8], mark: &[u8]) -> Option<&'t [u8]> {
     text.get(memmem::find(text, mark)? + mark.len()..)
 }
 
+/// Returns what stands before the first `mark`; `None` without one.
 fn before<'t>(text: &'t [u8], mark: &[u8]) -> Option<&'t [u8]> {
     text.get(..memmem::find(text, mark)?)
 }

@@ -42,7 +42,9 @@ impl Word {
 /// The text of a filter, and how far it was read.
 #[derive(Debug)]
 pub(super) struct Lexer<'t> {
+    /// All of it, at most [`MAX_LENGTH`] bytes.
     text: &'t str,
+    /// Offset in bytes of what comes next; always between two characters.
     at: usize,
 }
 

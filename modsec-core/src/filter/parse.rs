@@ -41,7 +41,9 @@ pub(super) fn parse(text: &str, now: DateTime<Utc>) -> Result<Node, FilterError>
 
 /// A recursive descent, no deeper than [`MAX_DEPTH`].
 struct Parser<'t> {
+    /// What is left of the text.
     lexer: Lexer<'t>,
+    /// The time from which spans such as `since:2h` are counted back.
     now: DateTime<Utc>,
     /// Parentheses that are open.
     depth: usize,

@@ -53,7 +53,9 @@ impl Filter {
 /// A piece of SQL with its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Sql {
+    /// The SQL, with a `?` for each value.
     text: String,
+    /// The values, in the order of the `?`.
     params: Vec<Param>,
 }
 

@@ -49,14 +49,18 @@ use crate::record::Record;
 /// An entry that is being read in windows.
 #[derive(Debug, Clone)]
 pub struct Large {
+    /// What was scanned so far.
     scan: Scan,
     /// Offset up to which the entry was scanned.
     scanned: u64,
 }
 
+/// A scan, by the kind of format.
 #[derive(Debug, Clone)]
 enum Scan {
+    /// The delimiter lines of a native entry.
     Native(Outline),
+    /// A JSON document of this dialect, with long strings cut.
     Json(Dialect, Box<Abridger>),
 }
 
@@ -64,9 +68,12 @@ enum Scan {
 #[derive(Debug, Clone)]
 pub struct Excerpts(Selection);
 
+/// What was kept, by the kind of format.
 #[derive(Debug, Clone)]
 enum Selection {
+    /// Parts of a native entry, those that a record needs.
     Native(native::PartExcerpts),
+    /// A JSON document of this dialect, with long strings cut.
     Json(Dialect, Box<Abridged>),
 }
 

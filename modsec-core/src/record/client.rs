@@ -187,6 +187,9 @@ impl TrustedProxies {
         Some(self.named_by_proxy(&record.request).unwrap_or(peer))
     }
 
+    /// Returns the address that the trusted proxy's header names. `None` if the header is
+    /// absent, stands there more than once, or has anything but an address where the client's
+    /// should be.
     fn named_by_proxy(&self, request: &Request<'_>) -> Option<IpAddr> {
         let name = self.header.name().as_bytes();
         let mut values = request

@@ -31,6 +31,7 @@ pub enum Flag {
 }
 
 impl Flag {
+    /// All of them, in the order in which they are written.
     pub(crate) const ALL: [Flag; 7] = [
         Flag::Ambiguous,
         Flag::Truncated,

@@ -71,7 +71,9 @@ fn canonical(network: IpNet) -> IpNet {
 /// steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks {
+    /// IPv4 networks as ranges of addresses, ascending; no two overlap.
     v4: Vec<RangeInclusive<Ipv4Addr>>,
+    /// IPv6 networks, in the same way.
     v6: Vec<RangeInclusive<Ipv6Addr>>,
 }
 

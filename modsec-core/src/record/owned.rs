@@ -6,8 +6,10 @@ use super::{
 
 /// Copies what borrows.
 trait IntoOwned {
+    /// The same type with bytes of its own.
     type Owned;
 
+    /// Copies the bytes that are borrowed; takes those that are owned already.
     fn owned(self) -> Self::Owned;
 }
 

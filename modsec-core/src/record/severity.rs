@@ -38,6 +38,7 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, so that the index is the number.
     const ALL: [Severity; 8] = [
         Severity::Emergency,
         Severity::Alert,

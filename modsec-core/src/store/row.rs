@@ -383,8 +383,11 @@ impl Row {
     pub(crate) const fn max_size(len: usize) -> usize {
         /// Names of host and account, and a path.
         const NAMES: usize = 8 * 1024;
+        /// A row without its texts: itself, its heap blocks and names.
         const ROW: usize = size_of::<Row>() + 15 * ALLOCATION + NAMES;
+        /// An alert without its texts.
         const ALERT: usize = size_of::<RuleRow>() + 9 * ALLOCATION;
+        /// The most bytes that all texts of a row have, cut to what the columns take.
         const TEXTS: usize = 15 * MAX_TEXT + 6 * MAX_ALERT_TEXT + 3 * MAX_ALERTS * MAX_TAGS;
         // The shortest alert is `{},` in an array. A byte that is not UTF-8 becomes three, and is
         // there twice if it belongs to a target, and once more if the alert is the cause; in tags, a

@@ -310,9 +310,13 @@ impl Database {
 
 /// The prepared statements of one transaction.
 struct Inserts<'t> {
+    /// The connection that the transaction runs on.
     connection: &'t Connection,
+    /// Adds a row to `logs`, unless its hash is there.
     log: CachedStatement<'t>,
+    /// Adds a row to `rule_matches`.
     alert: CachedStatement<'t>,
+    /// Adds a row to `modsec_rules`, which keeps what all alerts of a rule have in common once.
     rule: CachedStatement<'t>,
     /// Keys of the rules that this transaction has seen to.
     rules: HashSet<i64>,

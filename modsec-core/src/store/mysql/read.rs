@@ -52,16 +52,21 @@ pub(in crate::store) async fn connect_to_read(
 
 /// A server that is read from.
 struct MysqlReader {
+    /// Where it is, and the name by which messages call it.
     target: Target,
     /// Between calls. `None` while one uses it, and after one that failed or was dropped.
     conn: Option<Conn>,
 }
 
 impl MysqlReader {
+    /// Returns the error for the caller; `what` says what could not be done.
     fn failed(&self, what: &str, error: Error) -> StoreError {
         failure::store_error(&self.target.name, what, error)
     }
 
+    /// Opens a connection for reading, within `CONNECT_TIMEOUT`.
+    ///
+    /// The server is told to compare whole texts when it sorts (`max_sort_length`).
     async fn connect(&self) -> Result<Conn, StoreError> {
         let connect = async {
             let mut conn = Session::connect(&self.target.opts).await?;
@@ -164,6 +169,8 @@ async fn limit(conn: &mut Conn, left: Option<Duration>) -> Result<(), Error> {
     }
 }
 
+/// Returns a value as the driver takes it. Text is sent as bytes, so no character set of the
+/// client applies.
 fn value(param: Param) -> MyValue {
     match param {
         Param::Int(number) => MyValue::Int(number),

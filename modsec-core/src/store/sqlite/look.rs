@@ -45,6 +45,7 @@ pub(in crate::store) async fn look(
 pub(super) struct DatabaseFile {
     /// `sqlite:PATH`, for messages.
     pub(super) name: String,
+    /// The file, as the URL names it.
     path: PathBuf,
 }
 
@@ -130,6 +131,10 @@ impl DatabaseFile {
         })
     }
 
+    /// Opens the file to read only.
+    ///
+    /// It is opened as `immutable` if no other process seems to have it open: SQLite then takes
+    /// no lock and makes no files beside it, which an account that may only read could not do.
     pub(super) fn open(&self) -> Result<Connection, StoreError> {
         let immutable = !self.is_open_elsewhere();
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
