@@ -63,6 +63,7 @@ fn texts<'t, 'a>(alert: &'t mut Alert<'a>) -> impl Iterator<Item = &'t mut Text<
         .chain([data, file, rev, ver].into_iter().flatten())
 }
 
+/// Cuts a text to the bytes that are left, and takes its length from them.
 fn cut(text: &mut Text<'_>, left: &mut usize) {
     if text.len() > *left {
         text.truncate(*left);

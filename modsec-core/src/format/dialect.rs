@@ -190,6 +190,8 @@ const CORAZA: Traits = Traits {
 };
 
 impl Dialect {
+    /// All dialects, in the order in which delimiter lines are tried: no line is one of two
+    /// dialects.
     pub(crate) const ALL: [Dialect; 3] = [Dialect::V2, Dialect::V3, Dialect::Coraza];
 
     /// Returns the row of this engine.

@@ -115,6 +115,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
 /// What a document looks like.
 #[derive(Clone, Copy)]
 enum Recognized {
+    /// A document of this dialect.
     Written(Dialect),
     /// An error message that libmodsecurity writes in place of a document.
     Error,
@@ -124,6 +125,9 @@ enum Recognized {
     DockerJson,
 }
 
+/// Returns what a document looks like by its keys, or by those at hand if it is cut. A key that
+/// occurs in one dialect only decides at once; otherwise the first key that says anything does.
+/// `None` if no key does.
 fn look(bytes: &[u8]) -> Option<Recognized> {
     let mut found = None;
     // Where the document goes on after the decision does not matter, nor where it is cut.
@@ -154,10 +158,13 @@ fn look(bytes: &[u8]) -> Option<Recognized> {
 /// Whether a key occurs in one dialect only.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sure {
+    /// It does.
     Yes,
+    /// Another dialect may have it, too.
     No,
 }
 
+/// What the keys so far say; `None` if they say nothing.
 type Evidence = Option<(Recognized, Sure)>;
 
 /// Takes note of what a key says; ends the search once it is certain.
@@ -253,9 +260,13 @@ fn read<'a>(dialect: Dialect, bytes: &'a [u8], gaps: &'a [Gap]) -> (Draft<'a>, &
 /// A record while its document is being read.
 #[derive(Debug, Default)]
 struct Draft<'a> {
+    /// What has been read of the record.
     record: Record<'a>,
+    /// The client's end, of which address and port stand apart.
     client: Peer<'a>,
+    /// The server's end.
     server: Peer<'a>,
+    /// The alerts, in the order of the document.
     alerts: Alerts<'a>,
     /// The wall clock, from dialects that do not name its offset.
     wall_clock: Option<NaiveDateTime>,
@@ -270,13 +281,16 @@ struct Draft<'a> {
 /// One end of the connection.
 #[derive(Debug, Default)]
 struct Peer<'a> {
+    /// The address as it is logged.
     address: Option<Text<'a>>,
+    /// The port; `None` if the document has none.
     port: Option<u16>,
 }
 
 /// An instant, and whether it may be believed without the wall clock.
 #[derive(Debug, Clone, Copy)]
 enum Instant {
+    /// Logged as Unix time, which Coraza does.
     Certain(DateTime<Utc>),
     /// Read out of a transaction id that has the engine's own form.
     Likely(DateTime<Utc>),
@@ -314,6 +328,8 @@ impl<'a> Draft<'a> {
 }
 
 impl<'a> Peer<'a> {
+    /// Returns the end of a connection; `None` without an address. A text that is no IP address
+    /// is kept as text.
     fn endpoint(self) -> Option<Endpoint<'a>> {
         let text = self.address?;
         Some(Endpoint {
@@ -328,8 +344,11 @@ impl<'a> Peer<'a> {
 /// and the scores come last.
 #[derive(Debug, Default)]
 struct Alerts<'a> {
+    /// The first alerts, up to half of [`MAX_ALERTS`].
     first: Vec<Alert<'a>>,
+    /// The last ones, up to the other half.
     last: VecDeque<Alert<'a>>,
+    /// Whether some between them were left out.
     dropped: bool,
 }
 
@@ -347,6 +366,7 @@ impl<'a> Alerts<'a> {
         self.last.push_back(alert);
     }
 
+    /// Returns the alerts in their order. Sets `capped` if some were left out.
     fn finish(mut self, capped: &mut bool) -> Vec<Alert<'a>> {
         *capped |= self.dropped;
         self.first.extend(self.last);

@@ -124,7 +124,9 @@ use crate::record::{Flags, MAX_BODY_KEPT, Record};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
+    /// All bytes of the entry, from its first delimiter line.
     bytes: &'a [u8],
+    /// Where its parts are, as far as that is certain.
     layout: PartLayout,
 }
 
@@ -217,7 +219,9 @@ fn slice<'a>(bytes: &'a [u8], range: &Range<u64>) -> &'a [u8] {
 
 /// The content of one part, or its beginning.
 struct Section<'a> {
+    /// Letter of the part.
     letter: u8,
+    /// The content, without the delimiter lines around it.
     content: &'a [u8],
     /// Length of the whole content.
     len: u64,
@@ -226,7 +230,9 @@ struct Section<'a> {
 /// The parts of an entry of which only the beginning of long parts was read.
 #[derive(Debug, Clone)]
 pub(super) struct PartExcerpts {
+    /// Where the parts are in the whole entry.
     layout: PartLayout,
+    /// What was read of each part's content, in the order of the layout.
     contents: Vec<Vec<u8>>,
 }
 

@@ -58,7 +58,9 @@ const KEYS: [&[u8]; 12] = [
     b"accuracy",
     b"tag",
 ];
+/// Index of `file` in [`KEYS`].
 const FILE: usize = 1;
+/// Index of `tag`, the only key that may be repeated.
 const TAG: usize = 11;
 
 /// One ` [key "value"]`.
@@ -275,7 +277,9 @@ fn metadata(raw: &[u8], cut: bool) -> Vec<Element> {
 /// What follows an element of a run.
 #[derive(Clone, Copy)]
 enum Continuation {
+    /// The run may end here.
     End,
+    /// Another element, by its index.
     Element(usize),
 }
 
@@ -356,6 +360,7 @@ fn closing_quote(value: &[u8], raw_value: bool) -> Option<usize> {
 /// Whether part K was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
+    /// It was: a rule that is missing did not match.
     Whole,
     /// A rule that is missing proves nothing.
     Cut,

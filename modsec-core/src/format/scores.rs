@@ -26,6 +26,7 @@ use crate::record::{Alert, AnomalyScores};
 // Inbound Anomaly Score Exceeded (Total Inbound Score: 13, SQLi=6, XSS=0): SQL Injection
 // Inbound Anomaly Score Exceeded (Total Inbound Score: 5 - SQLI=5,XSS=0,…,SESS=0): individual …
 // Inbound Anomaly Score Exceeded in phase 1 (Total Score: 5)
+/// The sentence of releases 2 and 3 of the Core Rule Set. A test proves that it compiles.
 static CLASSIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"^Inbound Anomaly Score(?: Exceeded)?(?: in phase [0-9])? \(Total (?<summary>Inbound )?Score: (?<total>[0-9]*)(?:(?:, | - )(?<counters>[^()]*))?\)",
@@ -34,6 +35,7 @@ static CLASSIC: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 // Anomaly Scores: (Inbound Scores: blocking=5, …) - (Outbound Scores: …) - (SQLI=5, XSS=0, …)
+/// The sentence of release 4, in phase 5.
 static CRS_4: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"^Anomaly Scores: \(Inbound Scores: blocking=(?<total>[0-9]*),[^()]*\) - \(Outbound Scores: [^()]*\) - \((?<counters>[^()]*)\)",
@@ -45,6 +47,7 @@ static CRS_4: LazyLock<Option<Regex>> = LazyLock::new(|| {
 struct Reported {
     /// Written at the end of the transaction (phase 5), so it has the final numbers.
     summary: bool,
+    /// The scores that it names.
     scores: AnomalyScores,
 }
 

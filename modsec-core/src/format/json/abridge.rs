@@ -26,13 +26,16 @@ const BODIES: [&[u8]; 2] = [b"\"body\"", b"\"fake_body\""];
 /// Copies a document that comes in windows, leaving out what exceeds the bounds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Abridger {
+    /// Finds strings and the end of the document.
     scanner: Scanner,
+    /// What is kept.
     copy: Copy,
 }
 
 /// What is kept of a large document.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Abridged {
+    /// The copy: JSON with long strings cut.
     pub(super) bytes: Vec<u8>,
     /// In the order of their offsets.
     pub(super) gaps: Vec<Gap>,
@@ -40,13 +43,16 @@ pub(crate) struct Abridged {
     pub(super) overflowed: bool,
     /// Whether something else stands behind the document.
     pub(super) followed: bool,
+    /// How the document ended, as far as it came.
     pub(super) end: DocumentEnd,
 }
 
 /// A copy that grows.
 #[derive(Debug, Clone, Default)]
 struct Copy {
+    /// The copy so far.
     abridged: Abridged,
+    /// Objects and arrays that are open.
     depth: u64,
     /// Depth at which the member `body` stands that is being read.
     body: Option<u64>,
@@ -130,6 +136,8 @@ impl Sink for Copy {
 }
 
 impl Copy {
+    /// Adds bytes to the copy. After the first that do not fit, none are added: with a hole
+    /// between its members, the copy would be another document.
     fn keep(&mut self, bytes: &[u8]) {
         let abridged = &mut self.abridged;
         let room = MAX_KEPT.saturating_sub(abridged.bytes.len());

@@ -193,6 +193,9 @@ fn data<'a>(
 }
 
 // [client "192.0.2.10"] Coraza: Access denied (phase 2). …
+/// Returns what Coraza did and in which phase, by the beginning of an error message. That
+/// stands before anything the client may have written. `None` for an action of the
+/// administrator's own, and for a phase that is not named or none of 1 to 5.
 fn action(text: &[u8]) -> (Option<AlertAction>, Option<u8>) {
     let words = text
         .strip_prefix(b"[client \"")

@@ -19,20 +19,25 @@ use memchr::memchr3;
 pub(crate) struct Scanner {
     /// Braces that are open.
     depth: u64,
+    /// What the next byte belongs to.
     within: Within,
+    /// Whether the last byte outside of strings was a LF.
     after_lf: bool,
 }
 
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy, Default)]
 enum Within {
+    /// Outside of strings.
     #[default]
     Structure,
+    /// A string, behind its opening quote.
     String,
     /// An escape, as far as it was seen: at most `\u` and four digits.
     Escape([u8; ESCAPE], usize),
 }
 
+/// Bytes of the longest escape.
 const ESCAPE: usize = br"\u0000".len();
 
 /// What the windows so far say of the end of a document.

@@ -42,8 +42,11 @@ pub(super) struct Gap {
 /// A place in a document.
 #[derive(Debug)]
 pub(super) struct JsonReader<'a> {
+    /// The document, perhaps without its end.
     bytes: &'a [u8],
+    /// Offset of what is read next.
     at: usize,
+    /// What is missing in an abridged document, by ascending offsets.
     gaps: &'a [Gap],
     /// Whether a text other than a body was read that has a gap.
     pub(super) text_with_gap: bool,
@@ -364,8 +367,11 @@ impl<'a> JsonReader<'a> {
 
 /// A string as it is spelled between its quotes.
 struct RawString<'a> {
+    /// What stands between the quotes, escapes as they are spelled.
     bytes: &'a [u8],
+    /// Whether there are escapes. Without any, the bytes can be borrowed.
     escaped: bool,
+    /// Offset of the closing quote in the document, by which a gap is found.
     closing_quote: usize,
 }
 
@@ -424,6 +430,8 @@ fn unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     Some((character, 5))
 }
 
+/// Reads the first four bytes as a hexadecimal number; `None` if they are no such digits or too
+/// few.
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.get(..4)?.iter().try_fold(0, |sum, digit| {
         Some(sum * 16 + char::from(*digit).to_digit(16)?)

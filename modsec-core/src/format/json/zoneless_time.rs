@@ -19,6 +19,7 @@ use super::Instant;
 
 /// Offsets are whole quarters of an hour, and at most 14 hours.
 const QUARTER: i64 = 15 * 60;
+/// The largest offset, in seconds to either side of UTC: that of the Line Islands, `+14:00`.
 const FARTHEST: i64 = 14 * 3600;
 
 /// Returns the second in a transaction id of libmodsecurity's own making: ten digits of Unix time,

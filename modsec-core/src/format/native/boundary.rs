@@ -58,6 +58,7 @@ impl Dialect {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Boundary {
+    /// The dialect, which the form of the line tells.
     dialect: Dialect,
     /// What a line starts with, up to its letter; zeros behind it.
     prefix: [u8; MAX_PREFIX],
@@ -91,6 +92,7 @@ impl Boundary {
         })
     }
 
+    /// Returns the boundary of a prefix, which has at most [`MAX_PREFIX`] bytes.
     fn of(dialect: Dialect, prefix: &[u8]) -> Boundary {
         let mut bytes = [0; MAX_PREFIX];
         for (to, from) in bytes.iter_mut().zip(prefix) {

@@ -58,12 +58,14 @@ const KEYS: [&[u8]; 16] = [
     b"Engine-Mode",
     b"Rules-Performance-Info",
 ];
+/// The keys before this rank may have several lines, as `Message` and `Apache-Error` do.
 const REPEATABLE: usize = 2;
 /// The rank of `Stopwatch`, which is always there.
 const LAST_BEFORE_OTHERS: usize = 4;
 
 /// A line that starts with one of [`KEYS`].
 struct Keyed {
+    /// Index of its key in [`KEYS`].
     rank: usize,
     /// Where the line starts in the part.
     start: usize,
@@ -293,6 +295,7 @@ fn unknown(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 // Action: Intercepted (phase 2)
+/// Returns the phase of an interception, 1 to 5; `None` if the value is anything else.
 fn intercepted_phase(value: &[u8]) -> Option<u8> {
     match value.strip_prefix(b"Intercepted (phase ")? {
         // Behind it would stand the rest of a sentence that quotes the client.
@@ -302,6 +305,8 @@ fn intercepted_phase(value: &[u8]) -> Option<u8> {
 }
 
 // Stopwatch: 1706951472000345 1830 (- - -)
+/// Returns start and duration, both in microseconds, the start since the Unix epoch. What
+/// stands behind them is not read.
 fn stopwatch(value: &[u8]) -> Option<Stopwatch> {
     let mut words = value.split(|byte| *byte == b' ');
     Some(Stopwatch {

@@ -80,7 +80,9 @@ impl Outline {
 
 /// The delimiters that were found, and a way to read the bytes between them.
 struct Framing<'o, F> {
+    /// Where the delimiters stand.
     outline: &'o Outline,
+    /// Returns the bytes of a range of the entry, or fewer if they cannot be had.
     fetch: F,
 }
 
@@ -127,6 +129,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         self.lay_out(&genuine, flags, false)
     }
 
+    /// Returns what distinguishes the entry's dialect.
     fn traits(&self) -> &'static Traits {
         self.outline.boundary.dialect().traits()
     }

@@ -27,6 +27,7 @@ pub(super) const MAX_OPENINGS: usize = 64;
 /// A delimiter line of the entry's own boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Delimiter {
+    /// Letter of the part that it begins.
     pub(super) letter: u8,
     /// Offset of its first dash.
     pub(super) start: u64,
@@ -37,6 +38,7 @@ pub(super) struct Delimiter {
 /// Where the delimiter lines of an entry stand.
 #[derive(Debug, Clone)]
 pub(in crate::format) struct Outline {
+    /// The boundary of the first line.
     pub(super) boundary: Boundary,
     /// In the order of the bytes.
     pub(super) delimiters: Vec<Delimiter>,

@@ -94,7 +94,9 @@ pub(super) fn record<'a>(layout: &PartLayout, mut sections: Vec<Section<'a>>) ->
 
 /// A record of which some parts have been read.
 struct PartReader<'a> {
+    /// What has been read so far.
     record: Record<'a>,
+    /// The dialect of the entry's boundary.
     dialect: Dialect,
     /// Part A does not come first.
     by_hand: bool,
@@ -102,6 +104,8 @@ struct PartReader<'a> {
     has_status_line: bool,
     /// Whether part K, if there is one, tells which rules did not match.
     list: List,
+    /// Whether something was left out of the record, for
+    /// [`Flag::Capped`](crate::record::Flag::Capped).
     capped: bool,
 }
 

@@ -163,6 +163,7 @@ fn opening(line: &[u8]) -> Option<(usize, Option<AlertAction>, Option<u8>)> {
 
 /// What a run of tags says beside the fields of an alert.
 struct Run<'a> {
+    /// The id of the transaction, to be compared with that of part A.
     unique_id: Text<'a>,
     /// What the text in front may be: a rule of a chain may have the message.
     messages: Vec<Text<'a>>,

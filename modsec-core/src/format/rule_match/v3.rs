@@ -47,6 +47,7 @@ const KEYS: [(&str, &str); 10] = [
     ("maturity", "\"] [accuracy \""),
     ("accuracy", "\"]"),
 ];
+/// The key of the message.
 const MSG: &str = "msg";
 
 /// Bytes that the engine keeps of a URI.
@@ -55,6 +56,7 @@ const LIMIT: usize = 200;
 /// What an alert must end with: values from other parts of its entry.
 #[derive(Debug)]
 pub(in crate::format) struct Anchor {
+    /// The transaction's id, escaped as the engine escapes it in part H.
     unique_id: Vec<u8>,
     /// What each release writes for the URI, without repeats.
     uris: Vec<Vec<u8>>,

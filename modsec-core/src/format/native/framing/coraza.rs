@@ -80,10 +80,12 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     }
 }
 
+/// Returns `true` if the delimiter at index `n` begins the part `letter`.
 fn is(found: &[Delimiter], n: usize, letter: u8) -> bool {
     found.get(n).is_some_and(|part| part.letter == letter)
 }
 
+/// Returns `true` if the part may hold bytes as a client or an application has sent them.
 fn is_raw(part: &Delimiter) -> bool {
     Dialect::Coraza.is_raw(part.letter)
 }
