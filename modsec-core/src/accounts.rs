@@ -26,15 +26,21 @@ use std::path::{Path, PathBuf};
 /// The users and groups of one machine, as the two files were when they were read.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
+    /// Users that have a line in `/etc/passwd`, in its order.
     users: Vec<Account>,
+    /// Groups that have a line in `/etc/group`, in its order.
     groups: Vec<Group>,
 }
 
 /// One line of `/etc/group`, see group(5).
 #[derive(Debug, Clone)]
 struct Group {
+    /// Its name.
     name: String,
+    /// Group id.
     gid: u32,
+    /// Login names of its members. Users who have it as their primary group need not be among
+    /// them.
     members: Vec<String>,
 }
 

@@ -275,12 +275,17 @@ pub struct LedgerCounts {
 /// Strikes per client over a sliding window, for a bounded number of clients. See the module.
 #[derive(Debug)]
 pub struct Ledger {
+    /// The options, as they were checked.
     options: LedgerOptions,
+    /// What makes an offender, from the options.
     limit: Limit,
+    /// The clients, at most [`LedgerOptions::max_clients`].
     table: ClientTable,
+    /// Reports of an interrupted run, for attacks that will come in again.
     answered: Answered,
     /// Time of the newest attack, for telling how old the others are.
     newest: i64,
+    /// What was counted since the ledger was made. Not restored after a restart.
     counts: LedgerCounts,
 }
 

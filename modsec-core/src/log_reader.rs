@@ -77,7 +77,9 @@ pub(crate) enum Taken {
 #[derive(Debug, thiserror::Error)]
 #[error("{entries} entries were read, and then: {error}")]
 pub(crate) struct BrokenOff {
+    /// How many entries were read.
     entries: u64,
+    /// The error that ended it, as text: an [`io::Error`] cannot be copied.
     error: String,
 }
 
@@ -95,6 +97,7 @@ impl BrokenOff {
 /// A log that is read from its start to its end.
 #[derive(Debug)]
 pub(crate) struct LogReader {
+    /// Where the bytes come from.
     source: Source,
     /// Finds the ends of entries.
     splitter: Splitter,
@@ -357,6 +360,7 @@ fn unless_stopped(stop: Option<&Stop>) -> io::Result<()> {
 struct Stoppable {
     /// The pipe.
     file: File,
+    /// What requests the end; `None` if nothing does.
     stop: Option<Stop>,
 }
 
@@ -373,7 +377,9 @@ impl Read for Stoppable {
 /// becomes an error. The file is not made non-blocking, since standard input is shared with other
 /// processes.
 struct Pipe {
+    /// The pipe, terminal or socket.
     file: File,
+    /// What requests the end; `None` if nothing does.
     stop: Option<Stop>,
 }
 

@@ -133,6 +133,7 @@ impl Criterion {
 /// is [`Criterion::Blocked`] alone.
 #[derive(Debug, Clone)]
 pub struct AttackFilter {
+    /// The criteria, of which one is enough. Without any, nothing is an attack.
     counts: Vec<Criterion>,
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Client {
 /// A client and its links.
 #[derive(Debug)]
 struct Slot {
+    /// What is known of it.
     client: Client,
     /// Next slot in the chain of the bucket, or of the free slots.
     chained: u32,

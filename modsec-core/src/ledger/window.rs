@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 /// No `threshold` of them lie within the find time: these would have been reported and taken out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Window {
+    /// The times. A vector: there are few, and late ones are inserted in the middle.
     times: Vec<i64>,
 }
 
