@@ -142,7 +142,7 @@ struct Follower<'o> {
     offset_file: &'o Path,
     /// Makes rows of entries.
     decoder: EntryDecoder,
-    /// Beats, and ends the reading of large entries at a stop.
+    /// Reports signs of life, and ends the reading of large entries at a stop.
     steps: ReadSteps,
     /// `None` until store and merged log could be opened.
     writer: Option<BatchWriter>,

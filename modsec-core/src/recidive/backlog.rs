@@ -17,7 +17,9 @@ use crate::storage_dir::{StorageDir, StorageDirError};
 /// The files that a walk has still to look at.
 #[derive(Debug)]
 pub(super) struct Backlog {
+    /// Directories that were not listed yet, by minute and then by path.
     minutes: VecDeque<(MinuteDir, PathBuf)>,
+    /// The directory that is listed now, relative to the root, and its names so far.
     listing: Option<(PathBuf, Listing)>,
     /// Files of the listing that come next, the last one first.
     names: Vec<OsString>,
@@ -25,14 +27,18 @@ pub(super) struct Backlog {
     after: i64,
     /// How long the turn of an owner is.
     budget: u64,
+    /// What each owner may still take in this round.
     budgets: Budgets,
+    /// Files of this round that were met and are not read; a longer round begins at zero again.
     counts: Counts,
 }
 
 /// Files that were met and are not read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
+    /// Files of owners whose entries do not count.
     pub(super) foreign: u64,
+    /// What may not or cannot be read.
     pub(super) refused: u64,
 }
 
@@ -59,6 +65,11 @@ impl Backlog {
     ///
     /// Their number is bounded by users and days: about a hundred bytes for each minute of each
     /// site in which something was logged.
+    ///
+    /// # Errors
+    ///
+    /// If the storage directory cannot be opened. A directory below it that cannot be listed is
+    /// left out.
     pub(super) fn new(tree: &EntryReader, after: i64) -> Result<Backlog, StorageDirError> {
         Ok(Backlog {
             minutes: minutes(tree)?,
@@ -103,6 +114,10 @@ impl Backlog {
         Step::Nothing
     }
 
+    /// Returns the next file of the directory at hand, relative to the root; `None` if there is no
+    /// such directory or it is at its end.
+    ///
+    /// Up to [`SORTED`] names are sorted at a time.
     fn next_name(&mut self) -> Option<PathBuf> {
         let (path, listing) = self.listing.as_mut()?;
         if self.names.is_empty() {
@@ -116,6 +131,8 @@ impl Backlog {
         Some(path.join(name?))
     }
 
+    /// Begins to list the directory at `path` if its owner has a turn left. One that is gone or
+    /// must not be entered is passed over.
     fn open(&mut self, tree: &EntryReader, path: PathBuf) {
         let Ok((handle, stat)) = tree.root().open_below(&path) else {
             return;
@@ -145,6 +162,12 @@ impl Backlog {
     }
 }
 
+/// Returns the directories of all minutes below `tree` with their paths relative to it, sorted by
+/// minute.
+///
+/// # Errors
+///
+/// If the storage directory cannot be opened.
 fn minutes(tree: &EntryReader) -> Result<VecDeque<(MinuteDir, PathBuf)>, StorageDirError> {
     let root = tree.root().path();
     let mut minutes: Vec<(MinuteDir, PathBuf)> = StorageDir::open(root)?

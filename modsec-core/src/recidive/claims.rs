@@ -47,7 +47,9 @@ const LASTING: Duration = Duration::from_secs(1);
 /// A file in a directory that has, or had, the name of the private one.
 #[derive(Debug)]
 pub(super) struct Claimed {
+    /// The directory, held open: it may have another name by now.
     directory: Arc<OwnedFd>,
+    /// Its name in there.
     name: OsString,
 }
 
@@ -69,10 +71,16 @@ impl Claimed {
 /// Watches the private directory of `modsec-parser`, once there is one.
 #[derive(Debug)]
 pub(super) struct Claims {
+    /// `None` if the system has no more inotify instances.
     events: Option<Events>,
+    /// What has, or had, the name of the private directory; [`MAX_DIRECTORIES`] at the most, oldest
+    /// first.
     directories: Vec<Directory>,
+    /// Directories that are being listed, those of the parser first.
     listings: VecDeque<Listed>,
+    /// What was said already; [`MAX_SAID`] things at the most.
     said: Vec<Trouble>,
+    /// When to try again to watch what could not be watched.
     retry_at: Instant,
     /// When the directories that cannot be watched were last looked at, until that is done,
     looking_since: Option<Instant>,
@@ -80,23 +88,31 @@ pub(super) struct Claims {
     look_at: Instant,
 }
 
+/// The source of events, see inotify(7).
 #[derive(Debug)]
 struct Events {
+    /// The instance, by which watches are added and events read.
     inotify: Inotify,
+    /// The same instance, as something to wait for in the runtime.
     readable: AsyncFd<OwnedFd>,
     /// The storage directory itself, in which the private one appears.
     root: Option<WatchDescriptor>,
+    /// Where events are read into, [`EVENTS`] bytes.
     buffer: Vec<u8>,
 }
 
+/// A directory that has, or had, the name of the private one.
 #[derive(Debug)]
 struct Directory {
+    /// Device and inode, by which it is recognized at the next look.
     id: FileId,
+    /// Held open, so that files in it are found wherever it is moved.
     handle: Arc<OwnedFd>,
     /// `None` if it cannot be watched: it is listed again and again then.
     watch: Option<WatchDescriptor>,
     /// Whether nobody else can have made it, by a look that may be repeated.
     is_trusted: bool,
+    /// When it was met first; see [`LASTING`].
     found: Instant,
     /// Whether it may hold files that no event has named.
     is_to_be_listed: bool,
@@ -105,19 +121,29 @@ struct Directory {
 /// What is to be said once.
 #[derive(Debug, PartialEq, Eq)]
 enum Trouble {
+    /// A directory cannot be watched, and why.
     Unwatched(io::ErrorKind),
+    /// What has the name is no directory or cannot be opened, and why.
     Unusable(String),
+    /// The directory was not made by the parser; the user id of its owner.
     Foreign(u32),
 }
 
 /// The names of one directory, read as they are needed.
 #[derive(Debug)]
 struct Listed {
+    /// Held open until the last of its files was read.
     directory: Arc<OwnedFd>,
+    /// The names that were not handed out yet.
     names: Listing,
 }
 
 impl Events {
+    /// Opens an inotify instance without watches.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, mostly that `fs.inotify.max_user_instances` is reached.
     fn new() -> io::Result<Events> {
         let inotify = Inotify::init()?;
         Ok(Events {
@@ -128,6 +154,12 @@ impl Events {
         })
     }
 
+    /// Watches a directory by its handle, through `/proc/self/fd`: by its path another one might be
+    /// watched.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, mostly that `fs.inotify.max_user_watches` is reached.
     fn watch(&mut self, directory: &OwnedFd, mask: WatchMask) -> io::Result<WatchDescriptor> {
         let held = format!("/proc/self/fd/{}", directory.as_raw_fd());
         self.inotify.watches().add(held, mask | WatchMask::ONLYDIR)
@@ -289,6 +321,13 @@ impl Claims {
         }
     }
 
+    /// Adds the watches that are missing: of the storage directory, for the name of the private
+    /// one; of the others, for files that are moved into them.
+    ///
+    /// # Errors
+    ///
+    /// What the system said at the first watch that it refused; the others are tried again with the
+    /// next call.
     fn watch_all(&mut self, tree: &EntryReader) -> io::Result<()> {
         let events = match &mut self.events {
             Some(events) => events,
@@ -308,6 +347,10 @@ impl Claims {
         Ok(())
     }
 
+    /// Forgets directories that were removed, and looks what has the name of the private one now. A
+    /// directory that was not met before is watched and listed.
+    ///
+    /// If the system has run out of descriptors or memory, the next call looks again.
     fn look(&mut self, tree: &EntryReader) {
         self.directories.retain(|one| !one.is_removed());
         match tree.root().open_below(Path::new(PRIVATE)) {
@@ -359,6 +402,8 @@ impl Claims {
         }
     }
 
+    /// Logs a trouble once. After [`MAX_SAID`] different ones nothing more is said: their number
+    /// would depend on site users.
     fn say(&mut self, tree: &EntryReader, trouble: Trouble) {
         if self.said.len() >= MAX_SAID || self.said.contains(&trouble) {
             return;
@@ -417,6 +462,8 @@ fn is_trusted(tree: &EntryReader, stat: &Stat) -> bool {
     is_ours && stat.st_mode & 0o022 == 0
 }
 
+/// Returns `true` for every name but that of the lock and those that begin with a dot, which are
+/// files of the parser that are no entries.
 fn is_entry(name: &OsStr) -> bool {
     name.as_bytes() != LOCK && !name.as_bytes().starts_with(b".")
 }

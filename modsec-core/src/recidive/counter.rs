@@ -35,10 +35,15 @@ pub struct Tally {
 /// Decides for each entry whether it counts, and against whom.
 #[derive(Debug)]
 pub(super) struct Counter {
+    /// What counts as an attack.
     pub(super) attacks: AttackFilter,
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub(super) proxies: TrustedProxies,
+    /// Attacks by client, and who has become an offender.
     pub(super) ledger: Ledger,
+    /// Attacks that were counted, by their bytes.
     pub(super) seen: Seen,
+    /// What came in since the start.
     pub(super) tally: Tally,
     /// Whether a line that is too long was logged.
     pub(super) told_long: bool,

@@ -23,6 +23,8 @@ impl EntryKey {
         EntryKey::from_hash(blake3::hash(&entry[..end]))
     }
 
+    /// Returns the first 8 bytes of the hash, which was taken of the entry without line ends behind
+    /// it.
     pub(super) fn from_hash(hash: blake3::Hash) -> EntryKey {
         let mut head = [0; 8];
         head.copy_from_slice(&hash.as_bytes()[..8]);
@@ -34,7 +36,9 @@ impl EntryKey {
 /// Unix epoch (0 without a file).
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    /// Keys by age, and the time of change of each one's file.
     attacks: Recent<EntryKey, MAX_SEEN, i64>,
+    /// The latest time of change among those that were forgotten; 0 if none was.
     forgotten_until: i64,
 }
 

@@ -33,6 +33,7 @@ const MAX_RECENT: usize = 1 << 16;
 pub(super) enum Look<'a> {
     /// A finished entry, or one that was read although it is not finished.
     Entry {
+        /// What is in the file.
         contents: Contents<'a>,
         /// Time of change, nanoseconds since the Unix epoch.
         changed: i64,
@@ -53,7 +54,9 @@ pub(super) enum Look<'a> {
 /// An entry in memory.
 #[derive(Debug)]
 pub(super) enum Contents<'a> {
+    /// All bytes of an entry of at most [`WHOLE`] bytes.
     Whole(&'a [u8]),
+    /// What is worth keeping of a larger entry, and its key.
     Parts(Box<Excerpts>, EntryKey),
     /// Several, of an engine that appends.
     Several(Records),
@@ -62,17 +65,22 @@ pub(super) enum Contents<'a> {
 /// The records of a file, read when they are asked for.
 #[derive(Debug)]
 pub(super) struct Records {
+    /// The file, held open. It is read at offsets, so it may be removed meanwhile.
     file: File,
+    /// Where the records are, in bytes.
     places: Places,
     /// How many were read.
     done: usize,
+    /// Reports signs of life, and ends the reading at a stop.
     steps: ReadSteps,
 }
 
 /// One of several records in a file.
 #[derive(Debug)]
 pub(super) enum OneOf {
+    /// All bytes of an entry of at most [`WHOLE`] bytes.
     Whole(Vec<u8>),
+    /// What is worth keeping of a larger entry, and its key.
     Parts(Box<Excerpts>, EntryKey),
 }
 
@@ -104,6 +112,12 @@ impl Records {
         next.map_or(0, |place| place.end - place.start)
     }
 
+    /// Reads the record at `place`, whether it is finished or not.
+    ///
+    /// # Errors
+    ///
+    /// What the system said; [`io::ErrorKind::InvalidData`] if a large one does not begin like an
+    /// entry.
     fn read(&self, place: Range<u64>) -> io::Result<OneOf> {
         if place.end - place.start <= WHOLE {
             let mut bytes = Vec::new();
@@ -141,6 +155,7 @@ pub(super) enum Glance {
 /// The storage directory, held open for reading.
 #[derive(Debug)]
 pub(super) struct EntryReader {
+    /// The directory, by which paths are resolved.
     root: Root,
     /// User ids whose entries count; all if `None`.
     owners: Option<Vec<u32>>,
@@ -148,14 +163,23 @@ pub(super) struct EntryReader {
     directory: Option<(PathBuf, Arc<OwnedFd>)>,
     /// The files read last.
     recent: Recent<Identity, MAX_RECENT>,
+    /// The entry that was read last, if it is in memory; kept for the next one.
     buffer: Vec<u8>,
+    /// Looks at names in a directory without opening anything.
     looker: Looker,
     /// Bytes read since this was asked for.
     read: u64,
+    /// Reports signs of life, and ends the reading at a stop.
     steps: ReadSteps,
 }
 
 impl EntryReader {
+    /// Opens the storage directory at `path`. Only entries of `owners`, user ids, are read; all if
+    /// `None`.
+    ///
+    /// # Errors
+    ///
+    /// If there is no directory at `path`, or it cannot be opened.
     pub(super) fn open(
         path: &Path,
         owners: Option<Vec<u32>>,
@@ -174,6 +198,7 @@ impl EntryReader {
         })
     }
 
+    /// Returns the storage directory.
     pub(super) fn root(&self) -> &Root {
         &self.root
     }
@@ -231,12 +256,15 @@ impl EntryReader {
         }
     }
 
+    /// Returns `true` if entries of this user id count.
     fn is_allowed(&self, uid: u32) -> bool {
         self.owners
             .as_ref()
             .is_none_or(|owners| owners.contains(&uid))
     }
 
+    /// Returns `true` if the file need not be read, as it has not changed after the time that a
+    /// walk was given, or was read a short time ago. A file that was just closed is always read.
     fn is_known(&self, identity: Identity, changed: i64, which: Which) -> bool {
         matches!(which, Which::Found { after }
             if changed <= after || self.recent.contains(&identity))
@@ -303,6 +331,11 @@ impl EntryReader {
         }
     }
 
+    /// Opens the file at `relative` for reading, with what the system knows about the opened one.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Vanished`] if it is gone, and whatever else speaks against it.
     fn open_file(&mut self, relative: &Path) -> Result<(File, Metadata), Reason> {
         self.in_directory(relative, |directory, name, _| {
             let file = spool::open_file(directory, name)?;
@@ -333,6 +366,8 @@ impl EntryReader {
     }
 }
 
+/// Returns what a failed look comes to. Where only descriptors or memory were lacking, the file
+/// counts as unfinished and is tried again.
 fn failed(reason: &Reason) -> Look<'static> {
     match reason {
         Reason::Vanished => Look::Gone,
@@ -376,6 +411,12 @@ fn whole<'a>(
     Ok(readable.then_some(Contents::Whole(buffer)))
 }
 
+/// Returns `false` if both ends of a file of more than twice [`END`] bytes show that it is not
+/// finished.
+///
+/// # Errors
+///
+/// What the system said.
 fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     read_range(file, 0, END, &mut head)?;
@@ -433,6 +474,7 @@ fn parts<'a>(
     Ok(Some(Contents::Parts(Box::new(excerpts), key)))
 }
 
+/// Returns how many line feeds stand at the end.
 fn trailing_line_ends(bytes: &[u8]) -> usize {
     bytes
         .iter()
@@ -441,12 +483,19 @@ fn trailing_line_ends(bytes: &[u8]) -> usize {
         .count()
 }
 
+/// Fills `into` with the bytes of `file` from `start` to `end`; what was in it is lost.
+///
+/// # Errors
+///
+/// What the system said; [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
 fn read_range(file: &File, start: u64, end: u64, into: &mut Vec<u8>) -> io::Result<()> {
     let len = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
     into.resize(len, 0);
     file.read_exact_at(into, start)
 }
 
+/// Returns a time of the system as nanoseconds since the Unix epoch; the nearest possible one if it
+/// is out of range.
 fn nanoseconds((seconds, nanoseconds): (i64, i64)) -> i64 {
     seconds
         .saturating_mul(1_000_000_000)
@@ -456,12 +505,17 @@ fn nanoseconds((seconds, nanoseconds): (i64, i64)) -> i64 {
 /// What tells an unchanged file, also after it was renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Identity {
+    /// Number of the inode, unique within a file system.
     inode: u64,
+    /// Bytes.
     size: u64,
+    /// Time of the last write, nanoseconds since the Unix epoch. A rename does not change it,
+    /// unlike the time of change.
     modified: i64,
 }
 
 impl Identity {
+    /// Returns the identity of an opened file.
     fn of(meta: &Metadata) -> Identity {
         Identity {
             inode: meta.ino(),

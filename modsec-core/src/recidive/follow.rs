@@ -34,9 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The merged log or the index, and what was read of it but not used yet.
 #[derive(Debug)]
 pub(super) struct Follow {
+    /// Finds new bytes, over rotations and restarts.
     tail: Tail,
+    /// What the bytes are cut into, and those that are not used yet.
     shape: Shape,
+    /// Finds out whether the log is what it was named for, and says so if it is not.
     recognition: Box<Recognition>,
+    /// Since when the last entry has been without its end.
     timeout: EntryTimeout,
     /// The last error, so that it is reported once.
     failed: bool,
@@ -85,6 +89,8 @@ impl Follow {
     }
 
     /// Returns where to go on after a restart.
+    ///
+    /// `None` if the log is not there, or cannot be read now.
     pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
         let unread = match &self.shape {
             Shape::Entries(splitter) => splitter.unread(),
@@ -222,6 +228,7 @@ impl Follow {
         false
     }
 
+    /// Counts the whole lines that were read. What stands behind the last line end waits for more.
     fn count_lines(&mut self, counter: &mut Counter, report: &mut impl FnMut(Offender)) {
         let Shape::Lines(lines) = &mut self.shape else {
             return;

@@ -165,22 +165,36 @@ fn entry_file(path: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((real.parent()?.to_owned(), name.into()))
 }
 
+/// A replay at work.
 struct Replay<'o> {
+    /// What counts, and who becomes an offender.
     options: &'o ReplayOptions,
+    /// The same ledger as that of a run, without a jail.
     ledger: Ledger,
+    /// Attacks that were counted, by their bytes: the same entry may be in several of the paths.
     seen: Seen,
+    /// Attacks that wait for earlier ones, the earliest first.
     waiting: BinaryHeap<Reverse<Attack>>,
+    /// What is kept of each client that was reported.
     offenders: HashMap<IpNet, Detail>,
     /// Clients that were not reported yet.
     suspects: HashMap<IpNet, Detail>,
     /// Offenders for which there was no room, as many as the ledger has clients.
     left_out: HashSet<IpNet>,
+    /// Attacks so far: those of the same time keep their order.
     arrivals: u64,
+    /// Limits the messages about single files to [`MESSAGES`].
     log_once: LogOnce,
+    /// The counts; the offenders are added at the end.
     report: ReplayReport,
 }
 
 impl<'o> Replay<'o> {
+    /// Begins with an empty ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`] for a rule out of its range.
     fn new(options: &'o ReplayOptions) -> Result<Replay<'o>, LedgerError> {
         Ok(Replay {
             options,
@@ -202,6 +216,12 @@ impl<'o> Replay<'o> {
 }
 
 impl Replay<'_> {
+    /// Reads what is at `path`: standard input for `-`, a directory, a single entry, or a log.
+    ///
+    /// # Errors
+    ///
+    /// What the system said about the path itself; that it is neither a file, a pipe nor a
+    /// directory; or that the log is one that is not read.
     fn path(&mut self, path: &Path) -> io::Result<()> {
         if path == Path::new("-") {
             let input = io::stdin().as_fd().try_clone_to_owned()?;
@@ -261,6 +281,7 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Counts the file at `path`, relative to `tree`, finished or not.
     fn file(&mut self, tree: &mut EntryReader, path: &Path) {
         match tree.look(path, Which::EvenUnfinished) {
             Look::Entry {
@@ -292,6 +313,7 @@ impl Replay<'_> {
         }
     }
 
+    /// Counts one of several records in a file. One that cannot be read counts as a defect.
     fn one_of(&mut self, record: io::Result<OneOf>) {
         match record {
             Ok(OneOf::Whole(entry)) => drop(self.entry(&entry)),
@@ -395,6 +417,8 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Counts a line of an index if its status alone makes it an attack. An empty line counts for
+    /// nothing.
     fn index_line(&mut self, line: &Line<'_>) {
         let line = match line {
             Line::Whole([] | b"\r") => return,
@@ -411,6 +435,12 @@ impl Replay<'_> {
         }
     }
 
+    /// Counts an entry that is in memory. One that is cut short counts as a defect and may be an
+    /// attack nevertheless.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong if it is no entry; that is counted already.
     fn entry(&mut self, entry: &[u8]) -> Result<(), Defect> {
         self.report.entries += 1;
         let record = format::decode(entry).inspect_err(|_| self.report.defects += 1)?;
@@ -419,6 +449,10 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Counts an attack with the rules and the URI that belong to it, unless it was met before.
+    /// Without an address or a time it counts as unplaced.
+    ///
+    /// Only alerts that are whole and not contradicted by part K name rules.
     fn record(&mut self, record: &Record<'_>, key: impl FnOnce() -> EntryKey) {
         if !self.options.attacks.is_attack(record) {
             return;
@@ -450,6 +484,8 @@ impl Replay<'_> {
         self.wait(client, time.to_utc(), rules, uri);
     }
 
+    /// Lets an attack wait for earlier ones. Once more than [`MAX_WAITING`] wait, the earliest
+    /// counts.
     fn wait(&mut self, client: IpAddr, at: DateTime<Utc>, rules: Vec<String>, uri: Option<String>) {
         self.arrivals += 1;
         self.waiting.push(Reverse(Attack {
@@ -466,6 +502,8 @@ impl Replay<'_> {
         }
     }
 
+    /// Counts an attack in the ledger and notes its details. Attacks that the ledger ignores leave
+    /// none.
     fn strike(&mut self, attack: &Attack) {
         let ignored = self.ledger.counts().ignored;
         let offender = self.ledger.strike(attack.client, attack.at);
@@ -517,6 +555,7 @@ impl Replay<'_> {
         }
     }
 
+    /// Counts what still waits and returns the report, offenders with most attacks first.
     fn finish(mut self) -> ReplayReport {
         while let Some(Reverse(attack)) = self.waiting.pop() {
             self.strike(&attack);
@@ -539,6 +578,12 @@ impl Replay<'_> {
     }
 }
 
+/// Returns what is in a directory of `tree`, with paths relative to its root, in no order.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::PermissionDenied`] if the directory may not be entered, whatever the reason;
+/// what the system said if listing fails.
 fn list(tree: &EntryReader, relative: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
     let opened = tree.root().open_below(relative);
     let (handle, _) = opened.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;

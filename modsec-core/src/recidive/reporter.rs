@@ -17,8 +17,11 @@ const MAX_UNSENT: usize = 1 << 16;
 /// Writes to the jail file, or to standard output in a dry run.
 #[derive(Debug)]
 pub(super) struct Reporter {
+    /// The jail file; `None` in a dry run.
     jail: Option<JailLog>,
+    /// Offenders that were not written yet, oldest first; [`MAX_UNSENT`] at the most.
     unsent: VecDeque<Report>,
+    /// Offenders that were dropped because `unsent` was full.
     lost: u64,
     /// Lines written since the state was saved.
     unmarked: usize,

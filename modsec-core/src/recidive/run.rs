@@ -85,6 +85,7 @@ pub async fn run(options: &Options, lifecycle: &mut Lifecycle<'_>) -> Result<Sum
 
 /// What comes next.
 enum Next {
+    /// The watcher has seen something, or cannot go on.
     Event(Result<Event, WatchError>),
     /// `modsec-parser` has taken charge of files.
     Claims,
@@ -92,6 +93,12 @@ enum Next {
     Turn,
 }
 
+/// Watches `path` for directories that are made and files that are closed; asks for a walk every
+/// [`WALK_EVERY`].
+///
+/// # Errors
+///
+/// What stands against watching, such as a limit of inotify.
 fn watch(path: &Path) -> Result<Watcher, WatchError> {
     let options = crate::watch::Options {
         files: ReportedFiles::New,

@@ -21,9 +21,13 @@ const SHARE: u32 = 50;
 /// Saves the state at most every few seconds; disk and `fsync` are left to another thread.
 #[derive(Debug)]
 pub(super) struct Saver {
+    /// The state file.
     path: PathBuf,
+    /// The shortest time between two saves.
     every: Duration,
+    /// When the state may be saved next.
     next: Instant,
+    /// The save at work in another thread, or its result.
     running: Option<JoinHandle<Result<(), StateError>>>,
 }
 

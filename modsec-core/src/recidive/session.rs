@@ -60,18 +60,27 @@ const SLICE_BYTES: u64 = 4 << 20;
 
 /// What one run holds.
 pub(super) struct Session<'o> {
+    /// What the administrator asked for.
     options: &'o Options,
+    /// Decides what counts; has the ledger and the attacks that were counted.
     counter: Counter,
+    /// Writes offenders to the jail file.
     pub(super) reporter: Reporter,
+    /// Saves the state; `None` in a dry run.
     saver: Option<Saver>,
+    /// The merged log or the index; `None` without one.
     follow: Option<Follow>,
+    /// The storage directory; `None` while it cannot be opened.
     tree: Option<EntryReader>,
+    /// The private directory of `modsec-parser`; `None` before the first walk.
     pub(super) claims: Option<Claims>,
+    /// The walk at hand; `None` between two walks.
     backlog: Option<Backlog>,
     /// What a walk need not look at: files that have not changed since, in nanoseconds.
     walk_after: i64,
     /// When the running walk began, in nanoseconds.
     walk_began: i64,
+    /// Files whose writers closed them too early.
     unfinished: Unfinished,
     /// What `modsec-parser` has taken charge of and was not read yet.
     taken: Taken,
@@ -81,17 +90,27 @@ pub(super) struct Session<'o> {
     missed: u64,
     /// Bytes read in this slice.
     spent: u64,
+    /// Beats with every file that is read, and with every turn of the loop.
     pub(super) heartbeat: Heartbeat,
     /// Asks to leave a large file in the middle.
     pub(super) stop: Option<Stop>,
+    /// What was met besides the tally of the counter.
     summary: Summary,
+    /// When [`Session::tick`] is due again.
     next_tick: Instant,
     /// What was counted when the state was saved last.
     saved: (Tally, Marks),
+    /// Whether it was logged that the ledger is full.
     told_full: bool,
 }
 
 /// Reads the state file; warns if it is broken.
+///
+/// A broken one is set aside as `NAME.broken`, but not in a dry run, which changes nothing.
+///
+/// # Errors
+///
+/// As for [`State::take_over`].
 fn load(options: &Options) -> Result<State, StateError> {
     let loaded = if options.dry_run {
         State::read(&options.state_file)?
@@ -271,6 +290,7 @@ impl<'o> Session<'o> {
         true
     }
 
+    /// Returns `true` if files that `modsec-parser` has taken charge of may still wait.
     fn has_claimed(&self) -> bool {
         !self.taken.is_empty() || self.claims.as_ref().is_some_and(Claims::is_listing)
     }
@@ -422,6 +442,8 @@ impl<'o> Session<'o> {
         busy
     }
 
+    /// Does what is due every [`TICK`]: reports that could not be written, the private directory,
+    /// unfinished files that waited for `stale_after`, and the state.
     async fn tick(&mut self) {
         self.reporter.send();
         if let Some((claims, tree)) = self.claims.as_mut().zip(self.tree.as_ref()) {
@@ -455,6 +477,10 @@ impl<'o> Session<'o> {
         self.summary.truncated += self.counter.tally.entries - before;
     }
 
+    /// Saves the state in the background if it is time to, nothing is being saved, and something
+    /// was counted or read since the last save.
+    ///
+    /// Clients that were quiet for long are forgotten first, so that the state does not grow.
     async fn save(&mut self) {
         let marks = self.marks();
         let now = (self.counter.tally, marks);
@@ -474,6 +500,7 @@ impl<'o> Session<'o> {
         }
     }
 
+    /// Returns how far log and jail file are, as it belongs to what was counted up to now.
     fn marks(&mut self) -> Marks {
         Marks {
             log: self.follow.as_mut().and_then(Follow::checkpoint),
@@ -494,6 +521,13 @@ impl<'o> Session<'o> {
         saver.save_now(jail, bytes).await
     }
 
+    /// Ends the run: reads what `modsec-parser` has taken charge of for [`LAST_READ`], writes what
+    /// is left of the reports, and saves the state. Returns the counts, which are logged too.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError::State`] if the state cannot be saved; [`RunError::NotHandedOver`] if offenders
+    /// could not be written. Those are in the state, for the next start.
     pub(super) async fn finish(mut self) -> Result<Summary, RunError> {
         let until = Instant::now() + LAST_READ;
         // They may be gone from there at the next start.

@@ -15,6 +15,7 @@ use crate::serial_log::appended::MAX_RECORDS;
 const FEW: usize = 256;
 /// Bytes of a slice, in which a record counts for [`RECORD`] more.
 const SLICE_BYTES: u64 = 2 << 20;
+/// Bytes for which a record counts besides its own, for the time that decoding takes.
 const RECORD: u64 = 4096;
 /// Files at a time, each held open,
 const MAX_FILES: usize = 16;
@@ -24,18 +25,23 @@ const MAX_PATHS: usize = 1024;
 /// The files that are not at their end.
 #[derive(Debug, Default)]
 pub(super) struct Several {
+    /// Files that are begun, the next one first.
     files: VecDeque<Reading>,
+    /// Files that are begun when there is room, in the order in which they came.
     paths: VecDeque<PathBuf>,
 }
 
 /// A file of several records.
 #[derive(Debug)]
 pub(super) struct Reading {
+    /// The records that were not counted yet.
     records: Records,
+    /// Time of change of the file, nanoseconds since the Unix epoch.
     changed: i64,
 }
 
 impl Reading {
+    /// Begins before the first record that is left.
     pub(super) fn new(records: Records, changed: i64) -> Reading {
         Reading { records, changed }
     }
@@ -107,6 +113,7 @@ impl Several {
         self.files.len() < MAX_FILES && records <= MAX_RECORDS
     }
 
+    /// Returns `true` if no file waits.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.paths.is_empty()
     }

@@ -96,11 +96,19 @@ pub enum StateError {
 /// What was saved.
 #[derive(Debug, Default)]
 pub struct State {
+    /// Clients, the least recently seen first.
     sightings: Vec<Sighting>,
+    /// How far the log was read.
     log: Option<Checkpoint>,
+    /// How far the jail file was written.
     jail: Option<JailMark>,
+    /// Offenders that were not written yet, oldest first.
     unsent: Vec<Report>,
+    /// Attacks that were counted, oldest first, with the time of change of each one's file in
+    /// nanoseconds.
     counted: Vec<(EntryKey, i64)>,
+    /// The latest time of change of a file that was counted and forgotten, in nanoseconds since the
+    /// Unix epoch.
     forgotten_until: i64,
 }
 
@@ -164,23 +172,32 @@ impl State {
         self.sightings.push(sighting);
     }
 
+    /// Returns how far the log was read; `None` if the state does not say.
     pub(super) fn log(&self) -> Option<Checkpoint> {
         self.log
     }
 
+    /// Returns how far the jail file was written; `None` if the state does not say.
     pub(super) fn jail(&self) -> Option<JailMark> {
         self.jail
     }
 
+    /// Returns the offenders that were not written to the jail file, oldest first.
     pub(super) fn unsent(&self) -> &[Report] {
         &self.unsent
     }
 
+    /// Returns the attacks that were counted, so that none counts twice.
     pub(super) fn seen(&self) -> Seen {
         Seen::restore(self.counted.iter().copied(), self.forgotten_until)
     }
 }
 
+/// Reads a state. Lines that make no sense, are too long or have no end are counted and left out.
+///
+/// # Errors
+///
+/// What the system said.
 pub(super) fn parse(mut input: impl BufRead) -> io::Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut line = Vec::new();
@@ -213,6 +230,8 @@ impl State {
         }
     }
 
+    /// Takes over what stands behind `# `; `None` if a known keyword has an argument that makes no
+    /// sense. Unknown keywords are passed over.
     fn add_comment(&mut self, comment: &str) -> Option<()> {
         let (keyword, rest) = comment.split_once(' ')?;
         match keyword {
@@ -238,6 +257,8 @@ impl State {
     }
 }
 
+/// Reads a line about a client, see the description of this file; `None` if a word makes no sense.
+/// Words with unknown names are passed over.
 fn read_sighting<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Sighting> {
     let network = parse_network(words.next()?).ok()?;
     let in_window: u32 = words.next()?.parse().ok()?;
@@ -333,6 +354,7 @@ pub(super) fn to_bytes(
     text.into_bytes()
 }
 
+/// Appends the line about a client.
 fn write_sighting(text: &mut String, sighting: &Sighting) {
     let (start, attacks, before) = sighting.rate;
     let _ = write!(
@@ -359,7 +381,9 @@ pub(super) type Report = (IpNet, DateTime<Utc>);
 /// The jail file that a state speaks of.
 #[derive(Debug)]
 pub(super) struct JailFile {
+    /// Its path, for messages.
     pub(super) path: PathBuf,
+    /// Another handle of the file that was written, to be synced; or why there is none.
     pub(super) file: io::Result<File>,
 }
 

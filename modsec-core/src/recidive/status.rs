@@ -54,6 +54,7 @@ impl Status {
     }
 }
 
+/// Shows a time in the zone of the program, to the second.
 fn local(time: DateTime<Utc>) -> impl fmt::Display {
     time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S")
 }
@@ -129,6 +130,7 @@ impl fmt::Display for ReplayedOffender {
     }
 }
 
+/// Writes a titled list of counts, indented; nothing if it is empty.
 fn list(f: &mut fmt::Formatter<'_>, title: &str, items: &[Tallied]) -> fmt::Result {
     if items.is_empty() {
         return Ok(());

@@ -13,9 +13,11 @@ const MAX: usize = 16_384;
 /// The files.
 #[derive(Debug)]
 pub(super) struct Taken<T = Claimed> {
+    /// What waits, by owner, in the order of arrival. An owner without files has no place here.
     owners: HashMap<Option<u32>, VecDeque<T>>,
     /// The owner whose turn it is first.
     order: VecDeque<Option<u32>>,
+    /// Files over all owners.
     len: usize,
 }
 
@@ -58,6 +60,7 @@ impl<T> Taken<T> {
         Some(file)
     }
 
+    /// Returns `true` if no file waits.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }

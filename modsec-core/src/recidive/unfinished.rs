@@ -15,8 +15,11 @@ pub(super) const MAX_UNFINISHED: usize = 4096;
 /// The files, the one that has been waiting longest first.
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
+    /// Since when each waits, its owner if known, and its path.
     files: VecDeque<(Instant, Option<u32>, PathBuf)>,
+    /// The same paths, so that none waits twice.
     known: HashSet<PathBuf>,
+    /// How many files each owner has waiting.
     owners: HashMap<Option<u32>, usize>,
 }
 

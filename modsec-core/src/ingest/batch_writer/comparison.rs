@@ -18,7 +18,7 @@ pub(super) struct Comparison {
     store: Option<Found>,
     /// Entries that are not in the store, and would be by now.
     new: HashSet<EntryHash>,
-    /// Beats, and ends the waiting for the store at a stop.
+    /// Reports signs of life, and ends the waiting for the store at a stop.
     steps: ReadSteps,
 }
 

@@ -27,7 +27,7 @@ pub(in crate::ingest) struct Destination {
     store: Box<dyn Store>,
     /// Receives the entries themselves, before the store has their rows.
     merged_log: Option<MergedLog>,
-    /// Beats, and ends the reading of large entries at a stop.
+    /// Reports signs of life, and ends the reading of large entries at a stop.
     steps: ReadSteps,
 }
 
@@ -74,7 +74,7 @@ enum Attempt {
 
 /// What came of appending entries to the merged log.
 enum Append<'l> {
-    /// The entries are in the log and synced. They are taken out again unless this is committed.
+    /// The entries are in the log and synced. Until this is committed, the journal names them as pending.
     Done(Appended<'l>),
     /// Nothing was appended: these entries have changed since they were read.
     Changed(Vec<EntryHash>),

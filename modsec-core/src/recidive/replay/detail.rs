@@ -20,28 +20,43 @@ const MAX_TIMES: usize = 64;
 /// An attack that waits for earlier ones.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Attack {
+    /// The transaction's own time.
     pub(super) at: DateTime<Utc>,
+    /// The place in the order of reading, which decides among equal times.
     pub(super) arrival: u64,
+    /// From part A, or from the header of a trusted proxy.
     pub(super) client: IpAddr,
+    /// Ids of the rules that matched, each once; [`MAX_KINDS`] at the most.
     pub(super) rules: Vec<String>,
+    /// The URI of the request line; `None` for a line of an index.
     pub(super) uri: Option<String>,
 }
 
 /// What is known of a client's attacks.
 #[derive(Debug)]
 pub(super) struct Detail {
+    /// Attacks counted.
     pub(super) attacks: u64,
+    /// Time of the earliest attack.
     pub(super) first: DateTime<Utc>,
+    /// Time of the latest attack.
     pub(super) last: DateTime<Utc>,
+    /// Reports so far.
     pub(super) reports: u64,
+    /// Times of the first [`MAX_TIMES`] reports.
     pub(super) reported_at: Vec<DateTime<Utc>>,
+    /// Rules that matched.
     pub(super) rules: Kinds,
+    /// What was asked for.
     pub(super) uris: Kinds,
 }
 
+/// What a client's attacks had in common, counted in bounded memory.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
+    /// The first [`MAX_KINDS`] different texts and how often each occurred.
     pub(super) counted: Vec<Tallied>,
+    /// How often any other text occurred.
     pub(super) others: u64,
 }
 
@@ -67,6 +82,7 @@ impl Detail {
         }
     }
 
+    /// Adds an attack. Times may come in any order.
     pub(super) fn add(&mut self, attack: &Attack) {
         self.attacks += 1;
         self.first = self.first.min(attack.at);
@@ -75,6 +91,7 @@ impl Detail {
         attack.uri.iter().for_each(|uri| self.uris.add(uri));
     }
 
+    /// Returns what the report says about the client, an address or a network.
     pub(super) fn offender(self, client: IpNet) -> ReplayedOffender {
         ReplayedOffender {
             client: network_text(client),
@@ -90,6 +107,7 @@ impl Detail {
 }
 
 impl Kinds {
+    /// Counts a text once.
     pub(super) fn add(&mut self, what: &str) {
         if let Some(tallied) = self.counted.iter_mut().find(|tallied| tallied.what == what) {
             tallied.count += 1;
@@ -103,6 +121,7 @@ impl Kinds {
         }
     }
 
+    /// Returns the texts, the most frequent first, and behind them `…` for all others.
     pub(super) fn tallied(mut self) -> Vec<Tallied> {
         self.counted.sort_by_key(|tallied| Reverse(tallied.count));
         if self.others > 0 {
