@@ -37,6 +37,7 @@ enum Kind {
     Kill,
     /// The thread stops for good; others go on.
     Hang,
+    /// The thread panics.
     Panic,
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn pass(name: &str) {
 
 /// Counts that the point was passed, and dies, stops or panics if it is the time for it.
 fn reach(name: &str) {
+    /// What the environment asks for, read when the first point is passed.
     static CRASH_POINT: OnceLock<Option<CrashPoint>> = OnceLock::new();
     let Some(point) = CRASH_POINT.get_or_init(CrashPoint::from_env) else {
         return;

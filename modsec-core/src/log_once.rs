@@ -22,11 +22,13 @@ pub(crate) struct LogOnce {
     further: &'static str,
     /// After this time everything may be logged again: logs are rotated, and people forget.
     forget_after: Duration,
+    /// When counting began.
     since: Instant,
     /// Things that were to be logged, as far as they were new.
     count: usize,
     /// Hashes of what was logged, and of what was said of it last.
     logged: HashMap<u64, u64>,
+    /// The key of the hashes, new with each start, so that nobody can provoke equal ones.
     hasher: RandomState,
 }
 

@@ -250,7 +250,9 @@ pub enum Stored {
 /// moved.
 #[derive(Debug)]
 pub struct MergedLog {
+    /// Where the log should be.
     path: PathBuf,
+    /// The open log, for appending.
     file: File,
     /// Path of the log and `.journal`.
     journal_path: PathBuf,

@@ -463,6 +463,10 @@ enum FileKey {
 }
 
 impl FileKey {
+    /// Returns the key of `path`, following links.
+    ///
+    /// A file that does not exist is known by its name in its directory, from which links are taken
+    /// out; if the directory does not exist either, by the absolute path.
     fn of(path: &Path) -> FileKey {
         match path.metadata() {
             Ok(meta) if meta.is_file() => FileKey::There(meta.dev(), meta.ino()),

@@ -23,7 +23,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Hears of each step of reading a file, and may end it. Clones share what they tell and ask.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReadSteps {
+    /// Beats at each step.
     heartbeat: Heartbeat,
+    /// The request to stop; `None` if files are read to their end in any case.
     stop: Option<Stop>,
 }
 

@@ -7,6 +7,7 @@ use std::hash::Hash;
 /// each.
 #[derive(Debug)]
 pub(crate) struct Recent<K, const MOST: usize, V = ()> {
+    /// The same keys, to be found by their hash.
     keys: HashSet<K>,
     /// In the order in which they came.
     order: VecDeque<(K, V)>,
@@ -22,6 +23,7 @@ impl<K, const MOST: usize, V> Default for Recent<K, MOST, V> {
 }
 
 impl<K: Hash + Eq + Clone, const MOST: usize, V> Recent<K, MOST, V> {
+    /// Returns `true` if the key is remembered.
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.keys.contains(key)
     }

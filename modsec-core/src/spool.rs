@@ -176,6 +176,7 @@ pub(crate) fn hold(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errn
 /// Finds out once whether the kernel has openat2(2). A filter of system calls that does not know
 /// it answers `EPERM`, which this call cannot get otherwise.
 fn has_openat2() -> bool {
+    /// Set by the first call, for the whole process.
     static HAS_OPENAT2: OnceLock<bool> = OnceLock::new();
     *HAS_OPENAT2.get_or_init(|| {
         let tried = openat2(CWD, c"/", HELD, Mode::empty(), ResolveFlags::empty());

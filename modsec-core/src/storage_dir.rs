@@ -204,6 +204,8 @@ impl SharedTree {
         self.private.get()
     }
 
+    /// Removes the private directory unless claimed entries are in it; does nothing without the
+    /// lock.
     fn leave(&self) {
         if let Some(private) = self.private() {
             private.leave(&self.root);
@@ -224,6 +226,7 @@ impl Drop for SharedTree {
 /// claiming and removing do ([`StorageDir::lock`]).
 #[derive(Debug)]
 pub struct StorageDir {
+    /// The directory and the lock, shared with walks, directories and entries.
     tree: Arc<SharedTree>,
 }
 
@@ -290,6 +293,11 @@ impl StorageDir {
         self.lock_private(Some(state_dir))
     }
 
+    /// Takes the lock unless this process has it; that of `state_dir` too if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`StorageDir::lock`].
     fn lock_private(&self, state_dir: Option<&Path>) -> Result<(), StorageDirError> {
         if self.tree.private().is_none() {
             let private = Private::lock(&self.tree.root, state_dir)?;

@@ -97,6 +97,7 @@ fn line_in_zone<Z: chrono::TimeZone<Offset: std::fmt::Display>>(
 /// The file is opened again when another is at its path (rotation by rename), or none.
 #[derive(Debug)]
 pub struct JailLog {
+    /// Where the file should be.
     path: PathBuf,
     /// The open file, which may have been renamed since.
     file: File,

@@ -17,7 +17,9 @@ use crate::text::visible;
 /// Problems and remarks, in the order in which they were found.
 #[derive(Debug, Default)]
 pub struct Findings {
+    /// What keeps the program from its work, one message each.
     pub(super) problems: Vec<String>,
+    /// What is worth knowing and keeps it from nothing.
     pub(super) remarks: Vec<String>,
     /// What is shown behind the problems, as it is.
     details: Vec<String>,
@@ -29,8 +31,11 @@ pub struct Findings {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {} ({})", visible(&path.to_string_lossy()), source_of)]
 struct Unusable {
+    /// The file.
     path: PathBuf,
+    /// What names it, such as an option.
     source_of: SettingName<'static>,
+    /// What the system said.
     source: io::Error,
 }
 

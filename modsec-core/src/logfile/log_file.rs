@@ -13,8 +13,11 @@ use crate::named_file::{self, Links};
 /// An open log. Offsets are those of the decompressed bytes.
 #[derive(Debug)]
 pub(crate) struct LogFile {
+    /// The file. It is read at offsets, except by the decoder.
     pub(super) file: File,
+    /// `st_dev` when it was opened.
     pub(super) device: u64,
+    /// `st_ino` when it was opened; with the device, it tells one file from another.
     pub(super) inode: u64,
     /// The decoder, if the file is compressed.
     compressed: Option<Box<Compressed>>,

@@ -32,9 +32,11 @@ const QUIET: Duration = Duration::from_secs(1);
 const AT_LAST: Duration = Duration::from_secs(10);
 /// Lines in a row, none of an index, after which one that comes through a pipe is judged.
 const IN_A_ROW: usize = 3;
-/// Messages at a time, and when they may be written again.
+/// Messages at a time; the rest is not said before [`FORGET_AFTER`].
 const MESSAGES: usize = 20;
+/// Stands in the log for messages beyond [`MESSAGES`].
 const FURTHER: &str = "more logs without entries, not named";
+/// After this time everything may be said again.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
 /// What a log should be made of.
@@ -51,6 +53,7 @@ pub(crate) enum Content {
 /// Knows whether what is followed has what it should have, and says so if not.
 #[derive(Debug)]
 pub(crate) struct Recognition {
+    /// What the log should be made of.
     content: Content,
     /// Where reading of the file at hand began.
     start: u64,
@@ -60,36 +63,45 @@ pub(crate) struct Recognition {
     stretch: Option<Stretch>,
     /// Files begun so far.
     files: u64,
+    /// What was said already, by file and kind.
     log_once: LogOnce,
 }
 
+/// Bytes in a row that belong to nothing that should be in the log.
 #[derive(Debug)]
 struct Stretch {
     /// Its first byte in the log.
     at: u64,
-    /// When it was noticed, and when anything was added.
+    /// When it was noticed.
     since: Instant,
+    /// When anything was added last.
     grown: Instant,
+    /// Whether it was judged; it is not judged again.
     is_judged: bool,
 }
 
 /// What a log is instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Unlike {
+    /// Something that is no entry, or an audit log in a form that is not read.
     #[error(transparent)]
     Defect(Defect),
+    /// Entries, where lines of an index are expected.
     #[error("whole entries of an audit log, not the lines about them")]
     Entries,
+    /// An index that says nothing reliable about the client, where that is needed.
     #[error(
         "an index of libmodsecurity, in whose lines a client can write any address: none of them \
          counts; recidive takes --source storage-dir"
     )]
     OfLibmodsecurity,
+    /// Entries whose lines end in CR and LF. The boundary of a native entry ends in LF.
     #[error(
         "an audit log with the line ends of Windows, which is not followed; take that off with \
          sed 's/\\r$//'"
     )]
     LineEnds,
+    /// Neither entries nor lines of an index; the beginning of the first line.
     #[error("no index: the first line is {0}, and none ends with size and MD5 of an entry")]
     NoIndex(FirstBytes),
 }
@@ -184,6 +196,8 @@ impl Recognition {
         self.judge_in(at, tail)
     }
 
+    /// Returns the stretch that the offset `at` belongs to, a new one if there is none. A stretch
+    /// of entries is known by its first byte. One of lines goes on, wherever the next line begins.
     fn begin_stretch(&mut self, at: u64) -> &mut Stretch {
         let now = Instant::now();
         let new = || Stretch {
@@ -200,6 +214,11 @@ impl Recognition {
         self.stretch.insert(same.unwrap_or_else(new))
     }
 
+    /// Reads the first and the last bytes of the stretch at the offset `at` again and says what
+    /// they are. Returns `true` if that was said, now or before.
+    ///
+    /// Once the log had what it should have, a stretch shorter than [`SHOWN`] is passed over,
+    /// unless it cannot be anything else. A stretch is judged once.
     fn judge_in(&mut self, at: u64, tail: &mut Tail) -> bool {
         match &mut self.stretch {
             Some(stretch) if stretch.is_judged => return true,
@@ -231,6 +250,8 @@ impl Recognition {
         }
     }
 
+    /// Logs what is at `offset` of the log at `path`, once for each file and kind. Always returns
+    /// `true`: it was said, now or before.
     fn say(&mut self, path: &Path, offset: u64, unlike: Unlike) -> bool {
         let kind = (std::mem::discriminant(&unlike), unlike.defect_kind());
         if !self.log_once.is_new((path, self.files, kind)) {
@@ -252,7 +273,10 @@ impl Recognition {
 /// kept until one is good.
 #[derive(Debug)]
 pub(crate) struct PipeRecognition {
+    /// What is known of the lines so far.
     recognition: Recognition,
+    /// The first lines, [`SHOWN`] bytes and a line end for each at the most, since they cannot be
+    /// read again.
     head: Vec<u8>,
     /// Lines so far, none of which was good.
     lines: usize,
@@ -293,6 +317,7 @@ impl PipeRecognition {
         }
     }
 
+    /// Says what the first lines are, unless they may belong to an index after all.
     fn judge(&mut self) {
         let unlike = utf16(&self.head).or_else(|| no_lines(true, &self.head));
         if let Some(unlike) = unlike {
@@ -314,6 +339,8 @@ impl Unlike {
         }
     }
 
+    /// Returns by what defects are told apart when each is said once: their kind and, if the log is
+    /// wrapped, what it is wrapped in. The bytes that a defect quotes do not count.
     fn defect_kind(self) -> Option<(std::mem::Discriminant<Defect>, Option<Wrapping>)> {
         let Unlike::Defect(defect) = self else {
             return None;
@@ -326,6 +353,7 @@ impl Unlike {
     }
 }
 
+/// Returns what a log is that begins with `first`, if that is UTF-16; `None` if not.
 fn utf16(first: &[u8]) -> Option<Unlike> {
     let by = Wrapping::of_utf16(first)?;
     Some(Unlike::Defect(Defect::Wrapped { by }))

@@ -410,8 +410,11 @@ impl<'a> AppendBatch<'a> {
 
 /// Hashes and counts the bytes that are read through it.
 struct HashingReader<R> {
+    /// Where the bytes come from.
     reader: R,
+    /// Hashes every byte that was read.
     hasher: EntryHasher,
+    /// Bytes read so far.
     len: u64,
 }
 

@@ -59,6 +59,7 @@ pub(super) enum State {
 pub(super) struct JournalRecord {
     /// Id of the batch.
     pub(super) batch: [u8; 16],
+    /// Whether the store must be asked.
     pub(super) state: State,
     /// Device of the log, `st_dev`.
     pub(super) device: u64,

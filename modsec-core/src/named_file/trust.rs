@@ -45,25 +45,32 @@ const OTHERS_WRITE: u32 = 0o002;
 /// Why a file is not used, and what to do.
 #[derive(Debug, thiserror::Error)]
 enum Untrusted {
+    /// A directory on the way, in which everybody may rename and remove what others have made.
     #[error(
         "everybody may replace what is in directory {0:?}; run chmod o-w on it, or name a file \
          elsewhere"
     )]
     Replaceable(PathBuf),
+    /// A file of another user, in a directory like `/tmp`.
     #[error(
         "{path:?} belongs to user {owner}, in a directory in which everybody may make files; \
          name a file elsewhere, or remove it"
     )]
     Foreign { path: PathBuf, owner: u32 },
+    /// A file with several names, in a directory like `/tmp`: another user may have made one of
+    /// them.
     #[error(
         "{0:?} has a second name, in a directory in which everybody may make files; name a file \
          elsewhere, or remove it"
     )]
     HardLinked(PathBuf),
+    /// A file that everybody may write to.
     #[error(
         "everybody may write to {0:?}; look what is in it and run chmod o-w on it, or remove it"
     )]
     Writable(PathBuf),
+    /// A directory in which everybody may make files, for a database of SQLite, beside which `-wal`
+    /// and `-journal` are read.
     #[error(
         "everybody may make files in directory {0:?}, and SQLite takes what it finds beside a \
          database for a part of it; name a file elsewhere"

@@ -91,7 +91,9 @@ pub struct Keeper {
 /// Whether changes are made or only reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
+    /// Directories are made and changed.
     Real,
+    /// What would be done is reported, and nothing is changed.
     DryRun,
 }
 

@@ -185,8 +185,12 @@ impl fmt::Display for Attributes {
 
 /// With this bit a directory's new entries get the directory's group instead of their maker's.
 const SET_GROUP_ID: u32 = Mode::SGID.bits();
+/// The owner may make and remove entries: write and enter. One right without the other allows
+/// neither.
 const OWNER_ENTERS_AND_WRITES: u32 = Mode::WUSR.bits() | Mode::XUSR.bits();
+/// The same for members of the group.
 const GROUP_ENTERS_AND_WRITES: u32 = Mode::WGRP.bits() | Mode::XGRP.bits();
+/// The same for all others.
 const OTHERS_ENTER_AND_WRITE: u32 = Mode::WOTH.bits() | Mode::XOTH.bits();
 /// The owner's rights: read, write and enter.
 const OWNER_BITS: u32 = Mode::RWXU.bits();

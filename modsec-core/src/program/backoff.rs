@@ -13,10 +13,15 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Backoff(Option<Outage>);
 
+/// A series of failures that no success has ended.
 #[derive(Debug)]
 struct Outage {
+    /// When the first attempt failed.
     since: Instant,
+    /// How long to wait after the last failure: 1 second at first, doubled each time, 60 seconds at
+    /// the most.
     pause: Duration,
+    /// When to try again.
     until: Instant,
 }
 

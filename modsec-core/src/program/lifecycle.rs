@@ -27,12 +27,20 @@ use crate::heartbeat::Heartbeat;
 /// # Ok::<(), modsec_core::program::ProgramError>(())
 /// ```
 pub struct Lifecycle<'a> {
+    /// SIGTERM or SIGINT, or a stop by a caller.
     stop: Stop,
+    /// SIGHUP.
     hangups: Hangups,
+    /// What the program does at a hangup; nothing by default.
     on_hangup: Box<dyn FnMut() + Send + 'a>,
+    /// What the program does once the service is ready; taken when it was done.
     on_ready: Option<Box<dyn FnOnce() + Send + 'a>>,
+    /// The service manager, to which readiness and status are reported.
     service: Service,
+    /// Whether readiness was reported.
     readiness: Readiness,
+    /// The thread that reports signs of life; `None` before [`Lifecycle::watch`] and without a
+    /// watchdog.
     watchdog: Option<Watchdog>,
 }
 
@@ -41,6 +49,7 @@ pub struct Lifecycle<'a> {
 enum Readiness {
     /// It does not, and is told at this time at the latest.
     Starting(Option<Instant>),
+    /// It does. This is reported once.
     Ready,
 }
 

@@ -66,6 +66,8 @@ pub struct LogOptions {
 pub type Around = fn(&mut dyn FnMut());
 
 impl LogOptions {
+    /// Returns the most detailed level that is logged: `info` without `-v` and `-q`, one step more
+    /// or less for each of them.
     fn level(&self) -> LevelFilter {
         match i16::from(self.verbose) - i16::from(self.quiet) {
             ..=-3 => LevelFilter::OFF,
@@ -110,6 +112,7 @@ pub fn log_to(options: &LogOptions) -> Result<Log, ProgramError> {
 #[derive(Debug)]
 #[must_use]
 pub struct Log {
+    /// The file, to be opened again after rotation; `None` if all goes to standard error.
     file: Option<LogFile>,
 }
 
@@ -128,11 +131,16 @@ impl Log {
     }
 }
 
+/// Returns `true` if standard error is a terminal and `NO_COLOR` is not set, or empty.
 fn colours() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     io::stderr().is_terminal() && !set("NO_COLOR")
 }
 
+/// Returns what writes events of `level` and above as lines of `format`. Events of other crates are
+/// written from `warn` on, or from `level` if that is stricter.
+///
+/// `ansi` is for colours. What a terminal would not show is escaped, see [`Visible`].
 fn layer<W>(
     format: LogFormat,
     ansi: bool,
@@ -169,6 +177,7 @@ where
 
 /// Standard error, perhaps with something to be done around each line.
 struct StandardError {
+    /// What is called around each line; `None` if nothing is.
     around: Option<Around>,
 }
 
@@ -187,16 +196,25 @@ impl Write for StandardError {
     }
 }
 
+/// The log file, shared by all threads that log.
 #[derive(Debug, Clone)]
 struct LogFile(Arc<Shared>);
 
+/// What clones of a [`LogFile`] share.
 #[derive(Debug)]
 struct Shared {
+    /// The path, by which it is opened again.
     path: PathBuf,
+    /// The open file. Whoever holds the lock writes one line.
     file: Mutex<File>,
 }
 
 impl LogFile {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`append_to`].
     fn open(path: &Path) -> Result<Self, ProgramError> {
         let file = Mutex::new(append_to(path)?);
         Ok(Self(Arc::new(Shared {
@@ -205,12 +223,19 @@ impl LogFile {
         })))
     }
 
+    /// Opens the file again by its path.
+    ///
+    /// # Errors
+    ///
+    /// As for [`append_to`]; the old file stays in use then.
     fn reopen(&self) -> Result<(), ProgramError> {
         let file = append_to(&self.0.path)?;
         *self.locked() = file;
         Ok(())
     }
 
+    /// Waits for the line that another thread is writing. A panic in the middle of one does no
+    /// harm.
     fn locked(&self) -> MutexGuard<'_, File> {
         self.0.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,7 +264,9 @@ impl<'a> MakeWriter<'a> for LogFile {
 
 /// Holds the file for one line; the formatter hands over whole lines.
 struct LineWriter<'a> {
+    /// Where log rotation may have put another file.
     path: &'a Path,
+    /// The open file, replaced if another one is at its path.
     file: MutexGuard<'a, File>,
 }
 

@@ -27,7 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 #[must_use = "dropping it removes the file"]
 pub struct PidFile {
+    /// As the administrator has named it.
     path: PathBuf,
+    /// Locked by flock(2) for as long as it is open.
     file: File,
 }
 
@@ -130,6 +132,8 @@ impl PidFile {
         }
     }
 
+    /// Looks every [`LOOK_EVERY`] whether the file is in its place, and writes it again if not.
+    /// Failures are logged once, and tried again.
     async fn keep(mut self) -> Infallible {
         let mut is_told = false;
         loop {
@@ -154,6 +158,8 @@ impl PidFile {
         }
     }
 
+    /// Returns `true` if the path leads to the locked file. If that cannot be found out, it counts
+    /// as gone.
     fn is_in_place(&self) -> bool {
         named_file::is_at(&self.path, &self.file).is_ok_and(|is_at| is_at)
     }
@@ -168,12 +174,19 @@ impl Drop for PidFile {
     }
 }
 
+/// Opens the PID file for reading and writing, or makes it with mode 0644.
+///
+/// # Errors
+///
+/// What the system said, or that a link is in the last place.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).mode(0o644);
     named_file::open_own(path, &options)
 }
 
+/// Names the process that a PID file speaks of, by number and, if `/proc` has it, by name; `another
+/// process` if there is no number in the file.
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     // The other process may have locked and not written yet.

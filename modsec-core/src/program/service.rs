@@ -17,7 +17,9 @@ use crate::heartbeat::Heartbeat;
 /// nobody listens.
 #[derive(Debug, Clone, Default)]
 pub struct Service {
+    /// Whether anything is reported; `false` inside another program.
     reports: bool,
+    /// `WatchdogSec` of the unit, from `WATCHDOG_USEC`; `None` if it has none.
     watchdog: Option<Duration>,
 }
 
@@ -75,6 +77,8 @@ impl Service {
         self.say(NotifyState::Stopping);
     }
 
+    /// Sends one message to the service manager, see sd_notify(3). Does nothing if nothing is to be
+    /// reported. A failure is logged at `debug`.
     fn say(&self, state: NotifyState<'_>) {
         if self.reports
             && let Err(error) = sd_notify::notify(&[state])
@@ -87,5 +91,6 @@ impl Service {
 /// A thread that passes signs of life on to the service manager. Dropping this ends it.
 #[derive(Debug)]
 pub(super) struct Watchdog {
+    /// The thread ends once this is dropped; nothing is ever sent.
     _handle: Sender<std::convert::Infallible>,
 }

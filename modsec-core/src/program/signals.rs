@@ -51,6 +51,8 @@ impl Signals {
     }
 }
 
+/// Makes a request of each signal: to stop after SIGTERM and SIGINT, to open files again after
+/// SIGHUP. Runs as long as the process.
 async fn forward(
     mut term: Signal,
     mut int: Signal,
@@ -128,12 +130,14 @@ pub struct Hangups(watch::Receiver<()>);
 pub(crate) struct HangupHandle(watch::Sender<()>);
 
 impl HangupHandle {
+    /// Makes a hangup. Those that come before anybody waits count as one.
     pub(crate) fn hang_up(&self) {
         self.0.send_replace(());
     }
 }
 
 impl Hangups {
+    /// Returns a source of hangups and what makes them.
     pub(crate) fn new() -> (HangupHandle, Self) {
         let (sender, receiver) = watch::channel(());
         (HangupHandle(sender), Self(receiver))

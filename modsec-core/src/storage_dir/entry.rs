@@ -221,7 +221,9 @@ impl EntryFile {
 /// Holds one descriptor, and that of its directory.
 #[derive(Debug)]
 pub struct OpenEntry {
+    /// Its directory and name.
     entry: EntryFile,
+    /// The descriptor, opened without following a link or waiting.
     file: File,
     /// What fstat(2) said when it was opened.
     meta: Metadata,
@@ -302,7 +304,9 @@ impl OpenEntry {
 /// its own, so a batch may have thousands.
 #[derive(Debug, Clone)]
 pub struct ReadEntry {
+    /// Its directory and name.
     entry: EntryFile,
+    /// The file when it was opened; only the same file is removed.
     identity: Identity,
 }
 

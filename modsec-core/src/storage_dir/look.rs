@@ -156,9 +156,13 @@ impl Looker {
 
 /// What one statx(2), or fstat(2) on an old kernel, returned.
 struct Statx {
+    /// Device, inode, size and times.
     identity: Identity,
+    /// Type of the file, from `st_mode`.
     kind: FileType,
+    /// Number of names, `st_nlink`.
     links: u64,
+    /// Owner, `st_uid`.
     uid: u32,
 }
 

@@ -246,7 +246,9 @@ pub(crate) fn is_private(path: impl AsRef<Path>) -> bool {
 /// removal failed is read in the next pass.
 #[derive(Debug)]
 pub(super) struct MovedIn<'a> {
+    /// The private directory, which hides the file from listings until this is dropped.
     private: &'a Private,
+    /// Name of the file in the private directory.
     name: OsString,
 }
 

@@ -61,6 +61,7 @@ impl Refusals {
 pub struct Walk {
     /// The tree that is walked.
     storage: Arc<SharedTree>,
+    /// Counts what is left alone, shared with the directories that were yielded.
     refusals: Refusals,
     /// Whether the private directory is still to come.
     private: bool,
@@ -310,7 +311,9 @@ pub(super) fn day_dir_name(day: NaiveDate) -> OsString {
 /// Whether a minute directory is the last one of its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Newest {
+    /// It is, and is never pruned.
     Yes,
+    /// It is not.
     No,
 }
 
@@ -319,6 +322,7 @@ pub(super) enum Newest {
 struct Minutes {
     /// The directory with the days.
     tree: Arc<Dir>,
+    /// Counts what is left alone, shared with the walk.
     refusals: Refusals,
     /// Days still to come.
     days: vec::IntoIter<NaiveDate>,
@@ -376,7 +380,9 @@ impl Minutes {
 /// It stays the same directory, whatever is at its path later. Clones share the descriptor.
 #[derive(Debug, Clone)]
 pub struct EntryDir {
+    /// The tree. Files of this directory are moved into its private one to be removed.
     storage: Arc<SharedTree>,
+    /// Counts what is left alone in it, shared with the walk.
     refusals: Refusals,
     /// The directory itself.
     pub(super) dir: Arc<Dir>,

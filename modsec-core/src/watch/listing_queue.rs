@@ -61,8 +61,11 @@ struct Site {
 /// A directory being listed.
 #[derive(Debug)]
 struct OpenListing {
+    /// Its path below the root.
     path: PathBuf,
+    /// What it is for, a day or a minute, say.
     place: Place,
+    /// The names that were not handed out yet.
     names: Listing,
 }
 

@@ -74,6 +74,7 @@ pub fn check_root(path: &Path) -> Result<(), RootError> {
 /// A storage directory, held open.
 #[derive(Debug)]
 pub(crate) struct Root {
+    /// The path as given, without a slash at the end.
     path: PathBuf,
     /// The descriptor.
     handle: OwnedFd,

@@ -18,7 +18,9 @@ use crate::watch::Place;
 /// ahead and that stayed empty do not count.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct UsedLayouts {
+    /// Days in the root.
     flat: bool,
+    /// Days in a directory of each user, as ModSecurity 2 makes them since 2.9.3.
     per_user: bool,
 }
 

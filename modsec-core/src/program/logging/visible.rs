@@ -11,7 +11,9 @@ use crate::text::{is_visible, visible, visible_json};
 /// Writes lines as a terminal may show them.
 #[derive(Debug, Clone)]
 pub(super) struct Visible<W> {
+    /// Where the lines go, standard error or the log file.
     pub(super) to: W,
+    /// Decides what escapes look like: those of JSON, or those of Rust.
     pub(super) format: LogFormat,
     /// The lines have the formatter's own colours, which escapes what else may start like one.
     pub(super) ansi: bool,
@@ -31,8 +33,11 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Visible<W> {
 
 /// Takes whole lines.
 pub(super) struct VisibleWriter<W> {
+    /// Where the line goes.
     to: W,
+    /// Decides what escapes look like.
     format: LogFormat,
+    /// Whether escape characters stay, as colours need them.
     ansi: bool,
 }
 
@@ -52,6 +57,8 @@ impl<W: Write> Write for VisibleWriter<W> {
     }
 }
 
+/// Escapes what a terminal would not show in a line of text, but not its line feed. With `ansi` the
+/// escape character stays, and what is between two of them is escaped by itself.
 fn line(text: &str, ansi: bool) -> Cow<'_, str> {
     let (words, end) = match text.strip_suffix('\n') {
         Some(words) => (words, "\n"),

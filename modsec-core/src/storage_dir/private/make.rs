@@ -381,9 +381,11 @@ fn move_aside(root: &Dir, name: &str) -> PathBuf {
 struct NewPrivate {
     /// Its name in the storage directory.
     name: String,
+    /// The directory itself.
     dir: OwnedFd,
     /// Its attributes, to tell later whether the directory in the right place is this one.
     stat: Stat,
+    /// The directory once more, or its lock file, with an exclusive flock(2).
     lock: OwnedFd,
 }
 

@@ -32,9 +32,11 @@ use crate::storage_dir::dir::Dir;
 /// The state directory, and what of it belongs to one storage directory. Locked.
 #[derive(Debug)]
 pub(super) struct StateDir {
+    /// The directory itself.
     dir: File,
-    /// Names in it.
+    /// Name of the lock file in it.
     lock_name: String,
+    /// Name of the file with the state of the index.
     note: String,
     /// Holds the flock(2) for as long as this value lives.
     _lock: File,
