@@ -47,7 +47,7 @@ impl LogOnce {
         }
     }
 
-    /// Lets as many things be logged as at the beginning, but none again.
+    /// Allows as many further things to be logged as at the beginning, but none twice.
     pub(crate) fn allow_more(&mut self) {
         self.count = 0;
     }

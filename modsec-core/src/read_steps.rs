@@ -1,8 +1,8 @@
 //! What is done between two steps of reading a file, and while the store is waited for.
 //!
-//! A file of a site's tree may have some hundred megabytes, whatever is in it. The watchdog hears of
-//! each step, and a request to stop does not wait for the end: the file is read at the next start.
-//! Neither does it wait for a database that another process holds.
+//! A file of a site's tree may have some hundred megabytes, whatever is in it. Each step is a sign
+//! of life for the watchdog, and a request to stop does not wait for the end: the file is read at
+//! the next start. Neither does it wait for a database that another process holds.
 
 use std::io;
 use std::pin::pin;
@@ -20,7 +20,8 @@ pub(crate) const READ_IN_ANY_CASE: u64 = 8 << 20;
 /// nobody holds the database, and less than a person waits.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Hears of each step of reading a file, and may end it. Clones share what they tell and ask.
+/// Receives each step of reading a file, and ends the reading at a stop. Clones share heartbeat and
+/// request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReadSteps {
     /// Beats at each step.
@@ -57,7 +58,7 @@ impl ReadSteps {
         }
     }
 
-    /// Returns what hears of each step.
+    /// Returns the heartbeat that beats at each step.
     pub(crate) fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat
     }

@@ -28,7 +28,7 @@ use super::unlinker::{Removed, StoredFile, Unlinker};
 use super::{IngestError, Observer, Options, Tally, decode_pool, digest};
 use crate::read_steps::ReadSteps;
 
-/// How often the observer is told of progress.
+/// How often the observer receives progress.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// The most that entries and rows hold in memory between reading and storing, in bytes: what waits
@@ -58,7 +58,7 @@ pub(super) struct BatchWriter {
     unlinker: Unlinker,
     /// The index that is compared with what is read; `None` without `--index`.
     pub(super) index: Option<Index>,
-    /// Hears of every step, and ends the reading of large files.
+    /// Receives every step for the watchdog, and ends the reading of large files at a stop.
     pub(super) steps: ReadSteps,
 }
 
@@ -320,7 +320,8 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Lets files be removed of which everything is safe.
+    /// Hands files over to be removed once all of their entries are stored. Files that stay for
+    /// good are remembered, so that no later walk reads them again.
     fn remove(&mut self, files: Vec<EndedFile>) {
         let stored = files.into_iter().map(|ended| {
             if !ended.is_left && ended.progress.stays_for_good() {
@@ -370,7 +371,10 @@ impl BatchWriter {
         self.findings.skip(path, met, skipped);
     }
 
-    /// Lets a file stay because of one of several entries.
+    /// Keeps a file because one of its several entries cannot be taken.
+    ///
+    /// For a defect it stays for good, and the first defect is named; for any other reason it is
+    /// tried again.
     fn skip_one(&mut self, progress: &Progress, place: &FilePlace, skipped: Skipped) {
         match skipped {
             Skipped::NoEntry(NoEntry::Defect(defect)) => {

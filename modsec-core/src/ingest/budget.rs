@@ -61,7 +61,8 @@ impl OwnersBudget {
         self.way.budgets.add_record(self.owner, size as u64);
     }
 
-    /// Lets the entries of a file of `size` bytes count instead of the file.
+    /// Takes a file of `size` bytes off the budget again: its entries are charged one by one
+    /// instead.
     pub(super) fn count_records(&self, size: u64) {
         self.way.budgets.take_back(self.owner, size);
     }

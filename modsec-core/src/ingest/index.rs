@@ -301,7 +301,7 @@ impl Index {
         ripe.map_or(Vec::new(), |ripe| self.ledger.wanted(AT_A_TIME, ripe))
     }
 
-    /// Lets files that were changing be looked into again.
+    /// Makes files that were changing at the last look candidates again.
     pub(super) fn try_again(&mut self) {
         self.ledger.try_again();
     }

@@ -127,7 +127,8 @@ impl Passes<'_> {
         }
     }
 
-    /// Returns by what it is known whether a walk has got on.
+    /// Returns the files removed and the entries taken of other files. If neither number grows, a
+    /// walk makes no progress.
     fn got_on(&self) -> (u64, usize) {
         (self.writer.findings.tally.removed, self.writer.got_on)
     }

@@ -40,12 +40,12 @@ impl Progress {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Lets the file stay; returns `false` if it stayed before.
+    /// Marks the file as one that stays; returns `false` if it was marked before.
     pub(super) fn stay(&self) -> bool {
         !self.stays.swap(true, Ordering::Relaxed)
     }
 
-    /// Lets the file stay until all of it could be stored.
+    /// Marks the file as one that stays until all of it is stored.
     pub(super) fn stay_for_another_try(&self) {
         self.stays.store(true, Ordering::Relaxed);
         self.again.store(true, Ordering::Relaxed);

@@ -169,7 +169,8 @@ impl Unopened {
         Sight::Left(look.uid)
     }
 
-    /// Lets the age of a file from the future begin now; it is taken by a later pass.
+    /// Sets the time of change of a file from the future to now, so that its age begins; a later
+    /// pass takes it. If the clock of the file system is ahead, the file is left as it is.
     fn renew(&mut self, file: &EntryFile) {
         self.waiting += 1;
         let files = match file.renew() {

@@ -190,7 +190,7 @@ impl Recognition {
     }
 
     /// Judges a stretch that begins at the offset `at` and is over, without an entry behind it.
-    /// Returns `true` if it was spoken of.
+    /// Returns `true` if a message about it was written, now or before.
     pub(crate) fn ended(&mut self, at: u64, tail: &mut Tail) -> bool {
         self.begin_stretch(at);
         self.judge_in(at, tail)

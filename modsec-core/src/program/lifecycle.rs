@@ -47,7 +47,8 @@ pub struct Lifecycle<'a> {
 /// Whether the service manager knows that the service works.
 #[derive(Debug, Clone, Copy)]
 enum Readiness {
-    /// It does not, and is told at this time at the latest.
+    /// It does not. Readiness is reported at this time at the latest; without one, when the service
+    /// calls for it.
     Starting(Option<Instant>),
     /// It does. This is reported once.
     Ready,
@@ -129,7 +130,7 @@ impl<'a> Lifecycle<'a> {
         }
     }
 
-    /// Lets the watchdog hear of these heartbeats from now on, see [`Service::watch`].
+    /// Reports these heartbeats to the watchdog from now on, see [`Service::watch`].
     ///
     /// # Errors
     ///

@@ -274,7 +274,8 @@ impl Claims {
         self.list();
     }
 
-    /// Lets the directory of a file that cannot wait be listed.
+    /// Marks the directory of a file for which there is no room as one to be listed, which finds
+    /// the file again.
     pub(super) fn list_later(&mut self, claimed: &Claimed) {
         for one in &mut self.directories {
             one.is_to_be_listed |= Arc::ptr_eq(&one.handle, &claimed.directory);

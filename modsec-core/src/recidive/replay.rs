@@ -484,8 +484,8 @@ impl Replay<'_> {
         self.wait(client, time.to_utc(), rules, uri);
     }
 
-    /// Lets an attack wait for earlier ones. Once more than [`MAX_WAITING`] wait, the earliest
-    /// counts.
+    /// Puts an attack into the queue, so that earlier ones count first. Once more than
+    /// [`MAX_WAITING`] wait, the earliest counts.
     fn wait(&mut self, client: IpAddr, at: DateTime<Utc>, rules: Vec<String>, uri: Option<String>) {
         self.arrivals += 1;
         self.waiting.push(Reverse(Attack {

@@ -21,7 +21,8 @@ pub(super) struct Reporter {
     jail: Option<JailLog>,
     /// Offenders that were not written yet, oldest first; [`MAX_UNSENT`] at the most.
     unsent: VecDeque<Report>,
-    /// Offenders that were dropped because `unsent` was full.
+    /// Offenders that were dropped because `unsent` was full; at the end, also those that are left
+    /// in it.
     lost: u64,
     /// Lines written since the state was saved.
     unmarked: usize,

@@ -108,7 +108,7 @@ fn watch(path: &Path) -> Result<Watcher, WatchError> {
     Watcher::new(path, options)
 }
 
-/// Lets the other branches have a look, and waits only if there is nothing to do.
+/// Gives the other branches a turn; waits for [`TICK`] if there is nothing to do.
 async fn pause(busy: bool) {
     if busy {
         tokio::task::yield_now().await;

@@ -32,7 +32,11 @@ impl<T> Default for Taken<T> {
 }
 
 impl<T> Taken<T> {
-    /// Lets a file wait; gives it back if there are too many.
+    /// Adds a file of `owner` to those that wait.
+    ///
+    /// # Errors
+    ///
+    /// The file itself, if [`MAX_OF_OWNER`] files of this owner or [`MAX`] in all are waiting.
     pub(super) fn push(&mut self, owner: Option<u32>, file: T) -> Result<(), T> {
         let of_owner = self.owners.get(&owner).map_or(0, VecDeque::len);
         if of_owner >= MAX_OF_OWNER || self.len >= MAX {
@@ -46,7 +50,7 @@ impl<T> Taken<T> {
         Ok(())
     }
 
-    /// Returns the next file.
+    /// Returns the oldest file of the owner whose turn it is; `None` if no file waits.
     pub(super) fn pop(&mut self) -> Option<T> {
         let owner = self.order.pop_front()?;
         let files = self.owners.get_mut(&owner)?;

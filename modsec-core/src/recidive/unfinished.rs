@@ -24,8 +24,8 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Lets a file of `owner` wait, unless it does already. Returns the file that does not wait any
-    /// longer because there are too many.
+    /// Adds a file of `owner` to those that wait, unless it is among them. Returns the file that
+    /// does not wait any longer because there are too many.
     pub(super) fn push(&mut self, path: &Path, owner: Option<u32>) -> Option<PathBuf> {
         if !self.known.insert(path.to_owned()) {
             return None;

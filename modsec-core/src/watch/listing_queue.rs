@@ -97,8 +97,8 @@ impl ListingQueue {
         *self = Self::default();
     }
 
-    /// Lets the directory at `path` wait, unless it does already. It may be gone when its turn
-    /// comes.
+    /// Adds the directory at `path` to those that wait, unless it is among them. It may be gone
+    /// when its turn comes.
     pub(crate) fn add(&mut self, path: PathBuf) {
         let name = site_of(&path);
         let site = self.site(name.clone());

@@ -28,7 +28,7 @@ pub(in crate::ingest) const CAPACITY: usize = FULL + MAX_HELD;
 pub(in crate::ingest) struct BatchEntry {
     /// The entry as the merged log receives it.
     pub(in crate::ingest) bytes: Bytes,
-    /// What is odd about it; the merged log needs to know.
+    /// What is odd about it. The merged log announces an entry that was interleaved with others.
     pub(in crate::ingest) flags: Flags,
     /// Of its file, which stays if the entry cannot be stored.
     pub(in crate::ingest) progress: Arc<Progress>,
@@ -126,7 +126,8 @@ impl Charges {
         }
     }
 
-    /// Lets each owner pay for his share of the time that the batch took.
+    /// Charges each owner with a share of the time that storing the batch took, in proportion to
+    /// the bytes of the rows.
     pub(in crate::ingest) fn pay(&self, took: Duration) {
         let all: usize = self.0.values().map(|(_, size)| size).sum();
         for (budget, size) in self.0.values() {

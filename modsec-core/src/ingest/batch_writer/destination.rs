@@ -337,7 +337,7 @@ impl NewEntries {
 }
 
 impl BatchEntry {
-    /// Lets the file stay.
+    /// Keeps the file in place for another attempt, and describes the entry for the message.
     fn leave_out(self, row: Row, refusal: Option<String>) -> LeftOut {
         self.progress.stay_for_another_try();
         LeftOut {

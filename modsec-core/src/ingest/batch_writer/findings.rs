@@ -63,7 +63,7 @@ impl Findings {
         }
     }
 
-    /// Lets single files be mentioned again.
+    /// Allows further messages about single files, though none twice.
     pub(in crate::ingest) fn log_more(&mut self) {
         self.log_once.allow_more();
     }

@@ -222,7 +222,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Lets files that were changing be looked into again.
+    /// Makes files that were changing at the last look candidates again.
     pub(super) fn try_again(&mut self) {
         for open in self.open.values_mut() {
             if open.fate == Some(Fate::Changing) {
