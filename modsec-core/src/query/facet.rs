@@ -53,7 +53,7 @@ impl Facet {
         Facet::Target,
     ];
 
-    /// Returns table and column.
+    /// Returns the table that has the values, and the name of their column.
     pub(super) fn column(self) -> (Table, &'static str) {
         match self {
             Facet::Cause => (Table::Logs, "ruleId"),

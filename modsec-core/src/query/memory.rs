@@ -304,7 +304,8 @@ fn text(names: &[&str], values: &[Value<'_>], column: &str) -> Option<String> {
     }
 }
 
-/// Returns a row's time as a database keeps it.
+/// Returns a row's time as a database keeps it, to the microsecond. `None` if it is not known,
+/// or if no database can hold it.
 fn stored_time(row: &Row) -> Option<DateTime<Utc>> {
     let time = row
         .created_at

@@ -46,7 +46,8 @@ impl Cell {
         time.ok().map(|time| time.and_utc())
     }
 
-    /// Returns the value of a column.
+    /// Returns the value of a column: a time, a hash, an address, a number or a text, by the
+    /// column's name. Null stands for what is none of that kind.
     fn value(self, column: &str) -> Value<'static> {
         let value = match column {
             "created_at" => self.time().map(Value::Time),

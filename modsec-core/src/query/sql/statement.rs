@@ -24,7 +24,9 @@ pub(super) struct Statement {
 }
 
 impl Statement {
-    /// `select … from logs l … where` the transactions that the question is about.
+    /// Begins `select … from logs l … where` with the conditions of the question: scope, window
+    /// and filter. `select` and `joined` must be our own SQL. No other function begins a
+    /// statement, so none lacks the scope.
     fn about(dialect: Dialect, question: &Question, select: &str, joined: &str) -> Statement {
         let mut statement = Statement {
             dialect,
@@ -41,7 +43,7 @@ impl Statement {
         statement
     }
 
-    /// The SQL and the values for its `?`.
+    /// Returns the SQL and the values for its `?`, in order.
     pub(super) fn finish(self) -> (String, Vec<Param>) {
         (self.sql, self.params)
     }
@@ -104,7 +106,8 @@ impl Statement {
         Statement::about(dialect, question, &select, "")
     }
 
-    /// The first and the last time within the scope, as an index has them.
+    /// Selects the first and the last time within the scope. Window and filter are left out, so
+    /// that an index alone can answer.
     pub(super) fn bounds(dialect: Dialect, question: &Question) -> Statement {
         let question = Question::new(question.scope.clone());
         let select = format!(
@@ -182,7 +185,9 @@ impl Statement {
         statement
     }
 
-    /// Transactions of a known time, the newest first.
+    /// Selects up to `most` transactions of a known time within the stretch, the newest first,
+    /// of equal times the one with the highest number. Those that come after `after` in that
+    /// order, if it has a time.
     pub(super) fn page(
         dialect: Dialect,
         question: &Question,
@@ -207,7 +212,8 @@ impl Statement {
         statement
     }
 
-    /// Transactions of an unknown time.
+    /// Selects up to `most` transactions of an unknown time, the one with the highest number
+    /// first. Those that come after `after`, if it has no time either.
     pub(super) fn untimed(
         dialect: Dialect,
         question: &Question,
@@ -279,12 +285,13 @@ impl Counting {
     }
 }
 
-/// How many have this outcome.
+/// Returns the SQL that counts rows with this outcome.
 fn outcomes(outcome: &str) -> String {
     format!("count(case when l.outcome = '{outcome}' then 1 end)")
 }
 
-/// A text as bytes, by which databases neither fold cases nor ignore blanks.
+/// Returns the SQL for a text as bytes, of which databases neither fold cases nor ignore
+/// blanks.
 fn bytes(dialect: Dialect, column: &str) -> String {
     match dialect {
         Dialect::Sqlite => column.to_owned(),
@@ -292,7 +299,8 @@ fn bytes(dialect: Dialect, column: &str) -> String {
     }
 }
 
-/// A text with A to Z in lower case. In `tis620` no other byte has a lower case.
+/// Returns the SQL for a text with A to Z in lower case. In `tis620` no other byte has a lower
+/// case.
 fn lower(dialect: Dialect, column: &str) -> String {
     let bytes = bytes(dialect, column);
     match dialect {
@@ -301,13 +309,14 @@ fn lower(dialect: Dialect, column: &str) -> String {
     }
 }
 
-/// A text of an alert, wherever it is stored.
+/// Returns the SQL for a text of an alert, wherever it is stored: in `modsec_rules`, once for
+/// all alerts of a rule, or in `rule_matches` by an older program.
 fn of_alert(dialect: Dialect, column: &str) -> String {
     let [shared, own] = ["r", "m"].map(|table| bytes(dialect, &format!("{table}.{column}")));
     format!("coalesce({shared}, {own})")
 }
 
-/// A time as text, `YYYY-MM-DD HH:MM:SS.ffffff`.
+/// Returns the SQL for a time as text, `YYYY-MM-DD HH:MM:SS.ffffff`. SQLite stores it so.
 fn created_at(dialect: Dialect, column: &str) -> String {
     match dialect {
         Dialect::Sqlite => column.to_owned(),
@@ -326,7 +335,8 @@ fn log_columns(dialect: Dialect) -> String {
     format!("l.id, {}", columns.join(", "))
 }
 
-/// What follows a text so that two tables can be compared, see the view `modsec_alerts`.
+/// Returns what follows a text so that texts of two tables can be compared, see the view
+/// `modsec_alerts`.
 fn dialect_collation(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Sqlite => "",
