@@ -60,7 +60,7 @@ impl<'t> Lexer<'t> {
         Ok(Lexer { text, at: 0 })
     }
 
-    /// Returns how far it was read, in bytes.
+    /// Returns how far it was read, in bytes from its start.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -82,7 +82,7 @@ impl<'t> Lexer<'t> {
         self.peek()
     }
 
-    /// Takes `text`, if it is next.
+    /// Takes `text` if it is next, and returns `true` then.
     pub(super) fn take(&mut self, text: &str) -> bool {
         let is_next = self.rest().starts_with(text);
         if is_next {
@@ -96,7 +96,8 @@ impl<'t> Lexer<'t> {
         self.error(self.at..self.at + bytes, message)
     }
 
-    /// Returns an error about a place in the text.
+    /// Returns an error about a place in the text, in bytes. It quotes the text with the place
+    /// marked.
     pub(super) fn error(&self, place: Range<usize>, message: impl Into<String>) -> FilterError {
         FilterError::new(self.text, place, message)
     }
@@ -180,7 +181,7 @@ impl<'t> Lexer<'t> {
     }
 }
 
-/// Appends to the last part.
+/// Appends to the last part, the one behind the last star.
 fn push(parts: &mut [String], text: &str) {
     if let Some(part) = parts.last_mut() {
         part.push_str(text);

@@ -59,7 +59,8 @@ impl Rows<'_> {
     }
 }
 
-/// Returns a row's value of a column.
+/// Returns a row's value of a column; null if it has no such column. `names` has the same order
+/// as `values`.
 fn column<'r>(names: &[&str], values: Values<'r>, name: &str) -> &'r Stored<'r> {
     let at = names.iter().position(|known| *known == name);
     at.and_then(|at| values.get(at)).unwrap_or(&Stored::Null)

@@ -21,7 +21,9 @@ const OPERATORS: [(&str, Operator); 4] = [
     ("<", Operator::Below),
 ];
 
-/// Reads a whole filter.
+/// Reads a whole filter. An empty one, or one of spaces, is true for every transaction.
+///
+/// Time and memory grow with the length of the text, which [`Lexer::new`] bounds.
 pub(super) fn parse(text: &str, now: DateTime<Utc>) -> Result<Node, FilterError> {
     let mut parser = Parser {
         lexer: Lexer::new(text)?,
@@ -52,7 +54,7 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
-    /// Reads terms joined by `OR`.
+    /// Reads terms joined by `OR`, which binds less than `AND`.
     fn any(&mut self) -> Result<Node, FilterError> {
         let mut nodes = vec![self.all()?];
         while self.keyword()? == Some("OR") {
@@ -79,7 +81,7 @@ impl Parser<'_> {
         Ok(Node::all(nodes))
     }
 
-    /// Reads a term, negated or not.
+    /// Reads a term, negated or not. `NOT` and `-` mean the same, and two of them nothing.
     fn negation(&mut self) -> Result<Node, FilterError> {
         let mut is_negated = false;
         loop {
@@ -120,7 +122,8 @@ impl Parser<'_> {
         self.text()
     }
 
-    /// Reads a filter in parentheses.
+    /// Reads a filter in parentheses. An error is a level beyond [`MAX_DEPTH`], or no closing
+    /// parenthesis.
     fn parentheses(&mut self) -> Result<Node, FilterError> {
         let open = self.lexer.at();
         self.depth += 1;
@@ -165,7 +168,10 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a name, an operator, and values.
+    /// Reads a name, an operator, and one value or a list of them, of which one must fit.
+    ///
+    /// `blocked:yes` and `blocked:no` become tests of the outcome, so that a filter is written
+    /// down in one way only.
     fn test(&mut self, name: &str) -> Result<Node, FilterError> {
         let Some(field) = named(name) else {
             return Err(self.lexer.error_here(name.len(), unknown(name)));
@@ -239,7 +245,7 @@ impl Parser<'_> {
         operator.map_or(Operator::Is, |(_, operator)| operator)
     }
 
-    /// Reads one value.
+    /// Reads one value up to what `ends` says. It must stand right behind the operator.
     fn value(
         &mut self,
         field: &'static Field,
@@ -261,7 +267,7 @@ impl Parser<'_> {
             .map_err(|message| self.lexer.error(place, message))
     }
 
-    /// Counts a value.
+    /// Counts a value; an error if it is one more than [`MAX_VALUES`].
     fn count(&mut self, word: &Word) -> Result<(), FilterError> {
         self.values += 1;
         if self.values > MAX_VALUES {
@@ -271,7 +277,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Reads a text without a name.
+    /// Reads a text without a name: it is looked for anywhere in [`TEXT_COLUMNS`], in any case.
     fn text(&mut self) -> Result<Node, FilterError> {
         let word = self.lexer.word(Ends::Space)?;
         self.count(&word)?;
@@ -290,7 +296,8 @@ impl Parser<'_> {
     }
 }
 
-/// Says that a name does not exist.
+/// Returns the message for a name that does not exist: the one that was probably meant, or all
+/// names.
 fn unknown(name: &str) -> String {
     if let Some(meant) = meant(name) {
         return format!("unknown name {name:?}: did you mean {meant}?");

@@ -19,7 +19,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Writes a condition.
+/// Writes a condition without parentheses around it.
 fn node(f: &mut fmt::Formatter<'_>, it: &Node) -> fmt::Result {
     match it {
         Node::All(nodes) => joined(f, nodes, " ", term),
@@ -39,7 +39,7 @@ fn node(f: &mut fmt::Formatter<'_>, it: &Node) -> fmt::Result {
     }
 }
 
-/// Writes conditions with a word in between.
+/// Writes conditions with a word in between, each by `one`.
 fn joined(
     f: &mut fmt::Formatter<'_>,
     nodes: &[Node],
@@ -55,7 +55,7 @@ fn joined(
     Ok(())
 }
 
-/// Writes a condition as one term.
+/// Writes a condition as one term: in parentheses if it joins others.
 fn term(f: &mut fmt::Formatter<'_>, it: &Node) -> fmt::Result {
     if matches!(it, Node::All(_) | Node::Any(_)) {
         f.write_char('(')?;
@@ -66,7 +66,7 @@ fn term(f: &mut fmt::Formatter<'_>, it: &Node) -> fmt::Result {
     }
 }
 
-/// Writes a name with its values.
+/// Writes a name with its values, several of them as a list in parentheses.
 fn test(f: &mut fmt::Formatter<'_>, field: &Field, values: &[Value]) -> fmt::Result {
     write!(f, "{}:", field.name)?;
     if let [only] = values {
@@ -104,7 +104,7 @@ fn client(f: &mut fmt::Formatter<'_>, network: IpNet) -> fmt::Result {
     }
 }
 
-/// Writes a range of numbers.
+/// Writes a range of numbers, each by `one`.
 fn range(f: &mut fmt::Formatter<'_>, it: Range, one: fn(i64) -> String) -> fmt::Result {
     match (it.least.map(one), it.most.map(one)) {
         (Some(least), Some(most)) if least == most => f.write_str(&least),
@@ -116,7 +116,8 @@ fn range(f: &mut fmt::Formatter<'_>, it: Range, one: fn(i64) -> String) -> fmt::
     }
 }
 
-/// Writes a range of severities, by name.
+/// Writes a range of severities by name, the worst first. Above means worse: `>=ERROR` is 0 to
+/// 3.
 fn severities(f: &mut fmt::Formatter<'_>, it: Range) -> fmt::Result {
     let name = |number: Option<i64>| {
         let number = number.and_then(|number| u8::try_from(number).ok());
@@ -133,13 +134,14 @@ fn severities(f: &mut fmt::Formatter<'_>, it: Range) -> fmt::Result {
     }
 }
 
-/// Returns a second as a time in UTC.
+/// Returns a second since the Unix epoch as `YYYY-MM-DDTHH:MM:SS`, which the parser takes for
+/// UTC.
 fn time(seconds: i64) -> String {
     let time = DateTime::from_timestamp(seconds, 0).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
-/// Writes the pattern of a value.
+/// Writes the pattern of a value, with quotes where a value needs them.
 fn words_of(f: &mut fmt::Formatter<'_>, pattern: &Pattern) -> fmt::Result {
     words(f, pattern.parts(), is_plain_value)
 }

@@ -60,7 +60,7 @@ struct Sql {
 }
 
 impl Sql {
-    /// A piece without values.
+    /// Returns a piece without values.
     fn new(text: impl Into<String>) -> Sql {
         Sql {
             text: text.into(),
@@ -68,7 +68,7 @@ impl Sql {
         }
     }
 
-    /// A value.
+    /// Returns a `?` with its value.
     fn param(param: Param) -> Sql {
         Sql {
             text: "?".to_owned(),
@@ -76,17 +76,17 @@ impl Sql {
         }
     }
 
-    /// A text as a value.
+    /// Returns a text as a value.
     fn text(text: impl Into<String>) -> Sql {
         Sql::param(Param::Text(text.into()))
     }
 
-    /// A number as a value; lengths are far below its limit.
+    /// Returns a number as a value. Lengths are far below the limit of 64 bits.
     fn number(number: usize) -> Sql {
         Sql::param(Param::Int(i64::try_from(number).unwrap_or(i64::MAX)))
     }
 
-    /// Puts pieces in the places of `{}`, in order.
+    /// Puts pieces in the places of `{}`, in order, and their values in the same order.
     fn format(form: &str, pieces: &[&Sql]) -> Sql {
         let mut sql = Sql::new("");
         let mut pieces = pieces.iter();
@@ -126,7 +126,7 @@ impl Sql {
     }
 }
 
-/// Writes a condition.
+/// Writes a condition and all that it is made of. An `and` of no conditions is true.
 fn condition(dialect: Dialect, node: &Node) -> Sql {
     let of = |nodes: &[Node]| nodes.iter().map(|node| condition(dialect, node)).collect();
     match node {
@@ -157,7 +157,7 @@ const RULES: &str = "(l.id in (select m.log_id from rule_matches m where m.rule_
      (select r.rule_key from modsec_rules r where {})) or l.id in (select m.log_id from \
      rule_matches m where m.rule_key is null and {}))";
 
-/// Writes a test of one field.
+/// Writes a test of one field. Of alerts, one that fits is enough.
 fn test(dialect: Dialect, field: &Field, values: &[Value]) -> Sql {
     let of = |table| compare(dialect, field, &format!("{table}.{}", field.column), values);
     match field.table {

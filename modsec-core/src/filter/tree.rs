@@ -103,12 +103,12 @@ impl Node {
 }
 
 impl Range {
-    /// The range of one number.
+    /// Returns the range of one number.
     pub(super) fn one(number: i64) -> Range {
         Range::of(number, number)
     }
 
-    /// The range from `least` to `most`.
+    /// Returns the range from `least` to `most`, both included.
     pub(super) fn of(least: i64, most: i64) -> Range {
         Range {
             least: Some(least),
@@ -116,7 +116,7 @@ impl Range {
         }
     }
 
-    /// Returns `true` if `number` lies within.
+    /// Returns `true` if `number` lies within. An end that is `None` has no limit.
     pub(super) fn contains(self, number: i64) -> bool {
         self.least.is_none_or(|least| least <= number)
             && self.most.is_none_or(|most| number <= most)

@@ -36,7 +36,8 @@ pub(super) fn compared(field: &'static Field) -> &'static Field {
     }
 }
 
-/// Says which values a field of this kind takes.
+/// Returns which values a field of this kind takes, as it stands behind "expected" in an error
+/// message.
 pub(super) fn expected(kind: Kind) -> &'static str {
     match kind {
         Kind::Client => "an address or a network such as 203.0.113.0/24",
@@ -100,7 +101,8 @@ pub(super) fn read(
 /// What `blocked:no` is read as.
 pub(super) const NO: &str = "no";
 
-/// Reads a text with stars.
+/// Reads a text with stars. An error is more than [`MAX_STARS`] of them, or a path that is
+/// stored as another one: rows have its template, with names for numbers, so none would fit.
 fn pattern(field: &Field, word: Word) -> Result<Value, String> {
     let mut pattern = word.into_pattern();
     if pattern.stars() > MAX_STARS {
@@ -142,7 +144,8 @@ fn network(text: &str) -> Option<IpNet> {
     Some(network.trunc())
 }
 
-/// Reads a number, or a range of numbers.
+/// Reads a number, or a range of numbers: `404`, `400..499`, `400..` or `..499`, both ends
+/// included; of the status also `4xx`. An empty range is an error, as it would find nothing.
 fn number(field: &Field, operator: Operator, text: &str) -> Result<Range, String> {
     let wrong = || {
         let hundreds = if field.name == "status" {
@@ -178,7 +181,7 @@ fn number(field: &Field, operator: Operator, text: &str) -> Result<Range, String
     sound(range).ok_or_else(wrong)
 }
 
-/// Returns the numbers that are so to this one; `None` if there are none.
+/// Returns the numbers that compare so to this one; `None` if there are none within 64 bits.
 fn compared_with(operator: Operator, number: i64) -> Option<Range> {
     Some(match operator {
         Operator::Is => Range::one(number),
@@ -232,7 +235,7 @@ fn severity(operator: Operator, text: &str) -> Result<Range, String> {
         .ok_or_else(|| "no severity is so: EMERGENCY is the worst, DEBUG the least".to_owned())
 }
 
-/// Reads yes or no.
+/// Reads yes or no: also `true`, `false`, `1` and `0`, in any case.
 fn yes_or_no(text: &str) -> Option<Value> {
     let is = |words: [&str; 3]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
     if is(["yes", "true", "1"]) {
@@ -244,7 +247,7 @@ fn yes_or_no(text: &str) -> Option<Value> {
     }
 }
 
-/// Reads the name of a flag.
+/// Reads the name of a flag, in any case, with `-` or `_` between its words.
 fn flag(text: &str) -> Option<Value> {
     let text = text.replace('-', "_");
     let mut names = Flag::ALL.into_iter().map(Flag::name);
