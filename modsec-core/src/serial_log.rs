@@ -401,7 +401,8 @@ impl Splitter {
         }
     }
 
-    /// Looks for the next entry.
+    /// Looks for the next entry, between two. Empty lines and byte order marks say nothing and
+    /// are passed over. A stretch of other lines is reported before the entry that ends it.
     fn between(&mut self, input: InputState) -> Step {
         if self.in_line {
             return self.unrecognized_line(input);
@@ -448,7 +449,8 @@ impl Splitter {
         Step::Again
     }
 
-    /// The first entry of a log may have been written by hand, and Coraza leaves part A out unless
+    /// Returns `true` if an entry of this boundary may begin here with another part than A. The
+    /// first entry of a log may have been written by hand, and Coraza leaves part A out unless
     /// it is asked for.
     fn may_lack_a(&self, boundary: Boundary) -> bool {
         self.at == 0 || boundary.dialect().traits().may_lack_a
@@ -494,7 +496,8 @@ impl Splitter {
         }
     }
 
-    /// Reports the stretch that ends here.
+    /// Reports the stretch of unrecognized lines, if there is one and it `is_over`. Otherwise
+    /// more bytes are needed, or the log is at its end.
     fn end_of_unrecognized(&mut self, is_over: bool) -> Step {
         match self.unrecognized.take_if(|_| is_over) {
             Some((at, line)) => Step::Unrecognized {
@@ -653,7 +656,7 @@ impl Open {
         }
     }
 
-    /// Offset up to which bytes were handed out.
+    /// Returns the offset up to which its bytes were handed out.
     fn handed(&self) -> u64 {
         match self {
             Open::Entry(entry) => entry.handed,

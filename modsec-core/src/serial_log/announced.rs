@@ -125,9 +125,9 @@ impl Splitter {
         }
     }
 
-    /// The bytes up to `end` are not what was announced, or the log ended before all had come. What
-    /// is there is cut as if nothing had been announced; no other announcement in there is believed,
-    /// so that each byte is hashed once.
+    /// Gives up an announced entry: the bytes up to `end` have another hash, or the log ended
+    /// before all had come. What is there is cut as if nothing had been announced. No other
+    /// announcement in there is believed, so that each byte is hashed once.
     fn disbelieve(&mut self, announced: &Announced, end: u64) -> Step {
         let Announced {
             line,

@@ -45,7 +45,7 @@ impl Places {
         self.ends.len()
     }
 
-    /// Returns where a record is, counted from 0.
+    /// Returns where the record `n` is, counted from 0; `None` if there are not so many.
     pub(crate) fn get(&self, n: usize) -> Option<Range<u64>> {
         let end = u64::from(*self.ends.get(n)?);
         let before = n.checked_sub(1).and_then(|before| self.ends.get(before));

@@ -96,8 +96,8 @@ impl Document {
         (at - self.start <= self.alike as u64 || self.alike == START.len()).then_some(at)
     }
 
-    /// Says what becomes of a document whose end is not at hand: it ends with the log, or when it
-    /// is larger than an entry may be ([`MAX_ENTRY`] bytes).
+    /// Returns what becomes of a document whose end is not at hand: it ends with the log, or
+    /// when it is larger than an entry may be ([`MAX_ENTRY`] bytes).
     fn run_out(&self, view: &View<'_>, starts: &Starts) -> Verdict {
         if view.is_all() || view.end() - self.start > MAX_ENTRY {
             Verdict::ends(view.end())

@@ -179,6 +179,7 @@ impl Entry {
         decided.or(in_body).or(self.perhaps).or(self.resync)
     }
 
+    /// Returns where the entry ends, or up to which offset bytes need not be kept any longer.
     /// `is_large` says whether bytes are about to be let go.
     pub(super) fn advance(&mut self, view: &View<'_>, lines: &Lines, is_large: bool) -> Verdict {
         // Each stretch of the log is read ahead once.
@@ -287,7 +288,9 @@ impl Entry {
         None
     }
 
-    /// The engine kept less of the body than was announced.
+    /// Gives up the announced end of a body, of which the engine kept less. Its lines are
+    /// looked at again, as those of a body of unknown length: `None`. If its first bytes are
+    /// gone, the entry ends at the end that was found in the body, if there is one.
     fn shorten_body(&mut self, view: &View<'_>, lines: &Lines) -> Option<Verdict> {
         let announced = self.announced.take()?;
         let in_body = std::mem::replace(&mut self.in_body, InBody::Nothing);
@@ -356,7 +359,8 @@ impl Entry {
             && line.letter == self.opening_letter()
     }
 
-    /// Coraza leaves out part A unless it is asked for.
+    /// Returns the letter with which other entries of the log may begin. Coraza leaves out part
+    /// A unless it is asked for, so there it is the letter of this entry's own first line.
     fn opening_letter(&self) -> u8 {
         if self.boundary.dialect().traits().may_lack_a {
             self.first
@@ -365,7 +369,9 @@ impl Entry {
         }
     }
 
-    /// Another entry begins at `at`.
+    /// Decides what another entry's first line at `at` means. This entry ends there; or the
+    /// line stands in a body; or, if an own line follows soon, one entry was written into the
+    /// other. `None` if this one goes on.
     fn meet_other(
         &mut self,
         view: &View<'_>,
@@ -414,7 +420,8 @@ impl Entry {
         }
     }
 
-    /// One of its own lines.
+    /// Looks at `found`, the next line of its own boundary. `None` if the entry goes on behind
+    /// it.
     fn meet(&mut self, view: &View<'_>, lines: &Lines, found: &Line) -> Option<Verdict> {
         if found.letter == b'A' && found.opens {
             self.opened = Opened::Again;
@@ -449,7 +456,7 @@ impl Entry {
         verdict
     }
 
-    /// An own line in a body of known length. Perhaps there is less of it.
+    /// Looks at an own line in a body of known length, in case there is less of the body.
     ///
     /// Under MPM-ITK entries of different connections share a boundary, so the line at the end of
     /// the body may be another's, if a whole entry of theirs stands before it. Nobody can tell, and
@@ -570,7 +577,9 @@ impl Entry {
         }
     }
 
-    /// No more own lines at hand.
+    /// Decides without a further own line at hand. The entry ends if the log does, if it has
+    /// more than [`MAX_ENTRY`] bytes, or if it has a fallback and is known to have no own line
+    /// in [`MAX_BODY`] bytes behind that. Otherwise it waits.
     fn run_out(&mut self, view: &View<'_>, lines: &Lines) -> Verdict {
         let is_known = |fallback| {
             let until = fallback + MAX_BODY;
@@ -610,7 +619,8 @@ fn announced(view: &View<'_>, headers: Range<u64>, body: u64) -> Option<u64> {
     Some(body + len)
 }
 
-/// Lines of this entry and of others stand between each other up to `shared`.
+/// Returns the end of an entry whose lines stand between those of others, up to `shared`. It is
+/// flagged [`Flag::Interleaved`], and the next look begins at `next`.
 fn interleaved(end: u64, next: u64, shared: u64) -> Verdict {
     Verdict::Ends {
         end,

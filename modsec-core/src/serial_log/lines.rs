@@ -142,7 +142,7 @@ impl Lines {
         self.held.len() > MAX_LINES
     }
 
-    /// Index behind the last line.
+    /// Returns the index behind that of the last line: the one that the next line gets.
     pub(super) fn end(&self) -> u64 {
         self.base + self.held.len() as u64
     }
@@ -266,7 +266,7 @@ impl Lines {
         self.held.push_back(line);
     }
 
-    /// Lets go of the lines that start before `at`.
+    /// Lets go of the lines that start before `at`. Their indices are not used again.
     pub(super) fn drop_before(&mut self, at: u64) {
         while let Some(line) = self.held.front().copied().filter(|line| line.at < at) {
             self.held.pop_front();
@@ -301,8 +301,8 @@ impl Lines {
         self.at_line_start = true;
     }
 
-    /// From now on keeps in mind which boundaries stand behind `from`, though their lines are let
-    /// go.
+    /// Records from now on the last line of each boundary behind `from`, though the lines are
+    /// let go. Does nothing if that is being done already.
     pub(super) fn record_from(&mut self, from: u64) {
         if self.ahead.begin(from) {
             let first = self.held.partition_point(|line| line.at < from);

@@ -83,7 +83,7 @@ pub(super) fn opening(bytes: &[u8], input: InputState) -> Opening {
 }
 
 impl<'b> View<'b> {
-    /// Offset behind the last byte.
+    /// Returns the offset behind the last byte at hand.
     pub(super) fn end(&self) -> u64 {
         self.before + self.bytes.len() as u64
     }
