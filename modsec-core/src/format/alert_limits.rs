@@ -44,7 +44,8 @@ fn len(alert: &Alert<'_>) -> usize {
     texts.chain(tags).chain([detail]).map(Text::len).sum()
 }
 
-/// The same texts as [`len`] counts but the tags, the most telling first.
+/// Returns the texts that [`len`] counts but the tags, the most telling first: those are cut
+/// last.
 fn texts<'t, 'a>(alert: &'t mut Alert<'a>) -> impl Iterator<Item = &'t mut Text<'a>> {
     let Alert {
         rule_id,

@@ -146,7 +146,8 @@ fn hex_escape(rest: &[u8]) -> Option<(u8, usize)> {
     }
 }
 
-/// The engine writes lower-case digits only.
+/// Returns the value of a hexadecimal digit; `None` for any other byte. The engine writes
+/// lower-case digits only.
 fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -79,7 +79,7 @@ impl Abridger {
         self.copy.abridged.followed |= !behind.trim_ascii().is_empty();
     }
 
-    /// Returns what was kept.
+    /// Returns what was kept. A string that the last window cut off ends there.
     pub(crate) fn finish(mut self) -> Abridged {
         self.scanner.finish(&mut self.copy);
         self.copy.leave_gap();

@@ -54,13 +54,13 @@ pub(crate) enum DocumentEnd {
 
 /// Takes the bytes of a document, in their order, by what they are.
 pub(super) trait Sink {
-    /// A byte outside of strings, or the quote that opens one.
+    /// Takes a byte outside of strings, or the quote that opens one.
     fn structure(&mut self, byte: u8);
-    /// Bytes of a string that stand for themselves.
+    /// Takes bytes of a string that stand for themselves.
     fn plain(&mut self, bytes: &[u8]);
-    /// An escape as it is spelled, or what starts like one and is none.
+    /// Takes an escape as it is spelled, or what starts like one and is none.
     fn escape(&mut self, spelled: &[u8]);
-    /// The quote that closes a string, or the LF at which it was cut off.
+    /// Takes the quote that closes a string, or the LF at which it was cut off.
     fn close(&mut self, byte: u8);
 }
 
@@ -81,7 +81,7 @@ impl Scanner {
         self.scan(window, &mut ())
     }
 
-    /// As [`Scanner::end`]; `sink` gets the bytes of the document.
+    /// Returns the same as [`Scanner::end`], and hands the bytes of the document to `sink`.
     pub(super) fn scan(&mut self, window: &[u8], sink: &mut impl Sink) -> DocumentEnd {
         let mut at = 0;
         while let Some(&byte) = window.get(at) {

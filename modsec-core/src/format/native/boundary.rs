@@ -17,7 +17,7 @@ use std::fmt;
 use crate::format::Dialect;
 
 impl Dialect {
-    /// Length of what stands before the letter.
+    /// Returns the length of what stands before the letter, in bytes.
     const fn prefix_len(self) -> usize {
         let (before, behind) = self.traits().dashes;
         before.len() + self.traits().id_len + behind.len()
@@ -28,7 +28,8 @@ impl Dialect {
         self.prefix_len() + b"A--".len()
     }
 
-    /// Reads a delimiter line of this engine.
+    /// Reads a delimiter line of this engine at the start of `bytes`. LF or the end of `bytes`
+    /// must follow.
     fn open(self, bytes: &[u8]) -> Option<(Boundary, char)> {
         let line = bytes.get(..self.line_len())?;
         if !matches!(bytes.get(self.line_len()), None | Some(b'\n')) {
@@ -131,7 +132,7 @@ impl Boundary {
         self.dialect.line_len()
     }
 
-    /// Returns what a delimiter line starts with.
+    /// Returns what each of its delimiter lines starts with, up to the letter.
     pub(crate) fn prefix(&self) -> &[u8] {
         self.prefix
             .get(..self.dialect.prefix_len())
@@ -163,7 +164,8 @@ impl Boundary {
 /// Line feeds behind the last line of an entry, with its own, at the most.
 pub(super) const MAX_LAST_LFS: usize = 8;
 
-/// Takes up to so many off the end.
+/// Returns the bytes without the LFs at their end, of which at most [`MAX_LAST_LFS`] are taken
+/// off.
 fn without_last_lfs(bytes: &[u8]) -> &[u8] {
     let last = bytes.iter().rev().take(MAX_LAST_LFS);
     let lfs = last.take_while(|byte| **byte == b'\n').count();

@@ -87,7 +87,8 @@ struct Framing<'o, F> {
 }
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    /// An entry of ModSecurity 2 that begins with part A. What is certain is told from both ends:
+    /// Lays out an entry of ModSecurity 2 that begins with part A. What is certain is told from
+    /// both ends:
     ///
     /// ```text
     /// A  B  C ..................................... H  K  Z
@@ -141,7 +142,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             .is_some_and(|last| last.letter == b'Z' && self.outline.ends_with(last))
     }
 
-    /// All delimiters but one that stands in the place of the request line.
+    /// Returns all delimiters but one that directly follows part B's: it stands in the place of
+    /// the request line, which the client sends.
     fn but_request_line(&self) -> Vec<Delimiter> {
         let mut found = self.outline.delimiters.clone();
         let b = found
@@ -157,8 +159,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         found
     }
 
-    /// All delimiters but those that directly follow another delimiter line: libmodsecurity writes
-    /// empty lines behind raw content, so these are content.
+    /// Returns all delimiters but those that directly follow another delimiter line:
+    /// libmodsecurity writes empty lines behind raw content, so these are content.
     fn candidates(&self) -> Vec<Delimiter> {
         let mut candidates: Vec<Delimiter> = Vec::with_capacity(self.outline.delimiters.len());
         for delimiter in &self.outline.delimiters {
@@ -172,10 +174,11 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         candidates
     }
 
-    /// Every letter once, in order, up to Z at the end. The one doubt left: part C is shorter than
-    /// announced, and a later delimiter stands exactly where it should have ended. Either the
-    /// engine kept only the beginning of the body, or the parts between are forged and the server
-    /// does not log them. Then status and alerts prove nothing.
+    /// Lays out an entry that has every letter once, in order, up to Z at the end. One doubt is
+    /// left: part C is shorter than announced, and a later delimiter stands exactly where it
+    /// should have ended. Either the engine kept only the beginning of the body, or the parts
+    /// between are forged and the server does not log them. Then status and alerts prove
+    /// nothing.
     fn clean(&self, mut found: Vec<Delimiter>, mut flags: Flags) -> PartLayout {
         let mut alerts_doubtful = false;
         if let Some(c) = found.iter().position(|delimiter| delimiter.letter == b'C')
@@ -275,8 +278,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         })
     }
 
-    /// An entry that does not start with part A was not written by an engine. Each part is the
-    /// first of its letter; nothing in it is certain, and the flag says so.
+    /// Lays out an entry that does not start with part A, which no engine has written. Each
+    /// part is the first of its letter; nothing in it is certain, and the flag says so.
     fn out_of_order(&self) -> PartLayout {
         let mut flags: Flags = [Flag::OutOfOrder].into_iter().collect();
         let found = &self.outline.delimiters;

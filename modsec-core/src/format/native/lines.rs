@@ -4,7 +4,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::format::digits::number;
 
-/// Returns the first line, without its LF.
+/// Returns the first line, without its LF; all of the content if there is none.
 pub(super) fn first_line(content: &[u8]) -> &[u8] {
     memchr(b'\n', content)
         .and_then(|end| content.get(..end))

@@ -162,7 +162,8 @@ impl<'a> PartReader<'a> {
     }
 }
 
-/// What can be said only once all parts are read.
+/// Adds what can be said only once all parts are read: scores, the bounds of alerts, and flags.
+/// A time that part A lacks is taken from the stopwatch of part H, in UTC.
 fn finish(record: &mut Record<'_>, alerts_doubtful: bool, mut capped: bool) {
     if alerts_doubtful {
         record
@@ -187,8 +188,8 @@ fn finish(record: &mut Record<'_>, alerts_doubtful: bool, mut capped: bool) {
     }
 }
 
-/// The entry ends inside this part: its last line may lack its end, and half an address is a
-/// wrong address.
+/// Takes the last line off the part in which the entry ends, unless it is a body: the line may
+/// lack its end, and half an address is a wrong address.
 fn drop_cut_line(last: &mut Section<'_>) {
     if !matches!(last.letter, b'C' | b'E' | b'I') {
         let whole = memchr::memrchr(b'\n', last.content).unwrap_or(0);
@@ -247,7 +248,8 @@ fn response<'a>(content: &'a [u8], capped: &mut bool) -> Response<'a> {
     }
 }
 
-/// Lines of the form `Name: value`. Only LF ends a line; a CR belongs to the value.
+/// Reads lines of the form `Name: value`. Only LF ends a line; a CR belongs to the value. No
+/// more than [`MAX_HEADERS`] are kept; `capped` is set if there are.
 fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>, capped: &mut bool) -> Vec<Header<'a>> {
     let mut headers = Vec::with_capacity(16);
     for (name, value) in lines.filter_map(header) {
@@ -264,7 +266,8 @@ fn headers<'a>(lines: impl Iterator<Item = &'a [u8]>, capped: &mut bool) -> Vec<
     headers
 }
 
-/// Part J: `N,SIZE,"NAME","CONTENT-TYPE"` for each file, and a total that is not kept.
+/// Reads part J: `N,SIZE,"NAME","CONTENT-TYPE"` for each file, and a total that is not kept. No
+/// more than [`MAX_UPLOADS`] are kept; `capped` is set if there are.
 fn uploads<'a>(content: &'a [u8], dialect: Dialect, capped: &mut bool) -> Vec<Upload<'a>> {
     let mut uploads = Vec::new();
     for upload in lines(content).filter_map(|line| upload(line, dialect)) {

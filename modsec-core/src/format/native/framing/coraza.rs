@@ -25,7 +25,9 @@ use std::ops::Range;
 use super::{Delimiter, Dialect, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    /// An entry of Coraza. Without part Z it counts as truncated unless it ends as a part does.
+    /// Lays out an entry of Coraza. Without part Z it counts as truncated, unless it begins
+    /// without part A, too, and ends as a part does: Coraza without `SecAuditLogParts` writes
+    /// such entries.
     pub(super) fn coraza(&self) -> PartLayout {
         let mut found = self.but_request_line();
         let complete = self.is_complete(&found);

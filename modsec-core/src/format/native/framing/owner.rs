@@ -73,11 +73,14 @@ pub(crate) enum Owner {
 /// What part A tells of a transaction.
 #[derive(Debug)]
 struct Start {
+    /// Offset of its delimiter line.
     at: u64,
     /// Bytes between the place that `at` is counted from and that which the end's is.
     behind: u64,
-    /// Microseconds since the epoch, and how many of them the time may stand for.
+    /// Microseconds since the epoch.
     time: i64,
+    /// How many microseconds the time may stand for: a million if it is in whole seconds,
+    /// otherwise one.
     resolution: i64,
     /// The id as part H has it.
     id: Vec<u8>,
@@ -86,6 +89,7 @@ struct Start {
 /// What part H tells of a transaction.
 #[derive(Debug, Default)]
 struct End {
+    /// Offset of its content.
     at: u64,
     /// Lines that end with an id.
     lines: Vec<Vec<u8>>,
@@ -216,7 +220,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         })
     }
 
-    /// Reads the part H that stands there.
+    /// Reads the part H with this content, of a long one only the last [`MAX_PART_H`] bytes:
+    /// the engine writes ids and times at its end.
     fn end(&self, content: Range<u64>) -> End {
         let Range { start: at, end } = content;
         let from = at.max(end.saturating_sub(MAX_PART_H));

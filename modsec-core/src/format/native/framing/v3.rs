@@ -11,8 +11,9 @@ use std::ops::Range;
 use super::{Boundary, Delimiter, Flag, Flags, Framing, PartLayout, doubtful_h};
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
-    /// An entry of libmodsecurity that begins with part A: A, B, then C up to its end, and behind it
-    /// what ascends. Lines that do not are in C, or were appended, and make the entry ambiguous.
+    /// Lays out an entry of libmodsecurity that begins with part A: A, B, then C up to its end,
+    /// and behind it the letters that ascend. Lines that do not are in C, or were appended, and
+    /// make the entry ambiguous.
     pub(super) fn strict_v3(&self) -> PartLayout {
         let found = self.candidates();
         let complete = self.is_complete(&found);
