@@ -151,8 +151,8 @@ impl LogReader {
         LogReader::holding(file, IN_MEMORY, Some(stop.clone()))
     }
 
-    /// The same, with entries of up to `held` bytes in memory; without `stop` a pipe is waited for
-    /// until it ends.
+    /// Begins to read like [`LogReader::open`], with entries of up to `held` bytes in memory.
+    /// Without `stop`, a pipe is waited for until it ends.
     pub(crate) fn holding(file: File, held: usize, stop: Option<Stop>) -> io::Result<LogReader> {
         let meta = file.metadata()?;
         let source = if meta.is_file() {

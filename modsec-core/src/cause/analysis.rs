@@ -107,7 +107,9 @@ impl<'r> Analysis<'r> {
         analysis
     }
 
-    /// Finds the alert that intercepted.
+    /// Finds the alert that intercepted: the first certain one that says so. Where the entry
+    /// has no word for it, that is the first alert of a blocking rule, if the response was a
+    /// refusal.
     fn find_blocking(&self, record: &Record<'_>) -> Option<usize> {
         let denied =
             |alert: &Alert<'_>| alert.is_trusted() && alert.action == Some(AlertAction::Denied);
@@ -229,7 +231,8 @@ impl<'r> Meaning<'r> {
     }
 }
 
-/// Returns the level that a tag names.
+/// Returns the paranoia level that a tag such as `paranoia-level/2` names, 1 to 4; `None` for
+/// any other tag.
 fn paranoia_level(tag: &Text<'_>) -> Option<u8> {
     match tag.as_bytes().strip_prefix(b"paranoia-level/")? {
         [digit @ b'1'..=b'4'] => Some(digit - b'0'),

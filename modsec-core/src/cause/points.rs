@@ -167,7 +167,8 @@ struct SetVar<'r> {
 }
 
 impl<'r> Weights<'r> {
-    /// Reads part K.
+    /// Reads part K, in its order: a rule sees the variables that the rules before it have set.
+    /// Values that are neither a number nor one of the known variables are left out.
     pub(super) fn of(rules: &'r [MatchedRule<'_>]) -> Weights<'r> {
         let mut weights = Weights {
             is_known: !rules.is_empty(),
@@ -214,7 +215,7 @@ impl<'r> Weights<'r> {
         }
     }
 
-    /// Returns the threshold that is configured.
+    /// Returns the threshold that the rules of part K set; `None` if they set none.
     pub(super) fn threshold(&self, direction: Direction) -> Option<i64> {
         let places = match direction {
             Direction::Inbound => 4..7,
@@ -223,7 +224,8 @@ impl<'r> Weights<'r> {
         places.into_iter().find_map(|at| self.variables.get(at))
     }
 
-    /// Returns what the alert of a detection added.
+    /// Returns what the alert of a detection added to a score: by its rule in part K, or else
+    /// estimated by its severity. `None` if it added nothing, or nobody knows what.
     pub(super) fn points(&self, alert: &Alert<'_>) -> Option<Points> {
         let id = alert.rule_id.as_ref()?.as_bytes();
         if let Some(weight) = self.rules.iter().find(|weight| weight.id == id) {
@@ -298,7 +300,8 @@ fn direction_of(name: &[u8]) -> Option<Direction> {
 /// The action's name and what stands before its argument.
 const SETVAR: &[u8] = b"setvar:";
 
-/// Returns the variables that a directive sets.
+/// Returns the variables of the collection `TX` that a directive's actions `setvar` set, in
+/// their order. The argument may stand in single quotes.
 fn set_vars<'r>(directive: &'r [u8], setvar: &Finder<'_>) -> impl Iterator<Item = SetVar<'r>> {
     setvar.find_iter(directive).filter_map(|at| {
         let text = directive.get(at + SETVAR.len()..)?;

@@ -90,7 +90,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Finds the name in the engine's sentence.
+/// Finds the name of the variable in the engine's sentence, which each engine words in its own
+/// way. `None` if none is named.
 fn in_sentence(detail: &[u8]) -> Option<&[u8]> {
     if detail.starts_with(b"Matched \"Operator ") {
         let behind = behind(detail, b"' against variable `")?;

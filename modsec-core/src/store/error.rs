@@ -155,7 +155,8 @@ pub(super) fn foreign_table(store: &str, missing: &[&str]) -> Option<StoreError>
     })
 }
 
-/// Says what is wrong with a URL whose scheme is none of ours, or absent.
+/// Returns what is wrong with a URL whose scheme is none of ours, or absent: the scheme that
+/// was probably meant, or those that are compiled in.
 fn unknown_scheme(scheme: &str, meant: Option<&str>, compiled_in: &[&str]) -> String {
     let known = format!(
         "this program knows {}, as in sqlite:/var/lib/modsec/logs.db",

@@ -46,7 +46,7 @@ pub(crate) type Cells = Vec<Vec<Cell>>;
 /// A database that can be read.
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) trait Connection: Send {
-    /// Whose SQL it understands.
+    /// Returns whose SQL it understands.
     fn dialect(&self) -> Dialect;
 
     /// Runs a statement that changes nothing. `None`: the deadline passed.

@@ -132,7 +132,11 @@ impl Tls {
         })
     }
 
-    /// Returns which word is none that is known.
+    /// Checks the words of the options, before anything connects.
+    ///
+    /// # Errors
+    ///
+    /// The words that an option may have, if it has another.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         self.mode(true).map(drop)
     }
