@@ -71,7 +71,9 @@ fn any_fits(field: &Field, values: &[Value], stored: &Stored<'_>) -> bool {
     values.iter().any(|value| fits(field.kind, value, stored))
 }
 
-/// Returns `true` if the value fits what is stored.
+/// Returns `true` if the value fits what is stored. Null fits nothing, nor does a value of
+/// another kind. A range of times is in whole seconds: the fraction of a stored time is of no
+/// account.
 fn fits(kind: Kind, value: &Value, stored: &Stored<'_>) -> bool {
     match (value, stored) {
         (Value::Pattern(pattern), Stored::Text(text)) if kind == Kind::AnyCase => {
@@ -100,7 +102,8 @@ fn fits(kind: Kind, value: &Value, stored: &Stored<'_>) -> bool {
     }
 }
 
-/// Returns `true` if the pattern, which is in lower case, describes the text in any case.
+/// Returns `true` if the pattern, which is in lower case, describes the text with A to Z in any
+/// case. Other letters are compared as they are, as in both databases.
 fn in_any_case(pattern: &Pattern, text: &str) -> bool {
     pattern.matches(text.to_ascii_lowercase().as_bytes())
 }

@@ -81,7 +81,8 @@ impl Parser<'_> {
         Ok(Node::all(nodes))
     }
 
-    /// Reads a term, negated or not. `NOT` and `-` mean the same, and two of them nothing.
+    /// Reads a term, negated or not. `NOT` and `-` mean the same, and two of them cancel each
+    /// other.
     fn negation(&mut self) -> Result<Node, FilterError> {
         let mut is_negated = false;
         loop {

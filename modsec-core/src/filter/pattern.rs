@@ -30,7 +30,7 @@ impl Pattern {
         Pattern::new(parts)
     }
 
-    /// Returns how often `*` stands in it.
+    /// Returns how often `*` stands in it: one less than it has parts.
     pub(super) fn stars(&self) -> usize {
         self.0.len() - 1
     }
@@ -40,7 +40,7 @@ impl Pattern {
         &self.0
     }
 
-    /// Returns the text, if there is no star.
+    /// Returns the text that it describes exactly; `None` if there is a star.
     pub(super) fn exact(&self) -> Option<&str> {
         match self.0.as_slice() {
             [text] => Some(text),
@@ -67,7 +67,8 @@ impl Pattern {
         )
     }
 
-    /// Returns `true` if it describes the whole text, byte by byte.
+    /// Returns `true` if it describes the whole text, byte by byte. Takes time in proportion to
+    /// the text's length for each part.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let Some((first, middle, last)) = self.split() else {
             return self.exact().is_some_and(|exact| exact.as_bytes() == text);

@@ -7,7 +7,8 @@ use super::{Column, Sql, one_of};
 /// is for the exact condition to see.
 const ANY_CASE: &str = "utf8mb4_general_ci";
 
-/// Writes that the column is one of these texts.
+/// Writes that the column is one of these texts. Where there may be an index, a condition on
+/// the bare column stands first; the one on bytes decides.
 pub(super) fn is_one_of(column: &Column<'_>, texts: &[&str]) -> Sql {
     let served = texts.iter().map(|text| value(column, text)).collect();
     let exact = texts.iter().map(|text| bytes_of_value(text)).collect();
@@ -16,7 +17,8 @@ pub(super) fn is_one_of(column: &Column<'_>, texts: &[&str]) -> Sql {
     Sql::joined(served.into_iter().chain([exact]).collect(), " and ")
 }
 
-/// Writes that the column fits a pattern that has a star.
+/// Writes that the column fits a pattern that has a star, by `like`: a star is `%`, and `!`
+/// escapes `%`, `_` and itself. An index serves only a pattern that begins with a text.
 pub(super) fn is_like(column: &Column<'_>, pattern: &Pattern) -> Sql {
     let escaped = pattern.parts().iter().map(|part| {
         let mut out = String::with_capacity(part.len());
@@ -72,7 +74,7 @@ fn value(column: &Column<'_>, text: &str) -> Sql {
     }
 }
 
-/// Writes a value's bytes.
+/// Writes a value's bytes, which no collation applies to.
 fn bytes_of_value(text: &str) -> Sql {
     Sql::format("cast({} as binary)", &[&Sql::text(text)])
 }

@@ -10,7 +10,9 @@
 use super::super::pattern::Pattern;
 use super::{Column, Param, Sql, behind, one_of};
 
-/// Writes that the column is one of these texts.
+/// Writes that the column is one of these texts, which are in lower case if case is of no
+/// account. Where there may be an index, a condition stands first that it serves: the collation
+/// `nocase` stops at NUL, so it may take more for equal, and the exact condition decides.
 pub(super) fn is_one_of(column: &Column<'_>, texts: &[&str]) -> Sql {
     let name = column.name;
     let values = || texts.iter().map(|text| Sql::text(*text)).collect();
@@ -89,7 +91,8 @@ fn in_order(mut text: Sql, parts: &[String]) -> Sql {
     condition
 }
 
-/// Writes, as an index serves it, that the column begins with a text. `None` if there is no way.
+/// Writes, as an index serves it, that the column begins with a text: as a range up to the
+/// first text that no longer does. `None` if there is no such range, or no index in any case.
 fn beginning(column: &Column<'_>, text: &str) -> Option<Sql> {
     let name = column.name;
     let collate = if column.is_any_case {
@@ -112,7 +115,7 @@ pub(super) fn has_item(column: &str) -> String {
     format!("instr(',' || {column} || ',', {{}}) > 0")
 }
 
-/// A text's bytes as a value.
+/// Returns a text's bytes as a value, to be compared with a blob.
 fn blob(text: &str) -> Sql {
     Sql::param(Param::Blob(text.as_bytes().to_vec()))
 }
