@@ -188,7 +188,7 @@ impl<'r> Analysis<'r> {
         (0..self.alerts.len()).min_by_key(rank)
     }
 
-    /// Returns whether the cause's rule alone reached the threshold, and all other rules
+    /// Returns `true` if the cause's rule alone reached the threshold, and all other rules
     /// together did not. Points of one rule are added up over its alerts.
     ///
     /// A cause that itself intercepted is the only one. `None` if there is no cause, if it is

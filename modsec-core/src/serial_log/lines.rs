@@ -131,7 +131,7 @@ impl Lines {
     #[expect(clippy::unused_self, reason = "as the one that counts")]
     pub(super) fn count(&self, _: u64) {}
 
-    /// Lines that start before this offset have been found.
+    /// Returns the offset before which all starts of lines have been looked at.
     pub(super) fn scanned(&self) -> u64 {
         self.scanned
     }

@@ -23,7 +23,7 @@ impl Dialect {
         before.len() + self.traits().id_len + behind.len()
     }
 
-    /// Length of a delimiter line, without LF.
+    /// Returns the length of a delimiter line, without LF, in bytes.
     const fn line_len(self) -> usize {
         self.prefix_len() + b"A--".len()
     }

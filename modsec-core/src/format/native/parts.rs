@@ -105,7 +105,7 @@ struct PartReader<'a> {
     /// Whether part K, if there is one, tells which rules did not match.
     list: List,
     /// Whether something was left out of the record, for
-    /// [`Flag::Capped`](crate::record::Flag::Capped).
+    /// [`Flag::Capped`].
     capped: bool,
 }
 

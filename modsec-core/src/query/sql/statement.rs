@@ -248,7 +248,7 @@ impl Statement {
         statement
     }
 
-    /// Returns no more than `most` rows. Nothing can be added behind it.
+    /// Limits the result to `most` rows. No condition can be added afterwards.
     fn limit(&mut self, most: usize) {
         // Cannot fail: it is a String.
         let _ = write!(self.sql, " limit {most}");

@@ -23,7 +23,7 @@ use crate::store::{Found, Purpose, Reader, StoreError, StoreFuture, StoreOptions
 ///
 /// # Errors
 ///
-/// As for [`open`](super::open), as far as they show without a change.
+/// As for [`open`](super::open()), as far as they show without a change.
 pub(in crate::store) async fn look(
     options: &StoreOptions,
     purpose: Purpose,

@@ -18,7 +18,7 @@ const LOOK_EVERY: i32 = 10_000;
 ///
 /// # Errors
 ///
-/// As for [`look`](super::look), and [`StoreError::Configuration`] if its tables are not up to date.
+/// As for [`look`](super::look()), and [`StoreError::Configuration`] if its tables are not up to date.
 pub(in crate::store) async fn connect_to_read(
     options: &StoreOptions,
 ) -> Result<Box<dyn Connection>, StoreError> {
