@@ -220,6 +220,16 @@ async fn waiting(admin: &mut Conn, state: &str) {
     }
 }
 
+/// Waits until the server has nothing of another account any more.
+async fn gone(admin: &mut Conn) {
+    let query = "select count(*) from information_schema.processlist where user = 'modsec'";
+    let since = std::time::Instant::now();
+    while admin.query_first(query).await.unwrap() != Some(0_u32) {
+        assert!(since.elapsed().as_secs() < 60, "waited in vain");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 #[test]
 fn a_lock_of_another_client_is_no_reason_not_to_end() {
     runtime().block_on(async {
@@ -292,6 +302,8 @@ fn a_lock_of_another_client_is_no_reason_not_to_end() {
                 for id in ids {
                     let _ = admin.query_drop(format!("kill {id}")).await;
                 }
+                // The next program must not be taken for this one's statement.
+                gone(&mut admin).await;
             }
             other.query_drop(unlock).await.unwrap();
         }
