@@ -77,7 +77,7 @@ impl Service {
         self.say(NotifyState::Stopping);
     }
 
-    /// Sends one message to the service manager, see sd_notify(3). Does nothing if nothing is to be
+    /// Sends one message to the service manager, see `sd_notify(3)`. Does nothing if nothing is to be
     /// reported. A failure is logged at `debug`.
     fn say(&self, state: NotifyState<'_>) {
         if self.reports
