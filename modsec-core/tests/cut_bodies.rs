@@ -11,6 +11,7 @@ mod cut;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use cut::{Cut, cut_while};
 use modsec_core::format;
@@ -134,6 +135,77 @@ fn an_entry_cut_in_a_body_ends_where_one_with_its_boundary_begins() {
             let next = of_client(&with_boundary_of(&real("v3", next), &first), ATTACKER);
             for letter in letters.chars() {
                 is_told_apart_wherever_it_is_cut(&first, letter, &next);
+            }
+        }
+    }
+}
+
+/// Returns an entry of `ModSecurity` 2 as it would have been written `by` before `base`, with a clock
+/// that was set back.
+fn set_back(entry: &str, base: &str, by: Duration) -> String {
+    let time = |entry: &str| format::decode(entry.as_bytes()).unwrap().time.unwrap();
+    let (now, then) = (time(entry), time(base) - by);
+    let moved = then.timestamp_micros() - now.timestamp_micros();
+    let (start, end) = (entry.find('[').unwrap() + 1, entry.find(" --").unwrap());
+    let then = then.format("%d/%b/%Y:%H:%M:%S%.6f");
+    let moved = entry[end..].split_inclusive('\n').map(|line| {
+        let Some((key @ ("Stopwatch" | "Stopwatch2"), rest)) = line.split_once(": ") else {
+            return line.to_owned();
+        };
+        let (began, rest) = rest.split_once(' ').unwrap();
+        let began = began.parse::<i64>().unwrap() + moved;
+        format!("{key}: {began} {rest}")
+    });
+    format!("{}{then}{}", &entry[..start], moved.collect::<String>())
+}
+
+#[test]
+fn an_entry_cut_in_a_body_is_told_from_one_with_an_earlier_time() {
+    let posted = of_client(&real("v2", 4), INNOCENT);
+    // Intercepted; and refused by the server without an alert, of which the time alone tells.
+    for (next, times) in [
+        (20, &[1, 5, 1000, 3_600_000_000][..]),
+        (19, &[100_000, 3_600_000_000]),
+    ] {
+        let next = of_client(&with_boundary_of(&real("v2", next), &posted), ATTACKER);
+        for by in times {
+            let next = set_back(&next, &posted, Duration::from_micros(*by));
+            for letter in ['C', 'E'] {
+                is_told_apart_wherever_it_is_cut(&posted, letter, &next);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_who_writes_older_first_lines_into_his_body_is_counted() {
+    let attack = of_client(&real("v2", 24), ATTACKER);
+    let (start, rest) = attack.split_once("] ").unwrap();
+    let id = rest.split(' ').next().unwrap();
+    for by in [1, 5, 1000, 3_600_000_000] {
+        for id in [id, "forged"] {
+            let older = format!("{start}] {id} {INNOCENT} 1 192.0.2.1 80\n");
+            let older = set_back(&older, &attack, Duration::from_micros(by));
+            // What another module says may quote the client to its end.
+            let quoted = format!(
+                "Apache-Error: [file \"core.c\"] [line 1] [level 3] AH00128: File does not exist: \
+                 /x [unique_id \"{id}\"]\nStopwatch: "
+            );
+            let entry = with_chunked_body(&attack, &format!("a=1{older}"));
+            let quoting = entry.replace("\nStopwatch: ", &format!("\n{quoted}"));
+            let alone = quoting.replace("[file \"apache2_util.c\"]", "[file \"x.c\"]");
+            for entry in [entry, quoting, alone] {
+                let record = format::decode(entry.as_bytes()).unwrap();
+                assert!(AttackFilter::default().is_attack(&record), "{entry}");
+                let log = format!("{entry}{}", real("v2", 1));
+                assert_eq!(named(log.as_bytes()), [ATTACKER], "{entry}");
+                // A slow disk: an id that both have is no proof.
+                let slow = log.replacen("\nStopwatch: 17953476", "\nStopwatch: 17953486", 1);
+                assert_ne!(slow, log);
+                assert!(
+                    !named(slow.as_bytes()).contains(&INNOCENT.to_owned()),
+                    "{slow}"
+                );
             }
         }
     }

@@ -34,6 +34,10 @@ fn cut_logs() -> Vec<(String, String)> {
     for line in ["-C--\nname", "-E--\n", "-E--\n<html>"] {
         let len = posted.find(line).expect("the line") + line.len();
         logs.push((posted[..len].to_owned(), denied.clone()));
+        // The same, with the clock set back in between.
+        let earlier = denied.replacen("2026:06:", "2026:05:", 1);
+        assert_ne!(earlier, denied);
+        logs.push((posted[..len].to_owned(), earlier));
     }
     logs
 }

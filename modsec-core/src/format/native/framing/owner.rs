@@ -32,7 +32,8 @@
 //! left out, as another's would be: a bare status must not charge somebody innocent.
 //!
 //! A body that ends where its headers say is this entry's to its end, and nothing in it is looked at.
-//! Nor is a first line that is older than this entry, of `ModSecurity` 2: it was not written behind it.
+//! Nor is a first line that is older than this entry, of `ModSecurity` 2, unless part H is proved to be
+//! another's, by its ids or a time before this entry's: the clock may have been set back.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -111,9 +112,19 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         }
         let is_timed = layout.boundary.dialect() == Dialect::V2;
         let is_next = |other: &Start| !is_timed || other.time + other.resolution > this.time;
-        let next = opened.iter().filter(|(_, other)| is_next(other));
+        let end = layout.parts.iter().rfind(|part| part.letter == b'H');
+        let end = end.map(|h| self.end(h.content.clone()));
+        // Then an entry was written behind this one, whatever its time is.
+        let is_others = end.as_ref().is_some_and(|end| end.is_not_of(&this));
+        let next = opened.iter();
+        let next = next.filter(|(_, other)| is_others || is_next(other));
         let next: Vec<&(usize, Start)> = next.collect();
-        layout.owner = self.owner(&layout, &this, &next);
+        layout.owner = match &end {
+            Some(end) if is_others => self.other(end, &next, end.lines.is_empty()),
+            Some(end) => self.owner(end, &this, &next),
+            None if next.is_empty() => Owner::Nobody,
+            None => Owner::Unknown,
+        };
         let is_own = matches!(layout.owner, Owner::This | Owner::Nobody);
         if let Some((body, other)) = next.first().filter(|_| !is_own) {
             layout.parts.truncate(body + 1);
@@ -157,42 +168,36 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         len.is_some() && part.map(|part| part.content.end - part.content.start) == len
     }
 
-    /// Returns whose the last part H is: that of `this` entry, or of one of those that may be `next`.
-    fn owner(&self, layout: &PartLayout, this: &Start, next: &[&(usize, Start)]) -> Owner {
-        let unknown = if next.is_empty() {
-            Owner::Nobody
-        } else {
-            Owner::Unknown
-        };
-        let Some(h) = layout.parts.iter().rfind(|part| part.letter == b'H') else {
-            return unknown;
-        };
-        let end = self.end(h.content.clone());
+    /// Returns whose `end` is, in which no id is another's: that of `this` entry, or of one of those that
+    /// may be `next`.
+    fn owner(&self, end: &End, this: &Start, next: &[&(usize, Start)]) -> Owner {
         let is_shared = next.iter().any(|(_, other)| other.id == this.id);
-        let fitting = || next.iter().filter(|(_, other)| other.fits(&end));
+        let mut fitting = next.iter().filter(|(_, other)| other.fits(end));
         if end.names(this) && !(is_shared && end.time.is_some())
-            || this.fits(&end) && fitting().next().is_none()
+            || this.fits(end) && fitting.next().is_none()
         {
             return Owner::This;
         }
-        let has_ids = !end.lines.is_empty() && !is_shared;
-        if !has_ids && !this.is_too_early(&end) {
-            return match end.time {
-                Some(_) if this.fits(&end) => Owner::This,
-                None if layout.boundary.dialect() == Dialect::V3 => unknown,
-                // No part H of ModSecurity 2 lacks the stopwatch, unless that was compiled out.
-                Some(_) | None => Owner::Nobody,
-            };
-        }
-        let mut fitting = next.iter().filter(|(_, other)| {
-            (!has_ids || end.names(other)) && (end.time.is_none() || other.fits(&end))
-        });
-        let are_all = self.outline.openings.len() < MAX_OPENINGS;
-        match (fitting.next(), fitting.next()) {
-            (Some((_, only)), None) if are_all => Owner::Other(Some(only.at)),
+        match end.time {
             _ if next.is_empty() => Owner::Nobody,
-            _ => Owner::Other(None),
+            Some(_) if this.is_too_early(end) => self.other(end, next, true),
+            Some(_) if this.fits(end) => Owner::This,
+            None if self.outline.boundary.dialect() == Dialect::V3 => Owner::Unknown,
+            // No part H of ModSecurity 2 lacks the stopwatch, unless that was compiled out.
+            Some(_) | None => Owner::Nobody,
         }
+    }
+
+    /// Returns the owner of `end`, which ids or the time prove to be another entry's: the only one of
+    /// those `next` that has its id; of several, or `by_time` alone, the only one that has its time.
+    fn other(&self, end: &End, next: &[&(usize, Start)], by_time: bool) -> Owner {
+        let starts = || next.iter().map(|(_, other)| other);
+        let named = || starts().filter(|other| by_time || end.names(other));
+        let fitting = || named().filter(|other| other.fits(end));
+        let found = only(named()).filter(|_| !by_time);
+        let found = found.or_else(|| only(fitting()));
+        let are_all = self.outline.openings.len() < MAX_OPENINGS;
+        Owner::Other(found.filter(|_| are_all).map(|other| other.at))
     }
 
     /// Reads the part A whose delimiter is at `at`; `None` if none is there.
@@ -246,7 +251,8 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         // Lines that the engine does not write quote the client.
         let is_plain = !record.flags.contains(Flag::Ambiguous);
         let errors = engine.apache_errors.iter().filter(|_| is_plain);
-        let lines = errors.map(Text::as_bytes).filter(|line| has_id(line));
+        let lines = errors.map(Text::as_bytes);
+        let lines = lines.filter(|line| is_of_engine(line) && has_id(line));
         let time = engine
             .stopwatch
             .and_then(|stopwatch| stopwatch.start_us.checked_add(stopwatch.duration_us));
@@ -328,6 +334,17 @@ impl Start {
 }
 
 impl End {
+    /// Returns `true` if ids, or without any the time, prove that it is not that of the entry that begins
+    /// there. An id that the engine may have written in another way than in part A proves nothing.
+    fn is_not_of(&self, start: &Start) -> bool {
+        if self.lines.is_empty() {
+            return self.time.is_some_and(|time| time < start.time);
+        }
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        let is_comparable = !start.id.is_empty() && start.id.iter().all(is_plain);
+        is_comparable && !self.names(start)
+    }
+
     /// Returns `true` if a line ends with the id of the entry that begins there.
     fn names(&self, start: &Start) -> bool {
         let has_id = |line: &Vec<u8>| {
@@ -337,6 +354,12 @@ impl End {
         };
         self.lines.iter().any(has_id)
     }
+}
+
+/// Returns the only one that there is.
+fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next();
+    first.filter(|_| all.next().is_none())
 }
 
 /// Returns how many microseconds may pass at the most while an engine writes so many bytes: a tenth of
@@ -350,6 +373,14 @@ fn most_apart(len: u64) -> i64 {
 fn without_reference(line: &[u8]) -> &[u8] {
     let reference = memmem::rfind(line, REFERENCE);
     reference.and_then(|at| line.get(..at)).unwrap_or(line)
+}
+
+/// Returns `true` if a line of the error log is `ModSecurity`'s: those of other modules may end with what
+/// a client has sent. The server writes the source file first.
+fn is_of_engine(line: &[u8]) -> bool {
+    let file = line.strip_prefix(b"[file \"");
+    let file = file.and_then(|rest| rest.get(..memchr(b'"', rest)?));
+    file.is_some_and(|file| file.ends_with(b"apache2_util.c"))
 }
 
 /// Returns `true` if the line ends with an id.
