@@ -414,6 +414,13 @@ fn checking_finds_out_which_rights_are_missing() {
             let is_known = !statements(&run.1) || statements(&check.1);
             assert!(is_known || denied.starts_with("INSERT"), "{what}");
         }
+        // A replica, for an account with all rights on one of the databases.
+        admin.query_drop("set global read_only = 1").await.unwrap();
+        let url = server.url().replace("modsec:", "a9:") + "/d9";
+        let [check, run] = check_and_run(dir.path(), &url);
+        assert_eq!((check.0, run.0), (Some(1), Some(1)), "{check:?} {run:?}");
+        assert!(check.1.contains("read-only option"), "{check:?}");
+        admin.query_drop("set global read_only = 0").await.unwrap();
         admin.disconnect().await.unwrap();
     });
 }

@@ -71,6 +71,9 @@ fn make_directory(state_file: &Path) -> io::Result<()> {
 
 async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
     let options = replay.options()?;
+    if let Err(error) = options.ledger.check() {
+        command_line::exit(&Args::command().error(ErrorKind::ArgumentConflict, error));
+    }
     let _log = program::log_to(&replay.log_options())?;
     let mut stop = Signals::listen()?.stop;
     let paths = replay.paths.clone();
@@ -104,8 +107,13 @@ async fn report_history(replay: &ReplayArgs) -> Result<Exit, Box<dyn Error>> {
 }
 
 fn show_status(status: &StatusArgs) -> Result<Exit, Box<dyn Error>> {
-    if !status.state_file.exists() {
-        let path = program::visible(&status.state_file.to_string_lossy());
+    let path = program::visible(&status.state_file.to_string_lossy());
+    let is_there = status.state_file.try_exists().map_err(|error| {
+        let problem =
+            format!("cannot look at {path}, name another file with --state-file: {error}");
+        io::Error::new(error.kind(), problem)
+    })?;
+    if !is_there {
         program::tell(&format!(
             "there is no state file {path}; the program has not counted anything yet, or keeps its \
              table elsewhere: name that with --state-file"

@@ -325,6 +325,33 @@ fn options_stand_before_or_behind_a_subcommand() {
 }
 
 #[test]
+fn bad_values_end_with_2_in_every_subcommand() {
+    let place = Place::new();
+    for value in [
+        ["--threshold", "0"],
+        ["--find-time", "99999999"],
+        ["--max-clients", "0"],
+        ["--ipv4-prefix", "33"],
+        ["--ipv6-prefix", "200"],
+    ] {
+        for command in [&["--check-config"][..], &["replay", "audit"]] {
+            let out = run(&place, &[command, &value].concat());
+            assert_eq!(out.status.code(), Some(2), "{command:?} {value:?}: {out:?}");
+        }
+    }
+}
+
+#[test]
+fn a_state_file_in_the_place_of_whose_directory_is_a_file_is_named() {
+    let place = Place::new();
+    fs::write(place.path("file"), "").unwrap();
+    let out = run(&place, &["status", "--state-file", "file/state"]);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot look at file/state"), "{said}");
+}
+
+#[test]
 fn replay_reads_standard_input() {
     let place = Place::new();
     let log: String = (0..3)

@@ -39,7 +39,7 @@ pub struct LogArgs {
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 
-    /// Log less: only warnings, and no summary; twice: only errors; three times: nothing
+    /// Log less: only warnings, and no summary of a pass; twice: only errors; three times: nothing
     #[arg(short, long, action = ArgAction::Count)]
     pub quiet: u8,
 }

@@ -8,7 +8,7 @@
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error};
 
-use super::failure;
+use super::failure::{self, Remedy};
 
 /// A table that is not there.
 pub(super) const NOWHERE: &str = "modsec_no_such_table";
@@ -41,6 +41,7 @@ pub(super) async fn to_insert(conn: &mut Conn, tables: &[&str]) -> Result<(), Er
         format!("replace into {batches} () values ()"),
         format!("select 1 from {batches} for update"),
     ];
+    can_change(conn).await?;
     for statement in inserts.chain(replaces) {
         match conn.prep(&statement).await {
             Ok(prepared) => conn.close(prepared).await?,
@@ -49,6 +50,17 @@ pub(super) async fn to_insert(conn: &mut Conn, tables: &[&str]) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Finds out whether the server takes changes at all: one with `read_only` says so before it looks for
+/// the table. Whether the account has a right on such a table is of no account.
+async fn can_change(conn: &mut Conn) -> Result<(), Error> {
+    let change = format!("insert into {NOWHERE} () values ()");
+    match conn.query_drop(change).await {
+        Err(error) if failure::code(&error) == Some(NO_SUCH_TABLE) => Ok(()),
+        Err(error) if failure::remedy(&error) == Remedy::Permission => Ok(()),
+        done => done,
+    }
 }
 
 /// Finds out whether the account may make and change tables. Keys need no right of their own where
