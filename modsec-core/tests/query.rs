@@ -371,3 +371,68 @@ fn a_store_that_cannot_be_asked_says_what_to_do() {
         "{error}"
     );
 }
+
+#[test]
+fn a_scope_is_only_narrowed() {
+    let scope = Scope::all()
+        .with_hosts(["A.example", "b.example"])
+        .with_hosts(["a.EXAMPLE", "c.example"]);
+    assert_eq!(scope, Scope::all().with_hosts(["a.example"]));
+}
+
+/// Bounds that no database can write, or MySQL not, in front of rows of 2026.
+#[test]
+fn times_beyond_all_rows_are_bounds_too() {
+    let runtime = runtime();
+    let (_dir, options, _) = some_rows();
+    let rows: Vec<Row> = (0..100).map(store::contract::row).collect();
+    let server = runtime.block_on(Server::start(&[]));
+    runtime.block_on(async {
+        let mut queries: Vec<Box<dyn Query>> = vec![
+            query::open(&options).await.unwrap(),
+            Box::new(MemoryQuery::new(rows.clone())),
+        ];
+        if let Some(server) = &server {
+            let mut admin = server.admin().await;
+            admin.query_drop("create database query").await.unwrap();
+            insert(&mut *store::open(&mariadb(server)).await.unwrap(), rows).await;
+            queries.push(query::open(&mariadb(server)).await.unwrap());
+        }
+        for query in &mut queries {
+            for (since, until, want) in [
+                (None, Some(time("2039-01-01T00:00:00Z")), 100),
+                (
+                    Some(time("2026-01-01T00:00:00Z")),
+                    Some(time("2100-01-01T00:00:00Z")),
+                    100,
+                ),
+                (None, Some(DateTime::<Utc>::MAX_UTC), 100),
+                (Some(DateTime::<Utc>::MIN_UTC), None, 100),
+                (Some(DateTime::<Utc>::MAX_UTC), None, 0),
+                (Some(time("2039-01-01T00:00:00Z")), None, 0),
+                (None, Some(DateTime::<Utc>::MIN_UTC), 0),
+            ] {
+                let mut question = Question::new(Scope::all());
+                question.window = Window::new(since, until);
+                let totals = query.totals(&question).await.unwrap().value;
+                assert_eq!(totals.transactions, want, "{since:?} {until:?}");
+                assert_eq!(totals.first.is_some(), want > 0, "{since:?} {until:?}");
+            }
+            for filter in [
+                "time:2026-01-01..2100-01-01",
+                "until:2039-01-01",
+                "time:<2039-01-01",
+            ] {
+                let mut question = Question::new(Scope::all());
+                question.filter = Filter::parse(filter, Utc::now()).unwrap();
+                let totals = query.totals(&question).await.unwrap().value;
+                assert_eq!(totals.transactions, 100, "{filter}");
+            }
+            let one = query
+                .transaction(&Question::new(Scope::all()), i64::MIN)
+                .await
+                .unwrap();
+            assert_eq!(one.value, None);
+        }
+    });
+}

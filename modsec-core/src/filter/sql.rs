@@ -205,7 +205,7 @@ fn one_value(dialect: Dialect, field: &Field, column: &str, value: &Value) -> Op
             between(column, end('0')?, end('f')?)
         }
         Value::Range(range) if field.kind == Kind::Severity => severities(column, *range),
-        Value::Range(range) if field.kind == Kind::Time => times(column, *range),
+        Value::Range(range) if field.kind == Kind::Time => times(dialect, column, *range),
         Value::Range(range) => numbers(column, *range),
         Value::Name(name) if field.kind == Kind::Flag => {
             let form = match dialect {
@@ -296,17 +296,25 @@ fn severities(column: &str, range: Range) -> Sql {
 
 /// Writes that a column has a time of the range. A time without fractions, as text, is right for both
 /// databases, also where the column has no fractions, or times without.
-fn times(column: &str, range: Range) -> Sql {
+fn times(dialect: Dialect, column: &str, range: Range) -> Sql {
+    if range
+        .least
+        .is_some_and(|least| least > dialect.last_second())
+    {
+        return Sql::new("(1 = 0)");
+    }
     let written = |second| {
         let time = DateTime::from_timestamp(second, 0)?;
         sql_time(&time)?.get(..19).map(Sql::text)
     };
     let least = range.least.and_then(written);
-    let end = range.most.and_then(|most| most.checked_add(1));
-    let end = end.and_then(written);
+    let end = range.most.filter(|most| *most < dialect.last_second());
+    let is_open = range.most.is_some() && end.is_none();
+    let end = end.and_then(|most| written(most + 1));
     let least = least.map(|least| Sql::format(&format!("{column} >= {{}}"), &[&least]));
     let end = end.map(|end| Sql::format(&format!("{column} < {{}}"), &[&end]));
-    Sql::joined(least.into_iter().chain(end).collect(), " and ")
+    let known = is_open.then(|| Sql::new(format!("{column} is not null")));
+    Sql::joined(least.into_iter().chain(end).chain(known).collect(), " and ")
 }
 
 /// Returns the first and the last key of a network's addresses.

@@ -168,7 +168,9 @@ impl MemoryQuery {
     /// its alerts. `None` if there is none or the question is not about it. The deadline is not
     /// checked: it is one look-up.
     fn one(&self, question: &Question, number: i64) -> Answer<Option<Transaction>> {
-        let at = usize::try_from(number - 1).ok();
+        let at = number
+            .checked_sub(1)
+            .and_then(|at| usize::try_from(at).ok());
         let row = at.and_then(|at| self.0.get(at));
         let row = row.filter(|row| question.is_about(row));
         Answer::complete(row.map(|row| {

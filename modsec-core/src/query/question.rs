@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::filter::Filter;
-use crate::store::{Row, sql_time};
+use crate::store::{Dialect, Row, sql_time};
 
 /// Which transactions a question is about, and how long the answer may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,8 @@ impl Scope {
         }
     }
 
-    /// Narrows the scope to these hosts, in any case.
+    /// Narrows the scope to these hosts, in any case. Of hosts that it is limited to already, those stay
+    /// that are in both lists.
     ///
     /// A client says which host he means, and may say so to any site. So hosts only narrow a scope; they
     /// keep nobody's transactions apart.
@@ -74,7 +75,9 @@ impl Scope {
         let hosts = hosts
             .into_iter()
             .map(|host| host.as_ref().to_ascii_lowercase());
-        self.hosts = Some(hosts.collect());
+        let is_seen = |host: &String| self.hosts.as_ref().is_none_or(|seen| seen.contains(host));
+        let hosts = hosts.filter(is_seen).collect();
+        self.hosts = Some(hosts);
         self
     }
 
@@ -113,12 +116,23 @@ impl Window {
     /// Compares as the databases do, to the microsecond.
     fn has(&self, row: &Row) -> bool {
         let time = row.created_at.as_ref().and_then(sql_time);
-        let bound = |bound: &Option<DateTime<Utc>>| bound.as_ref().and_then(sql_time);
-        self.since
-            .is_none_or(|_| time.is_some() && time >= bound(&self.since))
-            && self
-                .until
-                .is_none_or(|_| time.is_some() && time < bound(&self.until))
+        let bound = |bound: DateTime<Utc>| sql_time(&within_years(bound));
+        let is_beyond = |bound: &DateTime<Utc>| bound.timestamp() > Dialect::Sqlite.last_second();
+        let is_since = |since| !is_beyond(&since) && time.is_some() && time >= bound(since);
+        let is_until = |until| time.is_some() && (is_beyond(&until) || time < bound(until));
+        self.since.is_none_or(is_since) && self.until.is_none_or(is_until)
+    }
+}
+
+/// Returns the time, or the nearest one that a database can write: of the years 0 to 9999.
+pub(super) fn within_years(time: DateTime<Utc>) -> DateTime<Utc> {
+    /// 0000-01-01 00:00:00 and 9999-12-31 23:59:59, in seconds since 1970.
+    const YEARS: (i64, i64) = (-62_167_219_200, 253_402_300_799);
+    let nearest = time.timestamp().clamp(YEARS.0, YEARS.1);
+    if nearest == time.timestamp() {
+        time
+    } else {
+        DateTime::from_timestamp(nearest, 0).unwrap_or(time)
     }
 }
 

@@ -16,6 +16,18 @@ pub enum Dialect {
     Mysql,
 }
 
+impl Dialect {
+    /// The last second that a stored time can be in: MySQL's `timestamp` ends there. A column of it is
+    /// not to be compared with a later time: MariaDB 10.11 then finds nothing in some plans.
+    pub(crate) fn last_second(self) -> i64 {
+        match self {
+            // 9999-12-31 23:59:59
+            Dialect::Sqlite => 253_402_300_799,
+            Dialect::Mysql => 2_147_483_647,
+        }
+    }
+}
+
 /// A value for one `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Param {

@@ -60,12 +60,12 @@ pub(crate) fn alert_column(collate: &str, column: &str) -> String {
     }
 }
 
-/// Returns the statement that creates the view; `collate` as for [`alert_column`].
-pub(super) fn create_view(collate: &str) -> String {
+/// Returns what follows `create` to make the view; `collate` as for [`alert_column`].
+pub(super) fn view(collate: &str) -> String {
     let column = |column: &&str| format!("{} as {column}", alert_column(collate, column));
     let columns: Vec<String> = RULE_COLUMNS.iter().map(column).collect();
     format!(
-        "create view {VIEW} as select m.log_id, m.position, {}
+        "view {VIEW} as select m.log_id, m.position, {}
          from rule_matches m left join modsec_rules r on r.rule_key = m.rule_key",
         columns.join(", ")
     )

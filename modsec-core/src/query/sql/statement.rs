@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::Stretch;
 use crate::query::facet::{Facet, Table};
+use crate::query::question::within_years;
 use crate::query::{Cursor, Question, Scope, Window};
 use crate::store::{Dialect, LOG_COLUMNS, Param, RULE_COLUMNS, alert_column, sql_time};
 
@@ -82,14 +83,21 @@ impl Statement {
         }
     }
 
-    /// Restricts the statement to a stretch of time. A null `created_at` fulfils no comparison,
-    /// so transactions of an unknown time are in no stretch that has a bound.
+    /// Adds the bounds of a stretch of time. A transaction of an unknown time is in none.
+    ///
+    /// A bound that no stored time can reach is left out, see [`Dialect::last_second`].
     fn between(&mut self, stretch: &Stretch) {
-        if let Some(since) = stretch.since {
-            self.and("l.created_at >= ?", [time(since)]);
+        let last = self.dialect.last_second();
+        let is_reached = |time: &DateTime<Utc>| time.timestamp() <= last;
+        match stretch.since {
+            Some(since) if is_reached(&since) => self.and("l.created_at >= ?", [time(since)]),
+            Some(_) => self.and("1 = 0", []),
+            None => {}
         }
-        if let Some(until) = stretch.until {
-            self.and("l.created_at < ?", [time(until)]);
+        match stretch.until {
+            Some(until) if is_reached(&until) => self.and("l.created_at < ?", [time(until)]),
+            Some(_) => self.and("l.created_at is not null", []),
+            None => {}
         }
     }
 
@@ -106,16 +114,25 @@ impl Statement {
         Statement::about(dialect, question, &select, "")
     }
 
-    /// Selects the first and the last time within the scope. Window and filter are left out, so
-    /// that an index alone can answer.
+    /// Selects the first and the last time in the window, each by itself, so that an index answers at
+    /// once. Says nothing of whose transactions these are, so the answer is for us and not for the asker.
     pub(super) fn bounds(dialect: Dialect, question: &Question) -> Statement {
-        let question = Question::new(question.scope.clone());
-        let select = format!(
-            "{}, {}",
-            created_at(dialect, "min(l.created_at)"),
-            created_at(dialect, "max(l.created_at)"),
-        );
-        Statement::about(dialect, &question, &select, "")
+        let Window { since, until } = question.window;
+        let part = |which: &str| {
+            let time = created_at(dialect, &format!("{which}(l.created_at)"));
+            let sql = format!("select {time} from logs l where 1 = 1");
+            let mut part = Statement {
+                dialect,
+                sql,
+                params: Vec::new(),
+            };
+            part.between(&Stretch { since, until });
+            part
+        };
+        let (mut first, last) = (part("min"), part("max"));
+        first.sql = format!("select ({}), ({})", first.sql, last.sql);
+        first.params.extend(last.params);
+        first
     }
 
     /// Selects a row for each span of `step` seconds that has transactions, oldest first: the
@@ -347,5 +364,5 @@ fn dialect_collation(dialect: Dialect) -> &'static str {
 /// Returns a time as a value to compare `created_at` with: text to the microsecond, or an empty
 /// text if a database cannot hold the time.
 fn time(time: DateTime<Utc>) -> Param {
-    Param::Text(sql_time(&time).unwrap_or_default())
+    Param::Text(sql_time(&within_years(time)).unwrap_or_default())
 }

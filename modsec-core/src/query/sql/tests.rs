@@ -39,7 +39,6 @@ fn statements(dialect: Dialect, question: &Question) -> Vec<(String, Vec<Param>)
     };
     let mut statements = vec![
         Statement::totals(dialect, question),
-        Statement::bounds(dialect, question),
         Statement::time_line(dialect, question, 60),
         Statement::page(dialect, question, None, &stretch, 5),
         Statement::untimed(dialect, question, None, 5),

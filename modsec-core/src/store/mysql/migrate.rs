@@ -131,8 +131,12 @@ async fn make_view(store: &str, conn: &mut Conn) -> Result<(), Failed> {
 /// Returns the statement for the view; `None` if it is there.
 async fn missing_view(conn: &mut Conn) -> Result<Option<String>, Error> {
     let existing = Existing::read(conn).await?;
-    // An explicit collation holds for both sides.
-    let view = || shared::create_view(" collate utf8mb4_bin");
+    // An explicit collation holds for both sides. The rights are those of who asks: the account that made
+    // the view may be gone one day.
+    let view = || {
+        let view = shared::view(" collate utf8mb4_bin");
+        format!("create sql security invoker {view}")
+    };
     Ok((!existing.tables.contains_key(shared::VIEW)).then(view))
 }
 
@@ -267,13 +271,22 @@ fn is_done_by_another(error: &Error) -> bool {
 
 /// Runs the statements in order; on failure returns those that have not been done, the failed one
 /// first.
+///
+/// Foreign keys are not checked meanwhile: their columns are empty, and a server that checks them copies
+/// the table, for which every writer waits.
 async fn run<'s>(conn: &mut Conn, statements: &'s [String]) -> Result<(), (&'s [String], Error)> {
+    let all = |error| (statements, error);
+    conn.query_drop("set session foreign_key_checks = 0")
+        .await
+        .map_err(all)?;
     for (done, statement) in statements.iter().enumerate() {
         conn.query_drop(statement)
             .await
             .map_err(|error| (&statements[done..], error))?;
     }
-    Ok(())
+    conn.query_drop("set session foreign_key_checks = 1")
+        .await
+        .map_err(all)
 }
 
 /// Returns the statements for a client that has not chosen a database yet, as [`script`].

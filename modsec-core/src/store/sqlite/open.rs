@@ -356,7 +356,7 @@ pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<String>
     let mut things = connection.prepare("select 1 from sqlite_schema where name = ?")?;
     let mut missing = Vec::new();
     let statements = ADDITIONS.split_inclusive(";\n").map(without_comments);
-    let view = shared::create_view("");
+    let view = format!("create {}", shared::view(""));
     for statement in statements.map(str::to_owned).chain([view]) {
         let words: Vec<&str> = statement.split([' ', '\n']).collect();
         let is_there = match words[..] {
