@@ -287,7 +287,15 @@ impl Replay<'_> {
             Look::Entry {
                 contents: Contents::Whole(entry),
                 ..
-            } => drop(self.entry(entry)),
+            } => {
+                let refusal = self.entry(entry).err();
+                if let Some(defect @ (Defect::Wrapped { .. } | Defect::Ocsf)) = refusal
+                    && self.log_once.is_new(path)
+                {
+                    let path = tree.root().path().join(path);
+                    warn!(?path, reason = %defect, "not read");
+                }
+            }
             Look::Entry {
                 contents: Contents::Parts(excerpts, key),
                 ..
