@@ -162,10 +162,9 @@ fn set_back(entry: &str, base: &str, by: Duration) -> String {
 #[test]
 fn an_entry_cut_in_a_body_is_told_from_one_with_an_earlier_time() {
     let posted = of_client(&real("v2", 4), INNOCENT);
-    // Intercepted; and refused by the server without an alert, of which the time alone tells.
     for (next, times) in [
         (20, &[1, 5, 1000, 3_600_000_000][..]),
-        (19, &[100_000, 3_600_000_000]),
+        (24, &[1, 3_600_000_000]),
     ] {
         let next = of_client(&with_boundary_of(&real("v2", next), &posted), ATTACKER);
         for by in times {

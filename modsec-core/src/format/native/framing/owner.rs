@@ -33,7 +33,7 @@
 //!
 //! A body that ends where its headers say is this entry's to its end, and nothing in it is looked at.
 //! Nor is a first line that is older than this entry, of `ModSecurity` 2, unless part H is proved to be
-//! another's, by its ids or a time before this entry's: the clock may have been set back.
+//! another's by its ids: the clock may have been set back.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -120,7 +120,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         let next = next.filter(|(_, other)| is_others || is_next(other));
         let next: Vec<&(usize, Start)> = next.collect();
         layout.owner = match &end {
-            Some(end) if is_others => self.other(end, &next, end.lines.is_empty()),
+            Some(end) if is_others => self.other(end, &next, false),
             Some(end) => self.owner(end, &this, &next),
             None if next.is_empty() => Owner::Nobody,
             None => Owner::Unknown,
@@ -334,15 +334,11 @@ impl Start {
 }
 
 impl End {
-    /// Returns `true` if ids, or without any the time, prove that it is not that of the entry that begins
-    /// there. An id that the engine may have written in another way than in part A proves nothing.
+    /// Returns `true` if ids prove that it is not that of the entry that begins there. An id that the engine may have written in another way than in part A proves nothing.
     fn is_not_of(&self, start: &Start) -> bool {
-        if self.lines.is_empty() {
-            return self.time.is_some_and(|time| time < start.time);
-        }
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
         let is_comparable = !start.id.is_empty() && start.id.iter().all(is_plain);
-        is_comparable && !self.names(start)
+        is_comparable && !self.lines.is_empty() && !self.names(start)
     }
 
     /// Returns `true` if a line ends with the id of the entry that begins there.
