@@ -237,7 +237,7 @@ pub enum Defect {
     )]
     Zeros,
     /// Something stands around an audit log.
-    #[error("{} {by}, which is not read; take that off with {}", by.noun(), by.command())]
+    #[error("an audit log {by}, which is not read; take that off with {}", by.command())]
     Wrapped {
         /// What does.
         by: Wrapping,

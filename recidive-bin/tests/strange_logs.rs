@@ -94,29 +94,6 @@ fn wrapped_log(name: &str, text: &[u8], source: &str, message: &str) {
 }
 
 #[test]
-fn a_replay_names_what_is_compressed() {
-    for (name, head) in [
-        ("xz", &b"\xfd7zXZ\0\0\x04"[..]),
-        ("zstd", b"\x28\xb5\x2f\xfd\x04"),
-        ("bzip2", b"BZh91AY&SY"),
-    ] {
-        let place = Place::new();
-        fs::write(place.path("log"), [head, &[0x93; 100]].concat()).unwrap();
-        let output = place.recidive(&["replay", "log"]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        let want =
-            format!("compressed with {name}, which is not read; take that off with {name} -dc");
-        assert!(said.contains(&want), "{said}");
-        let minute = place.path("audit/site/20260822/20260822-1015");
-        fs::create_dir_all(&minute).unwrap();
-        fs::rename(place.path("log"), minute.join("20260822-101500-x")).unwrap();
-        let output = place.recidive(&["replay", "audit"]).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(&want), "{said}");
-    }
-}
-
-#[test]
 fn any_other_file_is_said_to_be_none() {
     if !can_follow() {
         return;

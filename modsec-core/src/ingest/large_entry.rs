@@ -8,7 +8,6 @@ use std::os::unix::fs::FileExt;
 use super::entry::{CutEntries, Extent, NoEntry};
 use crate::entry_hash::{EntryHash, EntryHasher};
 use crate::format::large::{Excerpts, Large};
-use crate::format::{Defect, Wrapping};
 use crate::read_steps::ReadSteps;
 
 /// Bytes read at a time.
@@ -42,7 +41,9 @@ pub(super) fn read(
         window.extend_from_slice(&more);
         let found = match &mut large {
             Some(large) => large,
-            none => none.insert(open(&window, if_cut)?),
+            none => {
+                none.insert(Large::open(&window).map_err(|defect| if_cut.defect(defect, &window))?)
+            }
         };
         found.scan(&window, offset, read == *len);
         let done = window.len().saturating_sub(Large::OVERLAP);
@@ -53,18 +54,6 @@ pub(super) fn read(
     let excerpts =
         large.finish(|range| read_range(file, start + range.start..start + range.end))?;
     Ok((excerpts, hasher.finish()))
-}
-
-/// Begins with the first `window` of an entry.
-///
-/// # Errors
-///
-/// As for [`read`].
-fn open(window: &[u8], if_cut: CutEntries) -> Result<Large, NoEntry> {
-    Large::open(window).map_err(|defect| match Wrapping::of_line_ends(window) {
-        Some(by) => NoEntry::Defect(Defect::Wrapped { by }),
-        None => if_cut.defect(defect, window),
-    })
 }
 
 /// Returns the bytes of a range of `file`.

@@ -287,15 +287,7 @@ impl Replay<'_> {
             Look::Entry {
                 contents: Contents::Whole(entry),
                 ..
-            } => {
-                let refusal = self.entry(entry).err();
-                if let Some(defect @ (Defect::Wrapped { .. } | Defect::Ocsf)) = refusal
-                    && self.log_once.is_new(path)
-                {
-                    let path = tree.root().path().join(path);
-                    warn!(?path, reason = %defect, "not read");
-                }
-            }
+            } => drop(self.entry(entry)),
             Look::Entry {
                 contents: Contents::Parts(excerpts, key),
                 ..
