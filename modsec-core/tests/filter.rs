@@ -9,6 +9,8 @@ mod made_up;
 #[path = "mariadb/server.rs"]
 #[expect(dead_code, reason = "the tests of the store itself use the rest")]
 mod server;
+#[path = "filter/stored.rs"]
+mod stored;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
 use modsec_core::filter::{Dialect, Filter, Param};
-use modsec_core::store::{Batch, Row, Store, StoreOptions, open};
+use modsec_core::store::{Row, Store, StoreOptions, open};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use proptest::collection::vec;
@@ -25,18 +27,12 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use self::made_up::Palette;
 use self::server::Server;
+use self::stored::{insert, runtime};
 
 /// Filters that each set of rows is asked.
 const FILTERS: usize = 32;
 /// Most rows of a set.
 const ROWS: usize = 12;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
 
 fn now() -> DateTime<Utc> {
     "2026-11-27T12:00:00Z".parse().unwrap()
@@ -220,12 +216,6 @@ fn mysql_params(params: Vec<Param>) -> mysql_async::Params {
         Param::Blob(bytes) => mysql_async::Value::Bytes(bytes),
     });
     mysql_async::Params::Positional(values.collect())
-}
-
-async fn insert(store: &mut dyn Store, rows: Vec<Row>) {
-    let count = rows.len();
-    let inserted = store.insert(&Batch::new(None, rows)).await.unwrap();
-    assert_eq!(inserted.stored, count);
 }
 
 /// Filters, and the indexes that serve them, in SQLite and in MariaDB. `modsec_rules`, which is small, may

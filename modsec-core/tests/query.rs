@@ -11,6 +11,8 @@ mod made_up;
 #[path = "mariadb/server.rs"]
 #[expect(dead_code, reason = "the tests of the store itself use the rest")]
 mod server;
+#[path = "filter/stored.rs"]
+mod stored;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use modsec_core::filter::Filter;
 use modsec_core::query::{
     self, Cursor, Facet, MemoryQuery, Query, Question, Scope, Transaction, Window,
 };
-use modsec_core::store::{self, Batch, Row, Store, StoreError, StoreOptions, Value};
+use modsec_core::store::{self, Row, StoreError, StoreOptions, Value};
 use mysql_async::prelude::Queryable as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -29,18 +31,12 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use self::server::Server;
+use self::stored::{insert, runtime};
 
 /// Questions that each set of rows is asked.
 const QUESTIONS: usize = 4;
 /// Most rows of a set.
 const ROWS: usize = 12;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -211,12 +207,6 @@ fn values(transactions: &[Transaction]) -> Vec<&[Value<'static>]> {
         .iter()
         .map(|one| one.values.as_slice())
         .collect()
-}
-
-async fn insert(store: &mut dyn Store, rows: Vec<Row>) {
-    let count = rows.len();
-    let inserted = store.insert(&Batch::new(None, rows)).await.unwrap();
-    assert_eq!(inserted.stored, count);
 }
 
 #[test]

@@ -63,32 +63,35 @@ impl Default for Node {
 impl Node {
     /// Returns the condition that all of these are true.
     pub(super) fn all(nodes: Vec<Node>) -> Node {
-        let flat = |node| match node {
+        let within = |node| match node {
             Node::All(inner) => inner,
             node => vec![node],
         };
-        let mut nodes: Vec<Node> = nodes.into_iter().flat_map(flat).collect();
-        match nodes.pop() {
-            Some(only) if nodes.is_empty() => only,
-            last => {
-                nodes.extend(last);
-                Node::All(nodes)
-            }
-        }
+        Node::joined(nodes, within, Node::All)
     }
 
     /// Returns the condition that one of these, at least one in number, is true.
     pub(super) fn any(nodes: Vec<Node>) -> Node {
-        let flat = |node| match node {
+        let within = |node| match node {
             Node::Any(inner) => inner,
             node => vec![node],
         };
-        let mut nodes: Vec<Node> = nodes.into_iter().flat_map(flat).collect();
+        Node::joined(nodes, within, Node::Any)
+    }
+
+    /// Joins conditions by a word, those within them that the same word joins as well. One alone needs no
+    /// word.
+    fn joined(
+        nodes: Vec<Node>,
+        within: impl Fn(Node) -> Vec<Node>,
+        by: impl Fn(Vec<Node>) -> Node,
+    ) -> Node {
+        let mut nodes: Vec<Node> = nodes.into_iter().flat_map(within).collect();
         match nodes.pop() {
             Some(only) if nodes.is_empty() => only,
             last => {
                 nodes.extend(last);
-                Node::Any(nodes)
+                by(nodes)
             }
         }
     }

@@ -11,10 +11,9 @@
 //! ```
 //!
 //! A backend writes what [`Row::values`] and [`RuleRow::values`] return and adds only its own keys:
-//! `id` in `logs`, `log_id` and `position` in `rule_matches`. Ours store what all alerts of a rule
-//! have in common once, see [`SHARED_COLUMNS`](super::shared::SHARED_COLUMNS). So two databases that got the same
-//! entries differ in nothing but ids and, where an old table has narrow columns, in where texts are
-//! cut.
+//! `id` in `logs`, `log_id` and `position` in `rule_matches`. Ours store what
+//! repeats from alert to alert once, in `modsec_rules`. So two databases that got the same entries
+//! differ in nothing but ids and, where an old table has narrow columns, in where texts are cut.
 //!
 //! What holds for every value:
 //!

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! RuleRow ─┬─ ALERT_COLUMNS  ─► rule_matches: one row an alert, with the key
-//!          └─ SHARED_COLUMNS ─► modsec_rules: one row for all that are equal
+//!          └─ shared_columns ─► modsec_rules: one row for all that are equal
 //!                 └─ rule_key: a hash of them, so writers need not ask each other for numbers
 //! view modsec_alerts: both together, in the names of RULE_COLUMNS
 //! ```
@@ -17,31 +17,18 @@ use super::row::{RULE_COLUMNS, RuleRow, Value};
 /// index ask for it.
 pub(super) const ALERT_COLUMNS: [&str; 5] = ["ruleId", "data", "phase", "verified", "detail"];
 
-/// Those of [`RULE_COLUMNS`] that say what the rule is and what it looked at. `detail` is in one of the
-/// two places: with the alert if it quotes what matched, which hardly repeats.
-pub(super) const SHARED_COLUMNS: [&str; 19] = [
-    "ruleId",
-    "msg",
-    "severity",
-    "file",
-    "line",
-    "rev",
-    "ver",
-    "maturity",
-    "accuracy",
-    "tags",
-    "detail",
-    "kind",
-    "target",
-    "target_source",
-    "points",
-    "points_for",
-    "points_source",
-    "paranoia_level",
-    "category",
-];
+/// Those of [`ALERT_COLUMNS`] that never repeat.
+const OWN_COLUMNS: [&str; 3] = ["data", "phase", "verified"];
 
-/// Those of [`SHARED_COLUMNS`] that are numbers.
+/// Returns those of [`RULE_COLUMNS`] that say what the rule is and what it looked at, in their order.
+///
+/// `detail` is in one of the two places: with the alert if it quotes what matched, which hardly repeats.
+pub(super) fn shared_columns() -> Vec<&'static str> {
+    let is_shared = |column: &&str| !OWN_COLUMNS.contains(column);
+    RULE_COLUMNS.into_iter().filter(is_shared).collect()
+}
+
+/// Those of [`shared_columns`] that are numbers.
 const NUMBERS: [&str; 5] = ["line", "maturity", "accuracy", "points", "paranoia_level"];
 
 /// The view's name.
@@ -77,7 +64,7 @@ pub(super) struct Split<'r> {
     pub(super) rule_key: i64,
     /// Values of [`ALERT_COLUMNS`].
     pub(super) own: Vec<Value<'r>>,
-    /// Values of [`SHARED_COLUMNS`].
+    /// Values of [`shared_columns`].
     pub(super) shared: Vec<Value<'r>>,
 }
 
@@ -88,7 +75,7 @@ impl Split<'_> {
         let (mut own, mut shared) = (Vec::new(), Vec::new());
         for (column, value) in RULE_COLUMNS.iter().zip(rule.values()) {
             let is_shared = *column != "detail" || !quotes;
-            if SHARED_COLUMNS.contains(column) {
+            if !OWN_COLUMNS.contains(column) {
                 shared.push(if is_shared {
                     value.clone()
                 } else {
@@ -120,7 +107,7 @@ fn quotes_value(detail: &str) -> bool {
 /// Returns the key of values that alerts share: the first eight bytes of BLAKE3 over them.
 ///
 /// So writers need not ask each other for numbers. A client who can choose a text could find two
-/// texts with one key after some 2^32 tries; both are his own alerts' then.
+/// texts with one key after some 2^32 tries; an alert of the one is then shown with the other's values.
 pub(super) fn rule_key(shared: &[Value<'_>]) -> i64 {
     let mut hasher = blake3::Hasher::new();
     for value in shared {
@@ -148,14 +135,13 @@ mod tests {
 
     #[test]
     fn columns_are_in_the_order_of_the_values() {
-        for columns in [&ALERT_COLUMNS[..], &SHARED_COLUMNS] {
-            let ordered = RULE_COLUMNS
-                .iter()
-                .filter(|column| columns.contains(column));
-            assert!(ordered.eq(columns));
-        }
+        let ordered = RULE_COLUMNS
+            .iter()
+            .filter(|column| ALERT_COLUMNS.contains(column));
+        assert!(ordered.eq(&ALERT_COLUMNS));
+        let shared = shared_columns();
         for column in RULE_COLUMNS {
-            let places = [&ALERT_COLUMNS[..], &SHARED_COLUMNS].map(|all| all.contains(&column));
+            let places = [ALERT_COLUMNS.contains(&column), shared.contains(&column)];
             let both = ["ruleId", "detail"].contains(&column);
             assert_eq!(places[0] && places[1], both, "{column}");
             assert!(places[0] || places[1], "{column}");

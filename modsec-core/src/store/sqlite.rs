@@ -55,7 +55,7 @@ pub(super) use self::open::{check, file, open};
 pub(super) use self::read::connect_to_read;
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
-use super::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};
+use super::shared::{ALERT_COLUMNS, Split, shared_columns};
 use super::{
     Batch, BatchId, Inserted, LOG_COLUMNS, Refused, Row, Store, StoreError, StoreFuture, Value,
 };
@@ -197,8 +197,8 @@ impl Database {
             ),
             insert_rule: format!(
                 "insert or ignore into modsec_rules (rule_key, {}) values ({})",
-                SHARED_COLUMNS.join(", "),
-                placeholders(1 + SHARED_COLUMNS.len())
+                shared_columns().join(", "),
+                placeholders(1 + shared_columns().len())
             ),
         }
     }

@@ -31,7 +31,7 @@ use super::failure::{self, Remedy};
 use super::statements::Statement;
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::store::shared::{ALERT_COLUMNS, SHARED_COLUMNS, Split};
+use crate::store::shared::{ALERT_COLUMNS, Split, shared_columns};
 use crate::store::{Batch, BatchId, LOG_COLUMNS, Refused, Row, Value};
 
 /// Settings for every connection.
@@ -68,7 +68,7 @@ pub(super) struct Session {
     log_columns: Columns,
     /// What the columns of `rule_matches` can hold, in the order of [`ALERT_COLUMNS`].
     alert_columns: Columns,
-    /// What the columns of `modsec_rules` can hold, in the order of [`SHARED_COLUMNS`].
+    /// What the columns of `modsec_rules` can hold, in the order of [`shared_columns`].
     rule_columns: Columns,
     /// `insert into logs …`.
     insert_logs: Statement,
@@ -112,7 +112,7 @@ impl Session {
     pub(super) async fn new(mut conn: Conn) -> Result<Session, Error> {
         let log_columns = columns::describe(&mut conn, "logs", &LOG_COLUMNS).await?;
         let alert_columns = columns::describe(&mut conn, "rule_matches", &ALERT_COLUMNS).await?;
-        let rule_columns = columns::describe(&mut conn, "modsec_rules", &SHARED_COLUMNS).await?;
+        let rule_columns = columns::describe(&mut conn, "modsec_rules", &shared_columns()).await?;
         let packet: Option<u64> = conn.query_first("select @@max_allowed_packet").await?;
         let packet = usize::try_from(packet.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
         let log_row = format!("({})", log_columns.placeholders());
@@ -125,7 +125,7 @@ impl Session {
         );
         let insert_rules = format!(
             "insert into modsec_rules (rule_key, {}) values",
-            SHARED_COLUMNS.join(", ")
+            shared_columns().join(", ")
         );
         // Another writer may be faster.
         let keep = " on duplicate key update rule_key = values(rule_key)";
