@@ -198,6 +198,30 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
     Ok(native::Entry::parse(bytes)?.record())
 }
 
+/// What may stand behind an entry.
+#[cfg(feature = "jobs")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// Nothing: it has a file of its own (`SecAuditLogType Concurrent`). All that stands in that is the
+    /// entry's own, whatever its client has sent.
+    Nothing,
+    /// Other entries. If it was cut off, the next one was written right behind it.
+    Others,
+}
+
+/// Decodes an entry as [`decode`] does, with what is known of the place where it stood.
+///
+/// # Errors
+///
+/// As for [`decode`].
+#[cfg(feature = "jobs")]
+pub(crate) fn decode_among(bytes: &[u8], among: Among) -> Result<Record<'_>, Defect> {
+    if among == Among::Nothing && !json::starts(bytes) {
+        return Ok(native::Entry::parse_alone(bytes)?.record());
+    }
+    decode(bytes)
+}
+
 /// Returns `true` if an entry has been written to its end: its last line is part Z of the boundary
 /// in its first line, or its JSON object is closed.
 ///

@@ -20,6 +20,8 @@ mod logs;
 mod main_job;
 #[path = "cli/memory.rs"]
 mod memory;
+#[path = "cli/own_files.rs"]
+mod own_files;
 #[path = "cli/site.rs"]
 mod site;
 #[path = "../../modsec-core/tests/wrapped/mod.rs"]

@@ -56,6 +56,71 @@ fn a_replay_reports_the_attacker_alone() {
     }
 }
 
+/// Entries without part H, or without an alert in it, of a client who has written a first line of his
+/// boundary into a body that he sent in chunks; small and too large to be read whole.
+fn forged() -> Vec<String> {
+    let of = |before: &str, after: &str, end: &str, len: usize| {
+        let body = format!("C--\na=1{}", "x".repeat(len));
+        let parts = [
+            "A--\n[22/Nov/2026:06:40:51.026894 --0500] awLUw3 203.0.113.66 59958 192.0.2.1 80",
+            "B--\nPOST /login HTTP/1.1\nHost: www.example.test\nTransfer-Encoding: chunked\n",
+            &body,
+            "A--\n[22/Nov/2026:23:59:59.000000 --0500] x 192.0.2.200 1 192.0.2.1 80\na=1",
+            "F--\nHTTP/1.1 403 Forbidden\nContent-Length: 19\n",
+            end,
+        ];
+        let parts = parts.iter().filter(|part| !part.is_empty());
+        let parts: Vec<_> = parts.map(|part| format!("{before}{part}\n")).collect();
+        format!("{}{before}Z--\n{after}", parts.concat())
+    };
+    let lens = [0, 2 << 20].into_iter();
+    let both = |len| {
+        [
+            of("--74fcf803-", "", "", len),
+            of("---Qx7Lm2Rt---", "\n", "H--\n", len),
+        ]
+    };
+    lens.flat_map(both).collect()
+}
+
+#[test]
+fn a_file_of_one_entry_is_its_clients_whatever_is_in_his_body() {
+    for entry in forged() {
+        let mut place = Place::new();
+        let path = place.write("site", &entry);
+        for history in [Path::new("audit"), &path] {
+            let history = history.to_str().unwrap();
+            let arguments = ["replay", "--threshold", "1", "--json", history];
+            let output = place.recidive(&arguments).output().unwrap();
+            let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(said["attacks"], 1, "{said:#}");
+            assert_eq!(said["offenders"][0]["client"], "203.0.113.66", "{said:#}");
+        }
+        // In a log, another entry may begin there: nobody pays.
+        let log = place.path("log");
+        fs::copy(path, log).unwrap();
+        let arguments = ["replay", "--threshold", "1", "--json", "log"];
+        let output = place.recidive(&arguments).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["attacks"], 0, "{said:#}");
+    }
+}
+
+#[test]
+fn a_file_of_one_entry_counts_at_once_whatever_is_in_his_body() {
+    if !can_follow() {
+        return;
+    }
+    for entry in forged() {
+        let mut place = Place::new();
+        let running = place.start(&["--threshold", "1"]);
+        place.write("site", &entry);
+        assert_eq!(place.reported(1), ["203.0.113.66"]);
+        assert!(running.stop().success());
+        assert_eq!(place.jail().len(), 1, "{:?}", place.jail());
+    }
+}
+
 #[test]
 fn a_log_that_is_followed_reports_the_attacker_alone() {
     if !can_follow() {

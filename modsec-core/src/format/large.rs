@@ -110,6 +110,21 @@ impl Large {
         Ok(Large { scan, scanned: 0 })
     }
 
+    /// Recognises the dialect of an entry, as [`Large::open`] does, with what is known of the place
+    /// where it stands.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Large::open`].
+    #[cfg(feature = "jobs")]
+    pub(crate) fn open_among(head: &[u8], among: super::Among) -> Result<Large, Defect> {
+        let mut large = Large::open(head)?;
+        if let Scan::Native(outline) = &mut large.scan {
+            outline.is_alone = among == super::Among::Nothing;
+        }
+        Ok(large)
+    }
+
     /// Looks at `window`, which starts at `offset` of the entry.
     ///
     /// Windows come in order, without gaps, and each starts at least [`Large::OVERLAP`] bytes

@@ -150,10 +150,22 @@ impl<'a> Entry<'a> {
     ///
     /// [`Defect`] if the bytes do not start with a delimiter line.
     pub fn parse(bytes: &'a [u8]) -> Result<Entry<'a>, Defect> {
+        Ok(Entry::split(bytes, Outline::open(bytes)?))
+    }
+
+    /// Splits an entry that has a file of its own: no other one can have been written behind it.
+    #[cfg(feature = "jobs")]
+    pub(super) fn parse_alone(bytes: &'a [u8]) -> Result<Entry<'a>, Defect> {
         let mut outline = Outline::open(bytes)?;
+        outline.is_alone = true;
+        Ok(Entry::split(bytes, outline))
+    }
+
+    /// Splits an entry with an outline that was opened.
+    fn split(bytes: &'a [u8], mut outline: Outline) -> Entry<'a> {
         outline.scan(bytes, 0, true);
         let layout = outline.layout(|range| Cow::Borrowed(slice(bytes, &range)));
-        Ok(Entry { bytes, layout })
+        Entry { bytes, layout }
     }
 
     /// Returns the boundary of the first line.

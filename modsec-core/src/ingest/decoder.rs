@@ -7,7 +7,7 @@ use super::entry::{Bytes, CutEntries, DecodedEntry, Extent, IN_MEMORY, NoEntry, 
 use super::large_entry::{self, read_range};
 use super::{AccountNames, Options};
 use crate::entry_hash::EntryHash;
-use crate::format;
+use crate::format::{self, Among};
 use crate::json;
 use crate::log_reader::Taken;
 use crate::read_steps::ReadSteps;
@@ -50,7 +50,8 @@ impl EntryDecoder {
         }
     }
 
-    /// Decodes an entry that is in memory; `flags` is what is odd about the place where it stood.
+    /// Decodes an entry that is in memory; `flags` is what is odd about the place where it stood,
+    /// `among` what else may stand there.
     ///
     /// # Errors
     ///
@@ -61,6 +62,7 @@ impl EntryDecoder {
         flags: Flags,
         origin: &Origin,
         if_cut: CutEntries,
+        among: Among,
     ) -> Result<DecodedEntry, NoEntry> {
         let is_open = if_cut == CutEntries::Wait && !format::is_complete(&bytes);
         let is_line = bytes.last() == Some(&b'\n');
@@ -68,7 +70,7 @@ impl EntryDecoder {
         while bytes.first() == Some(&b'{') && bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
-        let record = format::decode(&bytes).map_err(|defect| match defect {
+        let record = format::decode_among(&bytes, among).map_err(|defect| match defect {
             defect if is_line => NoEntry::Defect(defect),
             defect => if_cut.defect(defect, &bytes),
         })?;
@@ -90,17 +92,18 @@ impl EntryDecoder {
         extent: Extent,
         origin: &Origin,
         if_cut: CutEntries,
+        among: Among,
     ) -> Result<DecodedEntry, NoEntry> {
         if extent.len <= IN_MEMORY as u64 {
             let bytes = read_range(&extent.file, extent.start..extent.start + extent.len)?;
-            return self.decode(bytes, extent.flags, origin, if_cut);
+            return self.decode(bytes, extent.flags, origin, if_cut, among);
         }
         // In a thread of its own, which ends: of what a thread has freed, the allocator keeps a few
         // megabytes for it, and would do so for each thread that comes here.
         thread::scope(|scope| {
             let decoding = thread::Builder::new()
                 .name("read-large".to_owned())
-                .spawn_scoped(scope, || self.decode_large(extent, origin, if_cut))?;
+                .spawn_scoped(scope, || self.decode_large(extent, origin, if_cut, among))?;
             decoding
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -118,8 +121,12 @@ impl EntryDecoder {
         origin: &Origin,
     ) -> Result<DecodedEntry, Skipped> {
         Ok(match taken {
-            Taken::Whole(bytes, flags) => self.decode(bytes, flags, origin, CutEntries::Take)?,
-            Taken::Large(extent) => self.decode_extent(extent, origin, CutEntries::Take)?,
+            Taken::Whole(bytes, flags) => {
+                self.decode(bytes, flags, origin, CutEntries::Take, Among::Others)?
+            }
+            Taken::Large(extent) => {
+                self.decode_extent(extent, origin, CutEntries::Take, Among::Others)?
+            }
             Taken::Unrecognized { at, line } => return Err(Skipped::Unrecognized { at, line }),
         })
     }
@@ -135,13 +142,14 @@ impl EntryDecoder {
         mut extent: Extent,
         origin: &Origin,
         if_cut: CutEntries,
+        among: Among,
     ) -> Result<DecodedEntry, NoEntry> {
         let byte = |at: u64| read_range(&extent.file, at..at + 1);
         // The line feed behind a document is not there in every log.
         if byte(extent.start)? == b"{" && byte(extent.start + extent.len - 1)? == b"\n" {
             extent.len -= 1;
         }
-        let (excerpts, hash) = large_entry::read(&extent, if_cut, &self.steps)?;
+        let (excerpts, hash) = large_entry::read(&extent, if_cut, among, &self.steps)?;
         let record = excerpts.record();
         if record.flags.contains(Flag::Truncated) && if_cut == CutEntries::Wait {
             return Err(NoEntry::Incomplete);

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use super::entry::{CutEntries, Extent, NoEntry};
 use crate::entry_hash::{EntryHash, EntryHasher};
+use crate::format::Among;
 use crate::format::large::{Excerpts, Large};
 use crate::read_steps::ReadSteps;
 
@@ -23,6 +24,7 @@ const WINDOW: usize = 256 * 1024;
 pub(super) fn read(
     extent: &Extent,
     if_cut: CutEntries,
+    among: Among,
     steps: &ReadSteps,
 ) -> Result<(Excerpts, EntryHash), NoEntry> {
     let Extent {
@@ -42,7 +44,8 @@ pub(super) fn read(
         let found = match &mut large {
             Some(large) => large,
             none => {
-                none.insert(Large::open(&window).map_err(|defect| if_cut.defect(defect, &window))?)
+                let opened = Large::open_among(&window, among);
+                none.insert(opened.map_err(|defect| if_cut.defect(defect, &window))?)
             }
         };
         found.scan(&window, offset, read == *len);

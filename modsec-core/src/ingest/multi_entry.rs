@@ -9,7 +9,7 @@ use super::decoder::EntryDecoder;
 use super::entry::{CutEntries, DecodedEntry, Extent, IN_MEMORY, NoEntry};
 use super::large_entry::read_range;
 use super::progress::Progress;
-use crate::format::{self, Defect};
+use crate::format::{self, Among, Defect};
 use crate::record::Flags;
 use crate::serial_log::appended;
 use crate::store::Origin;
@@ -116,8 +116,13 @@ pub(super) fn read(
     };
     let Some(progress) = progress else {
         let entry = match bytes {
-            FileBytes::Memory(bytes) => decoder.decode(bytes, Flags::none(), &origin, if_cut),
-            FileBytes::File(file) => decoder.decode_extent(extent(file, 0..size), &origin, if_cut),
+            FileBytes::Memory(bytes) => {
+                decoder.decode(bytes, Flags::none(), &origin, if_cut, Among::Nothing)
+            }
+            FileBytes::File(file) => {
+                let extent = extent(file, 0..size);
+                decoder.decode_extent(extent, &origin, if_cut, Among::Nothing)
+            }
         };
         return Ok(FileEntries::One(Box::new(entry?)));
     };
@@ -172,11 +177,13 @@ impl MultiEntry {
         match &self.bytes {
             FileBytes::Memory(_) => {
                 let bytes = self.bytes.range(place.clone())?;
-                self.decoder.decode(bytes, Flags::none(), origin, if_cut)
+                self.decoder
+                    .decode(bytes, Flags::none(), origin, if_cut, Among::Others)
             }
             FileBytes::File(file) => {
                 let extent = extent(Arc::clone(file), place.clone());
-                self.decoder.decode_extent(extent, origin, if_cut)
+                self.decoder
+                    .decode_extent(extent, origin, if_cut, Among::Others)
             }
         }
     }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dedup::EntryKey;
-use crate::format;
 use crate::format::large::{self, Excerpts, Large};
+use crate::format::{self, Among};
 use crate::read_steps::{ReadSteps, is_left};
 use crate::recent::Recent;
 use crate::record::Flag;
@@ -124,7 +124,7 @@ impl Records {
             read_range(&self.file, place.start, place.end, &mut bytes)?;
             return Ok(OneOf::Whole(bytes));
         }
-        match parts(&self.file, place, false, &self.steps)? {
+        match parts(&self.file, place, Among::Others, false, &self.steps)? {
             Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -306,7 +306,9 @@ impl EntryReader {
                     steps: self.steps.clone(),
                 }))
             }),
-            Ok(None) if meta.len() > WHOLE => parts(&file, 0..meta.len(), finish, &self.steps),
+            Ok(None) if meta.len() > WHOLE => {
+                parts(&file, 0..meta.len(), Among::Nothing, finish, &self.steps)
+            }
             Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
@@ -428,6 +430,7 @@ fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
 fn parts<'a>(
     file: &File,
     place: Range<u64>,
+    among: Among,
     finish: bool,
     steps: &ReadSteps,
 ) -> io::Result<Option<Contents<'a>>> {
@@ -438,7 +441,10 @@ fn parts<'a>(
     file.read_exact_at(&mut head, start)?;
     file.read_exact_at(&mut tail, end - 64)?;
     let closed = large::may_be_complete(&head, &tail);
-    let Some(mut large) = Large::open(&head).ok().filter(|_| closed || !finish) else {
+    let Some(mut large) = Large::open_among(&head, among)
+        .ok()
+        .filter(|_| closed || !finish)
+    else {
         return Ok(None);
     };
     let mut hasher = blake3::Hasher::new();

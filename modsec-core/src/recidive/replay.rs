@@ -23,7 +23,7 @@ pub use self::report::{ReplayReport, ReplayedOffender, Tallied};
 use super::dedup::{EntryKey, Seen};
 use super::entry_reader::{Contents, EntryReader, Look, OneOf, Which};
 use super::follow::HELD;
-use crate::format::{self, Defect};
+use crate::format::{self, Among, Defect};
 use crate::index_line::IndexLine;
 use crate::ledger::AttackFilter;
 use crate::ledger::{Ledger, LedgerError, LedgerOptions};
@@ -226,7 +226,7 @@ impl Replay<'_> {
             Look::Entry {
                 contents: Contents::Whole(entry),
                 ..
-            } => drop(self.entry(entry)),
+            } => drop(self.entry(entry, Among::Nothing)),
             Look::Entry {
                 contents: Contents::Parts(excerpts, key),
                 ..
@@ -255,7 +255,7 @@ impl Replay<'_> {
     /// Counts one of several records in a file. One that cannot be read counts as a defect.
     fn one_of(&mut self, record: io::Result<OneOf>) {
         match record {
-            Ok(OneOf::Whole(entry)) => drop(self.entry(&entry)),
+            Ok(OneOf::Whole(entry)) => drop(self.entry(&entry, Among::Others)),
             Ok(OneOf::Parts(excerpts, key)) => {
                 self.report.entries += 1;
                 self.record(&excerpts.record(), || key);
@@ -287,10 +287,12 @@ impl Replay<'_> {
         let (mut is_read, mut refusal) = (false, None);
         while let Some(taken) = log.next().or_else(|error| self.unless_whole(error))? {
             match taken {
-                Taken::Whole(bytes, flags) if flags.is_empty() => match self.entry(&bytes) {
-                    Ok(()) => is_read = true,
-                    Err(defect) => refusal = refusal.or(Some(defect)),
-                },
+                Taken::Whole(bytes, flags) if flags.is_empty() => {
+                    match self.entry(&bytes, Among::Others) {
+                        Ok(()) => is_read = true,
+                        Err(defect) => refusal = refusal.or(Some(defect)),
+                    }
+                }
                 Taken::Whole(..) | Taken::Large(_) => {
                     is_read = true;
                     self.report.entries += 1;
@@ -380,9 +382,10 @@ impl Replay<'_> {
     /// # Errors
     ///
     /// What is wrong if it is no entry; that is counted already.
-    fn entry(&mut self, entry: &[u8]) -> Result<(), Defect> {
+    fn entry(&mut self, entry: &[u8], among: Among) -> Result<(), Defect> {
         self.report.entries += 1;
-        let record = format::decode(entry).inspect_err(|_| self.report.defects += 1)?;
+        let record = format::decode_among(entry, among);
+        let record = record.inspect_err(|_| self.report.defects += 1)?;
         self.report.defects += u64::from(record.flags.contains(Flag::Truncated));
         self.record(&record, || EntryKey::of(entry));
         Ok(())

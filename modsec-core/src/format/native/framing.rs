@@ -70,6 +70,8 @@ impl Outline {
         };
         let opened = self.delimiters.first().map(|first| first.letter);
         match (self.boundary.dialect(), opened) {
+            (Dialect::V2, Some(b'A')) if self.is_alone => framing.strict(),
+            (Dialect::V3, Some(b'A')) if self.is_alone => framing.strict_v3(),
             (Dialect::V2, Some(b'A')) => framing.own_parts(framing.strict()),
             (Dialect::V3, Some(b'A')) => framing.own_parts(framing.strict_v3()),
             (Dialect::Coraza, _) => framing.coraza(),

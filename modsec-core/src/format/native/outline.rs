@@ -47,6 +47,8 @@ pub(in crate::format) struct Outline {
     pub(super) openings: Vec<u64>,
     /// Index of the oldest delimiter in the second half, which is a ring once it is full.
     oldest: usize,
+    /// Whether it has a file of its own, so that no other entry can begin in it.
+    pub(in crate::format) is_alone: bool,
     /// Whether some were dropped from the middle.
     pub(super) gap: bool,
     /// Length of the entry as far as it was scanned.
@@ -78,6 +80,7 @@ impl Outline {
             delimiters: Vec::new(),
             openings: Vec::new(),
             oldest: 0,
+            is_alone: false,
             gap: false,
             len: 0,
             last_lfs: 0,

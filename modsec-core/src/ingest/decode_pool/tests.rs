@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::format::Among;
 use crate::ingest::entry::CutEntries;
 use crate::ingest::tests::{appended, native};
 use crate::record::Flags;
@@ -138,7 +139,13 @@ fn no_entry_holds_more_than_was_expected() {
                     continue;
                 }
                 let shown = bytes[..len.min(200)].escape_ascii().to_string();
-                let entry = decoder.decode(bytes, Flags::none(), &origin, CutEntries::Take);
+                let entry = decoder.decode(
+                    bytes,
+                    Flags::none(),
+                    &origin,
+                    CutEntries::Take,
+                    Among::Nothing,
+                );
                 let entry = entry.unwrap_or_else(|error| panic!("{error:?}: {shown}"));
                 alerts += entry.row.rule_matches.len();
                 let held = entry.held();
