@@ -261,7 +261,7 @@ pub enum Defect {
     )]
     Zeros,
     /// Something stands around an audit log.
-    #[error("an audit log {by}, which is not read; take that off with {}", by.command())]
+    #[error("{} {by}, which is not read; take that off with {}", by.noun(), by.command())]
     Wrapped {
         /// What does.
         by: Wrapping,

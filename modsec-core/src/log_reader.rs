@@ -24,7 +24,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::format::{self, Defect, FirstBytes};
+use crate::format::{self, Defect, FirstBytes, Wrapping};
 use crate::index_line::IndexLine;
 use crate::logfile::{Aside, GZIP, Unpacked, is_trailing_garbage};
 use crate::program::Stop;
@@ -281,12 +281,15 @@ impl LogReader {
 
     /// Returns why no entry was found; `line` is the beginning of the first line.
     pub(crate) fn refusal(&self, line: FirstBytes) -> Defect {
-        let mut lines = self.head.split_inclusive(|byte| *byte == b'\n');
-        let first = lines.find_map(IndexLine::parse);
-        match first.and_then(|line| line.location()) {
-            Some(_) => Defect::Index,
-            None => format::unrecognized(&self.head, line),
+        let lines = self.head.split_inclusive(|byte| *byte == b'\n');
+        let is_of_index =
+            |line: &&[u8]| IndexLine::parse(line).is_some_and(|line| line.location().is_some());
+        let mut of_index = lines.filter(is_of_index).peekable();
+        // A client may have written into one what looks like the words of syslog.
+        if of_index.peek().is_some() && !of_index.all(|line| Wrapping::of(line).is_some()) {
+            return Defect::Index;
         }
+        format::unrecognized(&self.head, line)
     }
 }
 

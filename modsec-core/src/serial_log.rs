@@ -68,6 +68,8 @@ mod line_ends;
 mod linear;
 mod lines;
 mod lookahead;
+#[cfg(feature = "jobs")]
+pub(crate) mod own_file;
 mod owned;
 mod read;
 #[cfg(test)]

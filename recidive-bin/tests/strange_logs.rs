@@ -94,6 +94,62 @@ fn wrapped_log(name: &str, text: &[u8], source: &str, message: &str) {
 }
 
 #[test]
+fn a_replay_names_what_stands_around_an_index() {
+    let index = lines_of_index(20);
+    for (name, text) in wrapped(&index) {
+        let place = Place::new();
+        fs::write(place.path("log"), text).unwrap();
+        let output = place.recidive(&["replay", "log"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains(name), "{name}: {said}");
+        take_off(&place.path(""), &said);
+        let output = place
+            .recidive(&["replay", "--json", "plain"])
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["attacks"], 20, "{name}: {said:#}");
+    }
+}
+
+#[test]
+fn a_replay_says_why_no_line_of_an_index_counts() {
+    let v3 = "h 192.0.2.7 - [22/Nov/2026:14:36:39 +0300] \"GET / HTTP/1.1\" 403 0 - \"x\" 1 - \
+              /srv/audit/20261122/20261122-1436/20261122-143639-1.2 0 7.000000 \
+              md5:00000000000000000000000000000001\n";
+    let place = Place::new();
+    fs::write(place.path("log"), v3.repeat(3)).unwrap();
+    let output = place.recidive(&["replay", "log"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("none of them counts"), "{said}");
+}
+
+#[test]
+fn a_replay_names_what_is_compressed() {
+    for (name, head) in [
+        ("xz", &b"\xfd7zXZ\0\0\x04"[..]),
+        ("zstd", b"\x28\xb5\x2f\xfd\x04"),
+        ("bzip2", b"BZh91AY&SY"),
+    ] {
+        let place = Place::new();
+        fs::write(place.path("log"), [head, &[0x93; 100]].concat()).unwrap();
+        let output = place.recidive(&["replay", "log"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let want =
+            format!("compressed with {name}, which is not read; take that off with {name} -dc");
+        assert!(said.contains(&want), "{said}");
+        let minute = place.path("audit/site/20260822/20260822-1015");
+        fs::create_dir_all(&minute).unwrap();
+        fs::rename(place.path("log"), minute.join("20260822-101500-x")).unwrap();
+        let output = place.recidive(&["replay", "audit"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&want), "{said}");
+    }
+}
+
+#[test]
 fn any_other_file_is_said_to_be_none() {
     if !can_follow() {
         return;

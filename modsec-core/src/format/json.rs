@@ -100,9 +100,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Dialect, Defect> {
         Some(Recognized::Written(dialect)) => Ok(dialect),
         Some(Recognized::Error) => Err(Defect::BuiltWithoutJson),
         Some(Recognized::Ocsf) => Err(Defect::Ocsf),
-        Some(Recognized::DockerJson) => Err(Defect::Wrapped {
-            by: Wrapping::DockerJson,
-        }),
+        Some(Recognized::Wrapped(by)) => Err(Defect::Wrapped { by }),
         None => Err(match Wrapping::of(document(bytes)) {
             Some(by) => Defect::Wrapped { by },
             None => Defect::UnknownJson {
@@ -121,8 +119,8 @@ enum Recognized {
     Error,
     /// An event of the Open Cybersecurity Schema Framework.
     Ocsf,
-    /// A line of something else, in an object of Docker's logging driver `json-file`.
-    DockerJson,
+    /// A line of something else, in an object of a program that passes it on.
+    Wrapped(Wrapping),
 }
 
 /// Returns what a document looks like by its keys, or by those at hand if it is cut. A key that
@@ -146,7 +144,10 @@ fn look(bytes: &[u8]) -> Option<Recognized> {
                 found = Some((Recognized::Ocsf, Sure::No));
             }
             (b"log", None) => {
-                found = Some((Recognized::DockerJson, Sure::No));
+                found = Some((Recognized::Wrapped(Wrapping::DockerJson), Sure::No));
+            }
+            (b"MESSAGE", None) => {
+                found = Some((Recognized::Wrapped(Wrapping::JournalJson), Sure::No));
             }
             (key, _) => decide(&mut found, top_key(key))?,
         }

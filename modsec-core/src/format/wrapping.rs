@@ -8,6 +8,7 @@
 //! 2026-11-27T10:00:00.1Z stdout F --3fa0c41b-A--            CRI: containerd, CRI-O
 //! [pod/web-0/nginx] --3fa0c41b-A--                          kubectl logs --prefix
 //! 2026-11-27T10:00:00.1Z --3fa0c41b-A--                     docker logs --timestamps
+//! {"MESSAGE":"--3fa0c41b-A--","PRIORITY":"6",…}             journalctl --output json
 //! ```
 //!
 //! They are not read: whether a line that begins so was written by an engine cannot be told once others
@@ -21,6 +22,13 @@ use super::native::Boundary;
 const LINES: usize = 50;
 /// What editors of Windows put before the first line.
 const BOM: &[u8] = b"\xef\xbb\xbf";
+/// What the formats begin with that are not unpacked here, or not in the place where they were found.
+const PACKED: [(&[u8], Wrapping); 4] = [
+    (b"\x1f\x8b\x08", Wrapping::Gzip),
+    (b"\xfd7zXZ\0", Wrapping::Xz),
+    (b"\x28\xb5\x2f\xfd", Wrapping::Zstd),
+    (b"BZh", Wrapping::Bzip2),
+];
 /// Takes the time off that `--timestamps` puts before each line.
 const TIME: &str = "s/^[^ ]+ ?//";
 
@@ -34,15 +42,28 @@ pub enum Wrapping {
     Utf16Le,
     /// UTF-16 without a byte order mark, big end first.
     Utf16Be,
-    /// A byte order mark of UTF-8 before an entry in its own file. At the beginning of a log it is
-    /// passed over.
+    /// A byte order mark of UTF-8 before an entry. Whoever reads logs and files of their own passes over
+    /// it.
     ByteOrderMark,
+    /// Lines that end with CR LF, after a copy by way of Windows or of git, in an entry that is too
+    /// large to be read as one.
+    WindowsLineEnds,
+    /// Compressed with gzip, in a place where that is not unpacked: a file of the storage directory.
+    Gzip,
+    /// Compressed with xz.
+    Xz,
+    /// Compressed with Zstandard.
+    Zstd,
+    /// Compressed with bzip2.
+    Bzip2,
     /// Time, host and program of syslog or the journal before each line.
     Syslog,
-    /// The header of syslog before each line, as RFC 5424 has it.
+    /// The header of syslog before each line, as RFC 5424 has it, also without priority and version.
     Rfc5424,
     /// A JSON object around each line, of Docker's logging driver `json-file`.
     DockerJson,
+    /// A JSON object around each line, of the journal.
+    JournalJson,
     /// The name of a service before each line, of Docker Compose.
     Compose {
         /// Whether a time stands behind the name (`--timestamps`).
@@ -70,8 +91,20 @@ impl Wrapping {
         if marked.is_some_and(|entry| Boundary::open(entry).is_some()) {
             return Some(Wrapping::ByteOrderMark);
         }
+        let mut packed = PACKED.iter();
+        if let Some((_, by)) = packed.find(|(magic, _)| head.starts_with(magic)) {
+            return Some(*by);
+        }
         let lines = head.split(|byte| *byte == b'\n').take(LINES);
         lines.filter_map(before).find_map(named)
+    }
+
+    /// Recognises [`Wrapping::WindowsLineEnds`] by the first line of an entry.
+    #[cfg(feature = "jobs")]
+    pub(crate) fn of_line_ends(head: &[u8]) -> Option<Wrapping> {
+        let end = memchr::memchr(b'\n', head)?;
+        let line = head.get(..end)?.strip_suffix(b"\r")?;
+        Boundary::open(line).map(|_| Wrapping::WindowsLineEnds)
     }
 
     /// Recognises UTF-16 by the first four bytes of a log, with a byte order mark or without one.
@@ -85,7 +118,16 @@ impl Wrapping {
         }
     }
 
-    /// Returns the command that takes it off a log.
+    /// Returns what is known of the bytes: within what is compressed, anything may stand.
+    pub(crate) fn noun(self) -> &'static str {
+        if PACKED.iter().any(|(_, by)| *by == self) {
+            "a file"
+        } else {
+            "an audit log"
+        }
+    }
+
+    /// Returns the command that takes it off a log, which is its last argument or standard input.
     pub fn command(self) -> String {
         let sed = |script: &str, has_time| {
             if has_time {
@@ -99,16 +141,25 @@ impl Wrapping {
             Wrapping::Utf16Le => "iconv -f UTF-16LE -t UTF-8".to_owned(),
             Wrapping::Utf16Be => "iconv -f UTF-16BE -t UTF-8".to_owned(),
             Wrapping::ByteOrderMark => sed(r"1s/^\xef\xbb\xbf//", false),
+            Wrapping::WindowsLineEnds => sed(r"s/\r$//", false),
+            Wrapping::Gzip => "gzip -dc".to_owned(),
+            Wrapping::Xz => "xz -dc".to_owned(),
+            Wrapping::Zstd => "zstd -dc".to_owned(),
+            Wrapping::Bzip2 => "bzip2 -dc".to_owned(),
             Wrapping::Syslog => sed(
                 r"s/^(<[0-9]+>)?([A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}|[0-9][^ ]*) [^ ]+ [^ ]+: ?//",
                 false,
             ),
             // Quotes, brackets and backslashes in a value have a backslash before them.
             Wrapping::Rfc5424 => sed(
-                r#"s/^(<[0-9]+>)?1( [^ ]+){5} (-|(\[([^]"]|"([^"\]|\\.)*")*\])+)( (\xef\xbb\xbf)?)?//"#,
+                r#"s/^((<[0-9]+>)?1 )?[^ ]+( [^ ]+){4} (-|(\[([^]"]|"([^"\]|\\.)*")*\])+)( (\xef\xbb\xbf)?)?//"#,
                 false,
             ),
             Wrapping::DockerJson => "jq -j .log".to_owned(),
+            // What is not UTF-8 is a list of bytes there.
+            Wrapping::JournalJson => {
+                "jq -r '.MESSAGE | if type == \"array\" then implode else . end'".to_owned()
+            }
             // Coloured, the blank stands before or behind the end of the colour.
             Wrapping::Compose { has_time } => sed(
                 r"s/^(\x1b\[[0-9;]*m[^|]*[|]( \x1b\[[0-9;]*m|\x1b\[[0-9;]*m ?)?|[^|]*[|] ?)//",
@@ -129,10 +180,18 @@ impl fmt::Display for Wrapping {
         f.write_str(match self {
             Wrapping::Utf16 | Wrapping::Utf16Le | Wrapping::Utf16Be => "in UTF-16",
             Wrapping::ByteOrderMark => "with a byte order mark before the entry",
+            Wrapping::WindowsLineEnds => "with line ends of Windows (CR LF)",
+            Wrapping::Gzip => "compressed with gzip",
+            Wrapping::Xz => "compressed with xz",
+            Wrapping::Zstd => "compressed with zstd",
+            Wrapping::Bzip2 => "compressed with bzip2",
             Wrapping::Syslog => "with time, host and program before each line, as syslog writes it",
             Wrapping::Rfc5424 => "with the header of syslog (RFC 5424) before each line",
             Wrapping::DockerJson => {
                 "with a JSON object around each line, as Docker (json-file) writes it"
+            }
+            Wrapping::JournalJson => {
+                "with a JSON object around each line, as journalctl --output json writes it"
             }
             Wrapping::Compose { has_time: false } => {
                 "with a name before each line, as Docker Compose shows it"
@@ -201,6 +260,10 @@ fn named(before: &[u8]) -> Option<Wrapping> {
             let is_header = (time == "-" || is_time(time)) && (last == "-" || last.ends_with(']'));
             is_header.then_some(Wrapping::Rfc5424)
         }
+        // Without priority and version, as rsyslog's file formats of that header have it.
+        [time, _, _, _, _, .., last] if is_time(time) && (last == "-" || last.ends_with(']')) => {
+            Some(Wrapping::Rfc5424)
+        }
         [.., last] if words.len() > 2 && last.ends_with(':') => Some(Wrapping::Syslog),
         [.., time] if is_time(time) => {
             named_source(bare.strip_suffix(time)?.strip_suffix(' ')?, true)
@@ -266,6 +329,14 @@ mod tests {
                 Some(Wrapping::Cri),
             ),
             ("2026-11-27T10:00:00.123456789Z ", Some(Wrapping::Timestamp)),
+            (
+                "2026-11-27T10:00:00.1Z web nginx 7 - - ",
+                Some(Wrapping::Rfc5424),
+            ),
+            (
+                "2026-11-27T10:00:00.1Z web nginx 7 - [a@1 b=\"c\"] ",
+                Some(Wrapping::Rfc5424),
+            ),
             ("x", None),
             ("", None),
         ] {
@@ -294,6 +365,10 @@ mod tests {
                 Some(Wrapping::ByteOrderMark),
             ),
             (b"\xef\xbb\xbfx\n", None),
+            (b"\x1f\x8b\x08\0", Some(Wrapping::Gzip)),
+            (b"\xfd7zXZ\0\0", Some(Wrapping::Xz)),
+            (b"\x28\xb5\x2f\xfd\x04", Some(Wrapping::Zstd)),
+            (b"BZh91AY", Some(Wrapping::Bzip2)),
             (b"--3fa0c41b-A--\n", None),
             (b"\0\0\0\0--3fa0c41b-A--\n", None),
             (b"", None),

@@ -21,6 +21,7 @@ use crate::error_chain::error_chain;
 use crate::format;
 use crate::format::large::{self, Large};
 use crate::heartbeat::Heartbeat;
+use crate::serial_log::own_file;
 use crate::storage_dir::{EntryFile, MAX_ENTRY_BYTES, Reason, Refusal, StorageDir};
 use crate::watch::{Event, Options, ReportedFiles, RescanReason, Watcher};
 
@@ -187,16 +188,20 @@ fn is_complete(file: &File, size: u64) -> io::Result<bool> {
         file.read_exact_at(&mut bytes, from).map(|()| bytes)
     };
     if size > 2 * END {
-        let head = read(0, END)?;
-        if !large::may_be_complete(&head, &read(size - END, END)?) || Large::open(&head).is_err() {
+        let (head, tail) = (read(0, END)?, read(size - END, END)?);
+        let (before, behind) = own_file::around(&head, &tail);
+        let (_, begin) = head.split_at(before);
+        let (end, _) = tail.split_at(tail.len() - behind);
+        let is_small_copy = size <= IN_MEMORY as u64 && own_file::is_copy(&head);
+        if !is_small_copy && (!large::may_be_complete(begin, end) || Large::open(begin).is_err()) {
             return Ok(false);
         }
         // Of a document, both ends do not tell.
-        if size > IN_MEMORY as u64 || head.starts_with(b"--") {
+        if size > IN_MEMORY as u64 || begin.starts_with(b"--") && !is_small_copy {
             return Ok(true);
         }
     }
-    let bytes = read(0, size)?;
+    let bytes = own_file::entry(read(0, size)?);
     let is_entry = bytes.starts_with(b"--") || format::decode(&bytes).is_ok();
     Ok(is_entry && format::is_complete(&bytes))
 }

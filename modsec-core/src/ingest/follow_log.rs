@@ -9,7 +9,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -377,8 +376,8 @@ impl Reading {
                  is missing"
             );
         }
-        let tail = tail.with_patience(ROTATION);
-        if let Some(defect) = refusal(&tail) {
+        let mut tail = tail.with_patience(ROTATION);
+        if let Some(defect) = refusal(&mut tail) {
             return Err(FollowLogError::Foreign {
                 path: log.to_owned(),
                 defect,
@@ -527,11 +526,10 @@ impl Reading {
     }
 }
 
-/// Returns why a log is not read, if its beginning shows that something stands around it.
-fn refusal(tail: &Tail) -> Option<Defect> {
-    let mut head = vec![0; HEAD];
-    let got = tail.file()?.read_at(&mut head, 0).ok()?;
-    head.truncate(got);
+/// Returns why a log is not read, if its beginning shows that something stands around it. What it was
+/// rotated to may be compressed with gzip: that is unpacked, as it is where the log is read.
+fn refusal(tail: &mut Tail) -> Option<Defect> {
+    let head = tail.peek(0, HEAD);
     let defect = match format::detect(&head) {
         Some(_) => return None,
         None => format::decode(&head).err()?,

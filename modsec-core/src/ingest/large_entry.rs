@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use super::entry::{CutEntries, Extent, NoEntry};
 use crate::entry_hash::{EntryHash, EntryHasher};
-use crate::format::Among;
 use crate::format::large::{Excerpts, Large};
+use crate::format::{Among, Defect, Wrapping};
 use crate::read_steps::ReadSteps;
 
 /// Bytes read at a time.
@@ -43,10 +43,7 @@ pub(super) fn read(
         window.extend_from_slice(&more);
         let found = match &mut large {
             Some(large) => large,
-            none => {
-                let opened = Large::open_among(&window, among);
-                none.insert(opened.map_err(|defect| if_cut.defect(defect, &window))?)
-            }
+            none => none.insert(open(&window, among, if_cut)?),
         };
         found.scan(&window, offset, read == *len);
         let done = window.len().saturating_sub(Large::OVERLAP);
@@ -57,6 +54,18 @@ pub(super) fn read(
     let excerpts =
         large.finish(|range| read_range(file, start + range.start..start + range.end))?;
     Ok((excerpts, hasher.finish()))
+}
+
+/// Begins with the first `window` of an entry.
+///
+/// # Errors
+///
+/// As for [`read`].
+fn open(window: &[u8], among: Among, if_cut: CutEntries) -> Result<Large, NoEntry> {
+    Large::open_among(window, among).map_err(|defect| match Wrapping::of_line_ends(window) {
+        Some(by) => NoEntry::Defect(Defect::Wrapped { by }),
+        None => if_cut.defect(defect, window),
+    })
 }
 
 /// Returns the bytes of a range of `file`.

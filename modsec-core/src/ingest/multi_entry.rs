@@ -11,7 +11,7 @@ use super::large_entry::read_range;
 use super::progress::Progress;
 use crate::format::{self, Among, Defect};
 use crate::record::Flags;
-use crate::serial_log::appended;
+use crate::serial_log::{appended, own_file};
 use crate::store::Origin;
 
 /// What was read of one file.
@@ -30,7 +30,7 @@ impl FileEntries {
             FileEntries::One(entry) => entry.held(),
             FileEntries::Several(several) => match &several.bytes {
                 FileBytes::Memory(bytes) => bytes.len(),
-                FileBytes::File(_) => 0,
+                FileBytes::File(..) => 0,
             },
         }
     }
@@ -54,17 +54,43 @@ pub(super) struct MultiEntry {
     decoder: Arc<EntryDecoder>,
 }
 
-/// Where the bytes of a whole file are.
+/// Where the bytes of a whole file are, but for what stands [around](own_file) its entries.
 #[derive(Debug)]
 enum FileBytes {
-    /// A file of at most [`IN_MEMORY`] bytes.
+    /// Those of a file of at most [`IN_MEMORY`] bytes.
     Memory(Vec<u8>),
-    /// A larger file, which is read again for each entry.
-    File(Arc<File>),
+    /// A larger file, which is read again for each entry, and where in it they are.
+    File(Arc<File>, Range<u64>),
 }
 
 impl FileBytes {
-    /// Returns these bytes of the file. Outside of what is in memory there are none.
+    /// Reads `size` bytes of `file`, or both ends of a large one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`FileBytes::range`].
+    fn read(file: File, size: u64) -> io::Result<FileBytes> {
+        if size <= IN_MEMORY as u64 {
+            let bytes = read_range(&file, 0..size)?;
+            return Ok(FileBytes::Memory(own_file::entry(bytes)));
+        }
+        let ends = own_file::ENDS as u64;
+        let head = read_range(&file, 0..ends)?;
+        let tail = read_range(&file, size - ends..size)?;
+        let (before, behind) = own_file::around(&head, &tail);
+        let place = before as u64..size - behind as u64;
+        Ok(FileBytes::File(Arc::new(file), place))
+    }
+
+    /// Returns how many there are.
+    fn len(&self) -> u64 {
+        match self {
+            FileBytes::Memory(bytes) => bytes.len() as u64,
+            FileBytes::File(_, place) => place.end - place.start,
+        }
+    }
+
+    /// Returns these of the bytes. Outside of what is in memory there are none.
     ///
     /// # Errors
     ///
@@ -76,7 +102,9 @@ impl FileBytes {
                 let bytes = bytes.get(index(range.start)..index(range.end));
                 Ok(bytes.unwrap_or_default().to_vec())
             }
-            FileBytes::File(file) => read_range(file, range),
+            FileBytes::File(file, place) => {
+                read_range(file, place.start + range.start..place.start + range.end)
+            }
         }
     }
 }
@@ -101,26 +129,22 @@ pub(super) fn read(
     if size == 0 {
         return Err(if_cut.incomplete(Defect::Empty));
     }
-    let bytes = if size <= IN_MEMORY as u64 {
-        FileBytes::Memory(read_range(&file, 0..size)?)
-    } else {
-        FileBytes::File(Arc::new(file))
-    };
+    let bytes = FileBytes::read(file, size)?;
     let read = |range: Range<u64>| {
         decoder.steps.go_on(range.start)?;
         bytes.range(range)
     };
     let progress = match left_off {
         Some(progress) => Some(progress),
-        None => appended::records(size, read)?.map(|places| Arc::new(Progress::new(places))),
+        None => appended::records(bytes.len(), read)?.map(|places| Arc::new(Progress::new(places))),
     };
     let Some(progress) = progress else {
         let entry = match bytes {
             FileBytes::Memory(bytes) => {
                 decoder.decode(bytes, Flags::none(), &origin, if_cut, Among::Nothing)
             }
-            FileBytes::File(file) => {
-                let extent = extent(file, 0..size);
+            FileBytes::File(file, place) => {
+                let extent = extent(file, place);
                 decoder.decode_extent(extent, &origin, if_cut, Among::Nothing)
             }
         };
@@ -180,8 +204,9 @@ impl MultiEntry {
                 self.decoder
                     .decode(bytes, Flags::none(), origin, if_cut, Among::Others)
             }
-            FileBytes::File(file) => {
-                let extent = extent(Arc::clone(file), place.clone());
+            FileBytes::File(file, all) => {
+                let place = all.start + place.start..all.start + place.end;
+                let extent = extent(Arc::clone(file), place);
                 self.decoder
                     .decode_extent(extent, origin, if_cut, Among::Others)
             }

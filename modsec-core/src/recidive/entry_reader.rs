@@ -16,6 +16,7 @@ use crate::read_steps::{ReadSteps, is_left};
 use crate::recent::Recent;
 use crate::record::Flag;
 use crate::serial_log::appended::{self, Places};
+use crate::serial_log::own_file;
 use crate::spool::{self, Reason};
 use crate::storage_dir::look::Looker;
 use crate::storage_dir::{MAX_ENTRY_BYTES, holes, inode};
@@ -67,7 +68,9 @@ pub(super) enum Contents<'a> {
 pub(super) struct Records {
     /// The file, held open. It is read at offsets, so it may be removed meanwhile.
     file: File,
-    /// Where the records are, in bytes.
+    /// Where what is [around](own_file) them ends, in bytes.
+    start: u64,
+    /// Where the records are behind that.
     places: Places,
     /// How many were read.
     done: usize,
@@ -119,6 +122,7 @@ impl Records {
     /// What the system said; [`io::ErrorKind::InvalidData`] if a large one does not begin like an
     /// entry.
     fn read(&self, place: Range<u64>) -> io::Result<OneOf> {
+        let place = self.start + place.start..self.start + place.end;
         if place.end - place.start <= WHOLE {
             let mut bytes = Vec::new();
             read_range(&self.file, place.start, place.end, &mut bytes)?;
@@ -296,20 +300,23 @@ impl EntryReader {
         }
         self.read += meta.len();
         let finish = !matches!(which, Which::EvenUnfinished);
-        let records = records(&file, meta.len(), &self.steps);
-        let read = match records {
-            Ok(Some(places)) => file.try_clone().map(|file| {
+        let read = match place(&file, meta.len()).and_then(|place| {
+            let records = records(&file, &place, &self.steps)?;
+            Ok((place, records))
+        }) {
+            Ok((place, Some(places))) => file.try_clone().map(|file| {
                 Some(Contents::Several(Records {
                     file,
+                    start: place.start,
                     places,
                     done: 0,
                     steps: self.steps.clone(),
                 }))
             }),
-            Ok(None) if meta.len() > WHOLE => {
-                parts(&file, 0..meta.len(), Among::Nothing, finish, &self.steps)
+            Ok((place, None)) if meta.len() > WHOLE => {
+                parts(&file, place, Among::Nothing, finish, &self.steps)
             }
-            Ok(None) => whole(&file, meta.len(), &mut self.buffer, finish),
+            Ok((_, None)) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
         // Somebody wrote meanwhile: what was read may be a mixture, and he will close it.
@@ -382,12 +389,27 @@ fn failed(reason: &Reason) -> Look<'static> {
     }
 }
 
-/// Returns where the records are, if there are several.
-fn records(file: &File, size: u64, steps: &ReadSteps) -> io::Result<Option<Places>> {
-    appended::records(size, |range| {
+/// Returns where in the file its entries are: all of it, but for what is [around](own_file) them.
+fn place(file: &File, size: u64) -> io::Result<Range<u64>> {
+    let len = size.min(own_file::ENDS as u64);
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    read_range(file, 0, len, &mut head)?;
+    let (before, behind) = if len == size {
+        own_file::around(&head, &head)
+    } else {
+        read_range(file, size - len, size, &mut tail)?;
+        own_file::around(&head, &tail)
+    };
+    Ok(before as u64..size - behind as u64)
+}
+
+/// Returns where the records are at `place`, from its start on, if there are several.
+fn records(file: &File, place: &Range<u64>, steps: &ReadSteps) -> io::Result<Option<Places>> {
+    appended::records(place.end - place.start, |range| {
         steps.go_on(range.start)?;
         let mut bytes = Vec::new();
-        read_range(file, range.start, range.end, &mut bytes)?;
+        let (start, end) = (place.start + range.start, place.start + range.end);
+        read_range(file, start, end, &mut bytes)?;
         Ok(bytes)
     })
 }
@@ -405,6 +427,7 @@ fn whole<'a>(
     }
     buffer.clear();
     file.by_ref().take(WHOLE + 1).read_to_end(buffer)?;
+    *buffer = own_file::entry(std::mem::take(buffer));
     let readable = if finish {
         format::is_complete(buffer)
     } else {
@@ -423,7 +446,10 @@ fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     read_range(file, 0, END, &mut head)?;
     read_range(file, size - END, size, &mut tail)?;
-    Ok(large::may_be_complete(&head, &tail))
+    let (before, behind) = own_file::around(&head, &tail);
+    let (_, head) = head.split_at(before);
+    let (tail, _) = tail.split_at(tail.len() - behind);
+    Ok(own_file::is_copy(head) || large::may_be_complete(head, tail))
 }
 
 /// Reads what is worth keeping of a large entry, a window at a time; `None` if it is not finished.
@@ -614,6 +640,39 @@ mod tests {
             "known"
         );
         assert_eq!(fixture.look("new", Which::Found { after: 0 }), "entry");
+    }
+
+    #[test]
+    fn what_stands_around_an_entry_takes_nothing_from_it() {
+        for body in ["a\r\n", &"x\n".repeat(8 << 10), &"x\n".repeat(1 << 20)] {
+            let whole = entry("192.0.2.7", "", body, "403");
+            let mut odd = vec![
+                format!("\0\0{whole}"),
+                format!("\n{whole}"),
+                format!("{whole}\r\n"),
+                format!("{whole}\0\0\0\0"),
+            ];
+            if whole.len() <= usize::try_from(WHOLE).unwrap() {
+                odd.push(whole.replace('\n', "\r\n"));
+            }
+            for (number, text) in odd.iter().enumerate() {
+                let mut fixture = fixture(None);
+                fs::write(fixture.path("odd"), text).unwrap();
+                let path = Path::new(DIR).join("odd");
+                let key = match fixture.tree.look(&path, Which::Closed) {
+                    Look::Entry {
+                        contents: Contents::Whole(entry),
+                        ..
+                    } => EntryKey::of(entry),
+                    Look::Entry {
+                        contents: Contents::Parts(_, key),
+                        ..
+                    } => key,
+                    other => panic!("{number}: {other:?}"),
+                };
+                assert_eq!(key, EntryKey::of(whole.as_bytes()), "{number}");
+            }
+        }
     }
 
     #[test]

@@ -44,6 +44,9 @@ const FIRST_LINES: usize = 100;
 const MESSAGES: usize = 20;
 /// Bytes of a log read at a time.
 const CHUNK: u64 = 1 << 20;
+/// Says why an index is not read, as libmodsecurity writes it, or as clients can make one look.
+const NO_CLIENTS: &str = "an index in whose first lines a client can have written any address: none of \
+                          them counts; replay the storage directory";
 
 /// Rules of a replay.
 #[derive(Debug, Clone, Default)]
@@ -226,7 +229,15 @@ impl Replay<'_> {
             Look::Entry {
                 contents: Contents::Whole(entry),
                 ..
-            } => drop(self.entry(entry, Among::Nothing)),
+            } => {
+                let refusal = self.entry(entry, Among::Nothing).err();
+                if let Some(defect @ (Defect::Wrapped { .. } | Defect::Ocsf)) = refusal
+                    && self.log_once.is_new(path)
+                {
+                    let path = tree.root().path().join(path);
+                    warn!(?path, reason = %defect, "not read");
+                }
+            }
             Look::Entry {
                 contents: Contents::Parts(excerpts, key),
                 ..
@@ -309,6 +320,7 @@ impl Replay<'_> {
             Some(defect @ (Defect::Wrapped { .. } | Defect::Ocsf)) if !is_read => {
                 Err(io::Error::other(defect))
             }
+            Some(Defect::Index) if !is_read => Err(io::Error::other(NO_CLIENTS)),
             _ => Ok(()),
         }
     }

@@ -36,6 +36,18 @@ pub(crate) fn has_windows_line_ends(head: &[u8]) -> bool {
     is_copy(head) == Some(true)
 }
 
+/// Returns such a copy as the engine wrote it.
+#[cfg(feature = "jobs")]
+pub(crate) fn without_cr(copy: Vec<u8>) -> Vec<u8> {
+    let mut reader = LineEnds::new(io::empty());
+    reader.held = copy;
+    reader.strip();
+    if reader.has_cr {
+        reader.held.push(b'\r');
+    }
+    reader.held
+}
+
 /// Reads a log as the engine wrote it, also from such a copy.
 #[derive(Debug)]
 pub(crate) struct LineEnds<R> {

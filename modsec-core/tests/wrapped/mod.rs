@@ -38,7 +38,18 @@ pub(crate) fn wrapped(log: &str) -> Vec<(&'static str, Vec<u8>)> {
         let line = serde_json::to_string(line).unwrap();
         writeln!(blanks, r#"{{ "stream": "stdout", "log" : {line} }}"#).unwrap();
     }
+    let mut journal = String::new();
+    for line in log.lines() {
+        let line = serde_json::to_string(line).unwrap();
+        writeln!(
+            journal,
+            r#"{{"__CURSOR":"s=1","MESSAGE":{line},"PRIORITY":"6","_COMM":"nginx"}}"#
+        )
+        .unwrap();
+    }
     vec![
+        ("journalctl --output json", journal.into_bytes()),
+        ("RFC 5424", lines("2026-11-27T10:00:00.1Z web nginx 7 - - ")),
         ("UTF-16", marked),
         ("UTF-16LE", utf16(&log.replace('\n', "\r\n"))),
         ("UTF-16BE", utf16_be(log)),
