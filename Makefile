@@ -27,6 +27,7 @@ BINDIR = $(DESTDIR)$(PREFIX)/bin
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/modsec-tools
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 TMPFILESDIR = $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+SYSUSERSDIR = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 ETC = $(DESTDIR)$(SYSCONFDIR)
 MANDIR = $(DESTDIR)$(PREFIX)/share/man
 BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
@@ -131,8 +132,13 @@ install:
 		sed -e 's|/usr/bin/|$(PREFIX)/bin/|' -e 's|/usr/share/|$(PREFIX)/share/|' $$unit \
 			> $(UNITDIR)/$$(basename $$unit) || exit 1; \
 	done
+	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.sysusers $(SYSUSERSDIR)/modsec-tools.conf
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.tmpfiles $(TMPFILESDIR)/modsec-tools.conf
 	install -D -m 644 modsec-parser-bin/deploy/modsec-tools.logrotate $(ETC)/logrotate.d/modsec-tools
+	# A package does this when it is installed.
+	[ -n "$(DESTDIR)" ] || ! command -v systemd-tmpfiles >/dev/null || \
+		{ systemd-sysusers $(SYSUSERSDIR)/modsec-tools.conf && \
+		systemd-tmpfiles --create $(TMPFILESDIR)/modsec-tools.conf; }
 	[ -e $(ETC)/modsec-tools/config.toml ] || \
 		install -D -m 644 modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml
 	for file in action.d/modsec-recidive-nftables.conf filter.d/modsec-recidive.conf \
@@ -151,7 +157,7 @@ uninstall:
 	done
 	for page in $(PAGES); do rm -f $(MANDIR)/man5/$$(basename $$page); done
 	for unit in $(UNITS); do rm -f $(UNITDIR)/$$(basename $$unit); done
-	rm -f $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
+	rm -f $(SYSUSERSDIR)/modsec-tools.conf $(TMPFILESDIR)/modsec-tools.conf $(ETC)/logrotate.d/modsec-tools
 	! cmp -s modsec-parser-bin/deploy/config.toml $(ETC)/modsec-tools/config.toml || \
 		rm -f $(ETC)/modsec-tools/config.toml
 	rm -rf $(DOCDIR)

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FILES: [&str; 28] = [
+const FILES: [&str; 29] = [
     "etc/logrotate.d/modsec-tools",
     "etc/modsec-tools/config.toml",
     "opt/waf/bin/modsec-parser",
@@ -17,6 +17,7 @@ const FILES: [&str; 28] = [
     "opt/waf/lib/systemd/system/modsec-parser.service",
     "opt/waf/lib/systemd/system/recidive.service",
     "opt/waf/lib/systemd/system/watch-dir.service",
+    "opt/waf/lib/sysusers.d/modsec-tools.conf",
     "opt/waf/lib/tmpfiles.d/modsec-tools.conf",
     "opt/waf/share/bash-completion/completions/recidive",
     "opt/waf/share/doc/modsec-tools/CHANGELOG.md",
