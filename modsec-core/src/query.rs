@@ -11,13 +11,17 @@
 //!          └ deadline how long the answer may take
 //!               │
 //!               ▼
-//! Query::totals, time_line, top, transactions, transaction ─► Answer: value, complete or not
+//! Query::totals, top, transactions, scan, evidence, … ─► Answer: value, complete or not
 //! ```
 //!
 //! # Words
 //!
 //! A transaction is *blocked* or *detected* as its column `outcome` says, or neither. What counts as
 //! its *cause* is the row's rule columns; see [`cause`](crate::cause).
+//!
+//! [`scan`](Query::scan) serves judging all transactions again, [`evidence`](Query::evidence) and
+//! [`candidates`](Query::candidates) the judgement of rules, [`silences`](Query::silences) finds who does not
+//! report any more. [`Evidence`] and [`Silence`] say what they are made of.
 //!
 //! # Example
 //!
@@ -46,18 +50,26 @@
 //! ```
 
 mod answer;
+mod evidence;
 mod facet;
 mod memory;
 mod question;
+mod scan;
+mod silence;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 mod sql;
 
 use std::pin::Pin;
 
+use chrono::{DateTime, Utc};
+
 pub use self::answer::{Answer, Bin, Count, Totals, Transaction};
+pub use self::evidence::{Evidence, Spot};
 pub use self::facet::Facet;
 pub use self::memory::MemoryQuery;
 pub use self::question::{Cursor, Question, Scope, Window};
+pub use self::scan::{Scanned, ScannedAlert, Visit};
+pub use self::silence::{LEAST_DAYS, LEAST_HOURS, Silence, Source};
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub use self::sql::open;
 use crate::store::StoreError;
@@ -104,6 +116,50 @@ pub trait Query: Send {
         after: Option<Cursor>,
         most: usize,
     ) -> QueryFuture<'a, Vec<Transaction>>;
+
+    /// Returns the evidence about one spot: zeros if nothing was found there.
+    fn evidence<'a>(
+        &'a mut self,
+        question: &'a Question,
+        spot: &'a Spot,
+    ) -> QueryFuture<'a, Evidence>;
+
+    /// Returns the evidence about the `most` spots with the most clients; of equals those with the most
+    /// transactions, then in the order of the spots. Rules without an id are left out.
+    ///
+    /// All detections of window, scope and filter are looked at, so a deadline is advisable.
+    fn candidates<'a>(
+        &'a mut self,
+        question: &'a Question,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Evidence>>;
+
+    /// Returns who is quiet against its own habit at `now`: of the silent sources the `most` with the most
+    /// transactions, of equals the first in the order of bytes. [`Silence`] says how that is judged. The
+    /// window is what the habit is taken from, some weeks up to now.
+    fn silences<'a>(
+        &'a mut self,
+        question: &'a Question,
+        source: Source,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Silence>>;
+
+    /// Calls `visit` with each transaction of a known time, the oldest first, of equal times the one with
+    /// the lowest number, and returns how many there were. Needs the memory of some thousand of them,
+    /// however many there are.
+    ///
+    /// In `SQLite` it is a look at one instant: what is stored meanwhile is not in it. While it lasts, `SQLite`
+    /// cannot shorten its write-ahead log, and a server waits with what it has found. So `visit` is to be
+    /// quick: what takes long comes afterwards.
+    ///
+    /// When the deadline passes, all up to [`Answer::reached`] were seen, and [`Answer::value`] is how many
+    /// that were.
+    fn scan<'a>(
+        &'a mut self,
+        question: &'a Question,
+        visit: &'a mut Visit<'_>,
+    ) -> QueryFuture<'a, u64>;
 
     /// Returns the transaction of this number with its alerts, if the question is about it.
     fn transaction<'a>(

@@ -110,7 +110,7 @@ use self::error::foreign_table;
 pub use self::error::{Refused, StoreError};
 pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub(crate) use self::read::{Cell, Cells, Connection};
+pub(crate) use self::read::{Cell, Cells, Connection, See};
 pub use self::read::{Dialect, Param};
 pub use self::row::{
     LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, client_key, sql_time,

@@ -5,12 +5,18 @@
 #![cfg(all(feature = "sqlite", feature = "mysql", feature = "store-contract"))]
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+#[path = "query/evidence.rs"]
+mod evidence;
 #[path = "filter/made_up.rs"]
 #[expect(dead_code, reason = "filters of their own have more")]
 mod made_up;
+#[path = "query/scan.rs"]
+mod scan;
 #[path = "mariadb/server.rs"]
 #[expect(dead_code, reason = "the tests of the store itself use the rest")]
 mod server;
+#[path = "query/silence.rs"]
+mod silence;
 #[path = "filter/stored.rs"]
 mod stored;
 
@@ -21,7 +27,7 @@ use chrono::{DateTime, Utc};
 use modsec_core::cause::{Category, Kind};
 use modsec_core::filter::Filter;
 use modsec_core::query::{
-    self, Cursor, Facet, MemoryQuery, Query, Question, Scope, Transaction, Window,
+    self, Cursor, Facet, MemoryQuery, Query, Question, Scope, Source, Spot, Transaction, Window,
 };
 use modsec_core::store::{self, Row, StoreError, StoreOptions, Value};
 use mysql_async::prelude::Queryable as _;
@@ -73,6 +79,9 @@ fn question(palette: &made_up::Palette) -> impl Strategy<Value = Question> + use
 
 /// Gives alerts what an analysis would.
 fn with_meanings(mut rows: Vec<Row>) -> Vec<Row> {
+    for (at, row) in rows.iter_mut().enumerate() {
+        row.is_sole = [Some(true), Some(false), None][at % 3];
+    }
     for rules in rows.iter_mut().map(|row| &mut row.rule_matches) {
         for (at, rule) in rules.iter_mut().enumerate() {
             rule.kind = [Some(Kind::Detection), Some(Kind::Correlation), None][at % 3];
@@ -158,6 +167,8 @@ async fn compare(
             );
         }
     }
+    scan::compare(memory, stored, question).await?;
+    evidence::compare(memory, stored, question).await?;
     let want = pages(memory, question, 3).await?;
     let got = pages(stored, question, 3).await?;
     prop_assert_eq!(
@@ -295,6 +306,15 @@ fn when_the_time_is_over_the_answer_says_so() {
             );
             let page = query.transactions(&question, None, 5).await.unwrap();
             assert!(!page.is_complete && page.value.is_empty());
+            let (scanned, seen) = scan::scan(query, &question).await.unwrap();
+            assert!(!scanned.is_complete && scanned.value == 0 && seen.is_empty());
+            let candidates = query.candidates(&question, 5).await.unwrap();
+            assert!(!candidates.is_complete && candidates.value.is_empty());
+            let spot = Spot::new("942100");
+            let evidence = query.evidence(&question, &spot).await.unwrap();
+            assert!(!evidence.is_complete && evidence.value.transactions == 0);
+            let silences = query.silences(&question, Source::Host, Utc::now(), 5);
+            assert!(!silences.await.unwrap().is_complete);
         }
         question.deadline = Some(Duration::from_secs(600));
         let page = stored.transactions(&question, None, 5).await.unwrap();
@@ -360,6 +380,35 @@ fn a_store_that_cannot_be_asked_says_what_to_do() {
         error.contains("damaged") && error.contains(".recover"),
         "{error}"
     );
+}
+
+/// Asks memory, SQLite and, if it is installed, MariaDB, all with these rows.
+fn ask_all(rows: &[Row], ask: &impl AsyncFn(&mut dyn Query)) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = StoreOptions::new(format!("sqlite:{}", dir.path().join("logs.db").display()));
+    let runtime = runtime();
+    let server = runtime.block_on(Server::start(&[]));
+    runtime.block_on(async {
+        ask(&mut MemoryQuery::new(rows.to_vec())).await;
+        let mut places = vec![file];
+        if let Some(server) = &server {
+            let mut admin = server.admin().await;
+            admin.query_drop("create database query").await.unwrap();
+            places.push(mariadb(server));
+        }
+        for place in places {
+            let mut store = store::open(&place).await.unwrap();
+            for some in rows.chunks(1_000) {
+                insert(&mut *store, some.to_vec()).await;
+            }
+            ask(&mut *query::open(&place).await.unwrap()).await;
+        }
+    });
+}
+
+#[test]
+fn who_is_quiet_against_its_habit_is_found() {
+    ask_all(&silence::rows(), &silence::check);
 }
 
 #[test]

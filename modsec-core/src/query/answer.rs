@@ -27,6 +27,15 @@ impl<T> Answer<T> {
         }
     }
 
+    /// Makes another value of the answer's; what was looked at stays.
+    pub(super) fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            value: make(self.value),
+            is_complete: self.is_complete,
+            reached: self.reached,
+        }
+    }
+
     /// Returns an answer for which everything from `reached` on was looked at.
     pub fn late(value: T, reached: Option<DateTime<Utc>>) -> Answer<T> {
         Answer {
@@ -87,6 +96,11 @@ pub struct Count {
     pub msg: Option<String>,
     /// Of rules: a category of theirs, the first in the order of bytes.
     pub category: Option<String>,
+    /// When the first one was written; `None` if no time is known.
+    pub first: Option<DateTime<Utc>>,
+    /// When the last one was written. How far a sensor lags behind shows in the age of this: rows do not
+    /// say when they were stored.
+    pub last: Option<DateTime<Utc>>,
 }
 
 /// A transaction as it is stored.

@@ -1,5 +1,9 @@
 //! Answers about rows in memory: for logs that no database has, and what others are compared with.
 
+mod evidence;
+mod scan;
+mod silence;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -7,7 +11,11 @@ use std::time::Instant;
 use chrono::{DateTime, DurationRound as _, Utc};
 
 use super::facet::Table;
-use super::{Answer, Bin, Count, Cursor, Facet, Query, QueryFuture, Question, Totals, Transaction};
+use super::scan::Visit;
+use super::{
+    Answer, Bin, Count, Cursor, Evidence, Facet, Query, QueryFuture, Question, Silence, Source,
+    Spot, Totals, Transaction,
+};
 use crate::cause::{Category, Kind, Outcome};
 use crate::store::{LOG_COLUMNS, RULE_COLUMNS, Row, RuleRow, Value};
 
@@ -214,6 +222,49 @@ impl Query for MemoryQuery {
         Box::pin(async move { Ok(self.page(question, after, most)) })
     }
 
+    fn evidence<'a>(
+        &'a mut self,
+        question: &'a Question,
+        spot: &'a Spot,
+    ) -> QueryFuture<'a, Evidence> {
+        Box::pin(async move {
+            let found = self.evidence_of(question, |it| it == spot);
+            Ok(found.map(|found| Evidence::only(found, spot)))
+        })
+    }
+
+    fn candidates<'a>(
+        &'a mut self,
+        question: &'a Question,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Evidence>> {
+        Box::pin(async move {
+            let found = self.evidence_of(question, |_| true);
+            Ok(found.map(|mut found| {
+                found.truncate(most);
+                found
+            }))
+        })
+    }
+
+    fn silences<'a>(
+        &'a mut self,
+        question: &'a Question,
+        source: Source,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Silence>> {
+        Box::pin(async move { Ok(self.silences_of(question, source, now, most)) })
+    }
+
+    fn scan<'a>(
+        &'a mut self,
+        question: &'a Question,
+        visit: &'a mut Visit<'_>,
+    ) -> QueryFuture<'a, u64> {
+        Box::pin(async move { Ok(self.visit(question, visit)) })
+    }
+
     fn transaction<'a>(
         &'a mut self,
         question: &'a Question,
@@ -241,6 +292,9 @@ impl Group {
         self.count.transactions += 1;
         self.count.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
         self.count.detected += u64::from(row.outcome == Some(Outcome::Detected));
+        let time = stored_time(row);
+        self.count.first = [self.count.first, time].into_iter().flatten().min();
+        self.count.last = self.count.last.max(time);
         self.clients
             .extend(row.client_ip.map(crate::store::client_key));
         self.hosts

@@ -5,6 +5,8 @@
 //! that somebody typed is a bound parameter.
 
 mod decode;
+mod evidence;
+mod scan;
 mod statement;
 
 use std::time::{Duration, Instant};
@@ -12,7 +14,11 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use self::statement::Statement;
-use super::{Answer, Bin, Count, Cursor, Facet, Query, QueryFuture, Question, Totals, Transaction};
+use super::scan::Visit;
+use super::{
+    Answer, Bin, Count, Cursor, Evidence, Facet, Query, QueryFuture, Question, Silence, Source,
+    Spot, Totals, Transaction,
+};
 use crate::store::{self, Cells, Connection, StoreError, StoreOptions};
 
 /// The newest stretch of time that is looked at when there is a deadline. The next ones are each twice
@@ -207,6 +213,46 @@ impl Query for SqlQuery {
         most: usize,
     ) -> QueryFuture<'a, Vec<Transaction>> {
         Box::pin(self.page(question, after, most))
+    }
+
+    fn evidence<'a>(
+        &'a mut self,
+        question: &'a Question,
+        spot: &'a Spot,
+    ) -> QueryFuture<'a, Evidence> {
+        Box::pin(async move {
+            let found = self.evidence_of(question, Some(spot), 1).await?;
+            Ok(found.map(|found| Evidence::only(found, spot)))
+        })
+    }
+
+    fn candidates<'a>(
+        &'a mut self,
+        question: &'a Question,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Evidence>> {
+        Box::pin(self.evidence_of(question, None, most))
+    }
+
+    fn silences<'a>(
+        &'a mut self,
+        question: &'a Question,
+        source: Source,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> QueryFuture<'a, Vec<Silence>> {
+        let hour = now.timestamp().div_euclid(3600);
+        let statement = Statement::silences(self.0.dialect(), question, source, hour, most);
+        let make = move |cells| decode::silences(cells, hour);
+        Box::pin(self.ask(statement, deadline(question), make))
+    }
+
+    fn scan<'a>(
+        &'a mut self,
+        question: &'a Question,
+        visit: &'a mut Visit<'_>,
+    ) -> QueryFuture<'a, u64> {
+        Box::pin(self.visit_all(question, visit))
     }
 
     fn transaction<'a>(

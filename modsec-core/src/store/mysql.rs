@@ -49,6 +49,7 @@ mod rights;
 mod session;
 mod settings;
 mod statements;
+mod stream;
 mod tls;
 
 use std::collections::HashSet;

@@ -68,4 +68,18 @@ pub(crate) trait Connection: Send {
         params: Vec<Param>,
         deadline: Option<Instant>,
     ) -> StoreFuture<'_, Option<Cells>>;
+
+    /// Runs a statement that changes nothing, and calls `see` with each row as it comes. `false`: the
+    /// deadline passed before the last one.
+    fn each_row<'a>(
+        &'a mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+        see: &'a mut See<'_>,
+    ) -> StoreFuture<'a, bool>;
 }
+
+/// What is called with a row.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) type See<'s> = dyn FnMut(Vec<Cell>) + Send + 's;

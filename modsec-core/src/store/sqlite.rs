@@ -30,6 +30,7 @@ mod files;
 mod look;
 mod open;
 mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod worker;

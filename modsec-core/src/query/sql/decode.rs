@@ -1,9 +1,16 @@
 //! What a database answers, as values.
 
+mod evidence;
+mod scan;
+mod silence;
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+pub(super) use self::evidence::{evidence, number};
+pub(super) use self::scan::Scan;
+pub(super) use self::silence::silences;
 use crate::entry_hash::EntryHash;
 use crate::query::{Bin, Count, Totals, Transaction};
 use crate::store::{Cell, Cells, LOG_COLUMNS, RULE_COLUMNS, Value};
@@ -124,6 +131,8 @@ pub(super) fn counts(cells: Cells) -> Vec<Count> {
             hosts: next(&mut row).count(),
             msg: next(&mut row).text(),
             category: next(&mut row).text(),
+            first: next(&mut row).time(),
+            last: next(&mut row).time(),
         })
     };
     cells.into_iter().filter_map(count).collect()

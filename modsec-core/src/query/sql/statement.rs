@@ -1,5 +1,9 @@
 //! The statements.
 
+mod evidence;
+mod scan;
+mod silence;
+
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
@@ -139,18 +143,9 @@ impl Statement {
     /// span's number since the Unix epoch, and its counts. `step` must not be 0. Spans before
     /// 1970 have negative numbers in SQLite; `unix_timestamp` of MySQL returns 0 for them.
     pub(super) fn time_line(dialect: Dialect, question: &Question, step: u32) -> Statement {
-        let place = match dialect {
-            Dialect::Sqlite => {
-                // Without the fraction, which would be rounded. The remainder is never negative.
-                let seconds = "cast(strftime('%s', substr(l.created_at, 1, 19)) as integer)";
-                format!("({seconds} - (({seconds} % {step}) + {step}) % {step}) / {step}")
-            }
-            Dialect::Mysql => {
-                format!("cast(floor(unix_timestamp(l.created_at)) div {step} as signed)")
-            }
-        };
         let select = format!(
-            "{place}, count(*), {}, {}",
+            "{}, count(*), {}, {}",
+            span(dialect, step),
             outcomes("blocked"),
             outcomes("detected")
         );
@@ -186,11 +181,13 @@ impl Statement {
         };
         let select = format!(
             "{key}, {}, {}, {}, count(distinct l.client_key), count(distinct {}), min({msg}), \
-             min({category})",
+             min({category}), {}, {}",
             count.all(),
             count.of("blocked"),
             count.of("detected"),
             lower(dialect, "l.Host"),
+            created_at(dialect, "min(l.created_at)"),
+            created_at(dialect, "max(l.created_at)"),
         );
         let mut statement = Statement::about(dialect, question, &select, joined);
         statement.and(&format!("{key} is not null"), []);
@@ -338,6 +335,21 @@ fn created_at(dialect: Dialect, column: &str) -> String {
     match dialect {
         Dialect::Sqlite => column.to_owned(),
         Dialect::Mysql => format!("date_format({column}, '%Y-%m-%d %H:%i:%s.%f')"),
+    }
+}
+
+/// Returns the SQL for the number of the span of `step` seconds since the Unix epoch that a
+/// transaction is in. `step` must not be 0. `unix_timestamp` of MySQL returns 0 before 1970.
+fn span(dialect: Dialect, step: u32) -> String {
+    match dialect {
+        Dialect::Sqlite => {
+            // Without the fraction, which would be rounded. The remainder is never negative.
+            let seconds = "cast(strftime('%s', substr(l.created_at, 1, 19)) as integer)";
+            format!("({seconds} - (({seconds} % {step}) + {step}) % {step}) / {step}")
+        }
+        Dialect::Mysql => {
+            format!("cast(floor(unix_timestamp(l.created_at)) div {step} as signed)")
+        }
     }
 }
 

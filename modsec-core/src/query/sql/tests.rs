@@ -1,6 +1,9 @@
+#[cfg(feature = "sqlite")]
+mod plans;
+
 use super::*;
 use crate::filter::Filter;
-use crate::query::{Scope, Window};
+use crate::query::{Scope, Source, Spot, Window};
 use crate::store::{Dialect, Param};
 
 fn time(text: &str) -> DateTime<Utc> {
@@ -44,6 +47,11 @@ fn statements(dialect: Dialect, question: &Question) -> Vec<(String, Vec<Param>)
         Statement::untimed(dialect, question, None, 5),
         Statement::one(dialect, question, 1),
         Statement::alerts(dialect, question, 1),
+        Statement::scan(dialect, question),
+        Statement::evidence(dialect, question, None, 5),
+        Statement::evidence(dialect, question, Some(&Spot::new("wo'rd")), 1),
+        Statement::silences(dialect, question, Source::Host, 400_000, 5),
+        Statement::lone_clients(dialect, question, &Spot::new("wo'rd")),
     ];
     statements.extend(Facet::ALL.map(|facet| Statement::top(dialect, question, facet, 5)));
     statements.into_iter().map(Statement::finish).collect()

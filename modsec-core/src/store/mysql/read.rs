@@ -11,17 +11,18 @@ use super::options::Target;
 use super::session::Session;
 use super::{CONNECT_TIMEOUT, failure};
 use crate::store::{
-    Cell, Cells, Connection, Dialect, Param, Purpose, StoreError, StoreFuture, StoreOptions,
+    Cell, Cells, Connection, Dialect, Param, Purpose, See, StoreError, StoreFuture, StoreOptions,
 };
 
-/// Bytes by which the server sorts and groups texts: all that a column holds, not the first 1,024.
-const SORT_LENGTH: &str = "set session max_sort_length = 65536";
+/// Bytes by which the server sorts and groups texts: all that a column holds, not the first 1,024. And
+/// a buffer that holds some keys of four such columns, without which it refuses to sort.
+const SORT_LENGTH: &str = "set session max_sort_length = 65536, sort_buffer_size = 8388608";
 
 /// "Execution was interrupted, a limit of time was exceeded": of MariaDB and of MySQL.
-const LATE: [u16; 2] = [1969, 3024];
+pub(super) const LATE: [u16; 2] = [1969, 3024];
 
 /// Time beyond the deadline for the server to say that it has stopped.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Connects for reading. Changes nothing.
 ///
@@ -51,23 +52,23 @@ pub(in crate::store) async fn connect_to_read(
 }
 
 /// A server that is read from.
-struct MysqlReader {
+pub(super) struct MysqlReader {
     /// Where it is, and the name by which messages call it.
     target: Target,
     /// Between calls. `None` while one uses it, and after one that failed or was dropped.
-    conn: Option<Conn>,
+    pub(super) conn: Option<Conn>,
 }
 
 impl MysqlReader {
     /// Returns the error for the caller; `what` says what could not be done.
-    fn failed(&self, what: &str, error: Error) -> StoreError {
+    pub(super) fn failed(&self, what: &str, error: Error) -> StoreError {
         failure::store_error(&self.target.name, what, error)
     }
 
     /// Opens a connection for reading, within `CONNECT_TIMEOUT`.
     ///
     /// The server is told to compare whole texts when it sorts (`max_sort_length`).
-    async fn connect(&self) -> Result<Conn, StoreError> {
+    pub(super) async fn connect(&self) -> Result<Conn, StoreError> {
         let connect = async {
             let mut conn = Session::connect(&self.target.opts).await?;
             conn.query_drop(SORT_LENGTH).await?;
@@ -98,12 +99,7 @@ impl MysqlReader {
             self.conn = Some(conn);
             return Ok(None);
         }
-        let params: Vec<MyValue> = params.into_iter().map(value).collect();
-        let params = if params.is_empty() {
-            Params::Empty
-        } else {
-            Params::Positional(params)
-        };
+        let params = positional(params);
         let read = async {
             limit(&mut conn, left).await?;
             let rows: Vec<Row> = conn.exec(sql, params).await?;
@@ -145,13 +141,29 @@ impl Connection for MysqlReader {
     ) -> StoreFuture<'_, Option<Cells>> {
         Box::pin(self.read(sql, params, deadline))
     }
+
+    fn each_row<'a>(
+        &'a mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+        see: &'a mut See<'_>,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(MysqlReader::each_row(
+            self,
+            sql,
+            positional(params),
+            deadline,
+            see,
+        ))
+    }
 }
 
 /// Tells the server how long a statement may take; no limit for `None`.
 ///
 /// MariaDB counts in seconds, MySQL in milliseconds, under different names. Servers that know neither
 /// go on working after the deadline.
-async fn limit(conn: &mut Conn, left: Option<Duration>) -> Result<(), Error> {
+pub(super) async fn limit(conn: &mut Conn, left: Option<Duration>) -> Result<(), Error> {
     let seconds = left.map_or(0.0, |left| left.as_secs_f64().max(0.001));
     let milliseconds = left.map_or(0, |left| left.as_millis().clamp(1, u32::MAX.into()));
     let unknown = |error: &Error| failure::code(error) == Some(1193);
@@ -169,6 +181,16 @@ async fn limit(conn: &mut Conn, left: Option<Duration>) -> Result<(), Error> {
     }
 }
 
+/// Returns the values of a statement as the driver takes them.
+pub(super) fn positional(params: Vec<Param>) -> Params {
+    let params: Vec<MyValue> = params.into_iter().map(value).collect();
+    if params.is_empty() {
+        Params::Empty
+    } else {
+        Params::Positional(params)
+    }
+}
+
 /// Returns a value as the driver takes it. Text is sent as bytes, so no character set of the
 /// client applies.
 fn value(param: Param) -> MyValue {
@@ -180,7 +202,7 @@ fn value(param: Param) -> MyValue {
 }
 
 /// Returns a value as questions know it. Times are asked for as text.
-fn cell(value: MyValue) -> Cell {
+pub(super) fn cell(value: MyValue) -> Cell {
     match value {
         MyValue::Bytes(bytes) => Cell::Bytes(bytes),
         MyValue::Int(number) => Cell::Int(number),

@@ -8,11 +8,11 @@ use rusqlite::{ErrorCode, params_from_iter};
 use super::look::DatabaseFile;
 use super::store_error;
 use crate::store::{
-    Cell, Cells, Connection, Dialect, Param, StoreError, StoreFuture, StoreOptions,
+    Cell, Cells, Connection, Dialect, Param, See, StoreError, StoreFuture, StoreOptions,
 };
 
 /// Instructions of SQLite's virtual machine between two looks at the clock, some microseconds.
-const LOOK_EVERY: i32 = 10_000;
+pub(super) const LOOK_EVERY: i32 = 10_000;
 
 /// Opens the database for reading. Changes nothing.
 ///
@@ -45,6 +45,16 @@ impl Connection for DatabaseFile {
         deadline: Option<Instant>,
     ) -> StoreFuture<'_, Option<Cells>> {
         Box::pin(self.ask(move |file| file.read(&sql, &params, deadline)))
+    }
+
+    fn each_row<'a>(
+        &'a mut self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Option<Instant>,
+        see: &'a mut See<'_>,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(DatabaseFile::each_row(self, sql, params, deadline, see))
     }
 }
 
@@ -82,7 +92,7 @@ impl DatabaseFile {
 }
 
 /// Returns a value as questions know it. None of our columns has fractions.
-fn cell(value: ValueRef<'_>) -> Cell {
+pub(super) fn cell(value: ValueRef<'_>) -> Cell {
     match value {
         ValueRef::Null => Cell::Null,
         ValueRef::Integer(number) => Cell::Int(number),
