@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use chrono::{DateTime, FixedOffset, TimeDelta};
 use cut::{Cut, cut_while};
 use modsec_core::format;
 use modsec_core::ledger::AttackFilter;
@@ -143,8 +144,17 @@ fn an_entry_cut_in_a_body_ends_where_one_with_its_boundary_begins() {
 /// Returns an entry of `ModSecurity` 2 as it would have been written `by` before `base`, with a clock
 /// that was set back.
 fn set_back(entry: &str, base: &str, by: Duration) -> String {
-    let time = |entry: &str| format::decode(entry.as_bytes()).unwrap().time.unwrap();
-    let (now, then) = (time(entry), time(base) - by);
+    at(entry, time(base) - by)
+}
+
+/// Returns when an entry was written.
+fn time(entry: &str) -> DateTime<FixedOffset> {
+    format::decode(entry.as_bytes()).unwrap().time.unwrap()
+}
+
+/// Returns an entry of `ModSecurity` 2 as it would have been written at another time.
+fn at(entry: &str, then: DateTime<FixedOffset>) -> String {
+    let now = time(entry);
     let moved = then.timestamp_micros() - now.timestamp_micros();
     let (start, end) = (entry.find('[').unwrap() + 1, entry.find(" --").unwrap());
     let then = then.format("%d/%b/%Y:%H:%M:%S%.6f");
@@ -165,12 +175,30 @@ fn an_entry_cut_in_a_body_is_told_from_one_with_an_earlier_time() {
     for (next, times) in [
         (20, &[1, 5, 1000, 3_600_000_000][..]),
         (24, &[1, 3_600_000_000]),
+        // Refused by the server without an alert: the time alone tells.
+        (19, &[100_000, 3_600_000_000]),
     ] {
         let next = of_client(&with_boundary_of(&real("v2", next), &posted), ATTACKER);
         for by in times {
             let next = set_back(&next, &posted, Duration::from_micros(*by));
             for letter in ['C', 'E'] {
                 is_told_apart_wherever_it_is_cut(&posted, letter, &next);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bare_status_whose_time_fits_two_entries_charges_nobody() {
+    let posted = of_client(&real("v2", 4), INNOCENT);
+    let next = of_client(&with_boundary_of(&real("v2", 19), &posted), ATTACKER);
+    for micros in [-5, -1, 0, 1, 1000, 50_000] {
+        let next = at(&next, time(&posted) + TimeDelta::microseconds(micros));
+        for letter in ['C', 'E'] {
+            for len in part(&posted, letter) {
+                let log = format!("{}{next}", &posted[..len]);
+                let names = named(log.as_bytes());
+                assert!(names.iter().all(|name| name == ATTACKER), "{log}");
             }
         }
     }

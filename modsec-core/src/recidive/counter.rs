@@ -150,7 +150,7 @@ pub(super) mod testing {
              [22/Aug/2026:10:15:00.123456 +0200] Zb4kQH8AAAEAAB1cR0MAAAAA {peer} 40112 198.51.100.4 80\n\
              --3fa0c41b-B--\nPOST /item HTTP/1.1\nHost: shop.example\n{headers}\n\
              {body}--3fa0c41b-F--\nHTTP/1.1 {status}\nContent-Length: 199\n\n\
-             --3fa0c41b-H--\n{action}Stopwatch: 1787386500000345 1830 (- - -)\n\n\
+             --3fa0c41b-H--\n{action}Stopwatch: 1787386500121700 1830 (- - -)\n\n\
              --3fa0c41b-Z--\n"
         )
     }

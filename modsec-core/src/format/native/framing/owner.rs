@@ -25,15 +25,20 @@
 //!    another first line has the same one, the times tell.
 //! 2. The end of `Stopwatch` (`ModSecurity` 2), which is read right before part H is written, as the
 //!    time of part A is right before the whole entry. If the two are [further apart](most_apart) than
-//!    that takes, the end is another's; if they are not, it is this one's, whatever is in the body.
+//!    that takes, the end is another's; if they are not, its alerts are this one's, whatever is in the body.
 //!
 //! So a client cannot rid himself of his own alerts, whatever is in his body. If part H is not logged, or
-//! is that of libmodsecurity without an alert, nothing tells. Then all that stands behind the body is
-//! left out, as another's would be: a bare status must not charge somebody innocent.
+//! is that of libmodsecurity without an alert, or without one may be of two, nothing tells. Then all that
+//! stands behind the body is left out, as another's would be: a bare status must not charge somebody
+//! innocent.
 //!
 //! A body that ends where its headers say is this entry's to its end, and nothing in it is looked at.
-//! Nor is a first line that is older than this entry, of `ModSecurity` 2, unless part H is proved to be
-//! another's by its ids: the clock may have been set back.
+//! Nor is a first line that is older than this entry, of `ModSecurity` 2, unless part H may be that one's,
+//! or is proved to be another's, by its ids or a time before this entry's: the clock may have been set back.
+//!
+//! What stays untold: if the times of two entries are so close to an end without an id that it may be
+//! either's, or if both have one id, its alerts are this entry's, as if its client had written the other
+//! first line. Without an alert, the bare status is nobody's.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -96,6 +101,8 @@ struct End {
     lines: Vec<Vec<u8>>,
     /// The end of the stopwatch in microseconds since the epoch.
     time: Option<i64>,
+    /// Whether there is an alert or an interception in it, of `ModSecurity` 2.
+    has_findings: bool,
 }
 
 impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
@@ -111,16 +118,20 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             return layout;
         }
         let is_timed = layout.boundary.dialect() == Dialect::V2;
-        let is_next = |other: &Start| !is_timed || other.time + other.resolution > this.time;
         let end = layout.parts.iter().rfind(|part| part.letter == b'H');
         let end = end.map(|h| self.end(h.content.clone()));
+        let is_next = |other: &Start| {
+            let is_later = other.time + other.resolution > this.time;
+            !is_timed || is_later || end.as_ref().is_some_and(|end| other.fits(end))
+        };
         // Then an entry was written behind this one, whatever its time is.
-        let is_others = end.as_ref().is_some_and(|end| end.is_not_of(&this));
+        let is_named = end.as_ref().is_some_and(|end| end.is_not_of(&this));
+        let is_others = is_named || end.as_ref().is_some_and(|end| end.is_before(&this));
         let next = opened.iter();
         let next = next.filter(|(_, other)| is_others || is_next(other));
         let next: Vec<&(usize, Start)> = next.collect();
         layout.owner = match &end {
-            Some(end) if is_others => self.other(end, &next, false),
+            Some(end) if is_others => self.other(end, &next, !is_named),
             Some(end) => self.owner(end, &this, &next),
             None if next.is_empty() => Owner::Nobody,
             None => Owner::Unknown,
@@ -172,16 +183,16 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
     /// may be `next`.
     fn owner(&self, end: &End, this: &Start, next: &[&(usize, Start)]) -> Owner {
         let is_shared = next.iter().any(|(_, other)| other.id == this.id);
-        let mut fitting = next.iter().filter(|(_, other)| other.fits(end));
-        if end.names(this) && !(is_shared && end.time.is_some())
-            || this.fits(end) && fitting.next().is_none()
-        {
+        let is_doubtful = next.iter().any(|(_, other)| other.fits(end));
+        if end.names(this) && !(is_shared && end.time.is_some()) || this.fits(end) && !is_doubtful {
             return Owner::This;
         }
         match end.time {
             _ if next.is_empty() => Owner::Nobody,
             Some(_) if this.is_too_early(end) => self.other(end, next, true),
-            Some(_) if this.fits(end) => Owner::This,
+            // Nobody rids himself of his alerts by what he sends.
+            Some(_) if this.fits(end) && end.has_findings => Owner::This,
+            Some(_) if this.fits(end) => Owner::Unknown,
             None if self.outline.boundary.dialect() == Dialect::V3 => Owner::Unknown,
             // No part H of ModSecurity 2 lacks the stopwatch, unless that was compiled out.
             Some(_) | None => Owner::Nobody,
@@ -242,11 +253,12 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             return End {
                 at,
                 lines: lines.collect(),
-                time: None,
+                ..End::default()
             };
         }
         let mut record = Record::default();
         engine_lines::read(content, &mut record, &mut false);
+        let has_findings = !record.alerts.is_empty() || record.intercepted();
         let engine = record.engine;
         // Lines that the engine does not write quote the client.
         let is_plain = !record.flags.contains(Flag::Ambiguous);
@@ -260,6 +272,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
             at,
             lines: lines.map(<[u8]>::to_vec).collect(),
             time,
+            has_findings,
         }
     }
 }
@@ -339,6 +352,12 @@ impl End {
         let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
         let is_comparable = !start.id.is_empty() && start.id.iter().all(is_plain);
         is_comparable && !self.lines.is_empty() && !self.names(start)
+    }
+
+    /// Returns `true` if the time proves that it is not that of the entry that begins there: the
+    /// engine reads the clock for part A first, and again at the beginning of part H.
+    fn is_before(&self, start: &Start) -> bool {
+        self.time.is_some_and(|time| time < start.time)
     }
 
     /// Returns `true` if a line ends with the id of the entry that begins there.
