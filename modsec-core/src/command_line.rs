@@ -78,7 +78,7 @@ pub use self::error::{ConfigError, Problem};
 use self::file::ConfigFile;
 pub use self::findings::{Findings, check_files};
 use self::layers::Layered;
-pub use self::options::{LogArgs, ProxyArgs};
+pub use self::options::{LogArgs, ProxyArgs, StoreArgs};
 use crate::program::{self, Exit};
 
 /// The file that is read if none is named and it exists.

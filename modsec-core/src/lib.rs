@@ -3,7 +3,8 @@
 //! ```text
 //!  bytes ─► format::decode ─────────► Record ─► store::Row ─► SQLite, MySQL, MariaDB
 //!           (lossless, borrowed)     (typed)       │               │
-//!                                                  │               └► query::Query (with a filter)
+//!                                                  │               ├► query::Query (with a filter)
+//!                                                  │               └► upkeep (what rows of before lack)
 //!                                                  ├► json::line
 //!                                                  ├► cause::Analysis (which alert it was for)
 //!                                                  └► filter::Filter (is it one that is asked for?)
@@ -82,6 +83,10 @@ mod text;
 
 #[cfg(feature = "serde")]
 pub mod json;
+
+// What is stored.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub mod upkeep;
 
 // The file system.
 #[cfg(feature = "fs")]

@@ -98,6 +98,8 @@ mod row;
 mod shared;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+mod upkeep;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -112,11 +114,15 @@ pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) use self::read::{Cell, Cells, Connection, See};
 pub use self::read::{Dialect, Param};
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) use self::row::cut;
 pub use self::row::{
     LOG_COLUMNS, MAX_TEXT, Origin, RULE_COLUMNS, Row, RuleRow, Value, client_key, sql_time,
 };
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) use self::shared::alert_column;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) use self::upkeep::{Change, RowOf, Upkeep};
 use crate::entry_hash::EntryHash;
 use crate::heartbeat::Heartbeat;
 
@@ -424,6 +430,9 @@ struct Backend {
     /// Opens it to be read, see [`connect_to_read`].
     #[cfg(any(feature = "sqlite", feature = "mysql"))]
     read: for<'a> fn(&'a StoreOptions) -> StoreFuture<'a, Box<dyn Connection>>,
+    /// Opens it to look after its rows, see [`open_upkeep`].
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    upkeep: for<'a> fn(&'a StoreOptions, Heartbeat) -> StoreFuture<'a, Box<dyn Upkeep>>,
 }
 
 /// What a store is looked at for.
@@ -472,12 +481,28 @@ impl fmt::Debug for Found {
     }
 }
 
+/// Boxes a future, and what it returns.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn boxed<'a, S, T>(
+    open: impl Future<Output = Result<S, StoreError>> + Send + 'a,
+    make: fn(S) -> T,
+) -> StoreFuture<'a, T>
+where
+    S: 'a,
+    T: 'a,
+{
+    Box::pin(async move { open.await.map(make) })
+}
+
 /// The only list of backends.
 const BACKENDS: &[Backend] = &[
     #[cfg(feature = "sqlite")]
     Backend {
         scheme: "sqlite",
-        open: |options, heartbeat| Box::pin(sqlite::open(options, heartbeat)),
+        open: |options, heartbeat| boxed(sqlite::open(options, heartbeat), |store| Box::new(store)),
+        upkeep: |options, heartbeat| {
+            boxed(sqlite::open(options, heartbeat), |store| Box::new(store))
+        },
         check: sqlite::check,
         file: sqlite::file,
         look: |options, purpose| Box::pin(sqlite::look(options, purpose)),
@@ -486,7 +511,10 @@ const BACKENDS: &[Backend] = &[
     #[cfg(feature = "mysql")]
     Backend {
         scheme: "mysql",
-        open: |options, heartbeat| Box::pin(mysql::open(options, heartbeat)),
+        open: |options, heartbeat| boxed(mysql::open(options, heartbeat), |store| Box::new(store)),
+        upkeep: |options, heartbeat| {
+            boxed(mysql::open(options, heartbeat), |store| Box::new(store))
+        },
         check: mysql::check,
         file: |_| None,
         look: |options, purpose| Box::pin(mysql::look(options, purpose)),
@@ -550,6 +578,19 @@ pub(crate) async fn connect_to_read(
     options: &StoreOptions,
 ) -> Result<Box<dyn Connection>, StoreError> {
     (backend(options)?.read)(options).await
+}
+
+/// Opens the store that the options name to look after its rows, and creates or upgrades its tables.
+///
+/// # Errors
+///
+/// As for [`open`].
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) async fn open_upkeep(
+    options: &StoreOptions,
+    heartbeat: Heartbeat,
+) -> Result<Box<dyn Upkeep>, StoreError> {
+    (backend(options)?.upkeep)(options, heartbeat).await
 }
 
 /// Finds out whether URL and option file make sense; connects to nothing. An option file that cannot

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, Parser, Subcommand};
 use modsec_core::accounts::Accounts;
-use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs};
+use modsec_core::command_line::{self, CommandLine, LogArgs, ProxyArgs, StoreArgs};
 use modsec_core::ingest::{self, AccountNames, ComparedStore, Directories, IndexSource, Options};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{self, DefaultPaths, LogOptions};
@@ -32,8 +32,12 @@ use crate::{files, report};
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text")]
 #[command(name = "modsec-parser", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 #[expect(clippy::struct_excessive_bools, reason = "a command line has switches")]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Files and directories to read, or - for standard input; nothing in them is changed.
     ///
     /// A file is an entry, or a log of many: serial logs of ModSecurity 2, libmodsecurity 3 and
@@ -46,19 +50,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "WATCH_DIR")]
     storage_dir: Option<PathBuf>,
 
-    /// Database: sqlite:PATH or mysql://USER@HOST:PORT/DATABASE; a password belongs into a file
-    /// or the environment [default: sqlite:modsec.db in the state directory]
-    #[arg(long, value_name = "URL", hide_env_values = true)]
-    store: Option<String>,
-
-    /// File whose first line is the URL of the database, password included
-    #[arg(long, value_name = "FILE", conflicts_with = "store")]
-    store_file: Option<PathBuf>,
-
-    /// MySQL option file for user, password, host, port, socket and TLS: groups client and
-    /// modsec-parser [default: ~/.my.cnf]
-    #[arg(long, value_name = "FILE")]
-    defaults_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// File to which whole entries are appended, or none [default: modsec_audit.log beside the
     /// storage directory; none with INPUTs]
@@ -127,6 +120,31 @@ pub(crate) struct Args {
     log: LogArgs,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fill in what rows of older programs and of the old script lack: cause, outcome, client, what
+    /// alerts mean
+    ///
+    /// Goes through the database in small steps, also beside --follow and beside older programs that
+    /// go on storing. It may be interrupted or killed at any moment; the next run goes on. What the
+    /// entry could have said better is marked: modsec-logs(5), column estimated.
+    Reindex(ReindexArgs),
+}
+
+/// Options of `reindex`.
+#[derive(Debug, clap::Args)]
+struct ReindexArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Say how many rows lack something, change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 const AFTER_HELP: &str = "\
 TIME SPANS
   Where SECONDS are asked for, the number may have a unit: 90s, 15m, 2h, 7d, 2w (seconds, minutes,
@@ -162,10 +180,29 @@ EXAMPLES
                                              the same, started and ended by Apache
   modsec-parser --jsonl /var/log/old | jq .  look at history, change nothing
   modsec-parser --jsonl audit.log.2.gz       the same of one log, whatever its format
+  modsec-parser reindex                      after an upgrade: complete the rows of before
   modsec-parser --check-config               what is in force, and where it comes from
 
 COLOURS
   Colours and the progress bar appear on a terminal only; NO_COLOR turns colours off.";
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// To store entries.
+    Pass(Box<Request>),
+    /// To look after rows that are stored.
+    Reindex(ReindexRequest),
+}
+
+/// What `reindex` is to do.
+#[derive(Debug)]
+pub(crate) struct ReindexRequest {
+    pub(crate) store: StoreOptions,
+    /// Whether nothing is to be changed.
+    pub(crate) is_rehearsal: bool,
+    pub(crate) log: LogOptions,
+}
 
 /// What the user asked for besides the pass itself.
 #[derive(Debug)]
@@ -214,16 +251,22 @@ const YIELDS: [(&str, &str); 4] = [
 ];
 
 /// Reads the command line; ends the process with status 2 if it makes no sense.
-pub(crate) fn parse() -> (CommandLine, Request) {
+pub(crate) fn parse() -> (CommandLine, Work) {
     let line = CommandLine::read(Args::command(), "MODSEC", &YIELDS);
-    let args: Args = line.args();
+    let mut args: Args = line.args();
+    if let Some(Command::Reindex(reindex)) = args.command.take() {
+        return match reindex.into_request() {
+            Ok(request) => (line, Work::Reindex(request)),
+            Err(error) => command_line::exit(&error),
+        };
+    }
     let request = args.check(&line).and_then(Args::into_request);
     match request.and_then(|request| files::check(request, line.file())) {
         Ok(request) => {
             if let Some(merged_log) = &request.options.merged_log {
                 line.say_defaults(&[("merged-log", merged_log)]);
             }
-            (line, request)
+            (line, Work::Pass(Box::new(request)))
         }
         Err(error) => command_line::exit(&error),
     }
@@ -291,7 +334,7 @@ impl Args {
                 "--index does not go with --dry-run, which keeps no account of the records that an \
                  index lists: leave out one of them",
             )
-        } else if self.jsonl && self.store.is_none() && self.store_file.is_none() {
+        } else if self.jsonl && self.store.store.is_none() && self.store.store_file.is_none() {
             Some(
                 "--index needs a store, and --jsonl alone keeps nothing: add --store, or leave out \
                  --index",
@@ -332,33 +375,18 @@ impl Args {
     /// Returns the store to open, `None` if nothing is to be kept, and the directory that must be
     /// made for it if the user left the choice to the program.
     fn store(&self) -> Result<(Option<StoreOptions>, Option<PathBuf>), clap::Error> {
-        let given = match (&self.store, &self.store_file) {
-            (Some(url), _) => Some(url.clone()),
-            (None, Some(file)) => Some(first_line(file)?),
-            (None, None) => None,
-        };
-        if self.jsonl && given.is_none() {
+        if self.jsonl && self.store.store.is_none() && self.store.store_file.is_none() {
             return Ok((None, None));
         }
-        let dir = given.is_none().then(state_dir);
-        let usual = |dir: &PathBuf| format!("sqlite:{}", dir.join("modsec.db").display());
-        let url = given
-            .or_else(|| dir.as_ref().map(usual))
-            .unwrap_or_default();
-        let mut store = StoreOptions::new(url);
-        store.defaults_file.clone_from(&self.defaults_file);
-        store::check_url(&store).map_err(|error| {
-            let text = program::error_chain(&error);
-            Args::command().error(clap::error::ErrorKind::ValueValidation, text)
-        })?;
+        let (store, dir) = store_options(&self.store)?;
         Ok((Some(store), dir))
     }
 
     /// Returns the files that are read for settings, with the names of their options.
     fn settings(&self) -> Vec<(&'static str, PathBuf)> {
         let files = [
-            ("store-file", &self.store_file),
-            ("defaults-file", &self.defaults_file),
+            ("store-file", &self.store.store_file),
+            ("defaults-file", &self.store.defaults_file),
         ];
         let named = files
             .into_iter()
@@ -430,6 +458,41 @@ impl Args {
             },
             output,
             follow,
+        })
+    }
+}
+
+/// Returns the store to open, and the directory that must be made for it if the user left the choice to
+/// the program.
+fn store_options(args: &StoreArgs) -> Result<(StoreOptions, Option<PathBuf>), clap::Error> {
+    let given = match (&args.store, &args.store_file) {
+        (Some(url), _) => Some(url.clone()),
+        (None, Some(file)) => Some(first_line(file)?),
+        (None, None) => None,
+    };
+    let dir = given.is_none().then(state_dir);
+    let usual = |dir: &PathBuf| format!("sqlite:{}", dir.join("modsec.db").display());
+    let url = given
+        .or_else(|| dir.as_ref().map(usual))
+        .unwrap_or_default();
+    let mut store = StoreOptions::new(url);
+    store.defaults_file.clone_from(&args.defaults_file);
+    store::check_url(&store).map_err(|error| {
+        let text = program::error_chain(&error);
+        Args::command().error(clap::error::ErrorKind::ValueValidation, text)
+    })?;
+    Ok((store, dir))
+}
+
+impl ReindexArgs {
+    fn into_request(self) -> Result<ReindexRequest, clap::Error> {
+        let (store, _) = store_options(&self.store)?;
+        let mut log = self.log.options();
+        log.around = Some(report::around_line);
+        Ok(ReindexRequest {
+            store,
+            is_rehearsal: self.dry_run,
+            log,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod files;
+mod reindex;
 mod report;
 
 use std::error::Error;
@@ -16,20 +17,29 @@ use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Si
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::args::{Follow, Output, Request};
+use crate::args::{Follow, Output, Request, Work};
 use crate::report::Terminal;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Exit {
-    let (line, request) = args::parse();
-    if line.checks_only() {
-        check::end(&line, &request).await;
-    }
-    let result = run(&request).await;
+    let (line, work) = args::parse();
+    let (result, format) = match &work {
+        Work::Pass(request) => {
+            if line.checks_only() {
+                check::end(&line, request).await;
+            }
+            (run(request).await, request.log.format)
+        }
+        Work::Reindex(request) => (reindex::run(request).await, request.log.format),
+    };
     result.unwrap_or_else(|error| {
         let exit = program::fail(&*error);
-        if let Some(IngestError::Store(error)) = error.downcast_ref() {
-            report::statements(error, request.log.format);
+        let of_pass = error.downcast_ref().and_then(|error| match error {
+            IngestError::Store(error) => Some(error),
+            _ => None,
+        });
+        if let Some(error) = of_pass.or_else(|| error.downcast_ref()) {
+            report::statements(error, format);
         }
         exit
     })

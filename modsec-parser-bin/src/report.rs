@@ -32,16 +32,7 @@ impl Terminal {
         let bar = show.then(|| {
             let total = total_size(&options.inputs);
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-            let template = match total {
-                Some(_) => "{bar:20} {percent:>3} % {eta:>4} {wide_msg}",
-                None => "{spinner} {wide_msg}",
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                // ASCII: a terminal may know nothing else.
-                bar.set_style(style.tick_chars("|/-\\ ").progress_chars("##-"));
-            }
-            bar.enable_steady_tick(Duration::from_millis(100));
-            *shown() = Some(bar.clone());
+            show_bar(&bar);
             bar
         });
         Terminal {
@@ -54,9 +45,8 @@ impl Terminal {
 
     /// Takes the progress bar away.
     fn clear(&mut self) {
-        *shown() = None;
         if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+            hide_bar(&bar);
         }
     }
 
@@ -76,6 +66,55 @@ impl Drop for Terminal {
     /// Also after an error, which is to stand on a line of its own.
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Draws a progress bar, until [`hide_bar`].
+fn show_bar(bar: &ProgressBar) {
+    let template = match bar.length() {
+        Some(_) => "{bar:20} {percent:>3} % {eta:>4} {wide_msg}",
+        None => "{spinner} {wide_msg}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        // ASCII: a terminal may know nothing else.
+        bar.set_style(style.tick_chars("|/-\\ ").progress_chars("##-"));
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    *shown() = Some(bar.clone());
+}
+
+/// Takes a progress bar away.
+fn hide_bar(bar: &ProgressBar) {
+    *shown() = None;
+    bar.finish_and_clear();
+}
+
+/// Progress of work over a known number of rows, on standard error if that is a terminal.
+pub(crate) struct RowsBar(Option<ProgressBar>);
+
+impl RowsBar {
+    /// For so many rows; `quiet` is the number of `-q`.
+    pub(crate) fn new(quiet: u8, rows: u64) -> RowsBar {
+        let show = quiet == 0 && io::stderr().is_terminal() && io::stdout().is_terminal();
+        RowsBar(show.then(|| {
+            let bar = ProgressBar::new(rows);
+            show_bar(&bar);
+            bar
+        }))
+    }
+
+    /// Says how many rows were seen, and changed.
+    pub(crate) fn set(&self, seen: u64, changed: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(seen);
+            bar.set_message(format!("{} rows, {changed}", grouped(seen)));
+        }
+    }
+}
+
+impl Drop for RowsBar {
+    fn drop(&mut self) {
+        self.0.iter().for_each(hide_bar);
     }
 }
 
@@ -413,7 +452,7 @@ fn speed(tally: &Tally) -> String {
 }
 
 /// Writes a number with a space between groups of three digits.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (n, digit) in digits.chars().enumerate() {

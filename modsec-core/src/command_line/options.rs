@@ -57,6 +57,25 @@ impl LogArgs {
     }
 }
 
+/// Which database.
+#[derive(Debug, Clone, Args)]
+#[non_exhaustive]
+pub struct StoreArgs {
+    /// Database: sqlite:PATH or mysql://USER@HOST:PORT/DATABASE; a password belongs into a file
+    /// or the environment [default: sqlite:modsec.db in the state directory]
+    #[arg(long, value_name = "URL", hide_env_values = true)]
+    pub store: Option<String>,
+
+    /// File whose first line is the URL of the database, password included
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    pub store_file: Option<PathBuf>,
+
+    /// MySQL option file for user, password, host, port, socket and TLS: groups client and
+    /// modsec-parser [default: ~/.my.cnf]
+    #[arg(long, value_name = "FILE")]
+    pub defaults_file: Option<PathBuf>,
+}
+
 /// Whose word is taken for a client's address.
 #[derive(Debug, Clone, Args)]
 #[non_exhaustive]

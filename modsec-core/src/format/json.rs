@@ -210,6 +210,14 @@ fn transaction_key(key: &[u8]) -> Option<(Dialect, Sure)> {
     }
 }
 
+/// Returns the strings of an array, as the column `tags` has them; `None` for anything else.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+pub(crate) fn texts(array: &[u8]) -> Option<Vec<Text<'_>>> {
+    let mut texts = Vec::new();
+    let read = JsonReader::new(array, &[]).texts(|text| texts.push(text));
+    read.ok().map(|()| texts)
+}
+
 /// Decodes the first document. Fails for what is no document of an audit log, whatever may stand behind
 /// the first keys.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {

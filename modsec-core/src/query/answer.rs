@@ -56,6 +56,9 @@ pub struct Totals {
     pub blocked: u64,
     /// Those in which something was found and that went on.
     pub detected: u64,
+    /// Those of which outcome, cause and category are estimates, or not known: an older program stored
+    /// them. See [`Transaction::is_estimated`].
+    pub estimated: u64,
     /// When the first one was written.
     pub first: Option<DateTime<Utc>>,
     /// When the last one was written.
@@ -74,6 +77,9 @@ pub struct Bin {
     pub blocked: u64,
     /// Those in which something was found and that went on.
     pub detected: u64,
+    /// Those of which outcome, cause and category are estimates, or not known: an older program stored
+    /// them. See [`Transaction::is_estimated`].
+    pub estimated: u64,
 }
 
 /// The transactions that have one value of a [`Facet`](super::Facet).
@@ -88,6 +94,9 @@ pub struct Count {
     pub blocked: u64,
     /// Those in which something was found and that went on.
     pub detected: u64,
+    /// Those of which outcome, cause and category are estimates, or not known: an older program stored
+    /// them. See [`Transaction::is_estimated`].
+    pub estimated: u64,
     /// Different clients.
     pub clients: u64,
     /// Different hosts, without regard to case.
@@ -111,6 +120,10 @@ pub struct Transaction {
     pub number: i64,
     /// In the order of [`LOG_COLUMNS`].
     pub values: Vec<Value<'static>>,
+    /// `false` if outcome, cause and what the alerts mean were computed from the entry, `true` if from the
+    /// row afterwards (`upkeep::Reindex`), when part K was no longer there. `None` if an
+    /// older program stored the row and nobody computed them: they are null, or what that program took.
+    pub is_estimated: Option<bool>,
     /// In the order of the log, each in the order of [`RULE_COLUMNS`](crate::store::RULE_COLUMNS). Empty
     /// where the question was not about alerts.
     pub alerts: Vec<Vec<Value<'static>>>,

@@ -98,6 +98,7 @@ impl MemoryQuery {
                 transactions: totals.transactions,
                 blocked: totals.blocked,
                 detected: totals.detected,
+                estimated: 0,
             })
         };
         Answer {
@@ -167,6 +168,7 @@ impl MemoryQuery {
         let transactions = found.into_iter().map(|((_, number), row)| Transaction {
             number,
             values: owned(row.values()),
+            is_estimated: Some(false),
             alerts: Vec::new(),
         });
         Answer::complete(transactions.collect())
@@ -185,6 +187,7 @@ impl MemoryQuery {
             Transaction {
                 number,
                 values: owned(row.values()),
+                is_estimated: Some(false),
                 alerts: row
                     .rule_matches
                     .iter()

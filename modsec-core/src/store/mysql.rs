@@ -51,6 +51,7 @@ mod settings;
 mod statements;
 mod stream;
 mod tls;
+mod upkeep;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -90,7 +91,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// A store on one server. Opened by [`open`]; connects again by itself.
-struct MysqlStore {
+pub(super) struct MysqlStore {
     /// Address, account and name of the server.
     target: Target,
     /// Gets a beat in every wait, so that a watchdog sees the difference between waiting and
@@ -122,7 +123,7 @@ struct UnansweredCommit {
 pub(super) async fn open(
     options: &StoreOptions,
     heartbeat: Heartbeat,
-) -> Result<Box<dyn Store>, StoreError> {
+) -> Result<MysqlStore, StoreError> {
     let mut store = MysqlStore {
         target: Target::new(options)?,
         heartbeat,
@@ -130,7 +131,7 @@ pub(super) async fn open(
         lacks_tables: true,
     };
     store.make_tables().await?;
-    Ok(Box::new(store))
+    Ok(store)
 }
 
 /// Returns what is wrong with the values in URL and option file.

@@ -33,6 +33,7 @@ mod read;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod worker;
 
 use std::collections::HashSet;
@@ -70,7 +71,7 @@ const LINGER: Duration = Duration::from_millis(300);
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// The caller's side: sends jobs to the thread that has the connection.
-struct SqliteStore {
+pub(super) struct SqliteStore {
     /// `sqlite:PATH`, for messages.
     name: String,
     /// Jobs for the thread, which does them one by one, in order. `None` only while the store is
@@ -187,7 +188,8 @@ impl Database {
             connection,
             files,
             insert_log: format!(
-                "insert into logs ({}) values ({}) on conflict (entry_hash) do nothing",
+                "insert into logs ({}, estimated) values ({}, 0)
+                 on conflict (entry_hash) do nothing",
                 LOG_COLUMNS.join(", "),
                 placeholders(LOG_COLUMNS.len())
             ),

@@ -18,6 +18,7 @@ mod maria;
 mod outage;
 mod permission;
 mod random;
+mod reindex;
 mod replaced;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]
 mod server;

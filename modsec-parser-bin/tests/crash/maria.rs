@@ -39,6 +39,22 @@ impl Maria {
         self.execute("mysql", &format!("create database {}", self.name));
     }
 
+    /// Runs a statement in this database.
+    pub(crate) fn change(&self, statement: &str) {
+        self.execute(&self.name, statement);
+    }
+
+    /// Returns the number that a statement selects.
+    pub(crate) fn count(&self, statement: &str) -> usize {
+        let opts = Opts::from_url(&self.url()).unwrap();
+        runtime().block_on(async {
+            let mut conn = Conn::new(opts).await.unwrap();
+            let count: Option<usize> = conn.query_first(statement).await.unwrap();
+            conn.disconnect().await.unwrap();
+            count.unwrap()
+        })
+    }
+
     pub(crate) fn execute(&self, database: &str, statement: &str) {
         let opts = Opts::from_url(&format!("{}/{database}", self.server)).unwrap();
         runtime().block_on(async {

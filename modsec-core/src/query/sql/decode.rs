@@ -18,7 +18,7 @@ use crate::store::{Cell, Cells, LOG_COLUMNS, RULE_COLUMNS, Value};
 impl Cell {
     /// Returns the value as text; `None` for null. Bytes that are not UTF-8 are replaced, as a
     /// table that another program made may hold any.
-    fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         match self {
             Cell::Null => None,
             // A column of an old table.
@@ -32,7 +32,7 @@ impl Cell {
 
     /// Returns the value as a number. Text is parsed; `None` for null and for what is no
     /// number.
-    fn int(self) -> Option<i64> {
+    pub(crate) fn int(self) -> Option<i64> {
         match self {
             Cell::Int(number) => Some(number),
             other => other.text()?.parse().ok(),
@@ -48,7 +48,7 @@ impl Cell {
 
     /// Returns the value as a time in UTC; `None` unless it is written `YYYY-MM-DD HH:MM:SS`,
     /// with or without a fraction of a second.
-    fn time(self) -> Option<DateTime<Utc>> {
+    pub(crate) fn time(self) -> Option<DateTime<Utc>> {
         let time = NaiveDateTime::parse_from_str(&self.text()?, "%Y-%m-%d %H:%M:%S%.f");
         time.ok().map(|time| time.and_utc())
     }
@@ -92,6 +92,7 @@ pub(super) fn totals(cells: Cells) -> Totals {
         detected: next(&mut row).count(),
         first: next(&mut row).time(),
         last: next(&mut row).time(),
+        estimated: next(&mut row).count(),
     }
 }
 
@@ -113,6 +114,7 @@ pub(super) fn bins(cells: Cells, step: u32) -> Vec<Bin> {
             transactions: next(&mut row).count(),
             blocked: next(&mut row).count(),
             detected: next(&mut row).count(),
+            estimated: next(&mut row).count(),
         })
     };
     cells.into_iter().filter_map(bin).collect()
@@ -131,6 +133,7 @@ pub(super) fn counts(cells: Cells) -> Vec<Count> {
             hosts: next(&mut row).count(),
             msg: next(&mut row).text(),
             category: next(&mut row).text(),
+            estimated: next(&mut row).count(),
             first: next(&mut row).time(),
             last: next(&mut row).time(),
         })
@@ -144,6 +147,7 @@ pub(super) fn transactions(cells: Cells) -> Vec<Transaction> {
         let mut row = row.into_iter();
         Some(Transaction {
             number: next(&mut row).int()?,
+            is_estimated: next(&mut row).int().map(|estimated| estimated != 0),
             values: values(&LOG_COLUMNS, row),
             alerts: Vec::new(),
         })

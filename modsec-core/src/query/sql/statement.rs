@@ -109,11 +109,12 @@ impl Statement {
     /// and the last time.
     pub(super) fn totals(dialect: Dialect, question: &Question) -> Statement {
         let select = format!(
-            "count(*), {}, {}, {}, {}",
+            "count(*), {}, {}, {}, {}, {}",
             outcomes("blocked"),
             outcomes("detected"),
             created_at(dialect, "min(l.created_at)"),
             created_at(dialect, "max(l.created_at)"),
+            Counting::Rows.estimated(),
         );
         Statement::about(dialect, question, &select, "")
     }
@@ -144,10 +145,11 @@ impl Statement {
     /// 1970 have negative numbers in SQLite; `unix_timestamp` of MySQL returns 0 for them.
     pub(super) fn time_line(dialect: Dialect, question: &Question, step: u32) -> Statement {
         let select = format!(
-            "{}, count(*), {}, {}",
+            "{}, count(*), {}, {}, {}",
             span(dialect, step),
             outcomes("blocked"),
-            outcomes("detected")
+            outcomes("detected"),
+            Counting::Rows.estimated(),
         );
         let mut statement = Statement::about(dialect, question, &select, "");
         statement.and("l.created_at is not null", []);
@@ -181,11 +183,12 @@ impl Statement {
         };
         let select = format!(
             "{key}, {}, {}, {}, count(distinct l.client_key), count(distinct {}), min({msg}), \
-             min({category}), {}, {}",
+             min({category}), {}, {}, {}",
             count.all(),
             count.of("blocked"),
             count.of("detected"),
             lower(dialect, "l.Host"),
+            count.estimated(),
             created_at(dialect, "min(l.created_at)"),
             created_at(dialect, "max(l.created_at)"),
         );
@@ -297,6 +300,17 @@ impl Counting {
             }
         }
     }
+
+    /// Returns the SQL that counts those whose meaning was not computed from the entry. An older
+    /// program leaves null in the column.
+    fn estimated(self) -> &'static str {
+        match self {
+            Counting::Rows => "count(case when l.estimated = 0 then null else 1 end)",
+            Counting::Transactions => {
+                "count(distinct case when l.estimated = 0 then null else l.id end)"
+            }
+        }
+    }
 }
 
 /// Returns the SQL that counts rows with this outcome.
@@ -353,7 +367,8 @@ fn span(dialect: Dialect, step: u32) -> String {
     }
 }
 
-/// Returns the columns of a transaction: its number, then [`LOG_COLUMNS`] in their order, as
+/// Returns the columns of a transaction: its number, whether it is estimated, then [`LOG_COLUMNS`] in
+/// their order, as
 /// `decode::transactions` takes them.
 fn log_columns(dialect: Dialect) -> String {
     let column = |name: &&str| match *name {
@@ -361,7 +376,7 @@ fn log_columns(dialect: Dialect) -> String {
         name => format!("l.{name}"),
     };
     let columns: Vec<String> = LOG_COLUMNS.iter().map(column).collect();
-    format!("l.id, {}", columns.join(", "))
+    format!("l.id, l.estimated, {}", columns.join(", "))
 }
 
 /// Returns what follows a text so that texts of two tables can be compared, see the view

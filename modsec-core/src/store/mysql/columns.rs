@@ -117,6 +117,15 @@ impl Columns {
     pub(super) fn placeholders(&self) -> String {
         self.placeholders.join(", ")
     }
+
+    /// Returns `NAME = ?, …` for the columns, whose names are `names`.
+    pub(super) fn assignments(&self, names: &[&str]) -> String {
+        let pairs = names.iter().zip(&self.placeholders);
+        let assignments: Vec<_> = pairs
+            .map(|(name, place)| format!("{name} = {place}"))
+            .collect();
+        assignments.join(", ")
+    }
 }
 
 /// Returns the columns of a table of the current database in the order of `names`.

@@ -41,7 +41,10 @@ const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
 
 /// Columns that older programs need not know: they insert rows without them. What is missing is seen
 /// from the tables.
-const ADDITIONS: &str = include_str!("../schema/mysql-0002.sql");
+const ADDITIONS: &str = concat!(
+    include_str!("../schema/mysql-0002.sql"),
+    include_str!("../schema/mysql-0003.sql"),
+);
 
 /// Columns of `logs` that the old script's table has, and that the first migration makes with it.
 const SCRIPT_COLUMNS: usize = 19;

@@ -63,7 +63,7 @@ pub(super) enum Outcome {
 /// A connection that is set up, and the statements for the tables as they are on this server.
 pub(super) struct Session {
     /// The connection. No transaction is open on it between two calls that succeeded.
-    conn: Conn,
+    pub(super) conn: Conn,
     /// What the columns of `logs` can hold, in the order of [`LOG_COLUMNS`].
     log_columns: Columns,
     /// What the columns of `rule_matches` can hold, in the order of [`ALERT_COLUMNS`].
@@ -81,7 +81,7 @@ pub(super) struct Session {
     /// `select id, entry_hash from logs …`.
     select_ids: Statement,
     /// Bytes of one text, so that one row always fits into a packet.
-    max_text: usize,
+    pub(super) max_text: usize,
 }
 
 impl Session {
@@ -115,10 +115,13 @@ impl Session {
         let rule_columns = columns::describe(&mut conn, "modsec_rules", &shared_columns()).await?;
         let packet: Option<u64> = conn.query_first("select @@max_allowed_packet").await?;
         let packet = usize::try_from(packet.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
-        let log_row = format!("({})", log_columns.placeholders());
+        let log_row = format!("({}, 0)", log_columns.placeholders());
         let alert_row = format!("(?, ?, ?, {})", alert_columns.placeholders());
         let rule_row = format!("(?, {})", rule_columns.placeholders());
-        let insert_logs = format!("insert into logs ({}) values", LOG_COLUMNS.join(", "));
+        let insert_logs = format!(
+            "insert into logs ({}, estimated) values",
+            LOG_COLUMNS.join(", ")
+        );
         let insert_alerts = format!(
             "insert into rule_matches (log_id, position, rule_key, {}) values",
             ALERT_COLUMNS.join(", ")

@@ -45,7 +45,10 @@ pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite-0001.sql
 
 /// What older programs need not know: they insert rows without it. So it has no version, and what is
 /// missing is seen from the tables.
-const ADDITIONS: &str = include_str!("../schema/sqlite-0002.sql");
+const ADDITIONS: &str = concat!(
+    include_str!("../schema/sqlite-0002.sql"),
+    include_str!("../schema/sqlite-0003.sql"),
+);
 
 /// Columns of `logs` that the first migration makes, and that no later one adds.
 const FIRST_COLUMNS: usize = 26;
@@ -77,7 +80,7 @@ const SETTINGS: &str = "
 pub(in crate::store) async fn open(
     options: &StoreOptions,
     heartbeat: Heartbeat,
-) -> Result<Box<dyn Store>, StoreError> {
+) -> Result<SqliteStore, StoreError> {
     let path = path(&options.url)?;
     let name = format!("sqlite:{}", path.display());
     let (jobs, inbox) = mpsc::channel::<Job>();
@@ -113,7 +116,7 @@ pub(in crate::store) async fn open(
         ended,
     };
     match answer.await {
-        Ok(opened) => opened.map(|()| Box::new(store) as Box<dyn Store>),
+        Ok(opened) => opened.map(|()| store),
         Err(_) => Err(StoreError::Unavailable {
             store: store.name(),
             problem: "the thread of the database ended while opening it".to_owned(),

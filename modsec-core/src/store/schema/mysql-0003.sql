@@ -1,0 +1,5 @@
+-- What is said of rows that were stored by an older program.
+
+-- How outcome, cause and what the alerts mean are known. 0: from the entry. 1: computed afterwards,
+-- from this row and its alerts. Null: an older program stored the row, and nobody computed it.
+alter table logs add column estimated tinyint null;
