@@ -122,7 +122,7 @@ pub use self::row::{
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) use self::shared::alert_column;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-pub(crate) use self::upkeep::{Change, RowOf, Upkeep};
+pub(crate) use self::upkeep::{Change, RowOf, Upkeep, list};
 use crate::entry_hash::EntryHash;
 use crate::heartbeat::Heartbeat;
 

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,11 @@ pub(crate) struct Args {
           value_parser = |text: &str| seconds(text, 0))]
     stale_after: u64,
 
+    /// Remove rows from the database once they are older, of all sensors, in small steps: behind a
+    /// pass, and all the time with --follow. 1h or more, such as 90d, or all to keep all
+    #[arg(long, value_name = "SPAN", default_value = "all")]
+    keep_rows: Kept,
+
     /// Name of this host in the database [default: the host name]
     #[arg(long, value_name = "NAME")]
     sensor: Option<String>,
@@ -118,6 +124,25 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     log: LogArgs,
+}
+
+/// How long something is kept; `None` for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kept(Option<Duration>);
+
+impl FromStr for Kept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Kept, String> {
+        /// Less is rather a slip of the finger.
+        const LEAST: Duration = Duration::from_secs(3600);
+        let expected = "expected all, or a time span with a unit, 1h or more, such as 90d or 12w";
+        match span::parse_with_unit(text) {
+            _ if text == "all" => Ok(Kept(None)),
+            Ok(span) if span >= LEAST => Ok(Kept(Some(span))),
+            _ => Err(expected.to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -219,6 +244,8 @@ pub(crate) struct Request {
     pub(crate) log: LogOptions,
     pub(crate) output: Output,
     pub(crate) follow: Follow,
+    /// How old rows of the database may become; `None` for ever.
+    pub(crate) keep_rows: Option<Duration>,
 }
 
 /// Whether the program goes on for ever, and with what.
@@ -243,8 +270,9 @@ pub(crate) enum Output {
 
 /// The configuration file describes this host's standing task. Whoever reads other INPUTs, or only
 /// wants to see records, has another one: nothing is then merged or stored because of the file.
-const YIELDS: [(&str, &str); 4] = [
+const YIELDS: [(&str, &str); 5] = [
     ("follow", "inputs"),
+    ("keep_rows", "inputs"),
     ("merged_log", "inputs"),
     ("store", "jsonl"),
     ("store_file", "jsonl"),
@@ -458,6 +486,7 @@ impl Args {
             },
             output,
             follow,
+            keep_rows: self.keep_rows.0,
         })
     }
 }
@@ -636,6 +665,18 @@ mod tests {
         ] {
             let error = Args::try_parse_from(["x", text]).unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn rows_are_kept_for_a_span_that_nobody_types_by_mistake() {
+        let days = |days: u64| Ok(Kept(Some(Duration::from_hours(days * 24))));
+        assert_eq!("90d".parse(), days(90));
+        assert_eq!("2w".parse(), days(14));
+        assert_eq!("all".parse(), Ok(Kept(None)));
+        for text in ["90", "59m", "0d", "", "none", "1.5d", "-1d"] {
+            let error = text.parse::<Kept>().unwrap_err();
+            assert!(error.contains("such as 90d"), "{text}: {error}");
         }
     }
 

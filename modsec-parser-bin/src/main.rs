@@ -6,14 +6,18 @@ mod files;
 mod reindex;
 mod report;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fs::DirBuilder;
+use std::future;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use modsec_core::command_line::Findings;
 use modsec_core::ingest::{self, IndexSource, IngestError, Silent, Tally};
 use modsec_core::program::{self, Exit, Lifecycle, Log, ProgramError, Service, Signals};
+use modsec_core::store::StoreError;
+use modsec_core::upkeep::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -85,6 +89,8 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
         }
         result => result?,
     };
+    // The rows are stored whatever becomes of old ones, so what was found is said first.
+    let kept = keep_rows(request, &tally, signals).await;
     let mut written = terminal.finish();
     if tally.is_empty() && request.log.quiet == 0 {
         report::nothing_found(request);
@@ -103,11 +109,37 @@ async fn once(request: &Request, signals: &Signals) -> Result<Exit, Box<dyn Erro
             &report::left(&request.options),
         ));
     }
+    kept?;
     let exit = exit(&tally);
     if exit == Exit::Defective && request.output == Output::JsonLines && request.log.quiet == 0 {
         report::not_sound(&tally);
     }
     Ok(exit)
+}
+
+/// Removes rows that are too old, behind a pass that stores.
+async fn keep_rows(request: &Request, tally: &Tally, signals: &Signals) -> Result<(), StoreError> {
+    let stores = request.options.store.is_some() && !tally.interrupted;
+    let (Some(keep), Some(store), true) = (request.keep_rows, &request.store, stores) else {
+        return Ok(());
+    };
+    let mut retention = Retention::open(store, keep).await?;
+    let mut stop = signals.stop.clone();
+    tokio::select! {
+        biased;
+        // The next pass goes on.
+        () = stop.wait() => {}
+        removed = retention.round() => info!(rows = removed?, "old rows removed"),
+    }
+    Ok(())
+}
+
+/// Removes rows that become too old, as long as it is polled. Never returns.
+async fn keep_rows_for_ever(request: &Request) -> Infallible {
+    match (request.keep_rows, &request.store) {
+        (Some(keep), Some(store)) => upkeep::keep_rows(store, keep).await,
+        _ => future::pending().await,
+    }
 }
 
 async fn follow(
@@ -126,17 +158,24 @@ async fn follow(
         _ => None,
     };
     let silent = &mut Silent;
-    let tally = match follow {
-        Follow::No => return Ok(Exit::Done),
-        Follow::Tree(rescan) => {
-            let storage_dir = options.storage_dir.as_deref().map(tracing::field::debug);
-            info!(storage_dir, "following");
-            ingest::follow(options, *rescan, lifecycle, silent).await?
+    let followed = async {
+        match follow {
+            Follow::No => Ok(Tally::default()),
+            Follow::Tree(rescan) => {
+                let storage_dir = options.storage_dir.as_deref().map(tracing::field::debug);
+                info!(storage_dir, "following");
+                ingest::follow(options, *rescan, lifecycle, silent).await
+            }
+            Follow::Log { log, offset_file } => {
+                info!(?log, ?offset_file, "following");
+                ingest::follow_log(options, log, offset_file, lifecycle, silent).await
+            }
         }
-        Follow::Log { log, offset_file } => {
-            info!(?log, ?offset_file, "following");
-            ingest::follow_log(options, log, offset_file, lifecycle, silent).await?
-        }
+    };
+    let tally = tokio::select! {
+        biased;
+        tally = followed => tally?,
+        never = keep_rows_for_ever(request) => match never {},
     };
     let lost = tally.index.lost();
     info!(

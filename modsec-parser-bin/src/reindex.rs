@@ -45,7 +45,7 @@ pub(crate) async fn run(request: &ReindexRequest) -> Result<Exit, Box<dyn Error>
         let is_left = tokio::select! {
             biased;
             () = stop.wait() => break false,
-            step = reindex.step() => step?,
+            done = reindex.step() => done?,
         };
         if !is_left {
             break true;

@@ -15,6 +15,9 @@ pub struct Answer<T> {
     pub is_complete: bool,
     /// How far back everything was looked at, if the answer is not complete and that is known.
     pub reached: Option<DateTime<Utc>>,
+    /// From when on rows are known: of the time before, some or all were removed as too old. `None` if
+    /// none ever was. The answer is about what is left.
+    pub known_from: Option<DateTime<Utc>>,
 }
 
 impl<T> Answer<T> {
@@ -24,6 +27,7 @@ impl<T> Answer<T> {
             value,
             is_complete: true,
             reached: None,
+            known_from: None,
         }
     }
 
@@ -33,6 +37,7 @@ impl<T> Answer<T> {
             value: make(self.value),
             is_complete: self.is_complete,
             reached: self.reached,
+            known_from: self.known_from,
         }
     }
 
@@ -42,6 +47,7 @@ impl<T> Answer<T> {
             value,
             is_complete: false,
             reached,
+            known_from: None,
         }
     }
 }

@@ -105,6 +105,7 @@ impl MemoryQuery {
             value: bins.value.into_iter().filter_map(bin).collect(),
             is_complete: bins.is_complete,
             reached: bins.reached,
+            known_from: None,
         }
     }
 
@@ -139,6 +140,7 @@ impl MemoryQuery {
             value: counts,
             is_complete: groups.is_complete,
             reached: groups.reached,
+            known_from: None,
         }
     }
 

@@ -59,6 +59,40 @@ impl SqlQuery {
         })
     }
 
+    /// Adds from when on rows are known. Asked for last: that is noted in the transaction that removes the
+    /// first row, so whoever sees rows missing finds it.
+    async fn with_horizon<T>(
+        &mut self,
+        answer: Result<Answer<T>, StoreError>,
+    ) -> Result<Answer<T>, StoreError> {
+        let mut answer = answer?;
+        let (sql, params) = Statement::horizon(self.0.dialect()).finish();
+        let cells = self.0.run(sql, params, None).await?;
+        answer.known_from = cells.and_then(decode::horizon);
+        Ok(answer)
+    }
+
+    /// Returns the transaction of this number with its alerts.
+    async fn one(
+        &mut self,
+        question: &Question,
+        number: i64,
+    ) -> Result<Answer<Option<Transaction>>, StoreError> {
+        let deadline = deadline(question);
+        let statement = Statement::one(self.0.dialect(), question, number);
+        let first = |cells| decode::transactions(cells).into_iter().next();
+        let mut answer = self.ask(statement, deadline, first).await?;
+        if let Some(transaction) = &mut answer.value {
+            let statement = Statement::alerts(self.0.dialect(), question, number);
+            let alerts = self.ask(statement, deadline, decode::alerts).await?;
+            if !alerts.is_complete {
+                return Ok(Answer::late(None, None));
+            }
+            transaction.alerts = alerts.value;
+        }
+        Ok(answer)
+    }
+
     /// Returns up to `most` transactions that come after `after`, newest first, and behind them
     /// those of an unknown time, which only a question without time bounds is about.
     ///
@@ -185,15 +219,23 @@ fn deadline(question: &Question) -> Option<Instant> {
 
 impl Query for SqlQuery {
     fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals> {
-        let statement = Statement::totals(self.0.dialect(), question);
-        Box::pin(self.ask(statement, deadline(question), decode::totals))
+        Box::pin(async move {
+            let statement = Statement::totals(self.0.dialect(), question);
+            let answer = self
+                .ask(statement, deadline(question), decode::totals)
+                .await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>> {
-        let step = step.max(1);
-        let statement = Statement::time_line(self.0.dialect(), question, step);
-        let make = move |cells| decode::bins(cells, step);
-        Box::pin(self.ask(statement, deadline(question), make))
+        Box::pin(async move {
+            let step = step.max(1);
+            let statement = Statement::time_line(self.0.dialect(), question, step);
+            let make = move |cells| decode::bins(cells, step);
+            let answer = self.ask(statement, deadline(question), make).await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn top<'a>(
@@ -202,8 +244,13 @@ impl Query for SqlQuery {
         facet: Facet,
         most: usize,
     ) -> QueryFuture<'a, Vec<Count>> {
-        let statement = Statement::top(self.0.dialect(), question, facet, most);
-        Box::pin(self.ask(statement, deadline(question), decode::counts))
+        Box::pin(async move {
+            let statement = Statement::top(self.0.dialect(), question, facet, most);
+            let answer = self
+                .ask(statement, deadline(question), decode::counts)
+                .await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn transactions<'a>(
@@ -212,7 +259,10 @@ impl Query for SqlQuery {
         after: Option<Cursor>,
         most: usize,
     ) -> QueryFuture<'a, Vec<Transaction>> {
-        Box::pin(self.page(question, after, most))
+        Box::pin(async move {
+            let answer = self.page(question, after, most).await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn evidence<'a>(
@@ -221,7 +271,8 @@ impl Query for SqlQuery {
         spot: &'a Spot,
     ) -> QueryFuture<'a, Evidence> {
         Box::pin(async move {
-            let found = self.evidence_of(question, Some(spot), 1).await?;
+            let found = self.evidence_of(question, Some(spot), 1).await;
+            let found = self.with_horizon(found).await?;
             Ok(found.map(|found| Evidence::only(found, spot)))
         })
     }
@@ -231,7 +282,10 @@ impl Query for SqlQuery {
         question: &'a Question,
         most: usize,
     ) -> QueryFuture<'a, Vec<Evidence>> {
-        Box::pin(self.evidence_of(question, None, most))
+        Box::pin(async move {
+            let answer = self.evidence_of(question, None, most).await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn silences<'a>(
@@ -241,10 +295,13 @@ impl Query for SqlQuery {
         now: DateTime<Utc>,
         most: usize,
     ) -> QueryFuture<'a, Vec<Silence>> {
-        let hour = now.timestamp().div_euclid(3600);
-        let statement = Statement::silences(self.0.dialect(), question, source, hour, most);
-        let make = move |cells| decode::silences(cells, hour);
-        Box::pin(self.ask(statement, deadline(question), make))
+        Box::pin(async move {
+            let hour = now.timestamp().div_euclid(3600);
+            let statement = Statement::silences(self.0.dialect(), question, source, hour, most);
+            let make = move |cells| decode::silences(cells, hour);
+            let answer = self.ask(statement, deadline(question), make).await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn scan<'a>(
@@ -252,7 +309,10 @@ impl Query for SqlQuery {
         question: &'a Question,
         visit: &'a mut Visit<'_>,
     ) -> QueryFuture<'a, u64> {
-        Box::pin(self.visit_all(question, visit))
+        Box::pin(async move {
+            let answer = self.visit_all(question, visit).await;
+            self.with_horizon(answer).await
+        })
     }
 
     fn transaction<'a>(
@@ -261,19 +321,8 @@ impl Query for SqlQuery {
         number: i64,
     ) -> QueryFuture<'a, Option<Transaction>> {
         Box::pin(async move {
-            let deadline = deadline(question);
-            let statement = Statement::one(self.0.dialect(), question, number);
-            let first = |cells| decode::transactions(cells).into_iter().next();
-            let mut answer = self.ask(statement, deadline, first).await?;
-            if let Some(transaction) = &mut answer.value {
-                let statement = Statement::alerts(self.0.dialect(), question, number);
-                let alerts = self.ask(statement, deadline, decode::alerts).await?;
-                if !alerts.is_complete {
-                    return Ok(Answer::late(None, None));
-                }
-                transaction.alerts = alerts.value;
-            }
-            Ok(answer)
+            let answer = self.one(question, number).await;
+            self.with_horizon(answer).await
         })
     }
 }

@@ -3,11 +3,16 @@
 //! Whoever does so goes on for long, beside programs that add rows. So all of it is done in small
 //! steps: each is one transaction, and may be repeated.
 
-use super::read::{Cells, Param};
+use chrono::{DateTime, Utc};
+
+use super::read::{Cells, Dialect, Param};
 use super::{StoreFuture, Value};
 
 /// A database whose rows are looked after. Its tables are up to date.
 pub(crate) trait Upkeep: Send {
+    /// Returns whose SQL it understands.
+    fn dialect(&self) -> Dialect;
+
     /// Runs a statement that changes nothing, and returns its rows.
     fn read(&mut self, sql: String, params: Vec<Param>) -> StoreFuture<'_, Cells>;
 
@@ -26,6 +31,18 @@ pub(crate) enum Change {
         /// The columns with their values, which are made to fit.
         values: Vec<(&'static str, Value<'static>)>,
     },
+    /// Removes rows of `logs` with their alerts.
+    Remove(Vec<i64>),
+    /// Removes a row of `modsec_rules`, unless an alert has its key.
+    RemoveRule(i64),
+    /// Notes that rows before this time may be gone, unless a later one is noted.
+    Horizon(DateTime<Utc>),
+}
+
+/// Returns numbers as they stand in a list of SQL.
+pub(crate) fn list(numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
 }
 
 /// One row of one of the tables.

@@ -239,8 +239,10 @@ impl StoredRow {
 
     /// Returns what the alerts say together, and adds the changes of each.
     fn analyse(&self, changes: &mut Vec<Change>) -> Vec<(&'static str, Value<'static>)> {
-        let mut record = Record::default();
-        record.alerts = self.alerts.iter().map(|alert| alert.alert(self)).collect();
+        let mut record = Record {
+            alerts: self.alerts.iter().map(|alert| alert.alert(self)).collect(),
+            ..Record::default()
+        };
         record.response.status = self.status.and_then(|status| status.try_into().ok());
         record.engine.mode = self.engine_mode.as_deref().and_then(engine_mode);
         // Without a word for it the JSON of libmodsecurity says nothing, not no.

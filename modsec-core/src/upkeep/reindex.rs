@@ -70,8 +70,8 @@ impl Reindex {
         let mut row = first(store.read(sql, Vec::new()).await?);
         let mut next = || row.next().and_then(Cell::int);
         let rows = next().and_then(|rows| rows.try_into().ok());
-        let (least, last) = (next(), next());
-        let after = least.map_or(0, |least| least.saturating_sub(1));
+        let (lowest, last) = (next(), next());
+        let after = lowest.map_or(0, |lowest| lowest.saturating_sub(1));
         Ok(Reindex {
             store,
             after,

@@ -38,6 +38,26 @@ impl Place {
         }
     }
 
+    /// Returns the number that a statement selects.
+    #[allow(dead_code, reason = "not all tests count")]
+    pub(crate) async fn count(&self, statement: &str) -> i64 {
+        match &self.kind {
+            Kind::Sqlite(file) => {
+                let connection = rusqlite::Connection::open(file).unwrap();
+                connection
+                    .query_row(statement, [], |row| row.get(0))
+                    .unwrap()
+            }
+            Kind::Mariadb { url } => {
+                let opts = mysql_async::Opts::from_url(url).unwrap();
+                let mut conn = mysql_async::Conn::new(opts).await.unwrap();
+                let count = conn.query_first(statement).await.unwrap();
+                conn.disconnect().await.unwrap();
+                count.unwrap()
+            }
+        }
+    }
+
     pub(crate) fn is_mariadb(&self) -> bool {
         matches!(self.kind, Kind::Mariadb { .. })
     }

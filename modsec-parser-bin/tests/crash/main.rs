@@ -20,6 +20,7 @@ mod permission;
 mod random;
 mod reindex;
 mod replaced;
+mod retention;
 #[path = "../../../modsec-core/tests/mariadb/server.rs"]
 mod server;
 mod several;

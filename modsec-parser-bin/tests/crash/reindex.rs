@@ -35,9 +35,9 @@ fn every_step<D: Database>(database: D, execute: impl Fn(&D, &str), left: impl F
     let url = site.database.url();
     for step in ["upkeep-changed", "upkeep-committed"] {
         for count in 1..=5 {
-            AS_BEFORE
-                .iter()
-                .for_each(|statement| execute(&site.database, statement));
+            for statement in AS_BEFORE {
+                execute(&site.database, statement);
+            }
             let place = format!("{step}:{count}");
             let output = reindex(&url, Some(&place));
             assert_eq!(output.status.signal(), Some(9), "{place}: did not come by");

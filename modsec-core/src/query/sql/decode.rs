@@ -48,7 +48,7 @@ impl Cell {
 
     /// Returns the value as a time in UTC; `None` unless it is written `YYYY-MM-DD HH:MM:SS`,
     /// with or without a fraction of a second.
-    pub(crate) fn time(self) -> Option<DateTime<Utc>> {
+    fn time(self) -> Option<DateTime<Utc>> {
         let time = NaiveDateTime::parse_from_str(&self.text()?, "%Y-%m-%d %H:%M:%S%.f");
         time.ok().map(|time| time.and_utc())
     }
@@ -100,6 +100,11 @@ pub(super) fn totals(cells: Cells) -> Totals {
 pub(super) fn bounds(cells: Cells) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     let mut row = cells.into_iter().next()?.into_iter();
     Some((next(&mut row).time()?, next(&mut row).time()?))
+}
+
+/// Returns the time in the first row, if there is one.
+pub(super) fn horizon(cells: Cells) -> Option<DateTime<Utc>> {
+    cells.into_iter().next()?.into_iter().next()?.time()
 }
 
 /// Returns a bin for each row, in the order of the rows. `step` is the one of the statement:

@@ -140,6 +140,17 @@ impl Statement {
         first
     }
 
+    /// Selects from when on rows are known; no row if none was ever removed. Says nothing of anybody's
+    /// transactions.
+    pub(super) fn horizon(dialect: Dialect) -> Statement {
+        let since = created_at(dialect, "since");
+        Statement {
+            dialect,
+            sql: format!("select {since} from modsec_horizons where kind = 'rows'"),
+            params: Vec::new(),
+        }
+    }
+
     /// Selects a row for each span of `step` seconds that has transactions, oldest first: the
     /// span's number since the Unix epoch, and its counts. `step` must not be 0. Spans before
     /// 1970 have negative numbers in SQLite; `unix_timestamp` of MySQL returns 0 for them.

@@ -3,3 +3,9 @@
 -- How outcome, cause and what the alerts mean are known. 0: from the entry. 1: computed afterwards,
 -- from this row and its alerts. Null: an older program stored the row, and nobody computed it.
 alter table logs add column estimated integer;
+
+-- From when on rows are complete: what is older may have been removed.
+create table modsec_horizons (
+    kind text primary key,      -- rows
+    since text not null         -- UTC, YYYY-MM-DD HH:MM:SS.ffffff
+) without rowid;

@@ -2,7 +2,7 @@ use super::*;
 use crate::heartbeat::Heartbeat;
 use crate::store::StoreOptions;
 
-fn open_file(path: &std::path::Path) -> Result<Box<dyn Store>, StoreError> {
+fn open_file(path: &std::path::Path) -> Result<SqliteStore, StoreError> {
     let url = format!("sqlite:{}", path.display());
     let options = StoreOptions {
         url,
@@ -23,7 +23,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn message(result: Result<Box<dyn Store>, StoreError>) -> String {
+fn message(result: Result<SqliteStore, StoreError>) -> String {
     result.err().expect("must not open").to_string()
 }
 

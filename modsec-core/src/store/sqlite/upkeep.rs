@@ -1,13 +1,17 @@
 //! Looking after rows, on the connection of a store.
 
-use rusqlite::{TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::read::cell;
 use super::{Database, SqliteStore};
 use crate::crash_points;
-use crate::store::{Cells, Change, Param, StoreFuture, Upkeep, Value};
+use crate::store::{Cells, Change, Dialect, Param, StoreFuture, Upkeep, Value};
 
 impl Upkeep for SqliteStore {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
     fn read(&mut self, sql: String, params: Vec<Param>) -> StoreFuture<'_, Cells> {
         self.call(move |database| {
             database
@@ -42,25 +46,48 @@ impl Database {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for change in changes {
-            match change {
-                Change::Set { row, values } => {
-                    let columns: Vec<String> = values
-                        .iter()
-                        .map(|(column, _)| format!("{column} = ?"))
-                        .collect();
-                    let (table, columns) = (row.table(), columns.join(", "));
-                    let sql = format!("update {table} set {columns} where {}", row.condition());
-                    let values = values.iter().map(|(_, value)| value.clone());
-                    let key = row.key().into_iter().map(Value::Int);
-                    transaction
-                        .prepare_cached(&sql)?
-                        .execute(params_from_iter(values.chain(key)))?;
-                }
-            }
+            make(&transaction, change)?;
         }
         crash_points::pass("upkeep-changed");
         transaction.commit()?;
         crash_points::pass("upkeep-committed");
         Ok(())
     }
+}
+
+/// Makes one change within a transaction.
+fn make(transaction: &Connection, change: &Change) -> rusqlite::Result<()> {
+    match change {
+        Change::Set { row, values } => {
+            let columns: Vec<String> = values
+                .iter()
+                .map(|(column, _)| format!("{column} = ?"))
+                .collect();
+            let (table, columns) = (row.table(), columns.join(", "));
+            let sql = format!("update {table} set {columns} where {}", row.condition());
+            let values = values.iter().map(|(_, value)| value.clone());
+            let key = row.key().into_iter().map(Value::Int);
+            let mut update = transaction.prepare_cached(&sql)?;
+            update.execute(params_from_iter(values.chain(key)))?;
+        }
+        // The trigger takes the alerts along.
+        Change::Remove(ids) => {
+            let mut delete = transaction.prepare_cached("delete from logs where id = ?")?;
+            for id in ids {
+                delete.execute([id])?;
+            }
+        }
+        // Others add alerts in transactions of their own, and each of those looks for its rules anew.
+        Change::RemoveRule(key) => {
+            let delete = "delete from modsec_rules where rule_key = ?1 and not exists
+                          (select 1 from rule_matches where rule_key = ?1)";
+            transaction.prepare_cached(delete)?.execute([key])?;
+        }
+        Change::Horizon(since) => {
+            let note = "insert into modsec_horizons (kind, since) values ('rows', ?)
+                        on conflict (kind) do update set since = max(since, excluded.since)";
+            transaction.execute(note, [Value::Time(*since)])?;
+        }
+    }
+    Ok(())
 }
