@@ -186,6 +186,23 @@ impl CommandLine {
         self.matches.get_flag("check_config")
     }
 
+    /// Says where an option has its value from, such as `from the environment, MODSEC_STORE`; `None`
+    /// if it is from the command line, or nobody has set it.
+    pub fn origin(&self, long: &str) -> Option<String> {
+        let arg = layers::option(&self.layered.command, long)?;
+        match self.matches.value_source(arg.get_id().as_str())? {
+            ValueSource::CommandLine => None,
+            ValueSource::EnvVariable => {
+                let name = arg.get_env()?.to_string_lossy();
+                Some(format!("from the environment, {name}"))
+            }
+            _ => {
+                let place = settings::source(arg, long, &self.matches, &self.layered);
+                (place != settings::DEFAULT).then(|| format!("from {place}"))
+            }
+        }
+    }
+
     /// Says on standard error which of these paths were taken because only the files of
     /// `modsec_recidive.sh` exist. Each stands behind its option's long name; what was set by flag,
     /// variable or file is passed over.

@@ -48,7 +48,7 @@ use tracing::{debug, info, warn};
 
 use self::batch_writer::BatchWriter;
 pub use self::follow::{DEFAULT_RESCAN, follow};
-pub use self::follow_log::{FollowLogError, follow_log};
+pub use self::follow_log::{FollowLogError, check_log_to_follow, follow_log};
 use self::index::Index;
 pub use self::index::{IndexCounts, IndexError, IndexSource, check_index};
 use self::passes::{Passes, TreeWalk};

@@ -138,23 +138,64 @@ pub fn check_database(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Finds out without making or changing anything whether [`open_own_or_null`] could append to the
-/// file at `path`, or make it.
+/// Finds out without making or changing anything whether [`open_or_make`] could open the file at
+/// `path` to write, or make it.
 ///
 /// # Errors
 ///
 /// As for [`open_own`]; a directory that is missing is named.
 pub fn check_own(path: &Path) -> io::Result<()> {
+    check_own_if(path, Metadata::is_file)
+}
+
+/// As [`check_own`] for [`open_own_or_null`]: it may be `/dev/null`.
+///
+/// # Errors
+///
+/// As for [`check_own`].
+pub fn check_own_or_null(path: &Path) -> io::Result<()> {
+    check_own_if(path, is_file_or_null)
+}
+
+fn check_own_if(path: &Path, is_meant: impl Fn(&Metadata) -> bool) -> io::Result<()> {
     check_directory_is_there(&parent(path))?;
     let way = CheckedPath::walk(path, Links::Refuse)?;
     match &way.meta {
         None => check_directory(&parent(path)),
-        Some(meta) if !is_file_or_null(meta) => Err(wrong_kind(meta.file_type())),
+        Some(meta) if !is_meant(meta) => Err(wrong_kind(meta.file_type())),
         Some(meta) => {
             way.admit(meta)?;
             may(path, Access::WRITE_OK)
         }
     }
+}
+
+/// Finds out without making or changing anything whether [`replace`] could replace the file at
+/// `path`, or make it. What is in it is for the caller to read.
+///
+/// # Errors
+///
+/// As for [`replace`]; a directory that is missing is named.
+pub fn check_replace(path: &Path) -> io::Result<()> {
+    check_directory(&parent(path))?;
+    let way = CheckedPath::walk(path, Links::Refuse)?;
+    way.meta.as_ref().map_or(Ok(()), |meta| way.admit(meta))
+}
+
+/// Refuses the content of a file of which the program keeps one line of at most `most` bytes, if it
+/// is more than such a line: the file is somebody else's, whose path was mistyped. `bytes` are its
+/// first ones, one more than `most` if it has so many.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidData`].
+pub(crate) fn only_short_line(bytes: &[u8], most: u64) -> io::Result<()> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if bytes.len() as u64 <= most && !line.contains(&b'\n') {
+        return Ok(());
+    }
+    let what = "it has something else in it, and is left as it is";
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
 /// Finds out without making anything whether files can be made in the directory at `path`.

@@ -517,7 +517,7 @@ const BACKENDS: &[Backend] = &[
         },
         check: mysql::check,
         file: |_| None,
-        look: |options, purpose| Box::pin(mysql::look(options, purpose)),
+        look: |options, _| Box::pin(mysql::look(options)),
         read: |options| Box::pin(mysql::connect_to_read(options)),
     },
 ];
@@ -547,8 +547,8 @@ pub async fn open_watched(
     (backend(options)?.open)(options, heartbeat).await
 }
 
-/// Looks at the store that the options name without changing anything: whether it can be opened,
-/// what the first run would make, and which entries are there.
+/// Looks at the store that the options name without changing anything: whether a run could open it,
+/// with the rights that it needs, what the first run would make, and which entries are there.
 ///
 /// # Errors
 ///
@@ -557,8 +557,8 @@ pub async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
     (backend(options)?.look)(options, Purpose::Read).await
 }
 
-/// As [`look`], and finds out whether a run could write: rights, and a lock that another process
-/// does not give back.
+/// As [`look`], and finds out whether a run could write: a lock that another process does not give
+/// back, and damaged pages of a file, looked for during three seconds at the most.
 ///
 /// # Errors
 ///

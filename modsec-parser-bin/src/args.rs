@@ -288,7 +288,10 @@ pub(crate) fn parse() -> (CommandLine, Work) {
             Err(error) => command_line::exit(&error),
         };
     }
-    let request = args.check(&line).and_then(Args::into_request);
+    let origin = line.origin("store");
+    let request = args
+        .check(&line)
+        .and_then(|args| args.into_request(origin.as_deref()));
     match request.and_then(|request| files::check(request, line.file())) {
         Ok(request) => {
             if let Some(merged_log) = &request.options.merged_log {
@@ -402,11 +405,15 @@ impl Args {
 
     /// Returns the store to open, `None` if nothing is to be kept, and the directory that must be
     /// made for it if the user left the choice to the program.
-    fn store(&self) -> Result<(Option<StoreOptions>, Option<PathBuf>), clap::Error> {
+    /// `origin` says where the URL is from, if that is not the command line.
+    fn store(
+        &self,
+        origin: Option<&str>,
+    ) -> Result<(Option<StoreOptions>, Option<PathBuf>), clap::Error> {
         if self.jsonl && self.store.store.is_none() && self.store.store_file.is_none() {
             return Ok((None, None));
         }
-        let (store, dir) = store_options(&self.store)?;
+        let (store, dir) = store_options(&self.store, origin)?;
         Ok((Some(store), dir))
     }
 
@@ -422,9 +429,9 @@ impl Args {
         named.collect()
     }
 
-    fn into_request(self) -> Result<Request, clap::Error> {
+    fn into_request(self, origin: Option<&str>) -> Result<Request, clap::Error> {
         let paths = DefaultPaths::default();
-        let (store, store_dir) = self.store()?;
+        let (store, store_dir) = self.store(origin)?;
         let (follow, offset_dir) = self.follow();
         let settings = self.settings();
         let storage_dir = self
@@ -492,8 +499,11 @@ impl Args {
 }
 
 /// Returns the store to open, and the directory that must be made for it if the user left the choice to
-/// the program.
-fn store_options(args: &StoreArgs) -> Result<(StoreOptions, Option<PathBuf>), clap::Error> {
+/// the program. `origin` says where the URL is from, if that is not the command line.
+fn store_options(
+    args: &StoreArgs,
+    origin: Option<&str>,
+) -> Result<(StoreOptions, Option<PathBuf>), clap::Error> {
     let given = match (&args.store, &args.store_file) {
         (Some(url), _) => Some(url.clone()),
         (None, Some(file)) => Some(first_line(file)?),
@@ -507,7 +517,10 @@ fn store_options(args: &StoreArgs) -> Result<(StoreOptions, Option<PathBuf>), cl
     let mut store = StoreOptions::new(url);
     store.defaults_file.clone_from(&args.defaults_file);
     store::check_url(&store).map_err(|error| {
-        let text = program::error_chain(&error);
+        let mut text = program::error_chain(&error);
+        if let Some(origin) = origin {
+            text = format!("{text} ({origin})");
+        }
         Args::command().error(clap::error::ErrorKind::ValueValidation, text)
     })?;
     Ok((store, dir))
@@ -515,7 +528,7 @@ fn store_options(args: &StoreArgs) -> Result<(StoreOptions, Option<PathBuf>), cl
 
 impl ReindexArgs {
     fn into_request(self) -> Result<ReindexRequest, clap::Error> {
-        let (store, _) = store_options(&self.store)?;
+        let (store, _) = store_options(&self.store, None)?;
         let mut log = self.log.options();
         log.around = Some(report::around_line);
         Ok(ReindexRequest {

@@ -42,20 +42,12 @@ pub(crate) fn look_at_merged_log(request: &Request, findings: &mut Findings) {
 async fn look(request: &Request, findings: &mut Findings) {
     let options = &request.options;
     if let Some(file) = &request.log.file {
-        findings.file_to_write("log-file", file);
+        findings.log_file(file);
     }
     let opened = options.storage_dir.as_ref().map(StorageDir::open);
     let tree = opened.and_then(|opened| findings.tried(opened));
     if let Some(tree) = tree.filter(|_| options.store.is_some()) {
         findings.tried(tree.check_lock(options.state_dir.as_deref()));
-    }
-    let follows = !matches!(request.follow, Follow::No);
-    for path in &options.inputs {
-        if follows {
-            findings.log_to_follow("INPUT", path);
-        } else if path != Path::new("-") {
-            findings.file_to_read("INPUT", path);
-        }
     }
     if let Some(IndexSource::File(index)) = &options.index {
         let merged_log = options.merged_log.as_deref();
@@ -65,8 +57,15 @@ async fn look(request: &Request, findings: &mut Findings) {
     if let Some(dir) = request.state_dir.as_ref().or(options.state_dir.as_ref()) {
         findings.made_directory("store", dir, true);
     }
-    if let Follow::Log { offset_file, .. } = &request.follow {
-        findings.file_to_write("offset-file", offset_file);
+    if let Follow::Log { log, offset_file } = &request.follow {
+        let is_read = findings.log_to_follow("INPUT", log);
+        let is_kept = findings.file_to_replace("offset-file", offset_file);
+        if is_read && is_kept {
+            findings.tried(ingest::check_log_to_follow(log, offset_file));
+        }
+    } else {
+        let inputs = options.inputs.iter().filter(|path| *path != Path::new("-"));
+        inputs.for_each(|path| findings.file_to_read("INPUT", path));
     }
     let Some(store) = &request.store else {
         return;

@@ -431,3 +431,98 @@ fn manual_page_and_completions_have_every_option() {
     ];
     configured::check_generated(env!("CARGO_BIN_EXE_modsec-parser"), &headings, &[]);
 }
+
+#[test]
+fn a_bad_value_is_said_to_be_from_the_environment_if_it_is() {
+    let parser = Configured::new(env!("CARGO_BIN_EXE_modsec-parser"));
+    parser.write("");
+    for (arguments, variable, want) in [
+        (
+            &["--jsonl"][..],
+            ("MODSEC_THREADS", "x"),
+            "invalid value 'x' for '--threads <NUMBER>' (from the environment, MODSEC_THREADS): \
+             expected a whole number",
+        ),
+        (
+            &[],
+            ("MODSEC_KEEP_DIRS", "maybe"),
+            "(from the environment, MODSEC_KEEP_DIRS): expected true or false, yes or no",
+        ),
+        (
+            &["--follow"],
+            ("MODSEC_DRY_RUN", "1"),
+            "tip: from the environment, MODSEC_DRY_RUN",
+        ),
+        (
+            &[],
+            ("MODSEC_STORE", "oracle:x"),
+            "as in sqlite:/var/lib/modsec/logs.db (from the environment, MODSEC_STORE)",
+        ),
+    ] {
+        let said = parser.refusal(arguments, &[variable]);
+        assert!(said.contains(want), "{variable:?}: {said}");
+    }
+    // Of a value that was given.
+    let said = parser.refusal(&["--threads=y"], &[("MODSEC_THREADS", "x")]);
+    assert!(
+        said.contains("'y' for '--threads <NUMBER>': expected"),
+        "{said}"
+    );
+    parser.write("[modsec-parser]\nstore = 'oracle:x'\n");
+    let said = parser.refusal(&[], &[]);
+    assert!(said.contains("logs.db (from FILE:2)"), "{said}");
+}
+
+#[test]
+fn a_bad_value_of_an_option_file_has_file_line_and_key() {
+    let parser = Configured::new(env!("CARGO_BIN_EXE_modsec-parser"));
+    parser.write("");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.cnf");
+    let name = path.display().to_string();
+    let with = |url: &str, text: &str, more: &[&str]| {
+        fs::write(&path, text).unwrap();
+        let line = ["--store", url, "--defaults-file", &name];
+        let output = parser
+            .command(&[&line, more].concat(), &[])
+            .output()
+            .unwrap();
+        (output.status.code(), texts(&output).1)
+    };
+    for (text, want) in [
+        (
+            "[client]\nuser = x\nport = abc\n",
+            ":3: port: the port is not",
+        ),
+        (
+            "[client]\n\nssl_mode = no\n",
+            ":3: ssl_mode: ssl-mode is one of",
+        ),
+    ] {
+        let (code, said) = with("mysql://h/d", text, &["--check-config"]);
+        let want = format!("{name}{want}");
+        assert!(code == Some(2) && said.contains(&want), "{want}: {said}");
+    }
+    // The URL's own value is not in the file.
+    let (code, said) = with(
+        "mysql://h:0/d",
+        "[client]\nport = abc\n",
+        &["--check-config"],
+    );
+    assert!(code == Some(2) && !said.contains("my.cnf:"), "{said}");
+    let url = "mysql://127.0.0.1:1/d";
+    for (text, is_said) in [
+        ("user = waf\npassword = secret\n", true),
+        ("[mysqld]\nuser = waf\n", true),
+        ("[client]\nuser = waf\n", false),
+        ("", false),
+    ] {
+        let (code, said) = with(url, text, &["--check-config"]);
+        let want = "nothing in the option file is used";
+        assert_eq!(
+            (code, said.contains(want)),
+            (Some(1), is_said),
+            "{text:?}: {said}"
+        );
+    }
+}

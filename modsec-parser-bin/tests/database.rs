@@ -323,10 +323,10 @@ fn a_lock_of_another_client_is_no_reason_not_to_end() {
     });
 }
 
-/// What `--check-config` and then a run end with, and what each says.
-fn check_and_run(dir: &Path, url: &str) -> [(Option<i32>, String); 2] {
+/// What `--check-config`, a rehearsal and then a run end with, and what each says.
+fn check_and_run(dir: &Path, url: &str) -> [(Option<i32>, String); 3] {
     let _ = fs::remove_file(dir.join("merged.log"));
-    [&["--check-config"][..], &[]].map(|more| {
+    [&["--check-config"][..], &["--dry-run"], &[]].map(|more| {
         let output = Command::new(env!("CARGO_BIN_EXE_modsec-parser"))
             .env_clear()
             .env("HOME", dir)
@@ -385,7 +385,7 @@ fn checking_finds_out_which_rights_are_missing() {
             }
             if have_tables {
                 let url = server.url() + "/" + &database;
-                let [_, (code, said)] = check_and_run(dir.path(), &url);
+                let [.., (code, said)] = check_and_run(dir.path(), &url);
                 assert_eq!(code, Some(0), "{said}");
                 for table in ["logs", "rule_matches"] {
                     admin
@@ -399,11 +399,12 @@ fn checking_finds_out_which_rights_are_missing() {
             );
             let before: Option<u32> = admin.query_first(&tables).await.unwrap();
             let url = server.url().replace("modsec:", &format!("{account}:")) + "/" + &database;
-            let [check, run] = check_and_run(dir.path(), &url);
-            let what = format!("{have_tables} {granted}: {check:?} {run:?}");
+            let [check, rehearsal, run] = check_and_run(dir.path(), &url);
+            let what = format!("{have_tables} {granted}: {check:?} {rehearsal:?} {run:?}");
             let code = Some(i32::from(!denied.is_empty()));
-            assert_eq!((check.0, run.0), (code, code), "{what}");
+            assert_eq!((check.0, rehearsal.0, run.0), (code, code, code), "{what}");
             assert!(check.1.contains(denied), "{what}");
+            assert!(rehearsal.1.contains(denied), "{what}");
             if denied.is_empty() {
                 continue;
             }
@@ -418,7 +419,7 @@ fn checking_finds_out_which_rights_are_missing() {
         admin.query_drop("delete from d9.logs").await.unwrap();
         admin.query_drop("set global read_only = 1").await.unwrap();
         let url = server.url().replace("modsec:", "a9:") + "/d9";
-        let [check, run] = check_and_run(dir.path(), &url);
+        let [check, _, run] = check_and_run(dir.path(), &url);
         assert_eq!((check.0, run.0), (Some(1), Some(1)), "{check:?} {run:?}");
         assert!(check.1.contains("read-only option"), "{check:?}");
         admin.query_drop("set global read_only = 0").await.unwrap();

@@ -10,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use named::Dangling::{Absent, Refused};
+use named::agreement::Agreement;
 use named::{Case, PATIENCE, Place};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_modsec-parser");
@@ -38,6 +39,30 @@ const CASES: [Case; 9] = [
 fn every_option_that_names_a_file_refuses_what_is_none() {
     named::check(PROGRAM, &CASES);
     named::check_complete(PROGRAM, &[], &CASES);
+}
+
+/// A run waits for a writer of the pipe, and tries again where no server is.
+const AGREEMENTS: [Agreement; 12] = [
+    (&["--storage-dir", "@"], &[]),
+    (&["--store-file", "@"], &[]),
+    (
+        &["--store", "mysql://127.0.0.1:1/d", "--defaults-file", "@"],
+        &["/dev/null", "empty"],
+    ),
+    (&["--merged-log", "@"], &[]),
+    (&["--index", "@"], &[]),
+    (&["--index", "@", "--follow"], &[]),
+    (&["--follow", "log", "--offset-file", "@"], &[]),
+    (&["--log-file", "@"], &[]),
+    (&["--config", "@"], &[]),
+    (&["--store", "sqlite:@"], &[]),
+    (&["--follow", "@"], &[]),
+    (&["@"], &["pipe"]),
+];
+
+#[test]
+fn checking_ends_as_a_run_does_whatever_an_option_names() {
+    named::agreement::check(PROGRAM, &AGREEMENTS);
 }
 
 #[test]

@@ -5,6 +5,7 @@
     reason = "these comments are the help that people read"
 )]
 
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use modsec_core::accounts::Accounts;
 use modsec_core::command_line::{self, CommandLine, Findings, LogArgs, ProxyArgs, refuse};
-use modsec_core::ledger::{AttackFilter, Criterion};
+use modsec_core::ledger::{AttackFilter, Criterion, LedgerOptions};
 use modsec_core::named_file::{self, Contents};
 use modsec_core::program::{self, DefaultPaths, LogOptions, PidFile};
 use modsec_core::recidive::{LogSource, Options, ReplayOptions, State};
@@ -238,6 +239,39 @@ pub(crate) struct StatusArgs {
     pub(crate) json: bool,
 }
 
+/// Reads a number of which the ledger knows the range.
+fn number<T: FromStr<Err = ParseIntError> + Copy>(
+    text: &str,
+    set: fn(&mut LedgerOptions, T),
+) -> Result<T, OptionError> {
+    in_range(text.parse()?, set)
+}
+
+/// Reads a number of leading bits.
+fn bits(text: &str, set: fn(&mut LedgerOptions, u8)) -> Result<u8, OptionError> {
+    let expected = |_| "expected a whole number from 0 to 255";
+    in_range(text.parse().map_err(expected)?, set)
+}
+
+/// Refuses a value that is not in the range that the ledger knows.
+fn in_range<T: Copy>(value: T, set: fn(&mut LedgerOptions, T)) -> Result<T, OptionError> {
+    let mut options = LedgerOptions::default();
+    set(&mut options, value);
+    options.check()?;
+    Ok(value)
+}
+
+/// Why an option does not take a value.
+type OptionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads the find time, in seconds.
+fn find_time(text: &str) -> Result<u32, OptionError> {
+    let set = |options: &mut LedgerOptions, seconds: u32| {
+        options.find_time = Duration::from_secs(seconds.into());
+    };
+    in_range(seconds(text, 0)?, set)
+}
+
 /// Reads an option that counts seconds.
 fn seconds(text: &str, least: u64) -> Result<u32, SpanError> {
     span::parse_number(text, Unit::Seconds, least, u32::MAX.into())
@@ -251,13 +285,14 @@ struct Rules {
         long,
         value_name = "NUMBER",
         env = "ATTACK_THRESHOLD",
-        default_value_t = 10
+        default_value_t = 10,
+        value_parser = |text: &str| number(text, |options, most| options.threshold = most)
     )]
     threshold: u32,
 
     /// Time within which they must lie
     #[arg(long, value_name = "SECONDS", env = "TIMEOUT", default_value_t = 600,
-          value_parser = |text: &str| seconds(text, 0))]
+          value_parser = find_time)]
     find_time: u32,
 
     /// What counts as an attack, repeatable: any, blocked (intercepted, or status 403), score>=N,
@@ -281,16 +316,19 @@ struct Rules {
     require_owner: Vec<String>,
 
     /// IPv4 addresses with so many leading bits in common are one client
-    #[arg(long, value_name = "BITS", default_value_t = 32)]
+    #[arg(long, value_name = "BITS", default_value_t = 32,
+          value_parser = |text: &str| bits(text, |options, length| options.ipv4_prefix = length))]
     ipv4_prefix: u8,
 
     /// IPv6 addresses with so many leading bits in common are one client
-    #[arg(long, value_name = "BITS", default_value_t = 64)]
+    #[arg(long, value_name = "BITS", default_value_t = 64,
+          value_parser = |text: &str| bits(text, |options, length| options.ipv6_prefix = length))]
     ipv6_prefix: u8,
 
     /// Clients remembered, at most 264 bytes each with a threshold of 10; when there are more, the
     /// least recently seen is forgotten
-    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000,
+          value_parser = |text: &str| number(text, |options, most| options.max_clients = most))]
     max_clients: usize,
 }
 
@@ -389,18 +427,24 @@ impl RunArgs {
         for source in &self.source {
             match source {
                 Source::StorageDir => self.look_at_tree(&mut findings),
-                Source::MergedLog => findings.log_to_follow("merged-log", &self.merged_log()),
-                Source::Index(path) => findings.log_to_follow("source", path),
+                Source::MergedLog => {
+                    findings.log_to_follow("merged-log", &self.merged_log());
+                }
+                Source::Index(path) => {
+                    findings.log_to_follow("source", path);
+                }
             }
         }
         if let Some(log) = &self.log.log_file {
-            findings.file_to_write("log-file", log);
+            findings.log_file(log);
         }
-        if !self.dry_run {
+        if self.dry_run {
+            findings.tried(State::read(&self.state_file));
+        } else {
             let dir = named_file::parent(&self.state_file);
             findings.made_directory("state-file", &dir, false);
-            if findings.file_to_write("state-file", &self.state_file) {
-                findings.tried(State::read(&self.state_file));
+            if findings.file_to_replace("state-file", &self.state_file) {
+                findings.tried(State::check(&self.state_file));
             }
             findings.file_to_write("recidive-file", &self.recidive_file);
             if findings.file_to_write("pid-file", &self.pid_file) {

@@ -9,6 +9,7 @@ use inotify::can_follow;
 use named::Case;
 use named::Dangling::{Absent, Refused};
 use named::Place;
+use named::agreement::{Agreement, NO_DIRECTORY};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_recidive");
 
@@ -42,6 +43,27 @@ fn every_option_that_names_a_file_refuses_what_is_none() {
     for words in [&[][..], &["replay"], &["status"]] {
         named::check_complete(PROGRAM, words, &CASES);
     }
+}
+
+const AGREEMENTS: [Agreement; 10] = [
+    (&["--storage-dir", "@"], NO_DIRECTORY),
+    (&["--source", "merged-log", "--merged-log", "@"], &[]),
+    (&["--source", "index=@"], &[]),
+    (&["--recidive-file", "@"], &[]),
+    (&["--state-file", "@"], &[]),
+    (&["--state-file", "@", "--dry-run"], &[]),
+    (&["--pid-file", "@"], &[]),
+    (&["--ignore-file", "@"], &[]),
+    (&["--log-file", "@"], &[]),
+    (&["--config", "@"], &[]),
+];
+
+#[test]
+fn checking_ends_as_a_run_does_whatever_an_option_names() {
+    if !can_follow() {
+        return;
+    }
+    named::agreement::check(PROGRAM, &AGREEMENTS);
 }
 
 #[test]

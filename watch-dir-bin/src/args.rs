@@ -246,7 +246,7 @@ impl Args {
             Err(error) => findings.problem(&error),
         }
         if let Some(log) = self.log_options().file {
-            findings.file_to_write("log-file", &log);
+            findings.log_file(&log);
         }
         let is_service = !self.once && !self.dry_run;
         if is_service && findings.file_to_write("pid-file", &self.pid_file) {

@@ -5,6 +5,7 @@ mod named;
 
 use named::Case;
 use named::Dangling::Refused;
+use named::agreement::{Agreement, NO_DIRECTORY};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_watch-dir");
 
@@ -26,6 +27,25 @@ const CASES: [Case; 3] = [
 fn every_option_that_names_a_file_refuses_what_is_none() {
     named::check(PROGRAM, &CASES);
     named::check_complete(PROGRAM, &[], &CASES);
+}
+
+const AGREEMENTS: [Agreement; 5] = [
+    (
+        &["--owner=0", "--group=0", "--storage-dir", "@"],
+        NO_DIRECTORY,
+    ),
+    (
+        &["--owner=0", "--group=0", "--storage-dir", "@", "--once"],
+        &[],
+    ),
+    (&["--owner=0", "--group=0", "--log-file", "@"], &[]),
+    (&["--owner=0", "--group=0", "--pid-file", "@"], &[]),
+    (&["--config", "@", "--owner=0", "--group=0"], &[]),
+];
+
+#[test]
+fn checking_ends_as_a_run_does_whatever_an_option_names() {
+    named::agreement::check(PROGRAM, &AGREEMENTS);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
@@ -96,16 +97,37 @@ impl Findings {
     /// Looks at a file that the option `name` names and that the program writes: one that is there,
     /// or a directory in which it can be made. Returns `true` if it can be written.
     pub fn file_to_write(&mut self, name: &'static str, path: &Path) -> bool {
+        self.checked(name, path, named_file::check_own)
+    }
+
+    /// As [`Findings::file_to_write`] for the file that the program logs to (`--log-file`), which may
+    /// be `/dev/null`.
+    pub fn log_file(&mut self, path: &Path) -> bool {
+        self.checked("log-file", path, named_file::check_own_or_null)
+    }
+
+    /// Looks at a file that the option `name` names and that the program replaces as a whole: the
+    /// directory in which it does. Returns `true` if it can; what is in the file is not looked at.
+    pub fn file_to_replace(&mut self, name: &'static str, path: &Path) -> bool {
+        self.checked(name, path, named_file::check_replace)
+    }
+
+    /// Notes the error of a check of a file, unless the program makes the directory that it is in.
+    fn checked(
+        &mut self,
+        name: &'static str,
+        path: &Path,
+        check: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> bool {
         if self.is_made(&named_file::parent(path)) {
             return true;
         }
-        match named_file::check_own(path) {
-            Ok(()) => true,
-            Err(source) => {
-                self.unusable(name, path, source);
-                false
-            }
+        let result = check(path);
+        let is_sound = result.is_ok();
+        if let Err(source) = result {
+            self.unusable(name, path, source);
         }
+        is_sound
     }
 
     /// Returns `true` if nothing was found that is a problem.
@@ -132,11 +154,15 @@ impl Findings {
     /// Looks at a file that the option `name` names and that the program only reads.
     pub fn file_to_read(&mut self, name: &'static str, path: &Path) {
         let read = path.metadata().and_then(|meta| {
-            // Opening a pipe would take its bytes from the one who is to read it.
-            if meta.is_file() || meta.is_dir() {
+            let kind = meta.file_type();
+            if kind.is_file() || kind.is_dir() {
                 named_file::open_input(path).map(drop)
-            } else {
+            } else if kind.is_fifo() {
+                // Opening it would take its bytes from the one who is to read it.
                 Ok(())
+            } else {
+                let what = "it is no plain file, directory or pipe";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, what))
             }
         });
         if let Err(source) = read {
@@ -145,23 +171,36 @@ impl Findings {
     }
 
     /// Looks at a log that the option `name` names and that the program follows: it may come later.
-    pub fn log_to_follow(&mut self, name: &'static str, path: &Path) {
-        if path.exists() || !named_file::parent(path).is_dir() {
-            if let Err(source) = named_file::open_to_read(path) {
-                self.unusable(name, path, source);
+    /// Returns `true` if it can be read, or is not there yet.
+    pub fn log_to_follow(&mut self, name: &'static str, path: &Path) -> bool {
+        match named_file::open_to_read(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let what = if named_file::parent(path).is_dir() {
+                    "is not there yet"
+                } else {
+                    "is not there yet, nor is its directory"
+                };
+                let path = path.display();
+                self.remark(format!("{path} {what}; the program waits for it"));
             }
-        } else {
-            self.remark(format!(
-                "{} is not there yet; the program waits for it",
-                path.display()
-            ));
+            Err(source) => {
+                self.unusable(name, path, source);
+                return false;
+            }
         }
+        true
     }
 
     /// Notes that the program makes a directory, with those above it if `all`, if it is not there.
     pub fn made_directory(&mut self, name: &'static str, dir: &Path, all: bool) {
-        if dir.exists() {
+        if dir.is_dir() {
             return;
+        }
+        if dir.symlink_metadata().is_ok() {
+            let what = "it is there, and is no directory";
+            let source = io::Error::new(io::ErrorKind::NotADirectory, what);
+            return self.unusable(name, dir, source);
         }
         let mut above = named_file::parent(dir);
         while all && !above.exists() && above.parent().is_some_and(|up| up != above) {

@@ -44,7 +44,8 @@ const SYNONYMS: [(&[&str], &str); 12] = [
 /// An unknown option gets the one that is meant, if that is clear. clap's advice to pass it as a
 /// value, or its choice of a name that has only letters in common, is left out.
 ///
-/// `arguments` are those of the process: what a subcommand does not have is not advised behind it.
+/// `arguments` are those of the process: what a subcommand does not have is not advised behind it. Of
+/// an option that none of them gives, the variable is named that does.
 pub(super) fn explain(
     mut command: Command,
     arguments: &[OsString],
@@ -56,6 +57,7 @@ pub(super) fn explain(
         .filter_map(|word| word.to_str())
         .find_map(|word| command.find_subcommand(word));
     let command = chosen.unwrap_or(&command);
+    let from = variables(command, arguments, &error);
     match error.kind() {
         ErrorKind::UnknownArgument => {
             error.remove(ContextKind::Suggested);
@@ -71,31 +73,92 @@ pub(super) fn explain(
             error
         }
         ErrorKind::ValueValidation => {
-            let Some(reason) = error.source().and_then(number) else {
+            let reason = error.source().map(|cause| {
+                let said = number(cause);
+                said.unwrap_or_else(|| cause.to_string())
+            });
+            let (Some(value), Some(arg), Some(reason)) = (
+                text(&error, ContextKind::InvalidValue),
+                text(&error, ContextKind::InvalidArg),
+                reason,
+            ) else {
                 return error;
             };
-            let text = |kind| match error.get(kind) {
-                Some(ContextValue::String(text)) => text.clone(),
-                _ => String::new(),
-            };
-            let (value, arg) = (
-                text(ContextKind::InvalidValue),
-                text(ContextKind::InvalidArg),
-            );
-            let message = format!("invalid value '{value}' for '{arg}': {reason}");
+            let from = from.map(|from| format!(" ({from})")).unwrap_or_default();
+            let message = format!("invalid value '{value}' for '{arg}'{from}: {reason}");
             command.clone().error(ErrorKind::ValueValidation, message)
         }
-        _ => error,
+        _ => {
+            if let Some(from) = from {
+                let tip = ContextValue::StyledStrs(vec![from.into()]);
+                error.insert(ContextKind::Suggested, tip);
+            }
+            error
+        }
     }
 }
 
-/// Says which number is expected, if `cause` says that one is not; in words, where clap writes a
-/// range of Rust.
+/// Returns a text of an error.
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Says which of the options that the error speaks of have their value from a variable, such as
+/// `from the environment, MODSEC_THREADS`; `None` if none has.
+fn variables(command: &Command, arguments: &[OsString], error: &clap::Error) -> Option<String> {
+    let mut named = Vec::new();
+    for kind in [ContextKind::InvalidArg, ContextKind::PriorArg] {
+        match error.get(kind) {
+            Some(ContextValue::String(arg)) => named.push(arg.as_str()),
+            Some(ContextValue::Strings(args)) => named.extend(args.iter().map(String::as_str)),
+            _ => {}
+        }
+    }
+    let mut from: Vec<_> = named
+        .into_iter()
+        .filter_map(|shown| variable(command, arguments, shown))
+        .collect();
+    from.dedup();
+    (!from.is_empty()).then(|| format!("from the environment, {}", from.join(" and ")))
+}
+
+/// Returns the variable that gives the option its value, if no argument does. `shown` is the option
+/// as clap writes it, such as `--threads <NUMBER>` or `--quiet...`.
+fn variable(command: &Command, arguments: &[OsString], shown: &str) -> Option<String> {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    let long = shown
+        .strip_prefix("--")?
+        .split(|letter| !is_of_name(letter))
+        .next()?;
+    let arg = command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long))?;
+    let gives = |word: &str| match word.strip_prefix("--") {
+        Some(word) => word.split('=').next() == Some(long),
+        None => word.starts_with('-') && arg.get_short().is_some_and(|short| word.contains(short)),
+    };
+    let words = arguments.iter().skip(1).take_while(|word| *word != "--");
+    if words.filter_map(|word| word.to_str()).any(gives) {
+        return None;
+    }
+    let name = arg.get_env()?;
+    std::env::var_os(name)?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Says which number or switch is expected, if `cause` says that it is none; in words, where clap
+/// writes a range of Rust.
 pub(super) fn number(cause: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<ParseIntError>() {
         return Some(whole_number(error).to_owned());
     }
     let text = cause.to_string();
+    if text == "value was not a boolean" {
+        return Some("expected true or false, yes or no, on or off, 1 or 0".to_owned());
+    }
     let (_, range) = text.split_once(" is not in ")?;
     let (least, most) = range.split_once("..")?;
     let most = most.trim_start_matches('=');

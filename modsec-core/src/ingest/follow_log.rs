@@ -131,6 +131,16 @@ pub async fn follow_log(
     Ok(follower.all)
 }
 
+/// Finds out whether [`follow_log`] could begin with these files; changes nothing. The log may come
+/// later.
+///
+/// # Errors
+///
+/// As for [`follow_log`], as far as they concern log and offset file.
+pub fn check_log_to_follow(log: &Path, offset_file: &Path) -> Result<(), FollowLogError> {
+    Reading::open(log, offset_file, Duration::ZERO).map(drop)
+}
+
 /// The service between two turns.
 struct Follower<'o> {
     /// What the administrator asked for.
@@ -228,6 +238,9 @@ impl Follower<'_> {
             reading
         } else {
             let reading = Reading::open(self.log, self.offset_file, self.options.stale_after)?;
+            if !self.has_read {
+                reading.tail.say_if_absent();
+            }
             self.recognition.resume(reading.tail.offset());
             reading
         };

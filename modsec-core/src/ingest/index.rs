@@ -34,6 +34,7 @@ use self::lines::{FileLines, Line, Lines, MAX_WAITING, Next};
 use super::Options;
 use crate::crash_points;
 use crate::error_chain::error_chain;
+use crate::format::Defect;
 use crate::storage_dir::StorageDir;
 
 /// How long a line is left to those who claim files as soon as they are closed.
@@ -78,6 +79,14 @@ pub enum IndexError {
     Entries {
         /// The file.
         path: PathBuf,
+    },
+    /// Something stands around the lines, or they are in an encoding that is not read.
+    #[error("{path:?} is no index, but {defect}")]
+    Wrapped {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        defect: Defect,
     },
     /// The file is compressed.
     #[error(

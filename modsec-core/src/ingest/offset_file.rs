@@ -4,14 +4,19 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::logfile::Checkpoint;
-use crate::named_file::{open_own_to_read, replace};
+use crate::named_file::{only_short_line, open_own_to_read, replace};
 
 /// More than its line can have.
 const MAX_BYTES: u64 = 512;
 /// Nobody else's business.
 const MODE: u32 = 0o600;
 
-/// Reads what [`save`] wrote; `None` if there is nothing, or nothing that makes sense.
+/// Reads what [`save`] wrote; `None` if there is nothing, or a line that makes no sense.
+///
+/// # Errors
+///
+/// What the system says; [`io::ErrorKind::InvalidData`] for more than a short line. That is
+/// somebody else's file, and saving would replace it.
 pub(super) fn load(path: &Path) -> io::Result<Option<Checkpoint>> {
     let file = match open_own_to_read(path) {
         Ok(file) => file,
@@ -19,7 +24,8 @@ pub(super) fn load(path: &Path) -> io::Result<Option<Checkpoint>> {
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    only_short_line(&bytes, MAX_BYTES)?;
     let text = str::from_utf8(&bytes).ok();
     Ok(text.and_then(|text| text.parse().ok()))
 }
@@ -46,6 +52,10 @@ mod tests {
         for text in ["", "1 2 3 4 5", "\u{fffd}"] {
             fs::write(&path, text).unwrap();
             assert_eq!(load(&path).unwrap(), None, "{text:?}");
+        }
+        for text in ["--3fa0c41b-A--\n[x] id\n", &"long".repeat(200)] {
+            fs::write(&path, text).unwrap();
+            assert!(load(&path).is_err(), "{text:?}");
         }
     }
 }

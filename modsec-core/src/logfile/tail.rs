@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::checkpoint::{COMPARED, Checkpoint};
 use super::log_file::LogFile;
@@ -111,6 +111,13 @@ impl Tail {
     /// finish.
     pub(crate) fn with_patience(self, patience: Duration) -> Tail {
         Tail { patience, ..self }
+    }
+
+    /// Warns if there is no log yet: its path may be mistyped.
+    pub(crate) fn say_if_absent(&self) {
+        if self.open.is_none() {
+            warn!(path = ?self.path, "log is not there yet, waiting for it");
+        }
     }
 
     /// Returns the path of the log.

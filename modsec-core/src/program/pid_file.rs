@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,13 @@ const ATTEMPTS: u32 = 16;
 /// How often to look whether the file is in its place.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// No PID file has more bytes. What is longer, or has more lines, is not emptied.
+const MAX_BYTES: u64 = 64;
+
 /// A file with the number of this process, locked while the process lives.
 ///
 /// The lock is what counts. It goes with the process however that ends, so a file left behind is
-/// no obstacle, whatever number is in it. Dropping the value removes the file.
+/// no obstacle, whatever number is in it. A file with more than one short line in it is no PID file. Dropping the value removes the file.
 #[derive(Debug)]
 #[must_use = "dropping it removes the file"]
 pub struct PidFile {
@@ -64,7 +67,8 @@ impl PidFile {
     /// # Errors
     ///
     /// [`PidFileError::Held`] names the process that has it; the file is untouched then.
-    /// [`PidFileError::Io`] if the directory is absent or not writable, or if `path` is a link.
+    /// [`PidFileError::Io`] if the directory is absent or not writable, if `path` is a link, or if
+    /// there is something in it that a PID file never has.
     pub fn take(path: &Path) -> Result<Self, PidFileError> {
         let failed = |source| PidFileError::Io {
             path: path.to_owned(),
@@ -86,6 +90,7 @@ impl PidFile {
             // The previous holder removes the file when it ends: the lock must be on the file
             // that is at the path now, or the next start would not see it.
             if named_file::is_at(path, &file).map_err(failed)? {
+                refuse_other_content(&mut file).map_err(failed)?;
                 let written = file
                     .set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -99,18 +104,22 @@ impl PidFile {
         Err(failed(io::Error::other("it is replaced again and again")))
     }
 
-    /// Finds out whether another process has the file, without taking or making it.
+    /// Finds out whether another process has the file, or it is no PID file, without taking or
+    /// making it.
     ///
     /// # Errors
     ///
-    /// [`PidFileError::Held`]. A process in another PID namespace is not seen.
+    /// As for [`PidFile::take`]. A process in another PID namespace is not seen.
     pub fn check(path: &Path) -> Result<(), PidFileError> {
         let Ok(mut file) = named_file::open_own_to_read(path) else {
             // There is none, or it cannot be used, which taking it says.
             return Ok(());
         };
         match lock_holder::holder(&file) {
-            None => Ok(()),
+            None => refuse_other_content(&mut file).map_err(|source| PidFileError::Io {
+                path: path.to_owned(),
+                source,
+            }),
             Some(_) => Err(PidFileError::Held {
                 path: path.to_owned(),
                 holder: holder(&mut file),
@@ -185,6 +194,15 @@ fn open(path: &Path) -> io::Result<File> {
     named_file::open_own(path, &options)
 }
 
+/// Refuses a file with something in it that is no number of a process, nor ever was one: whoever
+/// mistypes a path is not to lose a log. Leaves the position at the start.
+fn refuse_other_content(file: &mut File) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    file.rewind()?;
+    named_file::only_short_line(&bytes, MAX_BYTES)
+}
+
 /// Names the process that a PID file speaks of, by number and, if `/proc` has it, by name; `another
 /// process` if there is no number in the file.
 fn holder(file: &mut File) -> String {
@@ -237,6 +255,20 @@ mod tests {
                 "stale content {content:?}"
             );
             drop(held);
+        }
+    }
+
+    #[test]
+    fn a_file_that_never_was_a_pid_file_is_not_emptied() {
+        for content in ["--3fa0c41b-A--\n[x] id\n", &"long".repeat(20)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("audit.log");
+            fs::write(&path, content).unwrap();
+            let checked = PidFile::check(&path).unwrap_err();
+            let error = PidFile::take(&path).unwrap_err();
+            assert!(matches!(error, PidFileError::Io { .. }), "{error}");
+            assert_eq!(error_chain(&error), error_chain(&checked));
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
     }
 

@@ -72,6 +72,7 @@ impl Follow {
                 "neither the log that was read before, nor beside it: starting at its beginning"
             );
         }
+        tail.say_if_absent();
         let (shape, content) = match source {
             LogSource::Merged(_) => {
                 let splitter = Splitter::new(tail.offset(), HELD);

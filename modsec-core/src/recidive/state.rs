@@ -50,6 +50,8 @@ const HEADER: &str = "# modsec-recidive 1: ADDRESS COUNT EPOCH reported=N \
 const MODE: u32 = 0o640;
 /// Longest line that is read, in bytes: as many times as the largest threshold keeps, and room.
 const MAX_LINE: u64 = 2 * 16 * MAX_THRESHOLD as u64 + 4096;
+/// Lines that are looked at for one of a state.
+const FOREIGN_LINES: usize = 1000;
 /// Keys in one `# counted` line.
 const KEYS_PER_LINE: usize = 16;
 
@@ -64,6 +66,15 @@ pub enum StateError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The file is somebody else's. It is left as it is: the state would take its place.
+    #[error(
+        "{path:?} is no state file of this program, and is left as it is; name another file with \
+         --state-file"
+    )]
+    Foreign {
+        /// What should be the state file.
+        path: PathBuf,
     },
     /// The file is broken and cannot be set aside.
     #[error("state file {path:?} is broken and cannot be renamed to {aside:?}")]
@@ -142,11 +153,34 @@ impl State {
         }
     }
 
+    /// Finds out whether the file may be replaced by a state: it is one, or broken, or empty, or not
+    /// there yet.
+    ///
+    /// # Errors
+    /// As for [`State::read`], and [`StateError::Foreign`] if there is something in it, and no
+    /// line of a state.
+    pub fn check(path: &Path) -> Result<(), StateError> {
+        let path = || path.to_owned();
+        let failed = |source| StateError::Read {
+            path: path(),
+            source,
+        };
+        let file = match open_own_to_read(&path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(failed)?,
+        };
+        if is_foreign(BufReader::new(file)).map_err(failed)? {
+            return Err(StateError::Foreign { path: path() });
+        }
+        Ok(())
+    }
+
     /// Reads the state file and, if it is broken, renames it to `NAME.broken`.
     ///
     /// # Errors
-    /// As for [`State::read`], and [`StateError::SetAside`].
+    /// As for [`State::check`], and [`StateError::SetAside`].
     pub fn take_over(path: &Path) -> Result<Loaded, StateError> {
+        State::check(path)?;
         let mut loaded = State::read(path)?;
         if loaded.bad_lines > 0 {
             let mut aside = path.as_os_str().to_owned();
@@ -213,6 +247,38 @@ pub(super) fn parse(mut input: impl BufRead) -> io::Result<Loaded> {
             loaded.bad_lines += 1;
         }
     }
+}
+
+/// Returns `true` if none of the first lines is one of a state, and there are others. Zeros are no
+/// lines: files have them after a loss of power.
+fn is_foreign(mut input: impl BufRead) -> io::Result<bool> {
+    let mut line = Vec::new();
+    let mut is_foreign = false;
+    for _ in 0..FOREIGN_LINES {
+        line.clear();
+        if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if is_of_state(&line) {
+            return Ok(false);
+        }
+        is_foreign |= line.iter().any(|byte| !matches!(byte, 0 | b'\r' | b'\n'));
+    }
+    Ok(is_foreign)
+}
+
+/// Returns `true` for the first line of a state, and for three words of which the second and third
+/// are numbers: a client, whether it makes sense or not.
+fn is_of_state(line: &[u8]) -> bool {
+    if line.starts_with(b"# modsec-recidive ") {
+        return true;
+    }
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ').skip(1);
+    let mut is_number = || {
+        let word = words.next().unwrap_or_default();
+        !word.is_empty() && word.iter().all(u8::is_ascii_digit)
+    };
+    is_number() && is_number()
 }
 
 impl State {
@@ -511,6 +577,37 @@ mod tests {
         }
         let endless = vec![b'1'; usize::try_from(3 * MAX_LINE).unwrap()];
         assert_eq!(read(&endless).bad_lines, 3);
+    }
+
+    #[test]
+    fn what_never_was_a_state_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let long = "--3fa0c41b-A--\n[x] y 192.0.2.7 1 192.0.2.1 80\n\n".repeat(100_000);
+        for (text, is_state) in [
+            ("", true),
+            ("\n\n", true),
+            ("\0\0\0\0", true),
+            ("192.0.2.7 1 1787386500\n\0\0\0", true),
+            ("who 1 1787386500\n", true),
+            ("192.0.2.7 1 1787", true),
+            ("nonsense\n192.0.2.7 1 1787386500\n", true),
+            ("# modsec-recidive 1: ADDRESS\nnonsense\n", true),
+            ("192.0.2.7 - 2026-08-22 10:15:00\n", false),
+            ("192.0.2.0/24\n", false),
+            ("# a comment\n\n# log of the backup\n", false),
+            ("[recidive]\nthreshold = 3\n", false),
+            ("\u{1f}\u{8b}\u{8}", false),
+            ("SQLite format 3\0\u{10}\0", false),
+            (&long, false),
+        ] {
+            fs::write(&path, text).unwrap();
+            let shown = &text[..text.len().min(40)];
+            let taken = State::check(&path).and_then(|()| State::take_over(&path));
+            let foreign = matches!(taken, Err(StateError::Foreign { .. }));
+            assert_eq!(!foreign, is_state, "{shown:?}");
+            assert!(is_state || fs::read_to_string(&path).unwrap() == text);
+        }
     }
 
     #[test]

@@ -143,12 +143,13 @@ pub(super) fn check(options: &StoreOptions) -> Result<(), StoreError> {
     options::check(options)
 }
 
-/// Looks at what a `mysql:` URL names; changes nothing.
+/// Looks at what a `mysql:` URL names; changes nothing. A rehearsal, too, is told which rights a run
+/// lacks: what the first run makes, it must be able to make.
 ///
 /// # Errors
 ///
 /// As for [`open`], after one try.
-pub(super) async fn look(options: &StoreOptions, purpose: Purpose) -> Result<Found, StoreError> {
+pub(super) async fn look(options: &StoreOptions) -> Result<Found, StoreError> {
     let mut store = MysqlStore {
         target: Target::new(options)?,
         heartbeat: Heartbeat::default(),
@@ -156,7 +157,7 @@ pub(super) async fn look(options: &StoreOptions, purpose: Purpose) -> Result<Fou
         lacks_tables: false,
     };
     let name = store.target.name.clone();
-    let remark = match store.look_at_tables(purpose).await {
+    let remark = match store.look_at_tables().await {
         Ok(remark) => remark,
         Err(Failed::Store(error)) => return Err(error),
         Err(Failed::Driver(error)) => {
@@ -179,10 +180,10 @@ impl Reader for MysqlStore {
 impl MysqlStore {
     /// Connects, and returns what is to be done to the tables; keeps the connection as the session
     /// if that is nothing.
-    async fn look_at_tables(&mut self, purpose: Purpose) -> Result<Option<String>, Failed> {
+    async fn look_at_tables(&mut self) -> Result<Option<String>, Failed> {
         let connect = Session::connect(&self.target.opts);
         let mut conn = self.within(CONNECT_TIMEOUT, connect).await?;
-        let pending = migrate::look(&self.target.name, &mut conn, purpose).await?;
+        let pending = migrate::look(&self.target.name, &mut conn, Purpose::Write).await?;
         if pending.is_none() {
             self.session = Some(self.within(CONNECT_TIMEOUT, Session::new(conn)).await?);
         }

@@ -315,3 +315,32 @@ fn a_rehearsal_looks_into_the_default_database() {
     assert_eq!(code, Some(1));
     assert!(err.contains("modsec.db"), "{err}");
 }
+
+#[test]
+fn checking_finds_a_damaged_page_and_changes_nothing() {
+    let dir = place(0);
+    let line = [&STORE[..], &["all"]].concat();
+    fs::write(
+        dir.path().join("all"),
+        (0..ENTRIES).map(entry).collect::<String>(),
+    )
+    .unwrap();
+    assert_eq!(run(dir.path(), &line).status.code(), Some(0));
+    let path = dir.path().join("x.db");
+    let sound = fs::read(&path).unwrap();
+    let check = || said(&run(dir.path(), &[&line[..], &["--check-config"]].concat()));
+    let (code, out, err) = check();
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(!out.contains("note:"), "{out}");
+    let pages = sound.len() / 4096;
+    for page in [pages / 4, pages / 2, pages - 2] {
+        let mut damaged = sound.clone();
+        damaged[page * 4096..][..4096].fill(0xa5);
+        fs::write(&path, &damaged).unwrap();
+        let before = listing(dir.path());
+        let (code, _, err) = check();
+        assert_eq!(code, Some(1), "page {page}: {err}");
+        assert!(err.contains("the file is damaged; put it aside"), "{err}");
+        assert_eq!(listing(dir.path()), before);
+    }
+}

@@ -6,6 +6,8 @@
     reason = "each test binary uses another part of this module"
 )]
 
+pub(crate) mod agreement;
+
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
@@ -97,6 +99,9 @@ impl Place {
     /// Starts the program, asks it to stop once it says that it is ready, and waits for its end.
     pub(crate) fn run(&self, command: &mut Command) -> End {
         let manager = UnixDatagram::bind(self.path("notify")).unwrap();
+        // Also a program of another user may write to it.
+        let everybody = fs::Permissions::from_mode(0o777);
+        fs::set_permissions(self.path("notify"), everybody).unwrap();
         let child = command.spawn().unwrap();
         let pid = pid(&child);
         manager.set_read_timeout(Some(PATIENCE)).unwrap();

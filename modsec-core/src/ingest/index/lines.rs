@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::IndexError;
 use super::ledger::{Announced, Digest};
-use crate::format;
+use crate::format::{self, Defect};
 use crate::index_line::IndexLine;
 use crate::logfile::{
     Checkpoint, Content, GZIP, Growth, Line as Cut, Lines as Cutter, PipeRecognition, Recognition,
@@ -25,6 +25,8 @@ use crate::named_file::open_to_read;
 pub(super) const MAX_WAITING: usize = 16_384;
 /// Bytes read from the pipe at a time: as many as it holds.
 const CHUNK: usize = 64 * 1024;
+/// Bytes at the beginning of a file that are looked at before it is read.
+const HEAD: u64 = 4096;
 
 /// One line.
 #[derive(Debug)]
@@ -219,7 +221,7 @@ pub(super) fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, Index
         .and_then(|log| log.metadata().ok())
         .is_some_and(|log| (log.dev(), log.ino()) == (meta.dev(), meta.ino()));
     let mut head = Vec::new();
-    file.take(64).read_to_end(&mut head).map_err(failed)?;
+    file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
     if is_merged_log {
         Err(IndexError::MergedLog {
             path: path.to_owned(),
@@ -232,9 +234,25 @@ pub(super) fn check(path: &Path, merged_log: Option<&Path>) -> Result<u64, Index
         Err(IndexError::Entries {
             path: path.to_owned(),
         })
+    } else if let Some(defect) = wrapped(&head) {
+        Err(IndexError::Wrapped {
+            path: path.to_owned(),
+            defect,
+        })
     } else {
         Ok(meta.len())
     }
+}
+
+/// Returns what stands around the lines of a file that begins with `head`, if no line can be read
+/// because of it.
+fn wrapped(head: &[u8]) -> Option<Defect> {
+    let mut lines = head.split(|byte| *byte == b'\n');
+    if lines.any(|line| IndexLine::parse(line).is_some()) {
+        return None;
+    }
+    let defect = format::decode(head).err()?;
+    matches!(defect, Defect::Wrapped { .. } | Defect::Ocsf).then_some(defect)
 }
 
 /// The pipe that a web server writes its index to.

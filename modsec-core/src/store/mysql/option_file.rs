@@ -25,24 +25,50 @@ use super::settings::Settings;
 /// The groups that concern us. As with MySQL's programs, what comes later in the file wins.
 const GROUPS: [&str; 2] = ["client", "modsec-parser"];
 
-/// Reads the settings from the text of an option file. Never fails; what is not understood is
-/// passed over.
-pub(super) fn parse(text: &str) -> Settings {
-    let mut settings = Settings::default();
-    let mut in_group = false;
-    for line in text.lines().map(str::trim) {
-        if let Some(group) = line.strip_prefix('[') {
-            let group = group.split(']').next().unwrap_or_default().trim();
-            in_group = GROUPS.contains(&group);
-        } else if in_group && !line.starts_with(['#', ';', '!']) {
+/// What is in an option file.
+pub(super) struct OptionFile {
+    /// What it says about a connection.
+    pub(super) settings: Settings,
+    /// The line, counted from 1, and the key since which the values make no sense.
+    pub(super) wrong: Option<(usize, String)>,
+    /// `true` if there is something in it, and none of it in a group that concerns us.
+    pub(super) is_for_others: bool,
+}
+
+/// Reads the text of an option file. Never fails; what is not understood is passed over.
+pub(super) fn parse(text: &str) -> OptionFile {
+    let mut file = OptionFile {
+        settings: Settings::default(),
+        wrong: None,
+        is_for_others: false,
+    };
+    let mut group = None;
+    let mut has_ours = false;
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+        if let Some(name) = line.strip_prefix('[') {
+            let name = name.split(']').next().unwrap_or_default().trim();
+            group = Some(name).filter(|name| GROUPS.contains(name));
+            has_ours |= group.is_some();
+        } else if !line.is_empty() && !line.starts_with(['#', ';', '!']) {
+            file.is_for_others = true;
+            if group.is_none() {
+                continue;
+            }
             let (key, value) = match line.split_once('=') {
                 Some((key, value)) => (key.trim(), Some(value)),
                 None => (line, None),
             };
-            set(&mut settings, key, value.map(unquote));
+            set(&mut file.settings, key, value.map(unquote));
+            match file.settings.check_values() {
+                Ok(_) => file.wrong = None,
+                Err(_) => {
+                    file.wrong.get_or_insert_with(|| (number, key.to_owned()));
+                }
+            }
         }
     }
-    settings
+    file.is_for_others &= !has_ours;
+    file
 }
 
 /// Takes one line over. `value` is `None` for a name without `=`, which unsets what came before.
@@ -141,7 +167,7 @@ mod tests {
 
     #[test]
     fn only_our_groups_count_and_the_last_one_wins() {
-        let settings = parse(
+        let file = parse(
             "user = outside\n\
              [mysqld]\nuser=mysql\nport=1\n\
              [client]\n; a comment\nuser=client\npassword='first'\nhost = db.example.org\n\
@@ -149,10 +175,44 @@ mod tests {
              [ modsec-parser ]\npassword = \"s e c\"\nssl_ca=/etc/ca.pem\nssl-ca\n!include x\n\
              [clientele]\nhost=no\n",
         );
+        assert!(!file.is_for_others && file.wrong.is_none());
+        let settings = file.settings;
         assert_eq!(settings.user.as_deref(), Some("client"));
         assert_eq!(settings.password.as_deref(), Some("s e c"));
         assert_eq!(settings.host.as_deref(), Some("db.example.org"));
         assert_eq!(settings.port, None);
         assert_eq!(settings.tls.ca, None);
+    }
+
+    #[test]
+    fn the_line_of_a_value_that_makes_no_sense_is_known() {
+        for (text, want) in [
+            ("[client]\nuser=x\n\nport = abc\n", Some((4, "port"))),
+            ("[client]\nport=0\nssl_mode=no\n", Some((2, "port"))),
+            (
+                "[client]\nport=0\nport=1\nssl-mode=no\n",
+                Some((4, "ssl-mode")),
+            ),
+            ("[client]\nssl=maybe\n", Some((2, "ssl"))),
+            ("[mysqld]\nport=abc\n", None),
+        ] {
+            let wrong = parse(text).wrong;
+            let wrong = wrong.as_ref().map(|(line, key)| (*line, key.as_str()));
+            assert_eq!(wrong, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_group_of_ours_is_for_others() {
+        for (text, want) in [
+            ("", false),
+            ("# a comment\n\n", false),
+            ("[client]\n", false),
+            ("[mysqld]\nport=1\n[modsec-parser]\n", false),
+            ("user=waf\npassword=secret\n", true),
+            ("[mysqld]\nport=1\n", true),
+        ] {
+            assert_eq!(parse(text).is_for_others, want, "{text:?}");
+        }
     }
 }

@@ -61,10 +61,10 @@ impl Target {
     /// system's reason. Nothing is connected to yet.
     pub(super) fn new(options: &StoreOptions) -> Result<Target, StoreError> {
         let url = parse_url(&options.url).map_err(|problem| configuration_error(problem, None))?;
-        let file = read_option_file(options.defaults_file.as_deref())?;
-        url.or(file)
-            .into_target()
-            .map_err(|(problem, source)| configuration_error(problem, source))
+        let (file, place) = read_option_file(options.defaults_file.as_deref())?;
+        let place = place.filter(|_| url.check_values().is_ok());
+        let target = url.or(file).into_target();
+        target.map_err(|(problem, source)| configuration_error(placed(place, &problem), source))
     }
 }
 
@@ -76,13 +76,20 @@ impl Target {
 /// [`StoreError::Configuration`].
 pub(super) fn check(options: &StoreOptions) -> Result<(), StoreError> {
     let url = parse_url(&options.url).map_err(|problem| configuration_error(problem, None))?;
-    let settings = match read_option_file(options.defaults_file.as_deref()) {
-        Ok(file) => url.or(file),
+    let is_url_sound = url.check_values().is_ok();
+    let (settings, place) = match read_option_file(options.defaults_file.as_deref()) {
+        Ok((file, place)) => (url.or(file), place),
         Err(_) if url.database.is_none() => return Ok(()),
-        Err(_) => url,
+        Err(_) => (url, None),
     };
+    let place = place.filter(|_| is_url_sound);
     let checked = settings.check().map(drop);
-    checked.map_err(|problem| configuration_error(problem, None))
+    checked.map_err(|problem| configuration_error(placed(place, problem), None))
+}
+
+/// Returns the problem with a value, behind the place in the option file that the value has.
+fn placed(place: Option<String>, problem: &str) -> String {
+    place.map_or_else(|| problem.to_owned(), |place| format!("{place}: {problem}"))
 }
 
 /// Returns the error for settings that cannot be used. The store has no better name than `mysql`
@@ -102,18 +109,28 @@ impl Settings {
     ///
     /// A sentence with what to write instead.
     fn check(&self) -> Result<u16, &'static str> {
-        let port = match self.port.as_deref().map(str::parse) {
-            None => Ok(DEFAULT_PORT),
-            Some(Ok(0) | Err(_)) => Err("the port is not a number from 1 to 65535"),
-            Some(Ok(port)) => Ok(port),
-        };
+        let port = self.check_values()?;
         if self.database.is_none() {
             return Err(
                 "no database is named; write mysql://host/DATABASE or `database` in the option file",
             );
         }
+        Ok(port)
+    }
+
+    /// Checks the values that are there; returns the port.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with what to write instead.
+    pub(super) fn check_values(&self) -> Result<u16, &'static str> {
+        let port = match self.port.as_deref().map(str::parse) {
+            None => DEFAULT_PORT,
+            Some(Ok(0) | Err(_)) => return Err("the port is not a number from 1 to 65535"),
+            Some(Ok(port)) => port,
+        };
         self.tls.check()?;
-        port
+        Ok(port)
     }
 
     /// Checks the settings and builds what the driver needs.
@@ -266,18 +283,20 @@ fn percent_decode(text: &str) -> Result<String, &'static str> {
     String::from_utf8(bytes).map_err(|_| "the URL's percent-encoded bytes are not UTF-8")
 }
 
-/// Reads the file that was asked for, or else `~/.my.cnf` if there is one.
+/// Reads the file that was asked for, or else `~/.my.cnf` if there is one. Returns also the place in it
+/// from which a value makes no sense, such as `/root/.my.cnf:3: port`.
 ///
-/// Warns if every user of the machine may read a password in it.
+/// Warns if every user of the machine may read a password in it, and if the file that was asked for
+/// has nothing for this program.
 ///
 /// # Errors
 ///
 /// [`StoreError::Configuration`] if it cannot be read or is not to be trusted (see [`named_file`]);
 /// a missing `~/.my.cnf` is no error, a missing file that was asked for is.
-fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
+fn read_option_file(asked: Option<&Path>) -> Result<(Settings, Option<String>), StoreError> {
     let usual = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".my.cnf"));
     let Some(path) = asked.map(Path::to_owned).or_else(usual) else {
-        return Ok(Settings::default());
+        return Ok((Settings::default(), None));
     };
     let unreadable = |error| {
         let problem = format!(
@@ -289,7 +308,7 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
     let contents = match named_file::read_plain(&path, MAX_OPTION_FILE) {
         Ok(contents) => contents,
         Err(error) if asked.is_none() && error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Settings::default());
+            return Ok((Settings::default(), None));
         }
         Err(error) => {
             return Err(unreadable(error));
@@ -299,11 +318,18 @@ fn read_option_file(asked: Option<&Path>) -> Result<Settings, StoreError> {
     if let Some(warning) = contents.owner_warning(&path) {
         warn!("{warning}");
     }
-    let settings = option_file::parse(&contents.into_text().map_err(unreadable)?);
-    if is_public && settings.password.is_some() {
+    let file = option_file::parse(&contents.into_text().map_err(unreadable)?);
+    if is_public && file.settings.password.is_some() {
         warn!(path = ?path, "password is in a file that everybody may read");
     }
-    Ok(settings)
+    if file.is_for_others && asked.is_some() {
+        warn!(
+            path = ?path,
+            "nothing in the option file is used: it has neither a group [client] nor [modsec-parser]"
+        );
+    }
+    let at = |(line, key)| format!("{}:{line}: {key}", path.display());
+    Ok((file.settings, file.wrong.map(at)))
 }
 
 #[cfg(test)]
@@ -311,7 +337,7 @@ mod tests {
     use super::*;
 
     fn target(url: &str, file: &str) -> Result<Target, String> {
-        let settings = parse_url(url)?.or(option_file::parse(file));
+        let settings = parse_url(url)?.or(option_file::parse(file).settings);
         settings.into_target().map_err(|(problem, _)| problem)
     }
 

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
 use super::open::{BUSY_TIMEOUT, MIGRATIONS, TABLES, additions, judge, path, tables, version};
@@ -18,6 +19,12 @@ use super::store_error;
 use crate::entry_hash::EntryHash;
 use crate::named_file;
 use crate::store::{Found, Purpose, Reader, StoreError, StoreFuture, StoreOptions};
+
+/// How long damaged pages are looked for: enough for some hundred megabytes.
+const LOOK_FOR: Duration = Duration::from_secs(3);
+
+/// Steps of SQLite between two looks at the clock. A step may be a page that the disk has to find.
+const STEPS: i32 = 100;
 
 /// Finds out whether the database can be opened, and what the first run would make.
 ///
@@ -29,11 +36,14 @@ pub(in crate::store) async fn look(
     purpose: Purpose,
 ) -> Result<Found, StoreError> {
     let reader = DatabaseFile::of(options)?;
-    let remark = reader.ask(DatabaseFile::look).await?;
+    let pending = reader.ask(DatabaseFile::look).await?;
+    let is_complete = pending.is_none();
+    let mut remark = pending;
     if purpose == Purpose::Write {
+        let unread = reader.ask(|file| file.check_pages(LOOK_FOR)).await?;
         reader.ask(DatabaseFile::check_lock).await?;
+        remark = remark.or(unread);
     }
-    let is_complete = remark.is_none();
     Ok(Found {
         remark,
         reader: is_complete.then(|| Box::new(reader) as Box<dyn Reader>),
@@ -100,6 +110,56 @@ impl DatabaseFile {
             }
         }
         Ok(known)
+    }
+
+    /// Looks for damaged pages, for so long at the most; returns what to say if not all of them
+    /// were looked at.
+    ///
+    /// Without a lock a process that writes meanwhile makes a sound file look damaged: then it is
+    /// looked at once more.
+    pub(super) fn check_pages(&self, most: Duration) -> Result<Option<String>, StoreError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let before = self.state();
+        match self.quick_check(most) {
+            Err(_) if self.is_open_elsewhere() || self.state() != before => self.quick_check(most),
+            done => done,
+        }
+    }
+
+    /// Returns what changes with every change of the file.
+    fn state(&self) -> Option<(u64, SystemTime)> {
+        let meta = self.path.metadata().ok()?;
+        Some((meta.len(), meta.modified().ok()?))
+    }
+
+    /// Goes through the pages, and through the rows as far as their number and order.
+    fn quick_check(&self, most: Duration) -> Result<Option<String>, StoreError> {
+        let failed = |error| store_error(&self.name, "cannot read all pages", error);
+        let mut connection = self.open()?;
+        let until = Instant::now() + most;
+        let is_over = move || Instant::now() >= until;
+        connection
+            .progress_handler(STEPS, Some(is_over))
+            .map_err(failed)?;
+        let first = "pragma quick_check(1)";
+        match connection.query_row(first, [], |row| row.get::<_, String>(0)) {
+            Ok(said) if said == "ok" => Ok(None),
+            Ok(said) => {
+                let damaged = ffi::Error::new(ffi::SQLITE_CORRUPT);
+                Err(failed(rusqlite::Error::SqliteFailure(damaged, Some(said))))
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                let (name, path) = (&self.name, self.path.display());
+                let seconds = most.as_secs();
+                Ok(Some(format!(
+                    "{name}: not all of its pages were looked at, {seconds} seconds were over; \
+                     sqlite3 {path} 'pragma quick_check' looks at all of them"
+                )))
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Waits as long as a run does for the lock of a process that writes, and gives it back.

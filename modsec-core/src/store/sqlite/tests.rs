@@ -297,3 +297,27 @@ fn trigger_that_rolls_back_leaves_no_row_behind() {
     let hashes = [0, 1, 2].map(|n: u8| EntryHash::of(&[n]));
     assert!(database.known(&hashes).unwrap().is_empty());
 }
+
+#[test]
+fn damage_is_looked_for_within_bounds_and_what_was_not_looked_at_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    let rows = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 9999)
+                insert into logs (Host) select i from n; pragma wal_checkpoint(truncate)";
+    connection.execute_batch(rows).unwrap();
+    drop(connection);
+    let options = StoreOptions::new(format!("sqlite:{}", path.display()));
+    let file = look::DatabaseFile::of(&options).unwrap();
+    let all = file.check_pages(std::time::Duration::from_secs(600));
+    assert_eq!(all.unwrap(), None);
+    let said = file
+        .check_pages(std::time::Duration::ZERO)
+        .unwrap()
+        .unwrap();
+    assert!(
+        said.contains("not all of its pages were looked at"),
+        "{said}"
+    );
+}
