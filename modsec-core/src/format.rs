@@ -202,8 +202,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, Defect> {
 #[cfg(feature = "jobs")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Among {
-    /// Nothing: it has a file of its own (`SecAuditLogType Concurrent`). All that stands in that is the
-    /// entry's own, whatever its client has sent.
+    /// Nothing of its boundary: it has a file of its own (`SecAuditLogType Concurrent`), or one to which
+    /// libmodsecurity has appended others. All lines of that boundary are the entry's own, whatever its
+    /// client has sent.
     Nothing,
     /// Other entries. If it was cut off, the next one was written right behind it.
     Others,

@@ -107,6 +107,24 @@ fn a_file_of_one_entry_is_its_clients_whatever_is_in_his_body() {
 }
 
 #[test]
+fn a_record_is_its_clients_whatever_is_in_his_body_if_others_were_appended() {
+    let data = "../modsec-core/tests/data/serial/v3-native-serial/modsec_audit.log";
+    let log = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(data)).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    let end = log.find("-Z--\n").unwrap() + "-Z--\n\n".len();
+    for record in forged().iter().filter(|entry| entry.starts_with("---")) {
+        let mut place = Place::new();
+        place.write("site", &format!("{record}{}", &log[..end]));
+        let arguments = ["replay", "--threshold", "1", "--json", "audit"];
+        let output = place.recidive(&arguments).output().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["entries"], 2, "{said:#}");
+        assert_eq!(said["attacks"], 1, "{said:#}");
+        assert_eq!(said["offenders"][0]["client"], "203.0.113.66", "{said:#}");
+    }
+}
+
+#[test]
 fn a_file_of_one_entry_counts_at_once_whatever_is_in_his_body() {
     if !can_follow() {
         return;

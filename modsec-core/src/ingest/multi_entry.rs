@@ -202,13 +202,13 @@ impl MultiEntry {
             FileBytes::Memory(_) => {
                 let bytes = self.bytes.range(place.clone())?;
                 self.decoder
-                    .decode(bytes, Flags::none(), origin, if_cut, Among::Others)
+                    .decode(bytes, Flags::none(), origin, if_cut, Among::Nothing)
             }
             FileBytes::File(file, all) => {
                 let place = all.start + place.start..all.start + place.end;
                 let extent = extent(Arc::clone(file), place);
                 self.decoder
-                    .decode_extent(extent, origin, if_cut, Among::Others)
+                    .decode_extent(extent, origin, if_cut, Among::Nothing)
             }
         }
     }

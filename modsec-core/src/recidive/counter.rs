@@ -50,9 +50,10 @@ pub(super) struct Counter {
 }
 
 impl Counter {
-    /// Counts an entry; `changed` is its file's time of change, nanoseconds since the Unix epoch.
-    pub(super) fn entry(&mut self, entry: &[u8], among: Among, changed: i64) -> Option<Offender> {
-        match format::decode_among(entry, among) {
+    /// Counts an entry of a file of its own, or of one to which others were appended; `changed` is that
+    /// file's time of change, nanoseconds since the Unix epoch.
+    pub(super) fn entry(&mut self, entry: &[u8], changed: i64) -> Option<Offender> {
+        match format::decode_among(entry, Among::Nothing) {
             Ok(record) => self.record(&record, || EntryKey::of(entry), changed),
             Err(_) => self.defect(),
         }
@@ -189,7 +190,7 @@ mod tests {
 
     fn reported(entry: &str) -> Option<String> {
         counter()
-            .entry(entry.as_bytes(), Among::Others, 0)
+            .entry(entry.as_bytes(), 0)
             .map(|offender| offender.network.addr().to_string())
     }
 
@@ -263,7 +264,7 @@ mod tests {
             if forwarded {
                 counter.proxies.header = crate::record::ClientHeader::ForwardedFor;
             }
-            if let Some(offender) = counter.entry(entry.as_bytes(), Among::Others, 0) {
+            if let Some(offender) = counter.entry(entry.as_bytes(), 0) {
                 let line = crate::ban::jail_line(offender.network, offender.at);
                 prop_assert!(GRAMMAR.is_match(&line), "{:?}", line);
                 let options = counter.ledger.options();
@@ -284,13 +285,9 @@ mod tests {
     fn an_entry_counts_once_wherever_it_is_seen() {
         let mut counter = counter();
         let entry = entry("192.0.2.7", "", "", "403");
-        assert!(counter.entry(entry.as_bytes(), Among::Others, 1).is_some());
+        assert!(counter.entry(entry.as_bytes(), 1).is_some());
         // The merged log puts an empty line behind an entry.
-        assert!(
-            counter
-                .entry((entry + "\n").as_bytes(), Among::Others, 2)
-                .is_none()
-        );
+        assert!(counter.entry((entry + "\n").as_bytes(), 2).is_none());
         assert_eq!(counter.tally.attacks, 1);
         assert_eq!(counter.tally.repeated, 1);
     }
@@ -298,19 +295,11 @@ mod tests {
     #[test]
     fn what_is_no_entry_is_counted_apart() {
         let mut counter = counter();
-        assert!(
-            counter
-                .entry(b"GET / HTTP/1.1\n", Among::Others, 0)
-                .is_none()
-        );
+        assert!(counter.entry(b"GET / HTTP/1.1\n", 0).is_none());
         assert!(counter.index_line(b"nonsense").is_none());
         let no_time = entry("192.0.2.7", "", "", "403").replace("[22/Aug", "[99/Aug");
         let no_time = no_time.replace("Stopwatch", "Stop");
-        assert!(
-            counter
-                .entry(no_time.as_bytes(), Among::Others, 0)
-                .is_none()
-        );
+        assert!(counter.entry(no_time.as_bytes(), 0).is_none());
         assert_eq!((counter.tally.defects, counter.tally.unplaced), (2, 1));
     }
 }

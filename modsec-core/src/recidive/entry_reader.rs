@@ -128,7 +128,7 @@ impl Records {
             read_range(&self.file, place.start, place.end, &mut bytes)?;
             return Ok(OneOf::Whole(bytes));
         }
-        match parts(&self.file, place, Among::Others, false, &self.steps)? {
+        match parts(&self.file, place, false, &self.steps)? {
             Some(Contents::Parts(excerpts, key)) => Ok(OneOf::Parts(excerpts, key)),
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
@@ -313,9 +313,7 @@ impl EntryReader {
                     steps: self.steps.clone(),
                 }))
             }),
-            Ok((place, None)) if meta.len() > WHOLE => {
-                parts(&file, place, Among::Nothing, finish, &self.steps)
-            }
+            Ok((place, None)) if meta.len() > WHOLE => parts(&file, place, finish, &self.steps),
             Ok((_, None)) => whole(&file, meta.len(), &mut self.buffer, finish),
             Err(error) => Err(error),
         };
@@ -456,7 +454,6 @@ fn may_be_finished(file: &File, size: u64) -> io::Result<bool> {
 fn parts<'a>(
     file: &File,
     place: Range<u64>,
-    among: Among,
     finish: bool,
     steps: &ReadSteps,
 ) -> io::Result<Option<Contents<'a>>> {
@@ -467,7 +464,7 @@ fn parts<'a>(
     file.read_exact_at(&mut head, start)?;
     file.read_exact_at(&mut tail, end - 64)?;
     let closed = large::may_be_complete(&head, &tail);
-    let Some(mut large) = Large::open_among(&head, among)
+    let Some(mut large) = Large::open_among(&head, Among::Nothing)
         .ok()
         .filter(|_| closed || !finish)
     else {

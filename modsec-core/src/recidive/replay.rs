@@ -266,7 +266,7 @@ impl Replay<'_> {
     /// Counts one of several records in a file. One that cannot be read counts as a defect.
     fn one_of(&mut self, record: io::Result<OneOf>) {
         match record {
-            Ok(OneOf::Whole(entry)) => drop(self.entry(&entry, Among::Others)),
+            Ok(OneOf::Whole(entry)) => drop(self.entry(&entry, Among::Nothing)),
             Ok(OneOf::Parts(excerpts, key)) => {
                 self.report.entries += 1;
                 self.record(&excerpts.record(), || key);

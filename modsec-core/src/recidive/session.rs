@@ -34,7 +34,6 @@ use super::taken::Taken;
 use super::unfinished::Unfinished;
 use super::{LogSource, Options, OptionsError, StateError, Tally};
 use crate::error_chain::error_chain;
-use crate::format::Among;
 use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Offender};
 use crate::program::{Lifecycle, Stop};
@@ -320,10 +319,7 @@ impl<'o> Session<'o> {
                 let counter = &mut self.counter;
                 match contents {
                     Contents::Whole(entry) => {
-                        counter
-                            .entry(entry, Among::Nothing, changed)
-                            .into_iter()
-                            .for_each(report);
+                        counter.entry(entry, changed).into_iter().for_each(report);
                     }
                     Contents::Parts(excerpts, key) => {
                         let offender = counter.record(&excerpts.record(), || key, changed);

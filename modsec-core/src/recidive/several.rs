@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use super::counter::Counter;
 use super::entry_reader::{OneOf, Records};
-use crate::format::Among;
 use crate::ledger::Offender;
 use crate::serial_log::appended::MAX_RECORDS;
 
@@ -55,7 +54,7 @@ impl Reading {
             read += 1;
             let offender = match self.records.next() {
                 None => return false,
-                Some(Ok(OneOf::Whole(entry))) => counter.entry(&entry, Among::Others, self.changed),
+                Some(Ok(OneOf::Whole(entry))) => counter.entry(&entry, self.changed),
                 Some(Ok(OneOf::Parts(excerpts, key))) => {
                     counter.record(&excerpts.record(), || key, self.changed)
                 }
