@@ -12,6 +12,8 @@ mod evidence;
 mod made_up;
 #[path = "query/scan.rs"]
 mod scan;
+#[path = "query/scope.rs"]
+mod scope;
 #[path = "mariadb/server.rs"]
 #[expect(dead_code, reason = "the tests of the store itself use the rest")]
 mod server;
@@ -409,6 +411,11 @@ fn ask_all(rows: &[Row], ask: &impl AsyncFn(&mut dyn Query)) {
 #[test]
 fn who_is_quiet_against_its_habit_is_found() {
     ask_all(&silence::rows(), &silence::check);
+}
+
+#[test]
+fn no_byte_of_another_account_comes_out() {
+    ask_all(&scope::rows(), &scope::check);
 }
 
 #[test]
