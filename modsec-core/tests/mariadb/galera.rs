@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use modsec_core::store::contract::{Dumped, Fixture as _, row};
-use modsec_core::store::{Batch, Row, Store};
+use modsec_core::store::{Batch, Row, Store, StoreOptions};
+use modsec_core::upkeep::Retention;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
@@ -112,6 +113,55 @@ fn what_one_node_has_committed_is_known_to_another_that_has_not_applied_it() {
         };
         let (found, ()) = tokio::join!(ask, unlock);
         assert_eq!(found, (ROWS, Some(batch.id)));
+    });
+}
+
+/// Two nodes remove the same old rows while a third one stores more, with alerts that share their texts.
+#[test]
+fn old_rows_are_removed_by_two_nodes_while_a_third_one_stores() {
+    run(async {
+        let Some([one, two, three]) = cluster().await else {
+            return;
+        };
+        let db = Database::on(&one.url()).await;
+        let mut store = open_url(&db.url()).await.unwrap();
+        let mut retentions = Vec::new();
+        for node in [&two, &three] {
+            let mut options = StoreOptions::new(format!("{}/{}", node.url(), db.name));
+            options.defaults_file = Some("/dev/null".into());
+            let hour = Duration::from_secs(3600);
+            retentions.push(Retention::open(&options, hour).await.unwrap());
+        }
+        let later = row(0).created_at.unwrap() + chrono::TimeDelta::days(36_500);
+        let writing = async {
+            for number in 0..BATCHES {
+                let inserted = store.insert(&batch(number * ROWS, "writer")).await;
+                assert_eq!(inserted.unwrap().stored, ROWS);
+            }
+        };
+        let [first, second] = &mut retentions[..] else {
+            panic!("there are two");
+        };
+        let removing = async |retention: &mut Retention| {
+            loop {
+                retention.step(later).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = writing => {}
+            () = removing(first) => {}
+            () = removing(second) => {}
+        }
+        while first.step(later).await.unwrap() > 0 {}
+        let mut conn = db.connect().await;
+        conn.query_drop("set session wsrep_sync_wait = 1")
+            .await
+            .unwrap();
+        for table in ["logs", "rule_matches"] {
+            let count = format!("select count(*) from {table}");
+            let count: Option<usize> = conn.query_first(count).await.unwrap();
+            assert_eq!(count, Some(0), "{table}");
+        }
     });
 }
 
