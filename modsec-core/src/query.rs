@@ -40,16 +40,18 @@
 //! let all = Question::new(Scope::all());
 //! let answer = logs.top(&all, Facet::Account, 10).await?;
 //! assert!(answer.is_complete);
-//! assert_eq!(answer.value[0].key, "site42");
+//! assert_eq!(answer.value.unwrap()[0].key, "site42");
 //!
 //! let other = Question::new(Scope::accounts(["site7"]));
-//! assert_eq!(logs.totals(&other).await?.value.transactions, 0);
+//! assert_eq!(logs.totals(&other).await?.value.unwrap().transactions, 0);
 //! # Ok::<(), modsec_core::store::StoreError>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod answer;
+#[cfg(feature = "store-contract")]
+pub mod contract;
 mod evidence;
 mod facet;
 mod memory;
@@ -85,19 +87,26 @@ pub type QueryFuture<'a, T> =
 /// - Only transactions of the question's [`Scope`] are in it, also in counts.
 /// - Equal transactions give equal answers, whatever keeps them: order is defined, ties included.
 /// - When the deadline passes, the answer says that it is not complete. What it has then is right as far
-///   as it goes: transactions down to [`Answer::reached`]; no counts at all.
+///   as it goes: transactions down to [`Answer::reached`]; counts are `None`. It comes within a tenth of
+///   the deadline, if the machine is not too busy.
 ///
 /// # Errors
 ///
 /// All methods: [`StoreError::Unavailable`] for what passes, [`StoreError::Configuration`] for what an
-/// administrator must change.
+/// administrator must change; [`StoreError::Question`] for a scope of more than [`Scope::MAX_NAMES`] names.
+///
+/// The contract is executable: module `contract` (feature `store-contract`).
 pub trait Query: Send {
     /// Counts the transactions.
-    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals>;
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Option<Totals>>;
 
     /// Counts the transactions of each span of `step` seconds, from the Unix epoch on, oldest first.
     /// Spans without any are left out, as are transactions of an unknown time. A `step` of 0 counts as 1.
-    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>>;
+    fn time_line<'a>(
+        &'a mut self,
+        question: &'a Question,
+        step: u32,
+    ) -> QueryFuture<'a, Option<Vec<Bin>>>;
 
     /// Counts the transactions by a facet: the `most` values with the most transactions, of equals the
     /// first in the order of bytes. Transactions without a value are not in it.
@@ -106,7 +115,7 @@ pub trait Query: Send {
         question: &'a Question,
         facet: Facet,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Count>>;
+    ) -> QueryFuture<'a, Option<Vec<Count>>>;
 
     /// Returns up to `most` transactions, the newest first, those of an unknown time last, without their
     /// alerts. `after` is the [cursor](Transaction::cursor) of the last one that was seen.
@@ -122,7 +131,7 @@ pub trait Query: Send {
         &'a mut self,
         question: &'a Question,
         spot: &'a Spot,
-    ) -> QueryFuture<'a, Evidence>;
+    ) -> QueryFuture<'a, Option<Evidence>>;
 
     /// Returns the evidence about the `most` spots with the most clients; of equals those with the most
     /// transactions, then in the order of the spots. Rules without an id are left out.
@@ -132,7 +141,7 @@ pub trait Query: Send {
         &'a mut self,
         question: &'a Question,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Evidence>>;
+    ) -> QueryFuture<'a, Option<Vec<Evidence>>>;
 
     /// Returns who is quiet against its own habit at `now`: of the silent sources the `most` with the most
     /// transactions, of equals the first in the order of bytes. [`Silence`] says how that is judged. The
@@ -143,7 +152,7 @@ pub trait Query: Send {
         source: Source,
         now: DateTime<Utc>,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Silence>>;
+    ) -> QueryFuture<'a, Option<Vec<Silence>>>;
 
     /// Calls `visit` with each transaction of a known time, the oldest first, of equal times the one with
     /// the lowest number, and returns how many there were. Needs the memory of some thousand of them,

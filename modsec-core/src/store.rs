@@ -107,9 +107,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-#[cfg(any(feature = "mysql", feature = "sqlite"))]
-use self::error::foreign_table;
 pub use self::error::{Refused, StoreError};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use self::error::{foreign_table, foreign_view};
 pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 pub(crate) use self::read::{Cell, Cells, Connection, See};

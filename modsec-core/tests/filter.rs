@@ -44,9 +44,12 @@ fn read(text: &str) -> Result<Filter, TestCaseError> {
 
 /// Makes each second alert one of a program that knew no `modsec_rules`.
 const AS_OLDER_PROGRAMS: &str = "update rule_matches set
-    msg = (select msg from modsec_rules r where r.rule_key = rule_matches.rule_key),
-    target = (select target from modsec_rules r where r.rule_key = rule_matches.rule_key),
-    paranoia_level = (select paranoia_level from modsec_rules r where r.rule_key = rule_matches.rule_key),
+    msg = (select coalesce(t.msg, r.msg) from modsec_rules r left join modsec_rules t on t.rule_key = r.text_key
+        where r.rule_key = rule_matches.rule_key),
+    target = (select coalesce(t.target, r.target) from modsec_rules r left join modsec_rules t on t.rule_key = r.text_key
+        where r.rule_key = rule_matches.rule_key),
+    paranoia_level = (select coalesce(t.paranoia_level, r.paranoia_level) from modsec_rules r left join modsec_rules t on t.rule_key = r.text_key
+        where r.rule_key = rule_matches.rule_key),
     rule_key = null
     where position = 1";
 
@@ -226,7 +229,7 @@ const SERVED: [(&str, &str); 14] = [
     ("host:shop.example.org", "logs_host"),
     ("host:(a,b)", "logs_host"),
     ("host:shop.*", "logs_host"),
-    ("account:site42", "logs_account"),
+    ("account:site42", "logs_account_time"),
     ("target:ARGS:id", "rule_matches_rule"),
     ("cause:942100", "logs_rule_id"),
     ("cause:942*", "logs_rule_id"),

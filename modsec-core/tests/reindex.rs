@@ -14,7 +14,7 @@ mod stored;
 
 use std::collections::HashSet;
 
-use modsec_core::query::{self, Query, Question, Scope, Transaction};
+use modsec_core::query::{self, Query, Question, Scope, Totals, Transaction};
 use modsec_core::store::{self, LOG_COLUMNS, Origin, RULE_COLUMNS, Row, Value};
 use modsec_core::upkeep::{self, Reindex};
 use modsec_core::{EntryHash, format};
@@ -105,7 +105,7 @@ fn rows_of_the_program_before_get_what_they_say() {
                 place.run(&statement).await;
             }
             let question = Question::new(Scope::all());
-            let before = query.totals(&question).await.unwrap().value;
+            let before = query.totals(&question).await.unwrap().value.unwrap();
             assert_eq!((before.blocked, before.estimated), (0, rows.len() as u64));
             let missing = upkeep::missing(&place.options).await.unwrap();
             assert_eq!(missing, Some(rows.len() as u64));
@@ -286,7 +286,8 @@ fn rows_come_and_go_between_the_steps() {
             } {}
             assert_eq!(upkeep::missing(&place.options).await.unwrap(), Some(0));
             let now = query.totals(&Question::new(Scope::all())).await.unwrap();
-            assert_eq!(left.value.transactions, now.value.transactions);
+            let count = |totals: Option<Totals>| totals.map(|totals| totals.transactions);
+            assert_eq!(count(left.value), count(now.value));
         });
     });
 }

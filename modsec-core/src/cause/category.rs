@@ -158,6 +158,27 @@ const FILES: [(&str, Category); 29] = [
 const UPLOADS: [u32; 4] = [932_180, 933_110, 933_111, 933_220];
 
 impl Category {
+    /// All of them.
+    pub(crate) const ALL: [Category; 17] = [
+        Sqli,
+        Xss,
+        Rce,
+        Lfi,
+        Rfi,
+        Php,
+        Java,
+        Injection,
+        SessionFixation,
+        Protocol,
+        Scanner,
+        Bot,
+        DataLeak,
+        Upload,
+        Dos,
+        Reputation,
+        Malware,
+    ];
+
     /// Returns the category of a detection: by the tags of its rule, else by the rule's file.
     ///
     /// `None` if neither says, as for most rules of one's own.

@@ -149,22 +149,42 @@ fn condition(dialect: Dialect, node: &Node) -> Sql {
     }
 }
 
-/// Conditions about alerts are not correlated, so that they are done once, and not for each row of `logs`.
+/// Where an index serves the condition about alerts, they are looked for first.
 const ALERTS: &str = "l.id in (select m.log_id from rule_matches m where {})";
+
+/// Where none does, only the alerts of the transactions in question are looked at, and not all of them.
+const OWN_ALERTS: &str = "exists (select 1 from rule_matches m where m.log_id = l.id and {})";
 
 /// As [`ALERTS`], of what is stored once for many alerts.
 const RULES: &str = "(l.id in (select m.log_id from rule_matches m where m.rule_key in \
-     (select r.rule_key from modsec_rules r where {})) or l.id in (select m.log_id from \
-     rule_matches m where m.rule_key is null and {}))";
+     (select r.rule_key from modsec_rules r left join modsec_rules t on t.rule_key = r.text_key \
+     where {})) or l.id in (select m.log_id from rule_matches m where m.rule_key is null and {}))";
 
 /// Writes a test of one field. Of alerts, one that fits is enough.
 fn test(dialect: Dialect, field: &Field, values: &[Value]) -> Sql {
     let of = |table| compare(dialect, field, &format!("{table}.{}", field.column), values);
     match field.table {
         Table::Logs => of("l"),
-        Table::Alerts => Sql::format(ALERTS, &[&of("m")]),
-        Table::Rules => Sql::format(RULES, &[&of("r"), &of("m")]),
+        Table::Alerts if is_served(field, values) => Sql::format(ALERTS, &[&of("m")]),
+        Table::Alerts => Sql::format(OWN_ALERTS, &[&of("m")]),
+        Table::Rules => {
+            let column = format!("coalesce(t.{0}, r.{0})", field.column);
+            let shared = compare(dialect, field, &column, values);
+            Sql::format(RULES, &[&shared, &of("m")])
+        }
     }
+}
+
+/// Returns `true` if an index serves a condition on these values: each begins with a text.
+fn is_served(field: &Field, values: &[Value]) -> bool {
+    let begins = |value: &Value| match value {
+        Value::Pattern(pattern) => pattern
+            .parts()
+            .first()
+            .is_some_and(|first| !first.is_empty()),
+        _ => true,
+    };
+    field.is_indexed && values.iter().all(begins)
 }
 
 /// Writes that one of the values fits the column.

@@ -282,6 +282,64 @@ fn all_flags_and_severities_are_offered() {
 }
 
 #[test]
+fn words_of_closed_sets_are_known_or_refused() {
+    for (text, want) in [
+        (
+            "category:sql",
+            "unknown category \"sql\": did you mean sqli?",
+        ),
+        (
+            "category:(xss,session-fixation)",
+            "unknown category \"session-fixation\": did you mean session_fixation?",
+        ),
+        ("-category:zzzz", "expected one of sqli, xss, rce, "),
+        ("category:zz*", "expected one of sqli, xss, rce, "),
+        (
+            "severity:CRITCAL",
+            "unknown severity \"CRITCAL\": did you mean CRITICAL?",
+        ),
+        (
+            "severity>=warn",
+            "unknown severity \"warn\": did you mean WARNING?",
+        ),
+        (
+            "severity:EROR..ALERT",
+            "unknown severity \"EROR\": did you mean ERROR?",
+        ),
+        ("severity:bad", "expected a severity: EMERGENCY, "),
+        (
+            "flag:truncate",
+            "unknown flag \"truncate\": did you mean truncated?",
+        ),
+        ("flag:zzzz", "expected a flag: ambiguous, "),
+        (
+            "outcome:block",
+            "unknown outcome \"block\": did you mean blocked?",
+        ),
+        ("outcome:allowed", "expected blocked or detected"),
+        ("status:5x", "unknown status \"5x\": did you mean 5xx?"),
+        ("status:4XX", "unknown status \"4XX\": did you mean 4xx?"),
+        ("blocked:maybe", "expected yes or no"),
+    ] {
+        let error = Filter::parse(text, now()).unwrap_err();
+        assert!(
+            error.message().starts_with(want),
+            "{text}: {}",
+            error.message()
+        );
+    }
+    for text in [
+        "category:SQLI",
+        "category:*",
+        "category:s*i",
+        "category:(sqli,dos)",
+        "category:*_*",
+    ] {
+        parse(text);
+    }
+}
+
+#[test]
 fn what_is_no_time_is_refused() {
     for text in [
         "",

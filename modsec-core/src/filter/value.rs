@@ -8,7 +8,8 @@ use super::MAX_STARS;
 use super::field::{Field, Kind, named};
 use super::lexer::Word;
 use super::tree::{Range, Value};
-use crate::cause::{Outcome, path_template};
+use crate::cause::{Category, Outcome, path_template};
+use crate::likeness::nearest;
 use crate::record::{Flag, Severity};
 use crate::span;
 
@@ -79,14 +80,19 @@ pub(super) fn read(
     if matches!(field.kind, Kind::Exact | Kind::AnyCase) {
         return pattern(field, word);
     }
-    let wrong = || format!("expected {}", expected(field.kind));
-    let text = word.plain().ok_or_else(wrong)?;
+    let plain = || format!("expected {}", expected(field.kind));
+    let text = word.plain().ok_or_else(plain)?;
+    let wrong = || match field.kind {
+        Kind::Outcome => unknown(field, text, &OUTCOMES.map(Outcome::name)),
+        Kind::Flag => unknown(field, text, &Flag::ALL.map(Flag::name)),
+        _ => plain(),
+    };
     let value = match field.kind {
         Kind::Client => network(text).map(Value::Network),
         Kind::Number => return number(field, operator, text).map(Value::Range),
-        Kind::Severity => return severity(operator, text).map(Value::Range),
+        Kind::Severity => return severity(field, operator, text).map(Value::Range),
         Kind::Blocked => yes_or_no(text),
-        Kind::Outcome => [Outcome::Blocked, Outcome::Detected]
+        Kind::Outcome => OUTCOMES
             .map(Outcome::name)
             .into_iter()
             .find(|name| name.eq_ignore_ascii_case(text))
@@ -98,11 +104,32 @@ pub(super) fn read(
     value.ok_or_else(wrong)
 }
 
+/// All outcomes.
+const OUTCOMES: [Outcome; 2] = [Outcome::Blocked, Outcome::Detected];
+
+/// Returns what is wrong with a word that is none of a closed set: the one that was probably meant, or
+/// what is expected.
+fn unknown(field: &Field, text: &str, names: &[&'static str]) -> String {
+    let alike = |name: &&&str| name.eq_ignore_ascii_case(text);
+    let word = text.to_ascii_lowercase().replace('-', "_");
+    let lower: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let meant = nearest(&word, lower.iter().map(String::as_str));
+    let meant = meant.and_then(|meant| names.iter().find(|name| name.eq_ignore_ascii_case(meant)));
+    match names.iter().find(alike).or(meant) {
+        Some(meant) => format!("unknown {} {text:?}: did you mean {meant}?", field.name),
+        None if field.kind == Kind::AnyCase => {
+            format!("expected one of {}, with * for any text", names.join(", "))
+        }
+        None => format!("expected {}", expected(field.kind)),
+    }
+}
+
 /// What `blocked:no` is read as.
 pub(super) const NO: &str = "no";
 
 /// Reads a text with stars. An error is more than [`MAX_STARS`] of them, or a path that is
-/// stored as another one: rows have its template, with names for numbers, so none would fit.
+/// stored as another one: rows have its template, with names for numbers, so none would fit. Nor would
+/// a category that does not exist.
 fn pattern(field: &Field, word: Word) -> Result<Value, String> {
     let mut pattern = word.into_pattern();
     if pattern.stars() > MAX_STARS {
@@ -110,6 +137,12 @@ fn pattern(field: &Field, word: Word) -> Result<Value, String> {
     }
     if field.kind == Kind::AnyCase {
         pattern = pattern.to_lower_case();
+    }
+    if field.name == "category" {
+        let names = Category::ALL.map(Category::name);
+        if !names.iter().any(|name| pattern.matches(name.as_bytes())) {
+            return Err(unknown(field, &pattern.parts().join("*"), &names));
+        }
     }
     if field.column == "path_template"
         && let Some(path) = pattern.exact()
@@ -147,19 +180,24 @@ fn network(text: &str) -> Option<IpNet> {
 /// Reads a number, or a range of numbers: `404`, `400..499`, `400..` or `..499`, both ends
 /// included; of the status also `4xx`. An empty range is an error, as it would find nothing.
 fn number(field: &Field, operator: Operator, text: &str) -> Result<Range, String> {
+    let is_status = field.name == "status";
     let wrong = || {
-        let hundreds = if field.name == "status" {
-            ", or 5xx"
-        } else {
-            ""
-        };
-        format!("expected {}{hundreds}", expected(Kind::Number))
+        let class = text.trim_end_matches(['x', 'X', '*']);
+        match class.chars().next().filter(char::is_ascii_digit) {
+            Some(digit) if is_status && class.len() < text.len() => {
+                format!("unknown status {text:?}: did you mean {digit}xx?")
+            }
+            _ => {
+                let hundreds = if is_status { ", or 5xx" } else { "" };
+                format!("expected {}{hundreds}", expected(Kind::Number))
+            }
+        }
     };
     let one = |text: &str| text.parse::<i64>().map_err(|_| wrong());
     if operator != Operator::Is {
         return compared_with(operator, one(text)?).ok_or_else(wrong);
     }
-    if let Some(hundreds) = text.strip_suffix("xx").filter(|_| field.name == "status") {
+    if let Some(hundreds) = text.strip_suffix("xx").filter(|_| is_status) {
         let hundreds = one(hundreds).ok().filter(|digit| (1..=9).contains(digit));
         let start = hundreds.ok_or_else(wrong)? * 100;
         return Ok(Range::of(start, start + 99));
@@ -211,13 +249,12 @@ fn sound(range: Range) -> Option<Range> {
 const LEAST_BAD: i64 = 7;
 
 /// Reads a severity, or two, as the range of its numbers. Above means worse, and so a smaller number.
-fn severity(operator: Operator, text: &str) -> Result<Range, String> {
-    let wrong = || format!("expected {}", expected(Kind::Severity));
+fn severity(field: &Field, operator: Operator, text: &str) -> Result<Range, String> {
     let one = |text: &str| {
         let severity = Severity::parse(text.as_bytes());
         severity
             .map(|severity| i64::from(severity.number()))
-            .ok_or_else(wrong)
+            .ok_or_else(|| unknown(field, text, &Severity::ALL.map(Severity::name)))
     };
     if let Some((one_end, other)) = text.split_once("..").filter(|_| operator == Operator::Is) {
         let (one_end, other) = (one(one_end)?, one(other)?);

@@ -9,7 +9,7 @@ use crate::store::{LOG_COLUMNS, Value};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answer<T> {
-    /// What was found.
+    /// What was found. Counts are `None` if the answer is not complete.
     pub value: T,
     /// `false` if the deadline passed before everything was looked at.
     pub is_complete: bool,
@@ -31,8 +31,8 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Makes another value of the answer's; what was looked at stays.
-    pub(super) fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
+    /// Returns the same answer with another value.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answer<U> {
         Answer {
             value: make(self.value),
             is_complete: self.is_complete,

@@ -57,18 +57,18 @@ impl MemoryQuery {
         &self,
         question: &Question,
         mut see: impl FnMut(&mut T, &Row),
-    ) -> Answer<T> {
+    ) -> Answer<Option<T>> {
         let mut value = T::default();
         if self.each(question, |_, row| see(&mut value, row)) {
-            Answer::complete(value)
+            Answer::complete(Some(value))
         } else {
-            Answer::late(T::default(), None)
+            Answer::late(None, None)
         }
     }
 
     /// Returns the totals: all, blocked and detected transactions, and the first and the last
-    /// time among them. Zeros if the deadline passed.
-    fn count_all(&self, question: &Question) -> Answer<Totals> {
+    /// time among them. `None` if the deadline passed.
+    fn count_all(&self, question: &Question) -> Answer<Option<Totals>> {
         self.fold(question, |totals: &mut Totals, row| {
             totals.transactions += 1;
             totals.blocked += u64::from(row.outcome == Some(Outcome::Blocked));
@@ -82,7 +82,7 @@ impl MemoryQuery {
     /// Returns the transactions of each `step` seconds, counted from the Unix epoch, oldest
     /// first. Rows whose time is unknown, or cannot be stored, are not counted. A `step` of 0
     /// counts as 1.
-    fn count_by_time(&self, question: &Question, step: u32) -> Answer<Vec<Bin>> {
+    fn count_by_time(&self, question: &Question, step: u32) -> Answer<Option<Vec<Bin>>> {
         let step = i64::from(step.max(1));
         let bins = self.fold(question, |bins: &mut BTreeMap<i64, Totals>, row| {
             if let Some(time) = stored_time(row) {
@@ -101,19 +101,19 @@ impl MemoryQuery {
                 estimated: 0,
             })
         };
-        Answer {
-            value: bins.value.into_iter().filter_map(bin).collect(),
-            is_complete: bins.is_complete,
-            reached: bins.reached,
-            known_from: None,
-        }
+        bins.map(|bins| bins.map(|bins| bins.into_iter().filter_map(bin).collect()))
     }
 
     /// Returns the `most` values of a facet with the most transactions; of equals, the first in
     /// the order of bytes. A row whose alerts have one value several times counts once for it.
     /// Message and category are the smallest in the order of bytes, as `min()` in SQL gives
     /// them.
-    fn count_by(&self, question: &Question, facet: Facet, most: usize) -> Answer<Vec<Count>> {
+    fn count_by(
+        &self,
+        question: &Question,
+        facet: Facet,
+        most: usize,
+    ) -> Answer<Option<Vec<Count>>> {
         let groups = self.fold(question, |groups: &mut BTreeMap<String, Group>, row| {
             let mut seen = BTreeSet::new();
             for (key, msg, category) in keys(facet, row) {
@@ -128,20 +128,15 @@ impl MemoryQuery {
                 }
             }
         });
-        let mut counts: Vec<Count> = groups
-            .value
-            .into_iter()
-            .map(|(key, group)| group.count(key))
-            .collect();
-        // Stable, so those with as many stay in the order of their keys.
-        counts.sort_by_key(|count| Reverse(count.transactions));
-        counts.truncate(most);
-        Answer {
-            value: counts,
-            is_complete: groups.is_complete,
-            reached: groups.reached,
-            known_from: None,
-        }
+        let sorted = |groups: BTreeMap<String, Group>| {
+            let groups = groups.into_iter();
+            let mut counts: Vec<Count> = groups.map(|(key, group)| group.count(key)).collect();
+            // Stable, so those with as many stay in the order of their keys.
+            counts.sort_by_key(|count| Reverse(count.transactions));
+            counts.truncate(most);
+            counts
+        };
+        groups.map(|groups| groups.map(sorted))
     }
 
     /// Returns up to `most` transactions that come after `after`, newest first, those of an
@@ -201,12 +196,20 @@ impl MemoryQuery {
 }
 
 impl Query for MemoryQuery {
-    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals> {
-        Box::pin(async { Ok(self.count_all(question)) })
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Option<Totals>> {
+        Box::pin(async { question.check().map(|()| self.count_all(question)) })
     }
 
-    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>> {
-        Box::pin(async move { Ok(self.count_by_time(question, step)) })
+    fn time_line<'a>(
+        &'a mut self,
+        question: &'a Question,
+        step: u32,
+    ) -> QueryFuture<'a, Option<Vec<Bin>>> {
+        Box::pin(async move {
+            question
+                .check()
+                .map(|()| self.count_by_time(question, step))
+        })
     }
 
     fn top<'a>(
@@ -214,8 +217,12 @@ impl Query for MemoryQuery {
         question: &'a Question,
         facet: Facet,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Count>> {
-        Box::pin(async move { Ok(self.count_by(question, facet, most)) })
+    ) -> QueryFuture<'a, Option<Vec<Count>>> {
+        Box::pin(async move {
+            question
+                .check()
+                .map(|()| self.count_by(question, facet, most))
+        })
     }
 
     fn transactions<'a>(
@@ -224,17 +231,18 @@ impl Query for MemoryQuery {
         after: Option<Cursor>,
         most: usize,
     ) -> QueryFuture<'a, Vec<Transaction>> {
-        Box::pin(async move { Ok(self.page(question, after, most)) })
+        Box::pin(async move { question.check().map(|()| self.page(question, after, most)) })
     }
 
     fn evidence<'a>(
         &'a mut self,
         question: &'a Question,
         spot: &'a Spot,
-    ) -> QueryFuture<'a, Evidence> {
+    ) -> QueryFuture<'a, Option<Evidence>> {
         Box::pin(async move {
+            question.check()?;
             let found = self.evidence_of(question, |it| it == spot);
-            Ok(found.map(|found| Evidence::only(found, spot)))
+            Ok(found.map(|found| found.map(|found| Evidence::only(found, spot))))
         })
     }
 
@@ -242,13 +250,14 @@ impl Query for MemoryQuery {
         &'a mut self,
         question: &'a Question,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Evidence>> {
+    ) -> QueryFuture<'a, Option<Vec<Evidence>>> {
         Box::pin(async move {
-            let found = self.evidence_of(question, |_| true);
-            Ok(found.map(|mut found| {
+            question.check()?;
+            let mut found = self.evidence_of(question, |_| true);
+            if let Some(found) = &mut found.value {
                 found.truncate(most);
-                found
-            }))
+            }
+            Ok(found)
         })
     }
 
@@ -258,8 +267,11 @@ impl Query for MemoryQuery {
         source: Source,
         now: DateTime<Utc>,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Silence>> {
-        Box::pin(async move { Ok(self.silences_of(question, source, now, most)) })
+    ) -> QueryFuture<'a, Option<Vec<Silence>>> {
+        Box::pin(async move {
+            question.check()?;
+            Ok(self.silences_of(question, source, now, most))
+        })
     }
 
     fn scan<'a>(
@@ -267,7 +279,7 @@ impl Query for MemoryQuery {
         question: &'a Question,
         visit: &'a mut Visit<'_>,
     ) -> QueryFuture<'a, u64> {
-        Box::pin(async move { Ok(self.visit(question, visit)) })
+        Box::pin(async move { question.check().map(|()| self.visit(question, visit)) })
     }
 
     fn transaction<'a>(
@@ -275,7 +287,7 @@ impl Query for MemoryQuery {
         question: &'a Question,
         number: i64,
     ) -> QueryFuture<'a, Option<Transaction>> {
-        Box::pin(async move { Ok(self.one(question, number)) })
+        Box::pin(async move { question.check().map(|()| self.one(question, number)) })
     }
 }
 

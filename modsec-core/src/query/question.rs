@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::filter::Filter;
-use crate::store::{Dialect, Row, sql_time};
+use crate::store::{Dialect, Row, StoreError, sql_time};
 
 /// Which transactions a question is about, and how long the answer may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,22 @@ impl Question {
         }
     }
 
+    /// Returns an error if nobody could answer the question.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let names = [&self.scope.accounts, &self.scope.hosts];
+        let count: usize = names.into_iter().flatten().map(BTreeSet::len).sum();
+        if count <= Scope::MAX_NAMES {
+            return Ok(());
+        }
+        Err(StoreError::Question {
+            problem: format!(
+                "the scope names {count} accounts and hosts, and may name {}; ask about fewer of them \
+                 at once, or about all",
+                Scope::MAX_NAMES
+            ),
+        })
+    }
+
     /// Returns `true` if the question is about the transaction.
     pub(super) fn is_about(&self, row: &Row) -> bool {
         self.scope.has(row) && self.window.has(row) && self.filter.matches(row)
@@ -49,6 +65,10 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Accounts and hosts that a scope may name. A question about more is an error, as databases take a
+    /// limited number of values.
+    pub const MAX_NAMES: usize = 10_000;
+
     /// Returns the scope of somebody who may see everything, as the administrator may.
     pub fn all() -> Scope {
         Scope {

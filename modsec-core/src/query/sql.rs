@@ -19,7 +19,7 @@ use super::{
     Answer, Bin, Count, Cursor, Evidence, Facet, Query, QueryFuture, Question, Silence, Source,
     Spot, Totals, Transaction,
 };
-use crate::store::{self, Cells, Connection, StoreError, StoreOptions};
+use crate::store::{self, Cells, Connection, Dialect, Param, StoreError, StoreOptions};
 
 /// The newest stretch of time that is looked at when there is a deadline. The next ones are each twice
 /// as long.
@@ -39,6 +39,22 @@ pub async fn open(options: &StoreOptions) -> Result<Box<dyn Query>, StoreError> 
 struct SqlQuery(Box<dyn Connection>);
 
 impl SqlQuery {
+    /// Returns the SQL and its values, unless they are more than the database takes.
+    fn checked(&self, statement: Statement) -> Result<(String, Vec<Param>), StoreError> {
+        let (sql, params) = statement.finish();
+        let most = self.0.dialect().most_values();
+        if params.len() <= most {
+            return Ok((sql, params));
+        }
+        Err(StoreError::Question {
+            problem: format!(
+                "the question has {} names and values, and the database takes {most}; ask about \
+                 fewer accounts, hosts or values at once",
+                params.len()
+            ),
+        })
+    }
+
     /// Runs a statement and makes something of its rows; not complete without them.
     async fn ask<T: Default>(
         &mut self,
@@ -46,7 +62,7 @@ impl SqlQuery {
         deadline: Option<Instant>,
         make: impl FnOnce(Cells) -> T,
     ) -> Result<Answer<T>, StoreError> {
-        let (sql, params) = statement.finish();
+        let (sql, params) = self.checked(statement)?;
         let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         let cells = if is_late {
             None
@@ -78,6 +94,7 @@ impl SqlQuery {
         question: &Question,
         number: i64,
     ) -> Result<Answer<Option<Transaction>>, StoreError> {
+        question.check()?;
         let deadline = deadline(question);
         let statement = Statement::one(self.0.dialect(), question, number);
         let first = |cells| decode::transactions(cells).into_iter().next();
@@ -93,6 +110,17 @@ impl SqlQuery {
         Ok(answer)
     }
 
+    /// Counts what a statement selects.
+    async fn count<T: Default>(
+        &mut self,
+        question: &Question,
+        statement: Statement,
+        make: impl FnOnce(Cells) -> T,
+    ) -> Result<Answer<T>, StoreError> {
+        question.check()?;
+        self.ask(statement, deadline(question), make).await
+    }
+
     /// Returns up to `most` transactions that come after `after`, newest first, and behind them
     /// those of an unknown time, which only a question without time bounds is about.
     ///
@@ -105,15 +133,23 @@ impl SqlQuery {
         after: Option<Cursor>,
         most: usize,
     ) -> Result<Answer<Vec<Transaction>>, StoreError> {
+        question.check()?;
         let deadline = deadline(question);
         let mut found = Vec::new();
         let mut reached = None;
-        if after.is_none_or(|after| after.time.is_some()) {
+        let behind = match after {
+            Some(after) => match self.behind(question, after, deadline).await? {
+                Some(behind) => Some(behind),
+                None => return Ok(Answer::late(found, reached)),
+            },
+            None => None,
+        };
+        if behind.as_ref().is_none_or(|behind| behind.time.is_some()) {
             for stretch in self.stretches(question, after, deadline).await? {
                 let statement = Statement::page(
                     self.0.dialect(),
                     question,
-                    after,
+                    behind.as_ref(),
                     &stretch,
                     most - found.len(),
                 );
@@ -130,8 +166,8 @@ impl SqlQuery {
         }
         let has_bounds = question.window.since.is_some() || question.window.until.is_some();
         if !has_bounds {
-            let statement =
-                Statement::untimed(self.0.dialect(), question, after, most - found.len());
+            let (behind, most) = (behind.as_ref(), most - found.len());
+            let statement = Statement::untimed(self.0.dialect(), question, behind, most);
             let part = self.ask(statement, deadline, decode::transactions).await?;
             found.extend(part.value);
             if !part.is_complete {
@@ -139,6 +175,36 @@ impl SqlQuery {
             }
         }
         Ok(Answer::complete(found))
+    }
+
+    /// Returns the place that a page begins behind; `None` if the deadline passed.
+    ///
+    /// In SQLite times are texts, and another program may have written one with fewer digits, or one
+    /// that says no time. So the row itself is asked how it is written; a row that is gone, or that the
+    /// question is not about, is taken for one of ours.
+    async fn behind(
+        &mut self,
+        question: &Question,
+        after: Cursor,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Behind>, StoreError> {
+        let mut time = after.time.map(statement::written);
+        if self.0.dialect() == Dialect::Sqlite {
+            let statement = Statement::time_of(self.0.dialect(), question, after.number);
+            let stored = self.ask(statement, deadline, decode::text).await?;
+            if !stored.is_complete {
+                return Ok(None);
+            }
+            let is_same = |stored: &String| {
+                let time = time.as_ref();
+                time.is_none_or(|time| time.starts_with(stored.as_str()))
+            };
+            time = stored.value.filter(is_same).or(time);
+        }
+        Ok(Some(Behind {
+            time,
+            number: after.number,
+        }))
     }
 
     /// Divides the time that a page is looked for in, newest first. Without a deadline it is one stretch.
@@ -170,6 +236,14 @@ impl SqlQuery {
             .map_or(last, |time| time.min(last));
         Ok(whole.divided(first, newest))
     }
+}
+
+/// The place of a row, as the database has it.
+pub(super) struct Behind {
+    /// Its `created_at` as text; `None` for null.
+    time: Option<String>,
+    /// Its number.
+    number: i64,
 }
 
 /// A stretch of time; the first instant is in it, the last is not.
@@ -218,22 +292,25 @@ fn deadline(question: &Question) -> Option<Instant> {
 }
 
 impl Query for SqlQuery {
-    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Totals> {
+    fn totals<'a>(&'a mut self, question: &'a Question) -> QueryFuture<'a, Option<Totals>> {
         Box::pin(async move {
             let statement = Statement::totals(self.0.dialect(), question);
-            let answer = self
-                .ask(statement, deadline(question), decode::totals)
-                .await;
+            let make = |cells| Some(decode::totals(cells));
+            let answer = self.count(question, statement, make).await;
             self.with_horizon(answer).await
         })
     }
 
-    fn time_line<'a>(&'a mut self, question: &'a Question, step: u32) -> QueryFuture<'a, Vec<Bin>> {
+    fn time_line<'a>(
+        &'a mut self,
+        question: &'a Question,
+        step: u32,
+    ) -> QueryFuture<'a, Option<Vec<Bin>>> {
         Box::pin(async move {
             let step = step.max(1);
             let statement = Statement::time_line(self.0.dialect(), question, step);
-            let make = move |cells| decode::bins(cells, step);
-            let answer = self.ask(statement, deadline(question), make).await;
+            let make = move |cells| Some(decode::bins(cells, step));
+            let answer = self.count(question, statement, make).await;
             self.with_horizon(answer).await
         })
     }
@@ -243,12 +320,11 @@ impl Query for SqlQuery {
         question: &'a Question,
         facet: Facet,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Count>> {
+    ) -> QueryFuture<'a, Option<Vec<Count>>> {
         Box::pin(async move {
             let statement = Statement::top(self.0.dialect(), question, facet, most);
-            let answer = self
-                .ask(statement, deadline(question), decode::counts)
-                .await;
+            let make = |cells| Some(decode::counts(cells));
+            let answer = self.count(question, statement, make).await;
             self.with_horizon(answer).await
         })
     }
@@ -269,11 +345,11 @@ impl Query for SqlQuery {
         &'a mut self,
         question: &'a Question,
         spot: &'a Spot,
-    ) -> QueryFuture<'a, Evidence> {
+    ) -> QueryFuture<'a, Option<Evidence>> {
         Box::pin(async move {
             let found = self.evidence_of(question, Some(spot), 1).await;
             let found = self.with_horizon(found).await?;
-            Ok(found.map(|found| Evidence::only(found, spot)))
+            Ok(found.map(|found| found.map(|found| Evidence::only(found, spot))))
         })
     }
 
@@ -281,7 +357,7 @@ impl Query for SqlQuery {
         &'a mut self,
         question: &'a Question,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Evidence>> {
+    ) -> QueryFuture<'a, Option<Vec<Evidence>>> {
         Box::pin(async move {
             let answer = self.evidence_of(question, None, most).await;
             self.with_horizon(answer).await
@@ -294,12 +370,12 @@ impl Query for SqlQuery {
         source: Source,
         now: DateTime<Utc>,
         most: usize,
-    ) -> QueryFuture<'a, Vec<Silence>> {
+    ) -> QueryFuture<'a, Option<Vec<Silence>>> {
         Box::pin(async move {
             let hour = now.timestamp().div_euclid(3600);
             let statement = Statement::silences(self.0.dialect(), question, source, hour, most);
-            let make = move |cells| decode::silences(cells, hour);
-            let answer = self.ask(statement, deadline(question), make).await;
+            let make = move |cells| Some(decode::silences(cells, hour));
+            let answer = self.count(question, statement, make).await;
             self.with_horizon(answer).await
         })
     }

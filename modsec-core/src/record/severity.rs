@@ -39,7 +39,7 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, so that the index is the number.
-    const ALL: [Severity; 8] = [
+    pub(crate) const ALL: [Severity; 8] = [
         Severity::Emergency,
         Severity::Alert,
         Severity::Critical,

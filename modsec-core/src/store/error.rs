@@ -8,6 +8,7 @@
 //! | `Refused` | the caller: repeat without these rows | no |
 //! | `SchemaTooNew` | an administrator: install the newer program | no |
 //! | `MigrationDenied` | an administrator of the database: run the statements | no |
+//! | `Question` | the caller: ask for less | nothing was to be stored |
 //!
 //! `Unavailable` after a lost connection may come from a commit that went through and had no
 //! answer. Repeating a call is safe in every case, see the contract of [`Store`](super::Store). No
@@ -50,7 +51,7 @@ pub enum StoreError {
         /// What the database says.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// The database cannot take anything now; the same call may succeed later.
+    /// The database cannot take anything now, or cannot answer; the same call may succeed later.
     #[error("{store}: {problem}")]
     Unavailable {
         /// The store.
@@ -95,6 +96,12 @@ pub enum StoreError {
         /// What the database says.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A question that is too large for any answer: of too many names or values.
+    #[error("{problem}")]
+    Question {
+        /// What is too large, and what to do. One line without a final stop.
+        problem: String,
+    },
 }
 
 /// One row that the database does not accept. The rest of its batch is sound.
@@ -136,10 +143,10 @@ fn first(rows: &[Refused]) -> String {
         })
 }
 
-/// Returns the error for a table `logs` of somebody else, or one that has lost columns: all those that
-/// it lacks of the ones that it must have. `None` if it lacks none.
+/// Returns the error for a table of somebody else that has the name of one of ours, or for one of ours
+/// that has lost columns: all those that it lacks of the ones that it must have. `None` if it lacks none.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(super) fn foreign_table(store: &str, missing: &[&str]) -> Option<StoreError> {
+pub(super) fn foreign_table(store: &str, table: &str, missing: &[&str]) -> Option<StoreError> {
     let (first, others) = missing.split_first()?;
     let others = match others.len() {
         0 => String::new(),
@@ -148,11 +155,24 @@ pub(super) fn foreign_table(store: &str, missing: &[&str]) -> Option<StoreError>
     Some(StoreError::Configuration {
         store: store.to_owned(),
         problem: format!(
-            "the table logs has no column {first}{others}: it is another program's, or was changed; \
+            "the table {table} has no column {first}{others}: it is another program's, or was changed; \
              name another database, or rename that table"
         ),
         source: None,
     })
+}
+
+/// Returns the error for a table in the place of our view.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(super) fn foreign_view(store: &str, view: &str) -> StoreError {
+    StoreError::Configuration {
+        store: store.to_owned(),
+        problem: format!(
+            "{view} is a table, and this program makes a view of that name: it is another program's; \
+             name another database, or rename that table"
+        ),
+        source: None,
+    }
 }
 
 /// Returns what is wrong with a URL whose scheme is none of ours, or absent: the scheme that

@@ -28,6 +28,17 @@ impl Dialect {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+impl Dialect {
+    /// Values that a statement takes: `SQLITE_MAX_VARIABLE_NUMBER`, and the two bytes of MySQL's protocol.
+    pub(crate) fn most_values(self) -> usize {
+        match self {
+            Dialect::Sqlite => 32_766,
+            Dialect::Mysql => 65_535,
+        }
+    }
+}
+
 /// A value for one `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Param {

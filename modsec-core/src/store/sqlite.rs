@@ -39,7 +39,6 @@ mod worker;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::error::Error;
-use std::iter;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -57,7 +56,7 @@ pub(super) use self::open::{check, file, open};
 pub(super) use self::read::connect_to_read;
 use self::worker::Worker;
 use super::row::{client_key, sql_time};
-use super::shared::{ALERT_COLUMNS, Split, shared_columns};
+use super::shared::{ALERT_COLUMNS, Split, rule_table_columns};
 use super::{
     Batch, BatchId, Inserted, LOG_COLUMNS, Refused, Row, Store, StoreError, StoreFuture, Value,
 };
@@ -199,9 +198,9 @@ impl Database {
                 placeholders(3 + ALERT_COLUMNS.len())
             ),
             insert_rule: format!(
-                "insert or ignore into modsec_rules (rule_key, {}) values ({})",
-                shared_columns().join(", "),
-                placeholders(1 + shared_columns().len())
+                "insert or ignore into modsec_rules ({}) values ({})",
+                rule_table_columns().join(", "),
+                placeholders(rule_table_columns().len())
             ),
         }
     }
@@ -338,9 +337,10 @@ impl Inserts<'_> {
                 own,
                 shared,
             } = Split::new(rule);
-            if self.rules.insert(rule_key) {
-                let key = iter::once(Value::Int(rule_key));
-                self.rule.execute(params_from_iter(key.chain(shared)))?;
+            for shared in shared {
+                if self.rules.insert(shared.rule_key) {
+                    self.rule.execute(params_from_iter(shared.values))?;
+                }
             }
             let key = [id, position, rule_key].map(Value::Int);
             self.alert
@@ -397,40 +397,66 @@ fn cause(error: rusqlite::Error) -> Box<dyn Error + Send + Sync> {
 /// and the file itself do not ([`StoreError::Configuration`]). Source: "Result and Error Codes" of
 /// SQLite.
 fn store_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
-    let store = store.to_owned();
-    let (later, reason) = match error.sqlite_error_code() {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full; make room",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "may not write; let this account own the file and its directory"
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "cannot open the file, or make files beside it; see its directory's permissions"
+        }
+        code => reason(code),
+    };
+    with_reason(store, what, reason, error)
+}
+
+/// As [`store_error`], in the words of who only reads.
+fn read_error(store: &str, what: &str, error: rusqlite::Error) -> StoreError {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "there is no room for temporary files; make room in /var/tmp",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            "may not read; let this account, or a group of it, read the file, and -wal and -shm beside \
+             it if they are there"
+        }
+        code => reason(code),
+    };
+    with_reason(store, what, reason, error)
+}
+
+/// Returns what an error means, and what to do, for who reads and for who writes.
+fn reason(code: Option<ErrorCode>) -> &'static str {
+    match code {
         Some(
             ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::FileLockingProtocolFailed,
-        ) => (true, "another process holds the database for too long"),
-        Some(ErrorCode::DiskFull) => (true, "the disk is full; make room"),
-        Some(ErrorCode::SystemIoFailure) => (true, "the disk fails; see the system log"),
-        Some(ErrorCode::OutOfMemory) => (true, "there is not enough memory"),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
-            false,
-            "may not write; let this account own the file and its directory",
-        ),
-        Some(ErrorCode::CannotOpen) => (
-            false,
-            "cannot open the file, or make files beside it; see its directory's permissions",
-        ),
-        Some(ErrorCode::NotADatabase) => (
-            false,
-            "the file is not an SQLite database; name another file",
-        ),
-        Some(ErrorCode::DatabaseCorrupt) => (
-            false,
-            "the file is damaged; put it aside and try `sqlite3 FILE .recover`",
-        ),
-        _ => (
-            false,
-            "SQLite does not accept it; are the tables those of this program?",
-        ),
-    };
-    let problem = format!("{what}: {reason}");
+        ) => "another process holds the database for too long",
+        Some(ErrorCode::SystemIoFailure) => "the disk fails; see the system log",
+        Some(ErrorCode::OutOfMemory) => "there is not enough memory",
+        Some(ErrorCode::NotADatabase) => "the file is not an SQLite database; name another file",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "the file is damaged; put it aside and try `sqlite3 FILE .recover`"
+        }
+        _ => "SQLite does not accept it; are the tables those of this program?",
+    }
+}
+
+/// Returns the error of this text, with SQLite's words as the source.
+fn with_reason(store: &str, what: &str, reason: &str, error: rusqlite::Error) -> StoreError {
+    let passes = matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+        )
+    );
+    let (store, problem) = (store.to_owned(), format!("{what}: {reason}"));
     let source = Some(cause(error));
-    if later {
+    if passes {
         StoreError::Unavailable {
             store,
             problem,

@@ -227,9 +227,10 @@ pub(crate) fn filter(palette: &Palette) -> impl Strategy<Value = String> + use<>
 
 fn test(palette: &Palette) -> impl Strategy<Value = String> + use<> {
     let texts = select(vec![
-        "host", "account", "sensor", "rule", "cause", "category", "target", "uri", "method",
-        "agent", "data", "msg", "id",
+        "host", "account", "sensor", "rule", "cause", "target", "uri", "method", "agent", "data",
+        "msg", "id",
     ]);
+    let categories = select(vec!["sqli", "(XSS,lfi)", "s*", "*i", "*", "(*ss,dos)"]);
     let numbers = select(vec!["status", "score", "threshold", "pl"]);
     let number = || prop_oneof![-3_i64..8, select(vec![200_i64, 403, 500, i64::MAX - 1])];
     let operator = || select(vec![":", "=", ">", ">=", "<", "<=", ":>="]);
@@ -237,6 +238,7 @@ fn test(palette: &Palette) -> impl Strategy<Value = String> + use<> {
     let severity_operator = select(vec![":", ">=", "<="]);
     prop_oneof![
         8 => (texts, vec(pattern(palette, 4), 1..3)).prop_map(|(name, values)| format!("{name}:{}", list(&values))),
+        1 => categories.prop_map(|value| format!("category:{value}")),
         1 => path(palette).prop_map(|value| format!("path:{value}")),
         1 => (numbers.clone(), operator(), number()).prop_map(|(name, op, n)| format!("{name}{op}{n}")),
         1 => (numbers, number(), 0_i64..5).prop_map(|(name, n, more)| format!("{name}:{n}..{}", n.saturating_add(more))),

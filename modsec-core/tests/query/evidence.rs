@@ -14,10 +14,10 @@ pub(crate) async fn compare(
         let got = stored.candidates(question, most).await;
         let got = got.map_err(|e| super::failed(&e))?;
         prop_assert_eq!(&got, &want, "{} {:?}", question.filter, question);
-        for evidence in want.value {
+        for evidence in want.value.unwrap() {
             let one = stored.evidence(question, &evidence.spot).await;
             let one = one.map_err(|e| super::failed(&e))?;
-            prop_assert_eq!(one.value, evidence);
+            prop_assert_eq!(one.value.unwrap(), evidence);
         }
     }
     let nowhere = Spot::new("no rule");

@@ -74,7 +74,12 @@ pub(crate) async fn check(query: &mut dyn Query) {
     assert_eq!((answer.value, seen.len()), (20, 20));
     note(&mut all, seen);
     let candidates = query.candidates(&own, 100).await.unwrap();
-    assert!(!candidates.value.is_empty());
+    assert!(
+        candidates
+            .value
+            .as_ref()
+            .is_some_and(|found| !found.is_empty())
+    );
     note(&mut all, candidates);
     for source in [Source::Host, Source::Account, Source::Sensor] {
         let silences = query.silences(&own, source, now, 100).await.unwrap();
@@ -87,9 +92,14 @@ pub(crate) async fn check(query: &mut dyn Query) {
     spot.host = Some(SECRET.to_owned());
     spot.path.clone_from(&spot.host);
     spot.target.clone_from(&spot.host);
-    let evidence = query.evidence(&own, &spot).await.unwrap().value;
+    let evidence = query.evidence(&own, &spot).await.unwrap().value.unwrap();
     assert_eq!((evidence.transactions, evidence.clients), (0, 0));
     let everybody = Question::new(Scope::all());
-    let evidence = query.evidence(&everybody, &spot).await.unwrap().value;
+    let evidence = query
+        .evidence(&everybody, &spot)
+        .await
+        .unwrap()
+        .value
+        .unwrap();
     assert_eq!((evidence.transactions, evidence.clients), (20, 1));
 }

@@ -13,7 +13,8 @@ pub(super) fn is_one_of(column: &Column<'_>, texts: &[&str]) -> Sql {
     let served = texts.iter().map(|text| value(column, text)).collect();
     let exact = texts.iter().map(|text| bytes_of_value(text)).collect();
     let exact = one_of(&bytes(column), exact);
-    let served = column.is_indexed.then(|| one_of(column.name, served));
+    let is_served = texts.iter().all(|text| is_served(column, text));
+    let served = is_served.then(|| one_of(column.name, served));
     Sql::joined(served.into_iter().chain([exact]).collect(), " and ")
 }
 
@@ -38,9 +39,17 @@ pub(super) fn is_like(column: &Column<'_>, pattern: &Pattern) -> Sql {
         .parts()
         .first()
         .is_some_and(|first| !first.is_empty());
-    let served = (column.is_indexed && begins).then(|| like(column.name, &value(column, &text)));
+    let is_served = begins && is_served(column, &text);
+    let served = is_served.then(|| like(column.name, &value(column, &text)));
     let exact = like(&bytes(column), &bytes_of_value(&text));
     Sql::joined(served.into_iter().chain([exact]).collect(), " and ")
+}
+
+/// Returns `true` if a condition on the bare column, which an index serves, can stand before the exact
+/// one. The column of an old table may have a character set that lacks the text's characters, and the
+/// server then refuses to compare them unless a collation is named.
+fn is_served(column: &Column<'_>, text: &str) -> bool {
+    column.is_indexed && (column.is_any_case || text.is_ascii())
 }
 
 /// Writes that a list with commas in a column has an item. Its place takes the item between commas.

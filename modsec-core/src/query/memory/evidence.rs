@@ -21,7 +21,7 @@ impl MemoryQuery {
         &self,
         question: &Question,
         is_meant: impl Fn(&Spot) -> bool,
-    ) -> Answer<Vec<Evidence>> {
+    ) -> Answer<Option<Vec<Evidence>>> {
         let found = self.fold(question, |found: &mut BTreeMap<Spot, Group>, row| {
             for spot in spots(row).into_iter().filter(|spot| is_meant(spot)) {
                 found.entry(spot.clone()).or_default().add(row, &spot);
@@ -34,14 +34,14 @@ impl MemoryQuery {
                 *all.entry(client_key(client)).or_default() += 1;
             }
         });
-        if !found.is_complete || !all.is_complete {
-            return Answer::late(Vec::new(), None);
-        }
-        let finish = |(spot, group): (Spot, Group)| group.finish(spot, &all.value);
-        let mut evidence: Vec<Evidence> = found.value.into_iter().map(finish).collect();
+        let (Some(found), Some(all)) = (found.value, all.value) else {
+            return Answer::late(None, None);
+        };
+        let finish = |(spot, group): (Spot, Group)| group.finish(spot, &all);
+        let mut evidence: Vec<Evidence> = found.into_iter().map(finish).collect();
         // Stable, so those that are equal stay in the order of their spots.
         evidence.sort_by_key(|it| Reverse((it.clients, it.transactions)));
-        Answer::complete(evidence)
+        Answer::complete(Some(evidence))
     }
 }
 

@@ -21,7 +21,7 @@ impl MemoryQuery {
         source: Source,
         now: DateTime<Utc>,
         most: usize,
-    ) -> Answer<Vec<Silence>> {
+    ) -> Answer<Option<Vec<Silence>>> {
         let hours = self.fold(question, |sources: &mut BTreeMap<String, Hours>, row| {
             let Some(time) = stored_time(row) else { return };
             let hour = time.timestamp().div_euclid(3600);
@@ -30,13 +30,14 @@ impl MemoryQuery {
             }
         });
         let now = now.timestamp().div_euclid(3600);
-        hours.map(|sources| {
+        let silent = |sources: BTreeMap<String, Hours>| {
             let silence = |(key, hours): (String, Hours)| habit(&hours)?.silence(key, now);
             let mut silences: Vec<Silence> = sources.into_iter().filter_map(silence).collect();
             silences.sort_by_key(|silence| Reverse(silence.transactions));
             silences.truncate(most);
             silences
-        })
+        };
+        hours.map(|sources| sources.map(silent))
     }
 }
 

@@ -96,6 +96,11 @@ pub(super) fn totals(cells: Cells) -> Totals {
     }
 }
 
+/// Returns the text in the first cell; `None` for null, and without a row.
+pub(super) fn text(cells: Cells) -> Option<String> {
+    cells.into_iter().next()?.into_iter().next()?.text()
+}
+
 /// Returns the first and the last time, if there is one.
 pub(super) fn bounds(cells: Cells) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     let mut row = cells.into_iter().next()?.into_iter();

@@ -13,16 +13,18 @@ impl SqlQuery {
         question: &Question,
         spot: Option<&Spot>,
         most: usize,
-    ) -> Result<Answer<Vec<Evidence>>, StoreError> {
+    ) -> Result<Answer<Option<Vec<Evidence>>>, StoreError> {
+        question.check()?;
         let deadline = deadline(question);
         let dialect = self.0.dialect();
         let statement = Statement::evidence(dialect, question, spot, most);
-        let mut answer = self.ask(statement, deadline, decode::evidence).await?;
-        for evidence in &mut answer.value {
+        let make = |cells| Some(decode::evidence(cells));
+        let mut answer = self.ask(statement, deadline, make).await?;
+        for evidence in answer.value.iter_mut().flatten() {
             let statement = Statement::lone_clients(dialect, question, &evidence.spot);
             let lone = self.ask(statement, deadline, decode::number).await?;
             if !lone.is_complete {
-                return Ok(Answer::late(Vec::new(), None));
+                return Ok(Answer::late(None, None));
             }
             evidence.lone_clients = lone.value;
         }

@@ -16,11 +16,12 @@ impl SqlQuery {
         question: &Question,
         visit: &mut Visit<'_>,
     ) -> Result<Answer<u64>, StoreError> {
+        question.check()?;
         let deadline = deadline(question);
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Answer::late(0, None));
         }
-        let (sql, params) = Statement::scan(self.0.dialect(), question).finish();
+        let (sql, params) = self.checked(Statement::scan(self.0.dialect(), question))?;
         let mut scan = decode::Scan::default();
         let mut see = |row| scan.row(row, &mut *visit);
         if !self.0.each_row(sql, params, deadline, &mut see).await? {

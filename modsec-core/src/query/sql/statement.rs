@@ -8,15 +8,16 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 
-use super::Stretch;
+use super::{Behind, Stretch};
 use crate::query::facet::{Facet, Table};
 use crate::query::question::within_years;
-use crate::query::{Cursor, Question, Scope, Window};
+use crate::query::{Question, Scope, Window};
 use crate::store::{Dialect, LOG_COLUMNS, Param, RULE_COLUMNS, alert_column, sql_time};
 
 /// The alerts of `logs l`.
 const ALERTS: &str = "join rule_matches m on m.log_id = l.id \
-                      left join modsec_rules r on r.rule_key = m.rule_key";
+                      left join modsec_rules r on r.rule_key = m.rule_key \
+                      left join modsec_rules t on t.rule_key = r.text_key";
 
 /// A statement under way.
 pub(super) struct Statement {
@@ -67,6 +68,14 @@ impl Statement {
     /// Names are compared as bytes. MySQL's collations would take `Site` and `site`, or a name
     /// with blanks behind it, for one account.
     fn within(&mut self, scope: &Scope) {
+        if let (Dialect::Mysql, Some(accounts)) = (self.dialect, &scope.accounts)
+            && !accounts.is_empty()
+        {
+            // For the index; bytes decide. The column is ours, and knows every character.
+            let names = accounts.iter().map(|name| Param::Text(name.clone()));
+            let places = vec!["?"; accounts.len()].join(", ");
+            self.and(&format!("l.account in ({places})"), names);
+        }
         let names = [
             (&scope.accounts, bytes(self.dialect, "l.account")),
             (&scope.hosts, lower(self.dialect, "l.Host")),
@@ -94,12 +103,12 @@ impl Statement {
         let last = self.dialect.last_second();
         let is_reached = |time: &DateTime<Utc>| time.timestamp() <= last;
         match stretch.since {
-            Some(since) if is_reached(&since) => self.and("l.created_at >= ?", [time(since)]),
+            Some(since) if is_reached(&since) => self.and("l.created_at >= ?", [bound(since)]),
             Some(_) => self.and("1 = 0", []),
             None => {}
         }
         match stretch.until {
-            Some(until) if is_reached(&until) => self.and("l.created_at < ?", [time(until)]),
+            Some(until) if is_reached(&until) => self.and("l.created_at < ?", [bound(until)]),
             Some(_) => self.and("l.created_at is not null", []),
             None => {}
         }
@@ -179,13 +188,15 @@ impl Statement {
         most: usize,
     ) -> Statement {
         let (table, column) = facet.column();
-        let (joined, key, count) = match (table, facet) {
-            (Table::Logs, Facet::Host) => ("", lower(dialect, "l.Host"), Counting::Rows),
-            (Table::Logs, _) => ("", bytes(dialect, &format!("l.{column}")), Counting::Rows),
-            (Table::Detections, Facet::Rule) => {
-                (ALERTS, bytes(dialect, "m.ruleId"), Counting::Transactions)
-            }
-            (Table::Detections, _) => (ALERTS, of_alert(dialect, column), Counting::Transactions),
+        let (joined, count) = match table {
+            Table::Logs => ("", Counting::Rows),
+            Table::Detections => (ALERTS, Counting::Transactions),
+        };
+        let key = match (table, facet) {
+            (Table::Logs, Facet::Host) => lower(dialect, "l.Host"),
+            (Table::Logs, _) => bytes(dialect, &format!("l.{column}")),
+            (Table::Detections, Facet::Rule) => bytes(dialect, "m.ruleId"),
+            (Table::Detections, _) => of_alert(dialect, column),
         };
         let (msg, category) = match (facet.is_rule(), table) {
             (false, _) => ("null".to_owned(), "null".to_owned()),
@@ -206,7 +217,7 @@ impl Statement {
         let mut statement = Statement::about(dialect, question, &select, joined);
         statement.and(&format!("{key} is not null"), []);
         if table == Table::Detections {
-            statement.and("coalesce(r.kind, m.kind) = 'detection'", []);
+            statement.and("coalesce(t.kind, r.kind, m.kind) = 'detection'", []);
         }
         statement.sql.push_str(" group by 1 order by 2 desc, 1");
         statement.limit(most);
@@ -214,23 +225,26 @@ impl Statement {
     }
 
     /// Selects up to `most` transactions of a known time within the stretch, the newest first,
-    /// of equal times the one with the highest number. Those that come after `after` in that
+    /// of equal times the one with the highest number. Those that come behind a place in that
     /// order, if it has a time.
     pub(super) fn page(
         dialect: Dialect,
         question: &Question,
-        after: Option<Cursor>,
+        behind: Option<&Behind>,
         stretch: &Stretch,
         most: usize,
     ) -> Statement {
         let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
         statement.between(stretch);
         statement.and("l.created_at is not null", []);
-        if let Some((after, number)) = after.and_then(|after| Some((after.time?, after.number))) {
+        if let Some(behind) = behind
+            && let Some(time) = &behind.time
+        {
+            let time = || Param::Text(time.clone());
             // The first condition is for the index.
             statement.and(
                 "l.created_at <= ? and (l.created_at < ? or l.id < ?)",
-                [time(after), time(after), Param::Int(number)],
+                [time(), time(), Param::Int(behind.number)],
             );
         }
         statement
@@ -241,20 +255,27 @@ impl Statement {
     }
 
     /// Selects up to `most` transactions of an unknown time, the one with the highest number
-    /// first. Those that come after `after`, if it has no time either.
+    /// first. Those that come behind a place, if it has no time either.
     pub(super) fn untimed(
         dialect: Dialect,
         question: &Question,
-        after: Option<Cursor>,
+        behind: Option<&Behind>,
         most: usize,
     ) -> Statement {
         let mut statement = Statement::about(dialect, question, &log_columns(dialect), "");
         statement.and("l.created_at is null", []);
-        if let Some(after) = after.filter(|after| after.time.is_none()) {
-            statement.and("l.id < ?", [Param::Int(after.number)]);
+        if let Some(behind) = behind.filter(|behind| behind.time.is_none()) {
+            statement.and("l.id < ?", [Param::Int(behind.number)]);
         }
         statement.sql.push_str(" order by l.id desc");
         statement.limit(most);
+        statement
+    }
+
+    /// Selects the `created_at` of a transaction as it is stored: no row if the question is not about it.
+    pub(super) fn time_of(dialect: Dialect, question: &Question, number: i64) -> Statement {
+        let mut statement = Statement::about(dialect, question, "l.created_at", "");
+        statement.and("l.id = ?", [Param::Int(number)]);
         statement
     }
 
@@ -351,8 +372,8 @@ fn lower(dialect: Dialect, column: &str) -> String {
 /// Returns the SQL for a text of an alert, wherever it is stored: in `modsec_rules`, once for
 /// all alerts of a rule, or in `rule_matches` by an older program.
 fn of_alert(dialect: Dialect, column: &str) -> String {
-    let [shared, own] = ["r", "m"].map(|table| bytes(dialect, &format!("{table}.{column}")));
-    format!("coalesce({shared}, {own})")
+    let places = ["t", "r", "m"].map(|table| bytes(dialect, &format!("{table}.{column}")));
+    format!("coalesce({})", places.join(", "))
 }
 
 /// Returns the SQL for a time as text, `YYYY-MM-DD HH:MM:SS.ffffff`. SQLite stores it so.
@@ -399,8 +420,19 @@ fn dialect_collation(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Returns a time as a value to compare `created_at` with: text to the microsecond, or an empty
-/// text if a database cannot hold the time.
-fn time(time: DateTime<Utc>) -> Param {
-    Param::Text(sql_time(&within_years(time)).unwrap_or_default())
+/// Returns a bound as a value to compare `created_at` with. Zeros behind the last digit are left out:
+/// in SQLite, where times are texts, so it stands before all texts of the same instant.
+fn bound(time: DateTime<Utc>) -> Param {
+    let text = written(time);
+    let text = match text.split_once('.') {
+        Some(_) => text.trim_end_matches('0').trim_end_matches('.'),
+        None => &text,
+    };
+    Param::Text(text.to_owned())
+}
+
+/// Returns a time as our programs write it: to the microsecond, or an empty text if a database cannot
+/// hold the time.
+pub(super) fn written(time: DateTime<Utc>) -> String {
+    sql_time(&within_years(time)).unwrap_or_default()
 }

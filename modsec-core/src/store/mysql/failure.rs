@@ -88,7 +88,8 @@ fn server_remedy(error: &ServerError) -> Remedy {
         // write conflicts.
         1213 | 1205 | 1020 | 1412 | 8002 | 8022 | 8028 | 9007 => Remedy::Repeat,
         // Shutting down; connection killed; statement interrupted; Galera node not ready; too many
-        // connections; aborted connections; prepared statements gone; TiDB's storage away.
+        // connections; aborted connections; prepared statements gone; idle for too long (MySQL 8);
+        // TiDB's storage away.
         1053
         | 1243
         | 1615
@@ -101,6 +102,7 @@ fn server_remedy(error: &ServerError) -> Remedy {
         | 1152
         | 1158..=1161
         | 1184
+        | 4031
         | 9001..=9006 => Remedy::Reconnect,
         // The storage engine's own number 139: the row is too big for a page.
         1030 if error.message.contains("error 139") => Remedy::Data,
@@ -154,8 +156,25 @@ fn is_of_data(code: u16) -> bool {
 ///
 /// Lasting ones become [`StoreError::Configuration`], all others [`StoreError::Unavailable`].
 pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
-    let store = store.to_owned();
-    let advice = match (&error, remedy(&error)) {
+    let advice = advice(&error);
+    with_advice(store, what, advice, error)
+}
+
+/// As [`store_error`], in the words of who only reads.
+pub(super) fn read_error(store: &str, what: &str, error: Error) -> StoreError {
+    let advice = match (code(&error), remedy(&error)) {
+        (Some(1146), _) => "a table is missing; put it back, or let a run make it anew",
+        (_, Remedy::Permission) => "the account needs select on the database",
+        (_, Remedy::Repeat) => "the server prefers others again and again",
+        (Some(_), Remedy::Later | Remedy::Probe) => "the server cannot answer now",
+        _ => advice(&error),
+    };
+    with_advice(store, what, advice, error)
+}
+
+/// Returns what to do about an error.
+fn advice(error: &Error) -> &'static str {
+    match (error, remedy(error)) {
         (Error::Driver(DriverError::UnknownAuthPlugin { .. }), _) => {
             "the account logs in by a method that is not supported; give it a password"
         }
@@ -192,7 +211,12 @@ pub(super) fn store_error(store: &str, what: &str, error: Error) -> StoreError {
         }
         (_, Remedy::Reconnect) => "the server is not there",
         (_, Remedy::Later | Remedy::Probe) => "the server cannot write now",
-    };
+    }
+}
+
+/// Returns the error of this text, with the server's words as the source.
+fn with_advice(store: &str, what: &str, advice: &str, error: Error) -> StoreError {
+    let store = store.to_owned();
     let problem = format!("{what}: {advice}");
     let is_lasting = matches!(
         remedy(&error),
@@ -309,6 +333,23 @@ mod tests {
         ] {
             let text = error_chain(&store_error("mysql://h", "cannot open", error));
             assert_eq!(text.matches(want).count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reader_is_told_nothing_about_writing() {
+        for code in [
+            5, 1021, 1044, 1046, 1054, 1105, 1142, 1146, 1205, 1213, 1290, 1365, 4031,
+        ] {
+            let error = ServerError {
+                code,
+                state: "HY000".to_owned(),
+                message: String::new(),
+            };
+            let text = read_error("mysql://h", "cannot read", Error::Server(error)).to_string();
+            for word in ["write", "insert", "store", "batch"] {
+                assert!(!text.contains(word), "{code}: {text}");
+            }
         }
     }
 

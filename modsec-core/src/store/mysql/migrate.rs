@@ -34,7 +34,7 @@ use tracing::{info, warn};
 
 use super::failure::{self, Remedy};
 use super::rights;
-use crate::store::{LOG_COLUMNS, Purpose, StoreError, foreign_table, shared};
+use crate::store::{LOG_COLUMNS, Purpose, StoreError, foreign_table, foreign_view, shared};
 
 /// The migrations in order; the version of the tables is the number of those applied.
 const MIGRATIONS: &[&str] = &[include_str!("../schema/mysql-0001.sql")];
@@ -131,16 +131,21 @@ async fn make_view(store: &str, conn: &mut Conn) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns the statement for the view; `None` if it is there.
+/// Returns the statement for the view; `None` if it is there, and not one of an earlier version.
 async fn missing_view(conn: &mut Conn) -> Result<Option<String>, Error> {
-    let existing = Existing::read(conn).await?;
+    // Its text is empty for an account that may not see it.
+    let select = "select view_definition from information_schema.views
+                  where table_schema = database() and table_name = ?";
+    let definition: Option<String> = conn.exec_first(select, (shared::VIEW,)).await?;
+    let is_there =
+        definition.is_some_and(|text| text.is_empty() || text.contains(shared::VIEW_HAS));
     // An explicit collation holds for both sides. The rights are those of who asks: the account that made
     // the view may be gone one day.
     let view = || {
         let view = shared::view(" collate utf8mb4_bin");
-        format!("create sql security invoker {view}")
+        format!("create or replace sql security invoker {view}")
     };
-    Ok((!existing.tables.contains_key(shared::VIEW)).then(view))
+    Ok((!is_there).then(view))
 }
 
 /// Returns what is still to be done, in order, for tables of version `found`.
@@ -350,18 +355,28 @@ fn belonging_together(store: &str, existing: &Existing) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Refuses a table `logs` without the columns of the old script's, which no migration adds.
+/// Refuses tables of our names without the columns that they have from their beginning, which no
+/// migration adds: `logs` without those of the old script's, or another program's `modsec_rules`.
 fn of_this_program(store: &str, existing: &Existing) -> Result<(), Failed> {
-    if !existing.tables.contains_key("logs") {
-        return Ok(());
+    let of_script = LOG_COLUMNS.into_iter().take(SCRIPT_COLUMNS).collect();
+    let ours = [("logs", of_script)].into_iter();
+    let ours = ours.chain(shared::first_columns());
+    for (table, must) in ours.filter(|(table, _)| existing.tables.contains_key(*table)) {
+        let is_missing = |column: &&&str| {
+            let key = (table.to_owned(), column.to_lowercase());
+            !existing.columns.contains(&key)
+        };
+        let missing: Vec<&str> = must.iter().filter(is_missing).copied().collect();
+        if let Some(error) = foreign_table(store, table, &missing) {
+            return Err(Failed::Store(error));
+        }
     }
-    let is_missing = |column: &&&str| {
-        let key = ("logs".to_owned(), column.to_lowercase());
-        !existing.columns.contains(&key)
-    };
-    let of_script = LOG_COLUMNS.iter().take(SCRIPT_COLUMNS);
-    let missing: Vec<&str> = of_script.filter(is_missing).copied().collect();
-    foreign_table(store, &missing).map_or(Ok(()), |error| Err(Failed::Store(error)))
+    // A view has no engine.
+    let view = existing.tables.get(shared::VIEW);
+    if view.is_some_and(|engine| !engine.is_empty()) {
+        return Err(Failed::Store(foreign_view(store, shared::VIEW)));
+    }
+    Ok(())
 }
 
 /// What there is in the current database. Names in lower case, as servers differ in what they keep.
@@ -369,7 +384,7 @@ fn of_this_program(store: &str, existing: &Existing) -> Result<(), Failed> {
 struct Existing {
     /// Tables with their engine, such as `InnoDB`; the empty text for a view.
     tables: HashMap<String, String>,
-    /// Columns of `logs` and `rule_matches`, as (table, column).
+    /// Columns of our tables, as (table, column).
     columns: HashSet<(String, String)>,
     /// Indexes of all tables, as (table, index).
     indexes: HashSet<(String, String)>,
@@ -396,7 +411,8 @@ impl Existing {
         let columns: Vec<(String, String, String)> = conn
             .query(
                 "select table_name, column_name, column_type from information_schema.columns
-                 where table_schema = database() and table_name in ('logs', 'rule_matches')",
+                 where table_schema = database()
+                 and table_name in ('logs', 'rule_matches', 'modsec_batches', 'modsec_rules')",
             )
             .await?;
         for (table, column, column_type) in columns {

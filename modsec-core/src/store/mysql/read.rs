@@ -6,10 +6,11 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Params, Row, Value as MyValue};
 use tokio::time::timeout;
 
+use super::CONNECT_TIMEOUT;
+use super::failure::{self, Remedy};
 use super::migrate::{self, Failed};
 use super::options::Target;
 use super::session::Session;
-use super::{CONNECT_TIMEOUT, failure};
 use crate::store::{
     Cell, Cells, Connection, Dialect, Param, Purpose, See, StoreError, StoreFuture, StoreOptions,
 };
@@ -21,8 +22,8 @@ const SORT_LENGTH: &str = "set session max_sort_length = 65536, sort_buffer_size
 /// "Execution was interrupted, a limit of time was exceeded": of MariaDB and of MySQL.
 pub(super) const LATE: [u16; 2] = [1969, 3024];
 
-/// Time beyond the deadline for the server to say that it has stopped.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// The part of the time for an answer that a server gets beyond it, to say that it has stopped.
+pub(super) const GRACE: u32 = 20;
 
 /// Connects for reading. Changes nothing.
 ///
@@ -62,7 +63,7 @@ pub(super) struct MysqlReader {
 impl MysqlReader {
     /// Returns the error for the caller; `what` says what could not be done.
     pub(super) fn failed(&self, what: &str, error: Error) -> StoreError {
-        failure::store_error(&self.target.name, what, error)
+        failure::read_error(&self.target.name, what, error)
     }
 
     /// Opens a connection for reading, within `CONNECT_TIMEOUT`.
@@ -84,22 +85,40 @@ impl MysqlReader {
     }
 
     /// Runs a statement; `None` if the deadline passed.
+    ///
+    /// A connection that was not used for some time may be gone, as the server's `wait_timeout` or a
+    /// restart has it: then it is run once more, on a new one. It only reads, so that does no harm.
     async fn read(
         &mut self,
         sql: String,
         params: Vec<Param>,
         deadline: Option<Instant>,
     ) -> Result<Option<Cells>, StoreError> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.connect().await?,
-        };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            self.conn = Some(conn);
+        let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if is_over {
             return Ok(None);
         }
         let params = positional(params);
+        if let Some(conn) = self.conn.take() {
+            match self.read_on(conn, &sql, params.clone(), deadline).await {
+                Err(error) if failure::remedy(&error) == Remedy::Reconnect => {}
+                read => return read.map_err(|error| self.failed("cannot read", error)),
+            }
+        }
+        let conn = self.connect().await?;
+        let read = self.read_on(conn, &sql, params, deadline).await;
+        read.map_err(|error| self.failed("cannot read", error))
+    }
+
+    /// Runs a statement on a connection, and keeps that unless it may be in use still, or gone.
+    async fn read_on(
+        &mut self,
+        mut conn: Conn,
+        sql: &str,
+        params: Params,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Cells>, Error> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let read = async {
             limit(&mut conn, left).await?;
             let rows: Vec<Row> = conn.exec(sql, params).await?;
@@ -109,7 +128,7 @@ impl MysqlReader {
                 .collect())
         };
         // A server without a limit of its own is left alone with its work: the connection is dropped.
-        let limit = left.map_or(Duration::MAX, |left| left.saturating_add(GRACE));
+        let limit = left.map_or(Duration::MAX, |left| left.saturating_add(left / GRACE));
         let read: Result<Cells, Error> = match timeout(limit, read).await {
             Ok(read) => read,
             Err(_) => return Ok(None),
@@ -123,7 +142,7 @@ impl MysqlReader {
                 self.conn = Some(conn);
                 Ok(None)
             }
-            Err(error) => Err(self.failed("cannot read", error)),
+            Err(error) => Err(error),
         }
     }
 }

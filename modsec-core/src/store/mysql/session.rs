@@ -31,7 +31,7 @@ use super::failure::{self, Remedy};
 use super::statements::Statement;
 use crate::crash_points;
 use crate::entry_hash::EntryHash;
-use crate::store::shared::{ALERT_COLUMNS, Split, shared_columns};
+use crate::store::shared::{ALERT_COLUMNS, Split, rule_table_columns};
 use crate::store::{Batch, BatchId, LOG_COLUMNS, Refused, Row, Value};
 
 /// Settings for every connection.
@@ -68,7 +68,7 @@ pub(super) struct Session {
     log_columns: Columns,
     /// What the columns of `rule_matches` can hold, in the order of [`ALERT_COLUMNS`].
     alert_columns: Columns,
-    /// What the columns of `modsec_rules` can hold, in the order of [`shared_columns`].
+    /// What the columns of `modsec_rules` can hold, in the order of [`rule_table_columns`].
     rule_columns: Columns,
     /// `insert into logs …`.
     insert_logs: Statement,
@@ -112,12 +112,13 @@ impl Session {
     pub(super) async fn new(mut conn: Conn) -> Result<Session, Error> {
         let log_columns = columns::describe(&mut conn, "logs", &LOG_COLUMNS).await?;
         let alert_columns = columns::describe(&mut conn, "rule_matches", &ALERT_COLUMNS).await?;
-        let rule_columns = columns::describe(&mut conn, "modsec_rules", &shared_columns()).await?;
+        let rule_columns =
+            columns::describe(&mut conn, "modsec_rules", &rule_table_columns()).await?;
         let packet: Option<u64> = conn.query_first("select @@max_allowed_packet").await?;
         let packet = usize::try_from(packet.unwrap_or(1 << 20)).unwrap_or(usize::MAX);
         let log_row = format!("({}, 0)", log_columns.placeholders());
         let alert_row = format!("(?, ?, ?, {})", alert_columns.placeholders());
-        let rule_row = format!("(?, {})", rule_columns.placeholders());
+        let rule_row = format!("({})", rule_columns.placeholders());
         let insert_logs = format!(
             "insert into logs ({}, estimated) values",
             LOG_COLUMNS.join(", ")
@@ -127,8 +128,8 @@ impl Session {
             ALERT_COLUMNS.join(", ")
         );
         let insert_rules = format!(
-            "insert into modsec_rules (rule_key, {}) values",
-            shared_columns().join(", ")
+            "insert into modsec_rules ({}) values",
+            rule_table_columns().join(", ")
         );
         // Another writer may be faster.
         let keep = " on duplicate key update rule_key = values(rule_key)";
@@ -287,7 +288,8 @@ impl Session {
                     let mut values = [*id, position, rule_key].map(MyValue::Int).to_vec();
                     values.extend(self.alert_columns.fit(own, self.max_text, now));
                     alerts.push(values);
-                    rules.entry(rule_key).or_insert(shared);
+                    let shared = shared.into_iter();
+                    rules.extend(shared.map(|shared| (shared.rule_key, shared.values)));
                 }
             }
         }
@@ -311,12 +313,8 @@ impl Session {
                 rules.remove(&key);
             }
         }
-        let missing = rules.into_iter().map(|(key, shared)| {
-            let mut values = vec![MyValue::Int(key)];
-            values.extend(self.rule_columns.fit(shared, self.max_text, now));
-            values
-        });
-        let missing = missing.collect();
+        let fit = |values| self.rule_columns.fit(values, self.max_text, now).collect();
+        let missing = rules.into_values().map(fit).collect();
         run(&mut self.conn, &self.insert_rules, missing).await
     }
 

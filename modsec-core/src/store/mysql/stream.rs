@@ -6,8 +6,8 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, Params};
 use tokio::time::timeout;
 
-use super::failure;
 use super::read::{GRACE, LATE, MysqlReader, cell, limit};
+use super::{CONNECT_TIMEOUT, failure};
 use crate::store::{See, StoreError};
 
 impl MysqlReader {
@@ -21,16 +21,23 @@ impl MysqlReader {
         deadline: Option<Instant>,
         see: &mut See<'_>,
     ) -> Result<bool, StoreError> {
-        let mut conn = match self.conn.take() {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(false);
+        }
+        // One that the server has forgotten meanwhile is not one to begin on.
+        let kept = match self.conn.take() {
+            Some(mut conn) => {
+                let ping = timeout(CONNECT_TIMEOUT, conn.ping()).await;
+                matches!(ping, Ok(Ok(()))).then_some(conn)
+            }
+            None => None,
+        };
+        let mut conn = match kept {
             Some(conn) => conn,
             None => self.connect().await?,
         };
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            self.conn = Some(conn);
-            return Ok(false);
-        }
-        let wait = left.map_or(Duration::MAX, |left| left.saturating_add(GRACE));
+        let wait = left.map_or(Duration::MAX, |left| left.saturating_add(left / GRACE));
         // Out of time, the connection is dropped with what is still on its way.
         let Ok(read) = timeout(wait, each_row(&mut conn, left, sql, params, see)).await else {
             return Ok(false);

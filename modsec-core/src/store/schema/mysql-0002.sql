@@ -16,7 +16,7 @@ alter table logs add column path_template text character set utf8mb4 null;
 alter table logs add column client_key binary(16) null;
 alter table logs add key logs_client_key (client_key);
 alter table logs add key logs_unique_id (unique_id);
-alter table logs add key logs_account (account);
+alter table logs add key logs_account_time (account, created_at);
 
 -- detection, blocking_evaluation, correlation or notice.
 alter table rule_matches add column kind varchar(20) character set utf8mb4 null;
@@ -56,3 +56,5 @@ create table modsec_rules (
 ) engine=InnoDB default charset=utf8mb4;
 alter table rule_matches add column rule_key bigint null;
 alter table rule_matches add constraint rule_matches_rule foreign key (rule_key) references modsec_rules (rule_key);
+-- Of a row about a name that a client chose: the row that has the texts.
+alter table modsec_rules add column text_key bigint null;

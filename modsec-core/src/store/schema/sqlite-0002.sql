@@ -17,7 +17,7 @@ alter table logs add column path_template text;
 alter table logs add column client_key blob;
 create index logs_client_key on logs (client_key);
 create index logs_unique_id on logs (unique_id);
-create index logs_account on logs (account);
+create index logs_account_time on logs (account, created_at);
 -- For hosts in any case; logs_host is for a plain comparison.
 create index logs_host_any_case on logs (Host collate nocase);
 
@@ -59,3 +59,5 @@ create table modsec_rules (
 );
 alter table rule_matches add column rule_key integer;
 create index rule_matches_rule_key on rule_matches (rule_key);
+-- Of a row about a name that a client chose: the row that has the texts.
+alter table modsec_rules add column text_key integer;

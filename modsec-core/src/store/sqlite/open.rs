@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{Database, Files, Job, SqliteStore, Worker, store_error};
+use super::{Database, Files, Job, SqliteStore, Worker, read_error, store_error};
 use crate::heartbeat::Heartbeat;
 use crate::named_file;
 use crate::store::shared;
-use crate::store::{LOG_COLUMNS, Store, StoreError, StoreOptions, foreign_table};
+use crate::store::{LOG_COLUMNS, Store, StoreError, StoreOptions, foreign_table, foreign_view};
 
 /// How long one call waits for another process that writes. A batch takes some 30 ms; a maintenance
 /// job such as `vacuum` may take this long.
@@ -324,10 +324,10 @@ fn migrate(name: &str, connection: &mut Connection) -> Result<(), StoreError> {
 ///
 /// [`StoreError::Configuration`].
 pub(super) fn judge(name: &str, connection: &Connection) -> Result<(), StoreError> {
-    let failed = |error| store_error(name, "cannot read the tables", error);
-    let columns = columns_of_logs(connection).map_err(failed)?;
+    let failed = |error| read_error(name, "cannot read the tables", error);
     let tables = tables(connection).map_err(failed)?;
-    if tables.contains(&"rule_matches".to_owned()) && columns.is_empty() {
+    let has_logs = tables.contains(&"logs".to_owned());
+    if tables.contains(&"rule_matches".to_owned()) && !has_logs {
         // The alerts of new rows would get the same numbers.
         return Err(StoreError::Configuration {
             store: name.to_owned(),
@@ -337,19 +337,27 @@ pub(super) fn judge(name: &str, connection: &Connection) -> Result<(), StoreErro
             source: None,
         });
     }
-    let is_missing = |column: &&&str| !columns.contains(&column.to_lowercase());
-    let of_logs = LOG_COLUMNS.iter().take(FIRST_COLUMNS);
-    let missing: Vec<&str> = of_logs.filter(is_missing).copied().collect();
-    match foreign_table(name, &missing) {
-        Some(error) if !columns.is_empty() => Err(error),
-        _ => Ok(()),
+    let of_logs = LOG_COLUMNS.into_iter().take(FIRST_COLUMNS).collect();
+    let ours = [("logs", of_logs)].into_iter();
+    for (table, must) in ours.chain(shared::first_columns()) {
+        let has = columns(connection, table).map_err(failed)?;
+        let is_missing = |column: &&&str| !has.contains(&column.to_lowercase());
+        let missing: Vec<&str> = must.iter().filter(is_missing).copied().collect();
+        let foreign = foreign_table(name, table, &missing).filter(|_| !has.is_empty());
+        foreign.map_or(Ok(()), Err)?;
     }
+    let view = "select 1 from sqlite_schema where type = 'table' and name = ?";
+    let mut view = connection.prepare(view).map_err(failed)?;
+    if view.exists([shared::VIEW]).map_err(failed)? {
+        return Err(foreign_view(name, shared::VIEW));
+    }
+    Ok(())
 }
 
-/// Returns the columns of `logs` in lower case; none without that table.
-fn columns_of_logs(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut columns = connection.prepare("select lower(name) from pragma_table_info('logs')")?;
-    let names = columns.query_map([], |row| row.get(0))?;
+/// Returns the columns of a table in lower case; none without that table.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut columns = connection.prepare("select lower(name) from pragma_table_info(?)")?;
+    let names = columns.query_map([table], |row| row.get(0))?;
     names.collect()
 }
 
@@ -359,8 +367,7 @@ pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<String>
     let mut things = connection.prepare("select 1 from sqlite_schema where name = ?")?;
     let mut missing = Vec::new();
     let statements = ADDITIONS.split_inclusive(";\n").map(without_comments);
-    let view = format!("create {}", shared::view(""));
-    for statement in statements.map(str::to_owned).chain([view]) {
+    for statement in statements.map(str::to_owned) {
         let words: Vec<&str> = statement.split([' ', '\n']).collect();
         let is_there = match words[..] {
             ["alter", "table", table, "add", "column", column, ..] => {
@@ -372,6 +379,12 @@ pub(super) fn additions(connection: &Connection) -> rusqlite::Result<Vec<String>
         if !is_there {
             missing.push(statement);
         }
+    }
+    let mut views =
+        connection.prepare("select 1 from sqlite_schema where name = ? and instr(sql, ?) > 0")?;
+    if !views.exists([shared::VIEW, shared::VIEW_HAS])? {
+        let (name, view) = (shared::VIEW, shared::view(""));
+        missing.push(format!("drop view if exists {name}; create {view}"));
     }
     Ok(missing)
 }

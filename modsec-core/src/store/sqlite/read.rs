@@ -1,12 +1,14 @@
 //! Reading for questions, each statement by itself.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Instant;
 
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqliteValue, ValueRef};
-use rusqlite::{ErrorCode, params_from_iter};
+use rusqlite::{Connection as SqliteConnection, ErrorCode, params_from_iter};
 
 use super::look::DatabaseFile;
-use super::store_error;
+use super::read_error;
 use crate::store::{
     Cell, Cells, Connection, Dialect, Param, See, StoreError, StoreFuture, StoreOptions,
 };
@@ -22,7 +24,7 @@ pub(super) const LOOK_EVERY: i32 = 10_000;
 pub(in crate::store) async fn connect_to_read(
     options: &StoreOptions,
 ) -> Result<Box<dyn Connection>, StoreError> {
-    let file = DatabaseFile::of(options)?;
+    let file = DatabaseFile::of(options)?.with_locks();
     match file.ask(DatabaseFile::look).await? {
         None => Ok(Box::new(file)),
         Some(change) => Err(StoreError::Configuration {
@@ -44,7 +46,10 @@ impl Connection for DatabaseFile {
         params: Vec<Param>,
         deadline: Option<Instant>,
     ) -> StoreFuture<'_, Option<Cells>> {
-        Box::pin(self.ask(move |file| file.read(&sql, &params, deadline)))
+        Box::pin(self.ask(move |file| match deadline {
+            Some(deadline) => file.clone().read_until(sql, params, deadline),
+            None => file.read(&sql, &params, None),
+        }))
     }
 
     fn each_row<'a>(
@@ -60,35 +65,68 @@ impl Connection for DatabaseFile {
 
 impl DatabaseFile {
     /// Returns all rows of a statement; `None` if the deadline passed.
+    ///
+    /// SQLite looks at the clock between instructions, and one that sorts what was grouped can take
+    /// seconds. So another thread reads: it is left to end by itself, and nobody waits for it.
+    fn read_until(
+        self,
+        sql: String,
+        params: Vec<Param>,
+        deadline: Instant,
+    ) -> Result<Option<Cells>, StoreError> {
+        let name = self.name.clone();
+        let (reply, answer) = mpsc::sync_channel(1);
+        let work = move || drop(reply.send(self.read(&sql, &params, Some(deadline))));
+        let failed = |source: Option<std::io::Error>| StoreError::Unavailable {
+            store: name.clone(),
+            problem: "cannot start a thread, or it has failed".to_owned(),
+            source: source.map(Into::into),
+        };
+        let thread = thread::Builder::new().name("sqlite".to_owned());
+        thread.spawn(work).map_err(|error| failed(Some(error)))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match answer.recv_timeout(left) {
+            Ok(read) => read,
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(failed(None)),
+        }
+    }
+
+    /// Returns all rows of a statement; `None` if the deadline passed and SQLite has noticed.
     fn read(
         &self,
         sql: &str,
         params: &[Param],
         deadline: Option<Instant>,
     ) -> Result<Option<Cells>, StoreError> {
-        let mut connection = self.open()?;
-        let failed = |error| store_error(&self.name, "cannot read", error);
-        if let Some(deadline) = deadline {
-            let is_late = move || Instant::now() >= deadline;
-            connection
-                .progress_handler(LOOK_EVERY, Some(is_late))
-                .map_err(failed)?;
-        }
-        let read = || {
-            let mut statement = connection.prepare(sql)?;
-            let columns = statement.column_count();
-            let rows = statement.query_map(params_from_iter(params), |row| {
-                (0..columns).map(|at| row.get_ref(at).map(cell)).collect()
-            })?;
-            rows.collect::<rusqlite::Result<Cells>>()
-        };
-        match read() {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-                Ok(None)
+        self.reading(|connection| {
+            let failed = |error| read_error(&self.name, "cannot read", error);
+            if let Some(deadline) = deadline {
+                let is_late = move || Instant::now() >= deadline;
+                connection
+                    .progress_handler(LOOK_EVERY, Some(is_late))
+                    .map_err(failed)?;
             }
-            read => read.map(Some).map_err(failed),
-        }
+            match rows(connection, sql, params) {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
+                {
+                    Ok(None)
+                }
+                read => read.map(Some).map_err(failed),
+            }
+        })
     }
+}
+
+/// Returns all rows of a statement.
+fn rows(connection: &SqliteConnection, sql: &str, params: &[Param]) -> rusqlite::Result<Cells> {
+    let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count();
+    let rows = statement.query_map(params_from_iter(params), |row| {
+        (0..columns).map(|at| row.get_ref(at).map(cell)).collect()
+    })?;
+    rows.collect()
 }
 
 /// Returns a value as questions know it. None of our columns has fractions.

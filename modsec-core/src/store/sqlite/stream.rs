@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use rusqlite::{ErrorCode, params_from_iter};
+use rusqlite::{Connection, ErrorCode, params_from_iter};
 use tokio::sync::mpsc;
 
 use super::look::DatabaseFile;
 use super::read::{LOOK_EVERY, cell};
-use super::store_error;
+use super::read_error;
 use crate::store::{Cell, Cells, Param, See, StoreError};
 
 /// Rows that are handed over together.
@@ -47,37 +47,45 @@ impl DatabaseFile {
         deadline: Option<Instant>,
         chunks: &mpsc::Sender<Cells>,
     ) -> Result<bool, StoreError> {
-        let mut connection = self.open()?;
-        let failed = |error| store_error(&self.name, "cannot read", error);
-        if let Some(deadline) = deadline {
-            let is_late = move || Instant::now() >= deadline;
-            connection
-                .progress_handler(LOOK_EVERY, Some(is_late))
-                .map_err(failed)?;
-        }
-        let all = || {
-            let mut statement = connection.prepare(sql)?;
-            let columns = statement.column_count();
-            let mut rows = statement.query(params_from_iter(params))?;
-            let mut chunk = Vec::with_capacity(CHUNK);
-            while let Some(row) = rows.next()? {
-                let cells = (0..columns).map(|at| row.get_ref(at).map(cell));
-                chunk.push(cells.collect::<rusqlite::Result<Vec<Cell>>>()?);
-                let is_full = chunk.len() == CHUNK;
-                // Nobody waits for more if the caller's future was dropped.
-                if is_full && chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
-                    return Ok(());
-                }
+        self.reading_once(|connection| {
+            let failed = |error| read_error(&self.name, "cannot read", error);
+            if let Some(deadline) = deadline {
+                let is_late = move || Instant::now() >= deadline;
+                connection
+                    .progress_handler(LOOK_EVERY, Some(is_late))
+                    .map_err(failed)?;
             }
-            // As above.
-            let _ = chunks.blocking_send(chunk);
-            Ok(())
-        };
-        match all() {
-            Err(error) if is_interrupted(&error) => Ok(false),
-            done => done.map(|()| true).map_err(failed),
+            match send(connection, sql, params, chunks) {
+                Err(error) if is_interrupted(&error) => Ok(false),
+                done => done.map(|()| true).map_err(failed),
+            }
+        })
+    }
+}
+
+/// Sends the rows of a statement, some at a time.
+fn send(
+    connection: &Connection,
+    sql: &str,
+    params: &[Param],
+    chunks: &mpsc::Sender<Cells>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(sql)?;
+    let columns = statement.column_count();
+    let mut rows = statement.query(params_from_iter(params))?;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    while let Some(row) = rows.next()? {
+        let cells = (0..columns).map(|at| row.get_ref(at).map(cell));
+        chunk.push(cells.collect::<rusqlite::Result<Vec<Cell>>>()?);
+        let is_full = chunk.len() == CHUNK;
+        // Nobody waits for more if the caller's future was dropped.
+        if is_full && chunks.blocking_send(std::mem::take(&mut chunk)).is_err() {
+            return Ok(());
         }
     }
+    // As above.
+    let _ = chunks.blocking_send(chunk);
+    Ok(())
 }
 
 /// Returns `true` if the deadline stopped the statement.

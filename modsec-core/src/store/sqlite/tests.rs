@@ -243,12 +243,173 @@ fn program_without_shared_texts_goes_on_inserting() {
     assert_eq!(shown[0], "1 m x ARGS 5");
     assert_eq!(shown.len(), 5);
     // Four alerts of as many rules.
-    let rules = "select count(*) from modsec_rules";
+    let rules = "select count(*) from modsec_rules where text_key is null";
     let rules: i64 = database
         .connection
         .query_row(rules, [], |row| row.get(0))
         .unwrap();
     assert_eq!(rules, 4);
+}
+
+/// The program of one commit knows `modsec_rules`, but not that a row of it may name another.
+#[test]
+fn program_that_shares_whole_alerts_goes_on_inserting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "insert into logs (id) values (1);
+             insert into modsec_rules (rule_key, ruleId, msg, detail, target)
+             values (7, '1', 'm', 'Pattern match \"{target}\" at ARGS:q.', 'ARGS:q');
+             insert into rule_matches (log_id, position, ruleId, rule_key) values (1, 0, '1', 7)",
+        )
+        .unwrap();
+    let shown: String = connection
+        .query_row(
+            "select concat_ws(' ', ruleId, msg, detail, target) from modsec_alerts",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(shown, "1 m Pattern match \"{target}\" at ARGS:q. ARGS:q");
+}
+
+/// Each request of a scanner has a parameter of its own.
+#[test]
+fn names_that_a_client_chooses_cost_little() {
+    const NAMES: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let mut database = database(&path, Connection::open(&path).unwrap());
+    let details = |name: &str| {
+        [
+            format!("Pattern match \"(?i)union.{{1,100}}?select\" at {name}."),
+            "detected SQLi using libinjection with fingerprint 's&1c'".to_owned(),
+            format!("Found 9 byte(s) in {name} outside range: 1-255."),
+            format!("Match of \"rx ^[a-z]$\" against \"{name}\" required."),
+        ]
+    };
+    let rows: Vec<Row> = (0..NAMES)
+        .map(|n| {
+            let mut row = crate::store::contract::row(n);
+            let name = format!("ARGS:x{:08x}", n * 7_654_321);
+            for (rule, detail) in row.rule_matches.iter_mut().zip(details(&name)) {
+                rule.target = Some(name.clone());
+                rule.detail = Some(detail);
+            }
+            row
+        })
+        .collect();
+    let batch = Batch::new(None, rows.clone());
+    assert_eq!(database.insert(&batch).unwrap(), Inserted::new(NAMES, 0));
+    let number = |sql: &str| {
+        let number = database.connection.query_row(sql, [], |row| row.get(0));
+        usize::try_from(number.unwrap_or(-1_i64)).unwrap()
+    };
+    // One for each rule, however many names.
+    let texts = number("select count(*) from modsec_rules where msg is not null");
+    assert_eq!(texts, 4);
+    let bytes = number("select sum(payload) from dbstat where name = 'modsec_rules'");
+    assert!(bytes / NAMES < 4 * 50, "{bytes} bytes for {NAMES} names");
+    let shown: Vec<String> = database
+        .connection
+        .prepare("select detail from modsec_alerts order by log_id, position")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let rules = rows.iter().flat_map(|row| &row.rule_matches);
+    assert!(
+        rules
+            .map(|rule| rule.detail.as_ref())
+            .eq(shown.iter().map(Some))
+    );
+}
+
+#[test]
+fn tables_of_other_programs_are_named_before_anything_is_changed() {
+    for (table, want) in [
+        (
+            "table modsec_rules (id integer, pattern text)",
+            "the table modsec_rules has no column rule_key",
+        ),
+        (
+            "table modsec_batches (id integer)",
+            "the table modsec_batches has no column journal",
+        ),
+        (
+            "table modsec_alerts (id integer)",
+            "modsec_alerts is a table",
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(&format!("create {table}"))
+            .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let text = message(open_file(&path));
+        assert!(
+            text.contains(want) && text.contains("another program's"),
+            "{text}"
+        );
+        let name: i64 = connection
+            .query_row("select count(*) from sqlite_schema", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(name, 1, "{table}");
+        drop(connection);
+        // Only the journal's mode is another one.
+        assert_eq!(std::fs::read(&path).unwrap().len(), before.len(), "{table}");
+    }
+}
+
+/// One instruction of SQLite's machine that works for minutes: no look at the clock is within it.
+#[test]
+fn who_asks_does_not_wait_for_what_sqlite_does_not_interrupt() {
+    use std::time::{Duration, Instant};
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.db");
+    drop(open_file(&path).unwrap());
+    let options = StoreOptions::new(format!("sqlite:{}", path.display()));
+    runtime().block_on(async {
+        let mut reader = connect_to_read(&options).await.unwrap();
+        let sql = "select instr(zeroblob(3000000), cast(zeroblob(1500000) || 'x' as blob))";
+        let started = Instant::now();
+        let deadline = Some(started + Duration::from_millis(200));
+        let answer = reader.run(sql.to_owned(), Vec::new(), deadline).await;
+        assert_eq!(answer.unwrap(), None);
+        assert!(started.elapsed() < Duration::from_secs(20));
+    });
+}
+
+#[test]
+fn a_reader_is_told_nothing_about_writing() {
+    use rusqlite::ffi::{self, Error};
+
+    for code in [
+        ffi::SQLITE_BUSY,
+        ffi::SQLITE_FULL,
+        ffi::SQLITE_IOERR,
+        ffi::SQLITE_NOMEM,
+        ffi::SQLITE_READONLY,
+        ffi::SQLITE_PERM,
+        ffi::SQLITE_CANTOPEN,
+        ffi::SQLITE_NOTADB,
+        ffi::SQLITE_CORRUPT,
+        ffi::SQLITE_ERROR,
+    ] {
+        let error = rusqlite::Error::SqliteFailure(Error::new(code), None);
+        let text = read_error("sqlite:x", "cannot read", error).to_string();
+        for word in ["write", "own the", "batch", "make files", "stored"] {
+            assert!(!text.contains(word), "{code}: {text}");
+        }
+    }
 }
 
 #[test]

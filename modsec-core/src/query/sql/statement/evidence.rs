@@ -91,7 +91,7 @@ impl Statement {
         let joined = format!("{order}{ALERTS}");
         let mut statement = Statement::about(dialect, question, select, &joined);
         statement.and("m.ruleId is not null", []);
-        statement.and("coalesce(r.kind, m.kind) = 'detection'", []);
+        statement.and("coalesce(t.kind, r.kind, m.kind) = 'detection'", []);
         let Some(spot) = spot else { return statement };
         // For the index; the bytes below decide.
         statement.and("m.ruleId = ?", [Param::Text(spot.rule.clone())]);
