@@ -38,8 +38,12 @@ const FOREIGN: [&str; 22] = [
     "help",
 ];
 
-/// Variables of the tests.
-const VARIABLES: [&str; 1] = ["MODSEC_TEST_MYSQL_URL"];
+/// Variables of the tests and benchmarks.
+const VARIABLES: [&str; 3] = [
+    "MODSEC_BENCH_DIR",
+    "MODSEC_BENCH_ROWS",
+    "MODSEC_TEST_MYSQL_URL",
+];
 
 /// The entry that README shows, and its `path` among the samples.
 const FORGED: &str = "modsec-core/tests/data/native-v2/v2-native-concurrent/audit/site2/20261122/\
