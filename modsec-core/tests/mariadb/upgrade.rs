@@ -274,7 +274,7 @@ fn interrupted_upgrade_is_finished() {
             .await
             .unwrap();
         let want = [
-            "logs_account",
+            "logs_account_time",
             "logs_client_key",
             "logs_entry_hash",
             "logs_host",
