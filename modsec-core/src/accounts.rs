@@ -195,6 +195,12 @@ impl Accounts {
             .filter(move |user| user.gid == Some(gid) || listed(&user.name))
     }
 
+    /// Returns the name of the group `gid`; `None` of one that is known by number only.
+    pub(crate) fn group_name(&self, gid: u32) -> Option<&str> {
+        let group = self.groups.iter().find(|group| group.gid == gid)?;
+        Some(&group.name)
+    }
+
     /// Returns the groups that `user` is in, by `/etc/group` and by the primary group; `None` of a
     /// user who is known by number only.
     pub fn groups_of(&self, user: &Account) -> Option<Vec<u32>> {

@@ -81,7 +81,11 @@ fn ask(file: &Path) {
 
 /// Runs `test` of this program in a process of this account, which finds [`ASK`] in its environment.
 fn other_process(test: &str, file: &Path, user: Option<u32>) -> Child {
-    let dir = file.parent().unwrap();
+    other_process_from(file.parent().unwrap(), test, file, user)
+}
+
+/// As [`other_process`], with the program in `dir`.
+fn other_process_from(dir: &Path, test: &str, file: &Path, user: Option<u32>) -> Child {
     let copy = dir.join("program");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
@@ -175,10 +179,47 @@ fn who_does_not_own_the_database_leaves_nothing_beside_it() {
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && errors.contains("let this account"),
+        !output.status.success() && errors.contains("usermod -aG root USER"),
         "{errors}"
     );
     assert!(!errors.contains("may not write"), "{errors}");
+}
+
+#[test]
+fn who_may_not_read_is_told_the_group_that_may() {
+    let test = "who_may_not_read_is_told_the_group_that_may";
+    if let Some(file) = std::env::var_os(ASK) {
+        let opened = runtime().block_on(query::open(&options(Path::new(&file))));
+        panic!("{}", opened.err().unwrap());
+    }
+    if !rustix::process::geteuid().is_root() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: only root may run as another account"
+        );
+        return;
+    }
+    let (dir, file) = database();
+    let told = |file: &Path| {
+        let process = other_process_from(dir.path(), test, file, Some(NOBODY));
+        let errors = process.wait_with_output().unwrap().stderr;
+        String::from_utf8_lossy(&errors).into_owned()
+    };
+    // The group of the process, so root's.
+    let group = "usermod -aG root USER";
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let errors = told(&file);
+    assert!(errors.contains(group), "{errors}");
+    // As below /var/lib: the directory lets nobody else in.
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fs::rename(&file, inner.join("logs.db")).unwrap();
+    fs::set_permissions(&inner, Permissions::from_mode(0o2750)).unwrap();
+    let errors = told(&inner.join("logs.db"));
+    assert!(errors.contains(group), "{errors}");
+    fs::set_permissions(&inner, Permissions::from_mode(0o700)).unwrap();
+    let errors = told(&inner.join("logs.db"));
+    assert!(errors.contains("may not read it; let"), "{errors}");
 }
 
 fn time(text: &str) -> DateTime<Utc> {

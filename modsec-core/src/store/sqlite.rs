@@ -30,6 +30,7 @@ mod files;
 mod look;
 mod open;
 mod read;
+mod reader_group;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value as SqliteValue, ValueRef};
 use rusqlite::{Connection as SqliteConnection, ErrorCode, params_from_iter};
 
 use super::look::DatabaseFile;
-use super::read_error;
+use super::open::path;
+use super::{read_error, reader_group};
 use crate::store::{
     Cell, Cells, Connection, Dialect, Param, See, StoreError, StoreFuture, StoreOptions,
 };
@@ -24,8 +25,10 @@ pub(super) const LOOK_EVERY: i32 = 10_000;
 pub(in crate::store) async fn connect_to_read(
     options: &StoreOptions,
 ) -> Result<Box<dyn Connection>, StoreError> {
-    let file = DatabaseFile::of(options)?.with_locks();
-    match file.ask(DatabaseFile::look).await? {
+    let path = path(&options.url)?;
+    let may_not = |error| reader_group::explain(&path, error);
+    let file = DatabaseFile::of(options).map_err(may_not)?.with_locks();
+    match file.ask(DatabaseFile::look).await.map_err(may_not)? {
         None => Ok(Box::new(file)),
         Some(change) => Err(StoreError::Configuration {
             store: file.name.clone(),
