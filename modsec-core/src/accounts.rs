@@ -196,6 +196,7 @@ impl Accounts {
     }
 
     /// Returns the name of the group `gid`; `None` of one that is known by number only.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn group_name(&self, gid: u32) -> Option<&str> {
         let group = self.groups.iter().find(|group| group.gid == gid)?;
         Some(&group.name)

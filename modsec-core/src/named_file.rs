@@ -189,6 +189,7 @@ pub fn check_replace(path: &Path) -> io::Result<()> {
 /// # Errors
 ///
 /// [`io::ErrorKind::InvalidData`].
+#[cfg(feature = "jobs")]
 pub(crate) fn only_short_line(bytes: &[u8], most: u64) -> io::Result<()> {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     if bytes.len() as u64 <= most && !line.contains(&b'\n') {
