@@ -12,7 +12,7 @@ use modsec_core::record::Flag;
 use rusqlite::Connection;
 
 /// Options of other programs that a text names.
-const FOREIGN: [&str; 22] = [
+const FOREIGN: [&str; 23] = [
     "all-features",
     "bench",
     "binlog",
@@ -25,6 +25,7 @@ const FOREIGN: [&str; 22] = [
     "no-default-features",
     "now",
     "open",
+    "quick",
     "release",
     "reload",
     "restart",
