@@ -217,7 +217,7 @@ pub fn check_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Names a directory that is not there.
-fn check_directory_is_there(path: &Path) -> io::Result<()> {
+pub(crate) fn check_directory_is_there(path: &Path) -> io::Result<()> {
     let kind = match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
         Ok(_) => io::ErrorKind::NotADirectory,

@@ -99,7 +99,9 @@ impl DatabaseFile {
             path,
             may_make_files: false,
         };
-        named_file::check_database(&file.path).map_err(|error| file.refused(error))?;
+        named_file::check_directory_is_there(&named_file::parent(&file.path))
+            .and_then(|()| named_file::check_database(&file.path))
+            .map_err(|error| file.refused(error))?;
         Ok(file)
     }
 
