@@ -268,12 +268,18 @@ fn is_foreign(mut input: impl BufRead) -> io::Result<bool> {
 }
 
 /// Returns `true` for the first line of a state, and for three words of which the second and third
-/// are numbers: a client, whether it makes sense or not.
+/// are numbers: a client, whether it makes sense or not, but not `Stopwatch:` and the like, with which part
+/// H of an audit log has such lines.
 fn is_of_state(line: &[u8]) -> bool {
     if line.starts_with(b"# modsec-recidive ") {
         return true;
     }
-    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ').skip(1);
+    let mut words = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let client = words.next().unwrap_or_default();
+    let is_of_address = |byte: &u8| byte.is_ascii_hexdigit() || b".:/".contains(byte);
+    if client.contains(&b':') && !client.iter().all(is_of_address) {
+        return false;
+    }
     let mut is_number = || {
         let word = words.next().unwrap_or_default();
         !word.is_empty() && word.iter().all(u8::is_ascii_digit)
@@ -599,6 +605,7 @@ mod tests {
             ("[recidive]\nthreshold = 3\n", false),
             ("\u{1f}\u{8b}\u{8}", false),
             ("SQLite format 3\0\u{10}\0", false),
+            ("--3fa0c41b-H--\nStopwatch: 1787386500000000 12\n", false),
             (&long, false),
         ] {
             fs::write(&path, text).unwrap();

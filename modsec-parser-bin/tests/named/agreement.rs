@@ -131,7 +131,7 @@ fn scene() -> Place {
     let put = |name: &str, bytes: &[u8]| fs::write(place.path(name), bytes).unwrap();
     let entry = "--3fa0c41b-A--\n[04/Mar/2026:05:06:07 +0000] id1 192.0.2.7 1 192.0.2.1 80\n\
                  --3fa0c41b-B--\nGET / HTTP/1.1\n\n--3fa0c41b-F--\nHTTP/1.1 200\n\n\
-                 --3fa0c41b-H--\n\n--3fa0c41b-Z--\n";
+                 --3fa0c41b-H--\nStopwatch: 1772600767000000 1234\n\n--3fa0c41b-Z--\n";
     put("audit.log", entry.as_bytes());
     let line = "h 192.0.2.7 - - [22/Aug/2026:10:15:00 +0200] \"GET / HTTP/1.1\" 403 57 \"-\" \"-\" a \
                 \"-\" /20260822/20260822-1015/20260822-101500-a 0 1 \
