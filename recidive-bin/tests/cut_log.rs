@@ -39,7 +39,31 @@ fn cut_logs() -> Vec<(String, String)> {
         assert_ne!(earlier, denied);
         logs.push((posted[..len].to_owned(), earlier));
     }
+    // Near in time: behind a body that takes seconds to write, or in the next second.
+    logs.extend([(3, 4 << 20), (1, 20)].map(|(later, len)| near(later, len)));
     logs
+}
+
+/// An entry that was cut off in a body of this length, and one whose request arrived so many seconds later.
+fn near(later: u32, len: usize) -> (String, String) {
+    let first = |second: u32, id: &str, client: &str| {
+        format!(
+            "--74fcf803-A--\n[22/Nov/2026:06:40:{second} +0000] {id} {client} 40112 192.0.2.1 80\n\
+             --74fcf803-B--\nPOST / HTTP/1.1\nHost: www.example.test\n\n"
+        )
+    };
+    let cut = first(10, "Innocent", "192.0.2.200");
+    let next = first(10 + later, "Attacker", "203.0.113.66");
+    let began = 1_795_329_610 + later;
+    (
+        format!("{cut}--74fcf803-C--\nq={}", "y".repeat(len)),
+        format!(
+            "{next}--74fcf803-F--\nHTTP/1.1 403 Forbidden\n\n--74fcf803-H--\n\
+             Message: Access denied with code 403 (phase 2). Matched phrase \"x\" at ARGS:x. \
+             [file \"/etc/x.conf\"] [line \"2\"] [id \"930120\"] [severity \"CRITICAL\"]\n\
+             Action: Intercepted (phase 2)\nStopwatch: {began}000000 1234 (- - -)\n\n--74fcf803-Z--\n\n"
+        ),
+    )
 }
 
 #[test]

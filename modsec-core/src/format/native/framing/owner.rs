@@ -25,7 +25,8 @@
 //!    another first line has the same one, the times tell.
 //! 2. The end of `Stopwatch` (`ModSecurity` 2), which is read right before part H is written, as the
 //!    time of part A is right before the whole entry. If the two are [further apart](most_apart) than
-//!    that takes, the end is another's; if they are not, its alerts are this one's, whatever is in the body.
+//!    that takes, the end is another's; so it is if the stopwatch began, when its request arrived, after
+//!    this entry was being written. Else its alerts are this one's, whatever is in the body.
 //!
 //! So a client cannot rid himself of his own alerts, whatever is in his body. If part H is not logged, or
 //! is that of libmodsecurity without an alert, or without one may be of two, nothing tells. Then all that
@@ -99,6 +100,8 @@ struct End {
     at: u64,
     /// Lines that end with an id.
     lines: Vec<Vec<u8>>,
+    /// The beginning of the stopwatch, when the request arrived, in microseconds since the epoch.
+    began: Option<i64>,
     /// The end of the stopwatch in microseconds since the epoch.
     time: Option<i64>,
     /// Whether there is an alert or an interception in it, of `ModSecurity` 2.
@@ -271,6 +274,7 @@ impl<'a, F: Fn(Range<u64>) -> Cow<'a, [u8]>> Framing<'_, F> {
         End {
             at,
             lines: lines.map(<[u8]>::to_vec).collect(),
+            began: engine.stopwatch.map(|stopwatch| stopwatch.start_us),
             time,
             has_findings,
         }
@@ -337,8 +341,13 @@ impl Start {
         is_later && !self.is_too_early(end)
     }
 
-    /// Returns `true` if the entry that begins here was written long before `end`.
+    /// Returns `true` if the entry that begins here was written long before `end`, or before the request of
+    /// `end` arrived.
     fn is_too_early(&self, end: &End) -> bool {
+        let is_written = self.time.saturating_add(self.resolution);
+        if end.began.is_some_and(|began| began >= is_written) {
+            return true;
+        }
         let len = (self.behind + end.at).saturating_sub(self.at);
         let most = most_apart(len) + self.resolution;
         end.time
