@@ -259,6 +259,12 @@ fn what_is_left_alone_is_there_and_is_counted_and_named_once() {
         assert_eq!(out.status.code(), Some(3), "{what}: {said}");
         let count = format!(" refused={want} ");
         assert!(said.contains(&count), "{what}: {count}: {said}");
+        let names_owner = said.contains("user 54321");
+        assert_eq!(
+            names_owner,
+            what.starts_with("another user"),
+            "{what}: {said}"
+        );
 
         // The service has planned three minutes once there are directories for another user's.
         let arguments = ["--site-user", "daemon,bin", "--layout", "per-user"];

@@ -180,7 +180,7 @@ fn open_parent(
     if parent == Path::new("") || may_hold(stat.st_uid) {
         Ok(handle)
     } else {
-        Err(Reason::OtherUser)
+        Err(Reason::OtherUser { uid: stat.st_uid })
     }
 }
 

@@ -306,7 +306,7 @@ impl Keeper {
             return self.leave_alone(path, &Reason::Owner { uid: now.uid });
         }
         if self.is_foreign(path, *place, now) {
-            return self.leave_alone(path, &Reason::OtherUser);
+            return self.leave_alone(path, &Reason::OtherUser { uid: now.uid });
         }
         let wanted = self.options.policy.wanted(*place, now);
         if wanted != now {

@@ -117,8 +117,14 @@ pub enum Reason {
         uid: u32,
     },
     /// It is in the tree of a user, or named after one, and belongs to another.
-    #[error("does not belong to the user of this tree")]
-    OtherUser,
+    #[error(
+        "belongs to user {uid}, and not to the user after whom it, or a directory above it, is \
+         named; see who made it, and chown or remove it"
+    )]
+    OtherUser {
+        /// The owner.
+        uid: u32,
+    },
     /// The program does not hold the lock on the storage directory.
     #[error("may be moved or removed only by the program that locked the storage directory")]
     NotLocked,
@@ -146,7 +152,7 @@ impl Reason {
             Reason::Vanished => "vanished",
             Reason::Changed => "changed",
             Reason::Owner { .. } => "owner not allowed",
-            Reason::OtherUser => "another user's",
+            Reason::OtherUser { .. } => "another user's",
             Reason::NotLocked => "not locked",
             Reason::Io(_) => "input/output error",
         }
