@@ -141,6 +141,14 @@ pub enum MergedLogError {
         /// The log.
         path: PathBuf,
     },
+    /// The file is of a kind that lines appended to it would damage.
+    #[error("merged log {path:?} is {kind}, and nothing is appended to it; name another file")]
+    Foreign {
+        /// The log.
+        path: PathBuf,
+        /// What it is, with an article.
+        kind: &'static str,
+    },
     /// The log has more than one name, and cutting it would change a file that the other name may
     /// mean.
     #[error("merged log {path:?} has other hard links; remove them or name another file")]

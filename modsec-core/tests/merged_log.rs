@@ -497,6 +497,26 @@ fn the_index_of_the_server_is_not_appended_to() {
 }
 
 #[test]
+fn nothing_is_appended_to_a_database_or_a_compressed_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("modsec_audit.log");
+    for (content, kind) in [
+        ("SQLite format 3\0\u{10}\0", "an SQLite database"),
+        ("\u{1f}\u{8b}\u{8}", "compressed with gzip"),
+    ] {
+        // As bytes: U+008B is two of them in UTF-8.
+        let bytes: Vec<u8> = content
+            .chars()
+            .map(|char| u8::try_from(char).unwrap())
+            .collect();
+        fs::write(&path, &bytes).unwrap();
+        let error = MergedLog::open(&path).err().unwrap();
+        assert!(error.to_string().contains(kind), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn each_journal_has_a_name_of_its_own_and_keeps_it() {
     let dir = tempfile::tempdir().unwrap();
     let open = |name: &str| {

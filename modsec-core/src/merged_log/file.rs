@@ -29,8 +29,8 @@ pub(super) fn open_existing(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// [`MergedLogError::HardLinked`], since a cut would hit another name, too;
-/// [`MergedLogError::Index`] for a file that ModSecurity itself appends to; what else is in the
-/// way.
+/// [`MergedLogError::Index`] for a file that ModSecurity itself appends to;
+/// [`MergedLogError::Foreign`] for a database or a compressed file; what else is in the way.
 pub(super) fn open_log(path: &Path) -> Result<File, MergedLogError> {
     let mut options = File::options();
     options.read(true).append(true).mode(0o640);
@@ -62,7 +62,30 @@ fn judge(path: &Path, file: &File) -> Result<(), MergedLogError> {
             path: path.to_owned(),
         });
     }
+    if let Some(kind) = foreign_kind(file).map_err(|error| refuse(path, error))? {
+        return Err(MergedLogError::Foreign {
+            path: path.to_owned(),
+            kind,
+        });
+    }
     Ok(())
+}
+
+/// What files begin with that lines appended to them would damage.
+const FOREIGN: [(&[u8], &str); 2] = [
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\x1f\x8b", "a file compressed with gzip"),
+];
+
+/// Returns what the file is, if it can be no log.
+fn foreign_kind(file: &File) -> io::Result<Option<&'static str>> {
+    let mut head = [0; 16];
+    let len = file.read_at(&mut head, 0)?;
+    let head = head.get(..len).unwrap_or_default();
+    let mut kinds = FOREIGN.iter();
+    Ok(kinds
+        .find(|(magic, _)| head.starts_with(magic))
+        .map(|(_, kind)| *kind))
 }
 
 /// Returns `true` if the last line is one of the index (`SecAuditLog` in Concurrent mode), such as
