@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::checkpoint::{COMPARED, Checkpoint};
 use super::log_file::LogFile;
@@ -113,10 +113,11 @@ impl Tail {
         Tail { patience, ..self }
     }
 
-    /// Warns if there is no log yet: its path may be mistyped.
+    /// Says if there is no log yet: its path may be mistyped, or its writer, often `modsec-parser`, has
+    /// not begun.
     pub(crate) fn say_if_absent(&self) {
         if self.open.is_none() {
-            warn!(path = ?self.path, "log is not there yet, waiting for it");
+            info!(path = ?self.path, "log is not there yet, waiting for it");
         }
     }
 
