@@ -12,7 +12,7 @@
 )]
 
 #[path = "../modsec-core/tests/mariadb/server.rs"]
-#[allow(dead_code, reason = "tests use the rest")]
+#[expect(dead_code, reason = "tests use the rest")]
 mod server;
 
 use std::time::{Duration, Instant};

@@ -39,7 +39,6 @@ impl Place {
     }
 
     /// Returns the number that a statement selects.
-    #[allow(dead_code, reason = "not all tests count")]
     pub(crate) async fn count(&self, statement: &str) -> i64 {
         match &self.kind {
             Kind::Sqlite(file) => {

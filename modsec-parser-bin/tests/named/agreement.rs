@@ -33,22 +33,7 @@ const TARGETS: [&str; 17] = [
 ];
 
 /// What is no storage directory. A service waits for one in its place, and says so.
-pub(crate) const NO_DIRECTORY: &[&str] = &[
-    "pipe",
-    "/dev/full",
-    "/dev/null",
-    "dangling",
-    "audit.log",
-    "index",
-    "database",
-    "log.gz",
-    "empty",
-    "utf-16",
-    "docker",
-    "zeros",
-    "private",
-    "closed/file",
-];
+pub(crate) const NO_DIRECTORY: &[&str] = TARGETS.split_at(3).1;
 
 /// What the last entries of [`TARGETS`] need root for.
 const OF_ROOT: [&str; 2] = ["private", "closed/file"];

@@ -27,6 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
 use super::open::{BUSY_TIMEOUT, MIGRATIONS, TABLES, additions, judge, path, tables, version};
+use super::read::is_interrupted;
 use super::{read_error, store_error};
 use crate::entry_hash::EntryHash;
 use crate::named_file;
@@ -65,6 +66,10 @@ pub(in crate::store) async fn look(
 
 /// How often a question is asked again because the file was written meanwhile, and there was no lock.
 const TRIES: u32 = 10;
+
+/// How long a process may take to make or to remove the files beside a database, on a machine with other
+/// things to do.
+const CHANGING: Duration = Duration::from_secs(2);
 
 /// What changes when a process writes to a file: device, inode, bytes, times of the last change.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -197,7 +202,7 @@ impl DatabaseFile {
                 let damaged = ffi::Error::new(ffi::SQLITE_CORRUPT);
                 Err(failed(rusqlite::Error::SqliteFailure(damaged, Some(said))))
             }
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Err(error) if is_interrupted(&error) => {
                 let (name, path) = (&self.name, self.path.display());
                 let seconds = most.as_secs();
                 Ok(Some(format!(
@@ -287,12 +292,14 @@ impl DatabaseFile {
     /// Opens the file, again if a process that ends takes `-wal` and `-shm` away in that instant, or one
     /// that begins makes them.
     fn opened(&self) -> Result<Opened, StoreError> {
+        let until = Instant::now() + CHANGING;
         let mut opened = self.open();
-        for _ in 1..TRIES {
-            match &opened {
-                Err(error) if is_refused(error) => opened = self.open(),
-                _ => break,
-            }
+        while opened.as_ref().err().is_some_and(is_refused)
+            && Instant::now() < until
+            && fs::File::open(&self.path).is_ok()
+        {
+            thread::sleep(Duration::from_millis(1));
+            opened = self.open();
         }
         opened.map_err(|error| read_error(&self.name, "cannot open the database", error))
     }

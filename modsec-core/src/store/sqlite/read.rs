@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Instructions of SQLite's virtual machine between two looks at the clock, some microseconds.
-pub(super) const LOOK_EVERY: i32 = 10_000;
+const LOOK_EVERY: i32 = 10_000;
 
 /// Opens the database for reading. Changes nothing.
 ///
@@ -104,22 +104,27 @@ impl DatabaseFile {
     ) -> Result<Option<Cells>, StoreError> {
         self.reading(|connection| {
             let failed = |error| read_error(&self.name, "cannot read", error);
-            if let Some(deadline) = deadline {
-                let is_late = move || Instant::now() >= deadline;
-                connection
-                    .progress_handler(LOOK_EVERY, Some(is_late))
-                    .map_err(failed)?;
-            }
+            stop_at(connection, deadline).map_err(failed)?;
             match rows(connection, sql, params) {
-                Err(error)
-                    if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
-                {
-                    Ok(None)
-                }
+                Err(error) if is_interrupted(&error) => Ok(None),
                 read => read.map(Some).map_err(failed),
             }
         })
     }
+}
+
+/// Lets SQLite end its statements once the deadline passes, with an error that [`is_interrupted`] knows.
+pub(super) fn stop_at(
+    connection: &mut SqliteConnection,
+    deadline: Option<Instant>,
+) -> rusqlite::Result<()> {
+    let is_late = deadline.map(|deadline| move || Instant::now() >= deadline);
+    connection.progress_handler(LOOK_EVERY, is_late)
+}
+
+/// Returns `true` if a statement was ended because a deadline passed.
+pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// Returns all rows of a statement.

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use rusqlite::{Connection, ErrorCode, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use tokio::sync::mpsc;
 
 use super::look::DatabaseFile;
-use super::read::{LOOK_EVERY, cell};
+use super::read::{cell, is_interrupted, stop_at};
 use super::read_error;
 use crate::store::{Cell, Cells, Param, See, StoreError};
 
@@ -49,12 +49,7 @@ impl DatabaseFile {
     ) -> Result<bool, StoreError> {
         self.reading_once(|connection| {
             let failed = |error| read_error(&self.name, "cannot read", error);
-            if let Some(deadline) = deadline {
-                let is_late = move || Instant::now() >= deadline;
-                connection
-                    .progress_handler(LOOK_EVERY, Some(is_late))
-                    .map_err(failed)?;
-            }
+            stop_at(connection, deadline).map_err(failed)?;
             match send(connection, sql, params, chunks) {
                 Err(error) if is_interrupted(&error) => Ok(false),
                 done => done.map(|()| true).map_err(failed),
@@ -86,9 +81,4 @@ fn send(
     // As above.
     let _ = chunks.blocking_send(chunk);
     Ok(())
-}
-
-/// Returns `true` if the deadline stopped the statement.
-fn is_interrupted(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
