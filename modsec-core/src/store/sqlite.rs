@@ -26,6 +26,7 @@
 //! - *A dropped future does not stop its job.* The thread finishes it, unless the process ends first;
 //!   repeating the call finds the rows known.
 
+mod deadline;
 mod files;
 mod look;
 mod open;

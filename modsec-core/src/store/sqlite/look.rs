@@ -26,8 +26,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
+use super::deadline::is_interrupted;
 use super::open::{BUSY_TIMEOUT, MIGRATIONS, TABLES, additions, judge, path, tables, version};
-use super::read::is_interrupted;
 use super::{read_error, store_error};
 use crate::entry_hash::EntryHash;
 use crate::named_file;

@@ -5,17 +5,15 @@ use std::thread;
 use std::time::Instant;
 
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqliteValue, ValueRef};
-use rusqlite::{Connection as SqliteConnection, ErrorCode, params_from_iter};
+use rusqlite::{Connection as SqliteConnection, params_from_iter};
 
+use super::deadline::{is_interrupted, stop_at};
 use super::look::DatabaseFile;
 use super::open::path;
 use super::{read_error, reader_group};
 use crate::store::{
     Cell, Cells, Connection, Dialect, Param, See, StoreError, StoreFuture, StoreOptions,
 };
-
-/// Instructions of SQLite's virtual machine between two looks at the clock, some microseconds.
-const LOOK_EVERY: i32 = 10_000;
 
 /// Opens the database for reading. Changes nothing.
 ///
@@ -111,20 +109,6 @@ impl DatabaseFile {
             }
         })
     }
-}
-
-/// Lets SQLite end its statements once the deadline passes, with an error that [`is_interrupted`] knows.
-pub(super) fn stop_at(
-    connection: &mut SqliteConnection,
-    deadline: Option<Instant>,
-) -> rusqlite::Result<()> {
-    let is_late = deadline.map(|deadline| move || Instant::now() >= deadline);
-    connection.progress_handler(LOOK_EVERY, is_late)
-}
-
-/// Returns `true` if a statement was ended because a deadline passed.
-pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 /// Returns all rows of a statement.

@@ -5,8 +5,9 @@ use std::time::Instant;
 use rusqlite::{Connection, params_from_iter};
 use tokio::sync::mpsc;
 
+use super::deadline::{is_interrupted, stop_at};
 use super::look::DatabaseFile;
-use super::read::{cell, is_interrupted, stop_at};
+use super::read::cell;
 use super::read_error;
 use crate::store::{Cell, Cells, Param, See, StoreError};
 
